@@ -1,0 +1,94 @@
+// Package config reads the description of a plant: the envelope of site,
+// buffer, http, devices, machines and uplinks, strictly and with positions, so
+// that every fault of a file is named in one run as file:line:column. What is
+// inside a device, a machine or an uplink is decoded by the package that owns
+// it, through Section.Decode.
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Position is a place in a file; Line and Column count from 1.
+type Position struct {
+	File   string
+	Line   int
+	Column int
+}
+
+// String returns "file:line:column".
+func (p Position) String() string {
+	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
+}
+
+// Fault is one thing that is wrong (or, as a Warning, doubtful) in a config.
+type Fault struct {
+	Position
+	// Path is where in the tree, for example "devices.press.tags.made".
+	Path    string
+	Problem string
+	Remedy  string
+	Warning bool
+}
+
+// String returns "file:line:column: path: problem — remedy".
+func (f Fault) String() string {
+	var b strings.Builder
+	b.WriteString(f.Position.String())
+	b.WriteString(": ")
+	if f.Warning {
+		b.WriteString("warning: ")
+	}
+	if f.Path != "" {
+		b.WriteString(f.Path)
+		b.WriteString(": ")
+	}
+	b.WriteString(f.Problem)
+	if f.Remedy != "" {
+		b.WriteString(" — ")
+		b.WriteString(f.Remedy)
+	}
+	return b.String()
+}
+
+// Faults is everything that was found in one run, in the order of the file.
+type Faults []Fault
+
+// Errors returns the faults that are not warnings.
+func (f Faults) Errors() Faults {
+	var out Faults
+	for _, fault := range f {
+		if !fault.Warning {
+			out = append(out, fault)
+		}
+	}
+	return out
+}
+
+// FieldError is what a Validate method returns (several by errors.Join) for a
+// field of its own: Path is relative to the validated struct, written with the
+// YAML names, for example "tags.made.address". Section.Faults finds the line.
+type FieldError struct {
+	Path    string
+	Problem string
+	Remedy  string
+	// Warning makes it doubtful rather than wrong.
+	Warning bool
+}
+
+// Error implements error.
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s: %s — %s", e.Path, e.Problem, e.Remedy)
+}
+
+// Field returns a FieldError.
+func Field(path, problem, remedy string) error {
+	return &FieldError{Path: path, Problem: problem, Remedy: remedy}
+}
+
+// Warn returns a FieldError that is a warning.
+func Warn(path, problem, remedy string) error {
+	return &FieldError{Path: path, Problem: problem, Remedy: remedy, Warning: true}
+}

@@ -1,0 +1,78 @@
+// Package drivers holds the contract of a device driver and the Poller that
+// runs one: schedule, time-outs, reconnects with back-off, a guard against
+// panics, and counters. A driver turns a protocol into readings; it knows
+// nothing of events, of the buffer or of uplinks.
+package drivers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Driver speaks to one device.
+//
+// Connect, Read and Close are called from one goroutine, the Poller's. Write
+// may come from any goroutine, also while Read waits.
+type Driver interface {
+	// Connect opens the one connection of this session; nothing below the
+	// driver redials within a session. It blocks until connected or ctx ends.
+	Connect(ctx context.Context, session uint64) error
+	// Read returns what the device said: a polling driver does one cycle, a
+	// subscribing one blocks until a publish or the end of ctx. The result is
+	// valid until the next Read. A tag that cannot be read is a Reading of bad
+	// quality; an error means that the device did not answer: the Poller then
+	// closes, backs off and connects again with the next session.
+	// Every Scan has Device, Session, Snapshot (first values of a session) and
+	// Received set.
+	Read(ctx context.Context) ([]plant.Scan, error)
+	// Write writes one tag that the config names as writable. It fails with
+	// ErrSessionOver if w.Session is not the current one.
+	Write(ctx context.Context, w plant.Write) error
+	// Close ends the session and frees its socket. A closed driver may Connect
+	// again.
+	io.Closer
+}
+
+// Errors of a Driver.
+var (
+	// ErrNotConnected says that there is no session.
+	ErrNotConnected = errors.New("not connected")
+	// ErrSessionOver says that a Write belongs to a session that has ended.
+	ErrSessionOver = errors.New("the session of this write is over")
+	// ErrNotWritable says that the config does not name the tag as writable.
+	ErrNotWritable = errors.New("the config does not allow writing this tag")
+)
+
+// Plan is a checked device: what its tags are, how it is polled, and how it is
+// opened. The kinds of drivers/… make it; the gateway uses it.
+type Plan struct {
+	// Tags are the tags in the order of the config.
+	Tags []plant.Tag
+	// Interval is the time from the start of one poll to the start of the next;
+	// 0 for a driver that subscribes.
+	Interval time.Duration
+	// Timeout bounds one Connect and one Read of a polling driver.
+	Timeout time.Duration
+	// Endpoint is where the device is, for people; it holds no secret.
+	Endpoint string
+	// Open makes the driver without any I/O.
+	Open func(Env) Driver
+}
+
+// Env is what a driver is lent when it is opened.
+type Env struct {
+	Name plant.DeviceID
+	Log  *zap.Logger
+}
+
+// Sink takes what a device said. Offer must not block and must copy what it
+// keeps: a Scan is valid only during the call.
+type Sink interface {
+	Offer(in plant.Input)
+}

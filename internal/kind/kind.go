@@ -1,0 +1,75 @@
+// Package kind is the typed registry of protocols and dialects. A Kind knows
+// how its part of a config is decoded strictly, checked, and turned into the
+// plan that its contract package describes; everything is typed from the
+// Options struct to the plan, and nothing registers itself.
+package kind
+
+import (
+	"slices"
+
+	"github.com/sluice-edge/sluice/config"
+)
+
+// Kind is one protocol or dialect that yields plans of type P, for example
+// drivers.Plan. The zero Kind is of no use; make one with NewKind.
+type Kind[P any] struct {
+	name  string
+	check func(*config.Section) (P, config.Faults)
+}
+
+// Name returns the word that a config uses after "driver:".
+func (k Kind[P]) Name() string { return k.name }
+
+// Check decodes and validates a section and returns its plan. The plan is of
+// use only if the faults hold no error. Check does no network I/O; it reads the
+// files that the section names (tables, secrets, certificates).
+func (k Kind[P]) Check(s *config.Section) (P, config.Faults) { return k.check(s) }
+
+// NewKind makes a Kind: defaults returns fresh Options, which the section is
+// decoded over; *O's Validate method, if it has one, is called by the decoder;
+// plan turns good Options into what is opened later, and may still report
+// faults as config.FieldError.
+func NewKind[O, P any](name string, defaults func() O, plan func(name string, o O) (P, error)) Kind[P] {
+	return Kind[P]{name: name, check: func(s *config.Section) (P, config.Faults) {
+		var none P
+		options := defaults()
+		faults := s.Decode(&options)
+		if len(faults.Errors()) > 0 {
+			return none, faults
+		}
+		p, err := plan(s.Name, options)
+		return p, append(faults, s.Faults(err)...)
+	}}
+}
+
+// Registry holds the kinds of one contract under their names.
+type Registry[P any] struct{ kinds []Kind[P] }
+
+// NewRegistry returns a Registry of kinds. It panics if two have one name,
+// which only a programmer can cause.
+func NewRegistry[P any](kinds ...Kind[P]) Registry[P] {
+	for i, k := range kinds {
+		if slices.ContainsFunc(kinds[:i], func(o Kind[P]) bool { return o.name == k.name }) {
+			panic("kind: " + k.name + " is registered twice")
+		}
+	}
+	return Registry[P]{kinds: kinds}
+}
+
+// Lookup returns the kind of that name.
+func (r Registry[P]) Lookup(name string) (Kind[P], bool) {
+	i := slices.IndexFunc(r.kinds, func(k Kind[P]) bool { return k.name == name })
+	if i < 0 {
+		return Kind[P]{}, false
+	}
+	return r.kinds[i], true
+}
+
+// Names returns the names in the order of registration.
+func (r Registry[P]) Names() []string {
+	names := make([]string, len(r.kinds))
+	for i, k := range r.kinds {
+		names[i] = k.name
+	}
+	return names
+}

@@ -1,0 +1,144 @@
+package plant
+
+import (
+	"context"
+	"time"
+)
+
+// Input is what a machine's rules may see: Scan, Tick, OrderChange,
+// DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
+// stream of inputs can be replayed and gives the same events.
+type Input interface {
+	// When returns the gateway's time of the input.
+	When() time.Time
+	input()
+}
+
+// Scan is the answer to one request to one device, or one publish of it.
+type Scan struct {
+	Device DeviceID
+	// Session grows with every (re)connect of the device.
+	Session uint64
+	// Record is set when Readings are the fields of a handshake record.
+	Record RecordID
+	// Snapshot marks the first values after a (re)connect: a difference to what
+	// was before is not an edge that anybody saw.
+	Snapshot bool
+	// Received is the gateway's time when the answer was there.
+	Received time.Time
+	Readings []Reading
+}
+
+// Tick says that a deadline which the rules asked for (Output.Wake) has come.
+type Tick struct{ At time.Time }
+
+// DeviceState says that a device was lost or is back.
+type DeviceState struct {
+	At        time.Time
+	Device    DeviceID
+	Session   uint64
+	Connected bool
+	// Cause says in plain words why the device was lost.
+	Cause string
+}
+
+// Gap says that inputs are known to be missing, for example because a mailbox
+// overflowed while the disk stalled.
+type Gap struct {
+	At     time.Time
+	Device DeviceID
+	// Count is the number of readings that are missing.
+	Count  uint64
+	Reason string
+}
+
+// Clock says that the gateway's wall clock jumped, or that it became or ceased
+// to be synchronised. Rules mark the times of events by it.
+type Clock struct {
+	At time.Time
+	// Step is how far the wall clock moved against the monotonic clock; 0 if it
+	// did not.
+	Step time.Duration
+	// Uncertain is set while the clock is not synchronised.
+	Uncertain bool
+}
+
+// OrderChange sets what a machine works on, by its one configured owner.
+type OrderChange struct {
+	At    time.Time
+	Order Order
+	// By names who or what said so.
+	By string
+}
+
+// Stop says that the gateway is about to stop: rules report what they hold.
+type Stop struct{ At time.Time }
+
+// When implements Input.
+func (s Scan) When() time.Time { return s.Received }
+
+// When implements Input.
+func (t Tick) When() time.Time { return t.At }
+
+// When implements Input.
+func (d DeviceState) When() time.Time { return d.At }
+
+// When implements Input.
+func (g Gap) When() time.Time { return g.At }
+
+// When implements Input.
+func (c Clock) When() time.Time { return c.At }
+
+// When implements Input.
+func (o OrderChange) When() time.Time { return o.At }
+
+// When implements Input.
+func (s Stop) When() time.Time { return s.At }
+
+func (Scan) input()        {}
+func (Tick) input()        {}
+func (DeviceState) input() {}
+func (Gap) input()         {}
+func (Clock) input()       {}
+func (OrderChange) input() {}
+func (Stop) input()        {}
+
+// Inbox takes inputs that do not come from a device (orders, entries by people
+// or by an API). Submit returns when what followed from the input is durable.
+type Inbox interface {
+	Submit(ctx context.Context, m MachineID, in Input) error
+}
+
+// Order is what a machine works on. A zero Order means none.
+type Order struct {
+	Number              string `json:"number"`
+	Source              string `json:"source,omitempty"`
+	SKU                 string `json:"sku,omitempty"`
+	ExternalID          string `json:"external_id,omitempty"`
+	Operation           string `json:"operation,omitempty"`
+	OperationExternalID string `json:"operation_external_id,omitempty"`
+	WorkCenter          string `json:"work_center,omitempty"`
+	Position            string `json:"position,omitempty"`
+}
+
+// Mode says for what a machine is used.
+type Mode string
+
+// The modes.
+const (
+	Production    Mode = "production"
+	Setup         Mode = "setup"
+	Maintenance   Mode = "maintenance"
+	Commissioning Mode = "commissioning"
+	OutOfService  Mode = "out_of_service"
+)
+
+// Write is one value for one tag of a device. It holds only within the Session
+// that led to it: an acknowledgement kept over a reconnect would acknowledge
+// the PLC's next record.
+type Write struct {
+	Device  DeviceID
+	Session uint64
+	Tag     TagID
+	Value   Value
+}

@@ -1,0 +1,81 @@
+// Package uplink delivers recorded events to central systems: the contract of
+// a Sender, and the Forwarder that runs one over a Queue with order per
+// machine, concurrency over machines, circuit breaking, jittered back-off and
+// dead letters. It does not know the buffer; the buffer's cursor is a Queue.
+package uplink
+
+import (
+	"context"
+	"io"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Sender delivers one machine's events to one remote system. The Forwarder
+// calls Send concurrently for different machines, never twice at once for one.
+type Sender interface {
+	// Send blocks until every event has a Result or ctx ends. Events that no
+	// Result covers count as Retry. The Results are in the order of the events;
+	// the first that is not Delivered or Rejected ends what may be settled.
+	Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result
+	io.Closer
+}
+
+// Merger is optional for a Sender: what a later event contains need not be
+// sent. The Forwarder folds with it in O(1) memory; (later, true) drops earlier.
+type Merger interface {
+	Merge(earlier, later plant.Event) (plant.Event, bool)
+}
+
+// Watermarker is optional for a Sender: what the receiver last had, asked at
+// connect to notice that one side was rolled back.
+type Watermarker interface {
+	Last(ctx context.Context, m plant.MachineID) (plant.EventID, error)
+}
+
+// Queue is one uplink's view of the streams of all machines. The buffer's
+// cursor implements it.
+type Queue interface {
+	// Next blocks until a machine has an event for this uplink and leases that
+	// machine, fairly, until its Settle. It returns ctx's error when ctx ends.
+	Next(ctx context.Context) (plant.MachineID, error)
+	// Peek returns the leased machine's events after that sequence (0: after
+	// the cursor), at most maxEvents and about maxBytes, at least one if there
+	// is one. It blocks on disk reads only.
+	Peek(ctx context.Context, m plant.MachineID, after plant.Sequence, maxEvents, maxBytes int) ([]plant.Event, error)
+	// Settle moves the cursor to upTo (the old cursor: nothing was settled),
+	// keeps dead letters and Put of the results in the same transaction, and
+	// ends the lease. It is durable on return if a result carries Put, Rejected
+	// or Held, else within 200 ms.
+	Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, r []plant.Result) error
+	// Memory returns a value that a Result put, nil for none.
+	Memory(key string) ([]byte, error)
+}
+
+// Plan is a checked uplink: what it carries and how it is opened. The kinds of
+// uplink/… make it; the gateway uses it.
+type Plan struct {
+	// Endpoint is where the system is, for people; it holds no secret.
+	Endpoint string
+	// Carries reports whether events of that kind go to this system.
+	Carries func(plant.EventKind) bool
+	// Options says how the Forwarder drives the Sender.
+	Options Options
+	// Open makes the sender without any I/O.
+	Open func(Env) Sender
+}
+
+// Env is what a sender is lent when it is opened.
+type Env struct {
+	Name string
+	// Gateway is the gateway's name as it stands in event ids.
+	Gateway string
+	// Path is the ISA-95 path of the gateway's machines,
+	// "/enterprise/site/area".
+	Path string
+	Log  *zap.Logger
+	// Memory reads this uplink's own durable keys.
+	Memory func(key string) ([]byte, error)
+}
