@@ -1,0 +1,36 @@
+package derive
+
+import (
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Stats is a snapshot of one machine, by value.
+type Stats struct {
+	Machine plant.MachineID
+	// Counting and State say what the rules know, for people.
+	Good, Scrap int64
+	// Running is nil until a state was seen.
+	Running    *bool
+	StateSince time.Time
+	Reason     string
+	Order      string
+	Mode       plant.Mode
+	// LastEvent is the newest recorded event.
+	LastEvent     plant.EventKind
+	LastEventTime time.Time
+	LastSequence  plant.Sequence
+	// Inputs, Commits and Events count since the start; Events per kind.
+	Inputs, Commits uint64
+	Events          map[plant.EventKind]uint64
+	// Overflows counts readings that a full mailbox dropped or merged away
+	// with loss.
+	Overflows uint64
+	// Waiting is set while commits are refused because the buffer is full.
+	Waiting      bool
+	WaitingSince time.Time
+	// Problems are in plain words, for the page: a suspect counter, a tag never
+	// seen.
+	Problems []string
+}

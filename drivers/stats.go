@@ -1,0 +1,33 @@
+package drivers
+
+import (
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Stats is a snapshot of one device, by value.
+type Stats struct {
+	Device    plant.DeviceID
+	Endpoint  string
+	Connected bool
+	// Since is when Connected last changed (the start, before the first
+	// connect).
+	Since time.Time
+	// LastError says in plain words why the device is or was away; empty if it
+	// never was.
+	LastError   string
+	LastErrorAt time.Time
+	Session     uint64
+	// Reads, Errors and Reconnects count since the start.
+	Reads, Errors, Reconnects uint64
+	// Readings counts tag values; BadReadings those of them not Good.
+	Readings, BadReadings uint64
+	// LastRead is when the device last answered; ReadTime is how long it took.
+	LastRead time.Time
+	ReadTime time.Duration
+	// Late is by how much the last poll started after its time.
+	Late time.Duration
+	// BadTags names the tags that are not Good now, with the cause.
+	BadTags map[plant.TagID]string
+}

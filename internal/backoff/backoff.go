@@ -1,0 +1,39 @@
+// Package backoff spaces attempts: exponential with full jitter, so that many
+// gateways that lost one broker do not return in step. It keeps no timer and no
+// goroutine; the caller waits.
+package backoff
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff gives the wait before each next attempt. It is used from one
+// goroutine. Min and Max must be above 0.
+type Backoff struct {
+	Min, Max time.Duration
+
+	failures int
+}
+
+// Next counts a failure and returns how long to wait: between Min and a ceiling
+// that doubles with each failure up to Max.
+func (b *Backoff) Next() time.Duration {
+	ceiling := b.Max
+	if b.failures < 32 {
+		if c := b.Min << b.failures; c > 0 && c < b.Max {
+			ceiling = c
+		}
+	}
+	b.failures++
+	if ceiling <= b.Min {
+		return b.Min
+	}
+	return b.Min + rand.N(ceiling-b.Min)
+}
+
+// Reset forgets the failures, after a success.
+func (b *Backoff) Reset() { b.failures = 0 }
+
+// Failures returns how many failures there were since the last Reset.
+func (b *Backoff) Failures() int { return b.failures }
