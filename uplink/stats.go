@@ -2,17 +2,21 @@ package uplink
 
 import (
 	"time"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // Stats is a snapshot of one uplink, by value.
 type Stats struct {
-	Uplink   string
+	Uplink string
+	// Endpoint is for the gateway to fill in from the Plan.
 	Endpoint string
 	// Breaker is "closed", "half-open" or "open".
 	Breaker string
 	// Since is when Breaker last changed.
 	Since time.Time
-	// Delivered, Rejected and Retried count events since the start.
+	// Delivered and Rejected count events since the start. Retried counts how
+	// often an event was in a Send and has to be sent again.
 	Delivered, Rejected, Retried uint64
 	// LastDelivery is when an event was last acknowledged.
 	LastDelivery time.Time
@@ -21,4 +25,28 @@ type Stats struct {
 	LastErrorAt time.Time
 	// Concurrent is the number of Sends under way.
 	Concurrent int
+	// Down is set while the system cannot be reached, since DownSince.
+	Down      bool
+	DownSince time.Time
+	// Waiting is the number of machines that have events and wait for their
+	// next attempt while the others go on.
+	Waiting int
+	// Problems are the machines whose streams do not move, in the order of
+	// their codes.
+	Problems []Problem
+}
+
+// Problem says why one machine's stream does not move.
+type Problem struct {
+	Machine plant.MachineID
+	// Kind is the kind of event that the receiver refuses; empty for a failure
+	// that is not a refusal.
+	Kind plant.EventKind
+	// Held is set when the refusals look like a wrong configuration, so that the
+	// stream is held until the receiver accepts.
+	Held bool
+	// Since is when it began; Next when the stream is tried again.
+	Since, Next time.Time
+	// Text is in plain words, with the receiver's own.
+	Text string
 }

@@ -45,7 +45,8 @@ type Queue interface {
 	// the cursor), at most maxEvents and about maxBytes, at least one if there
 	// is one. It blocks on disk reads only.
 	Peek(ctx context.Context, m plant.MachineID, after plant.Sequence, maxEvents, maxBytes int) ([]plant.Event, error)
-	// Settle moves the cursor to upTo (the old cursor: nothing was settled),
+	// Settle moves the cursor to upTo (at or below the old cursor, also 0:
+	// nothing was settled, the cursor stays),
 	// keeps dead letters and Put of the results in the same transaction, and
 	// ends the lease. It is durable on return if a result carries Put, Rejected
 	// or Held, else within 200 ms.
@@ -53,6 +54,23 @@ type Queue interface {
 	// Memory returns a value that a Result put, nil for none.
 	Memory(key string) ([]byte, error)
 }
+
+// LinkError is the Cause of a Retry that concerns the system as a whole: it
+// could not be reached, did not answer, or asked everybody to wait. The
+// Forwarder then backs off the whole uplink. Any other Cause of a Retry
+// concerns one machine, and the link is healthy.
+type LinkError struct{ Err error }
+
+// Error returns the words of the cause.
+func (e *LinkError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *LinkError) Unwrap() error { return e.Err }
+
+// Sorter is optional for the Cause of a Rejected result: refusals of one Sort
+// are of the same sort, whatever their words. Without it two refusals are of
+// the same sort if their words differ in digits only.
+type Sorter interface{ Sort() string }
 
 // Plan is a checked uplink: what it carries and how it is opened. The kinds of
 // uplink/… make it; the gateway uses it.
