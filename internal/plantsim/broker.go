@@ -1,0 +1,104 @@
+package plantsim
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// Broker is an embedded MQTT broker on loopback whose receiver sees each
+// publish before the broker acknowledges it, so that a PUBACK means that the
+// receiver has the event. Stop and Start take it away and bring it back on the
+// same port. Its methods may be called from any goroutine.
+type Broker struct {
+	receive func(topic string, payload []byte)
+
+	mu     sync.Mutex
+	addr   string
+	server *mqtt.Server
+}
+
+// NewBroker returns a stopped broker; receive is called for every publish, from
+// the publishing client's goroutine, and must not keep payload.
+func NewBroker(receive func(topic string, payload []byte)) *Broker {
+	return &Broker{receive: receive, addr: "127.0.0.1:0"}
+}
+
+// Start listens, at the first time on a free port. It fails if the port has
+// been taken meanwhile.
+func (b *Broker) Start() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server != nil {
+		return nil
+	}
+	listener, err := net.Listen("tcp", b.addr)
+	if err != nil {
+		return fmt.Errorf("plantsim: start broker: %w", err)
+	}
+	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	err = server.AddHook(new(auth.AllowHook), nil)
+	if err == nil {
+		err = server.AddHook(&receiverHook{receive: b.receive}, nil)
+	}
+	if err == nil {
+		err = server.AddListener(listeners.NewNet("t", listener))
+	}
+	if err == nil {
+		err = server.Serve()
+	}
+	if err != nil {
+		_ = listener.Close()
+		return fmt.Errorf("plantsim: start broker: %w", err)
+	}
+	b.addr = listener.Addr().String()
+	b.server = server
+	return nil
+}
+
+// Stop closes the listener and every connection.
+func (b *Broker) Stop() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server == nil {
+		return nil
+	}
+	err := b.server.Close()
+	b.server = nil
+	if err != nil {
+		return fmt.Errorf("plantsim: stop broker: %w", err)
+	}
+	return nil
+}
+
+// Addr returns host:port, which stays the same over Stop and Start.
+func (b *Broker) Addr() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.addr
+}
+
+// receiverHook hands publishes to the receiver before they are acknowledged.
+type receiverHook struct {
+	mqtt.HookBase
+	receive func(topic string, payload []byte)
+}
+
+// ID implements mqtt.Hook.
+func (h *receiverHook) ID() string { return "receiver" }
+
+// Provides implements mqtt.Hook.
+func (h *receiverHook) Provides(b byte) bool { return b == mqtt.OnPublish }
+
+// OnPublish implements mqtt.Hook.
+func (h *receiverHook) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	h.receive(pk.TopicName, pk.Payload)
+	return pk, nil
+}

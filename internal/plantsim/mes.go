@@ -1,0 +1,207 @@
+package plantsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"strconv"
+	"sync"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// MES is the receiver at the far end: it takes CloudEvents, knows each by
+// source and id, counts what arrived once, and holds the stream against its own
+// claims: the same id has the same bytes, sequences grow, and previous names
+// the event that came before. It reads the JSON with types of its own, so that
+// a mistake of the sender is not made twice. Its methods may be called from any
+// goroutine.
+type MES struct {
+	seed maphash.Seed
+
+	mu         sync.Mutex
+	seen       map[string]uint64
+	machines   map[string]*mesMachine
+	kinds      map[string]int64
+	pieces     int64
+	arrivals   uint64
+	duplicates uint64
+	violations []string
+}
+
+// mesMachine is what the receiver knows of one source.
+type mesMachine struct {
+	last        uint64
+	good, scrap int64
+	deltas      int64
+}
+
+// mesEvent is the part of an event that the receiver reads.
+type mesEvent struct {
+	ID       string `json:"id"`
+	Source   string `json:"source"`
+	Type     string `json:"type"`
+	Subject  string `json:"subject"`
+	Sequence string `json:"sequence"`
+	Previous string `json:"previous"`
+	Data     struct {
+		Good      int64 `json:"good"`
+		GoodDelta int64 `json:"good_delta"`
+		Scrap     []struct {
+			Quantity int64 `json:"quantity"`
+			Delta    int64 `json:"delta"`
+		} `json:"scrap"`
+	} `json:"data"`
+}
+
+// maxViolations bounds what a wrong stream may fill.
+const maxViolations = 20
+
+// NewMES returns a receiver that has seen nothing.
+func NewMES() *MES {
+	return &MES{seed: maphash.MakeSeed(), seen: map[string]uint64{}, machines: map[string]*mesMachine{}, kinds: map[string]int64{}}
+}
+
+// Publish takes one MQTT message; messages that are no events (retained state)
+// are ignored.
+func (m *MES) Publish(_ string, payload []byte) {
+	var e mesEvent
+	if err := json.Unmarshal(payload, &e); err != nil || e.ID == "" {
+		return
+	}
+	m.receive(e, payload)
+}
+
+// receive takes one event with the bytes that it came in.
+func (m *MES) receive(e mesEvent, raw []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.arrivals++
+	key, sum := e.Source+" "+e.ID, maphash.Bytes(m.seed, raw)
+	if known, again := m.seen[key]; again {
+		m.duplicates++
+		if known != sum {
+			m.violate("event %s came again with other bytes", e.ID)
+		}
+		return
+	}
+	m.seen[key] = sum
+	machine := m.machines[e.Subject]
+	if machine == nil {
+		machine = &mesMachine{}
+		m.machines[e.Subject] = machine
+	}
+	m.follow(machine, e)
+	m.count(machine, e)
+}
+
+// follow checks the chain of sequence and previous.
+func (m *MES) follow(machine *mesMachine, e mesEvent) {
+	sequence, err := strconv.ParseUint(e.Sequence, 10, 64)
+	if err != nil {
+		m.violate("event %s has the sequence %q", e.ID, e.Sequence)
+		return
+	}
+	previous, err := strconv.ParseUint("0"+e.Previous, 10, 64)
+	if err != nil || previous != machine.last {
+		m.violate("event %s names %q as previous, but %d was the last to arrive", e.ID, e.Previous, machine.last)
+	}
+	if sequence <= machine.last {
+		m.violate("event %s has sequence %d after %d", e.ID, sequence, machine.last)
+	}
+	machine.last = sequence
+}
+
+// count adds up what the event says was made.
+func (m *MES) count(machine *mesMachine, e mesEvent) {
+	kind := kindOf(e.Type)
+	m.kinds[kind]++
+	if kind != string(plant.KindCounter) {
+		return
+	}
+	delta := e.Data.GoodDelta
+	var scrap int64
+	for _, s := range e.Data.Scrap {
+		delta += s.Delta
+		scrap += s.Quantity
+	}
+	if e.Data.Good < machine.good || scrap < machine.scrap {
+		m.violate("event %s lowers a cumulative count", e.ID)
+	}
+	machine.good, machine.scrap = e.Data.Good, scrap
+	machine.deltas += delta
+	m.pieces += delta
+	if machine.deltas != machine.good+machine.scrap {
+		m.violate("event %s: the deltas add up to %d, the cumulative counts to %d", e.ID, machine.deltas, machine.good+machine.scrap)
+	}
+}
+
+func (m *MES) violate(format string, args ...any) {
+	if len(m.violations) < maxViolations {
+		m.violations = append(m.violations, fmt.Sprintf(format, args...))
+	}
+}
+
+// kindOf takes "counter" out of "dev.sluice.counter.v1".
+func kindOf(eventType string) string {
+	const prefix = "dev.sluice."
+	if len(eventType) < len(prefix) || eventType[:len(prefix)] != prefix {
+		return eventType
+	}
+	rest := eventType[len(prefix):]
+	for i := range rest {
+		if rest[i] == '.' {
+			return rest[:i]
+		}
+	}
+	return rest
+}
+
+// Count returns the number of different events of that kind.
+func (m *MES) Count(kind plant.EventKind) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kinds[string(kind)]
+}
+
+// Arrived returns what the events of that kind add up to: pieces for counter,
+// events for the others.
+func (m *MES) Arrived(kind plant.EventKind) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if kind == plant.KindCounter {
+		return m.pieces
+	}
+	return m.kinds[string(kind)]
+}
+
+// Pieces returns what the counter events of one machine add up to.
+func (m *MES) Pieces(machine plant.MachineID) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.machines[string(machine)]; known != nil {
+		return known.deltas
+	}
+	return 0
+}
+
+// Delivered returns the number of different events that arrived.
+func (m *MES) Delivered() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.arrivals - m.duplicates
+}
+
+// Duplicates returns how often an event came again.
+func (m *MES) Duplicates() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.duplicates
+}
+
+// Violations returns what was wrong with the streams, at most 20.
+func (m *MES) Violations() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.violations...)
+}
