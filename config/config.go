@@ -6,7 +6,8 @@
 package config
 
 import (
-	"fmt"
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -56,6 +57,31 @@ func (f Fault) String() string {
 // Faults is everything that was found in one run, in the order of the file.
 type Faults []Fault
 
+// Sort returns the faults in the order of file, line and column, each once.
+func (f Faults) Sort() Faults {
+	sorted := slices.Clone(f)
+	slices.SortStableFunc(sorted, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	out := sorted[:0]
+	for _, fault := range sorted {
+		if !slices.Contains(out[max(0, len(out)-sameplace(out, fault.Position)):], fault) {
+			out = append(out, fault)
+		}
+	}
+	return out
+}
+
+// sameplace returns how many faults at the end of f are at p, so that a long
+// list of faults is compared with its neighbours only.
+func sameplace(f Faults, p Position) int {
+	n := 0
+	for i := len(f) - 1; i >= 0 && f[i].Position == p; i-- {
+		n++
+	}
+	return n
+}
+
 // Errors returns the faults that are not warnings.
 func (f Faults) Errors() Faults {
 	var out Faults
@@ -80,7 +106,14 @@ type FieldError struct {
 
 // Error implements error.
 func (e *FieldError) Error() string {
-	return fmt.Sprintf("%s: %s — %s", e.Path, e.Problem, e.Remedy)
+	text := e.Problem
+	if e.Path != "" {
+		text = e.Path + ": " + text
+	}
+	if e.Remedy != "" {
+		text += " — " + e.Remedy
+	}
+	return text
 }
 
 // Field returns a FieldError.

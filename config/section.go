@@ -1,21 +1,108 @@
 package config
 
-// Section is one device, machine or uplink of the config, still undecoded.
+import (
+	"errors"
+	"path/filepath"
+)
+
+// Section is one device, machine or uplink of the config, still undecoded. It
+// belongs to one goroutine.
 type Section struct {
 	// Name is the section's name in the config.
 	Name string
 	// Driver is the value of its "driver:" key; empty for a machine.
 	Driver string
+
+	// path is the section's place in the tree, for example "devices.press".
+	path string
+	at   Position
+	root *node
+	// taken are the keys that the envelope has read already.
+	taken []string
+}
+
+// ParseSection makes a section from the YAML text of its keys, as it would
+// stand below its name; file is only named in positions and gives the folder of
+// relative paths. It is for the tests of packages that decode sections.
+func ParseSection(name, file, text string) (*Section, Faults) {
+	root, faults := parse(file, name, []byte(text))
+	s := &Section{Name: name, path: name, root: root, at: Position{File: file, Line: 1, Column: 1}}
+	if root == nil {
+		return s, faults
+	}
+	if e := root.find("driver"); e != nil {
+		s.Driver, s.taken = e.value.text, []string{"driver"}
+	}
+	return s, faults
 }
 
 // Decode decodes the section over the struct that into points to, strictly:
 // every unknown key, wrong type, bad unit and missing required field is a
-// Fault. Fields are named by their yaml tag ("name" or "name,required"). Where
-// no fault was found, the Validate() error methods of into and of what it holds
-// are called and their FieldErrors get positions.
-func (s *Section) Decode(into any) Faults { return nil }
+// Fault. Fields are named by their yaml tag ("name" or "name,required"; a
+// field with ",inline" gives its own fields to the struct around it; without a
+// tag it is not part of the config). Text is taken exactly as written; any type
+// with UnmarshalText reads it itself; a list may be written as its single
+// value. Slices, maps and tables replace what into held. Where no fault was
+// found, the Validate() error methods of into and of what it holds are called
+// and their FieldErrors get positions. Decode reads the files that the section
+// names (secrets, tables). It panics if into has a field of a type that no
+// config can hold, which only a programmer can cause.
+func (s *Section) Decode(into any) Faults {
+	return s.decode(into).Sort()
+}
+
+// At returns the position of path, which is relative to the section and
+// written with the YAML names ("tags.made.address", "running[1]"), or of the
+// longest prefix of it that exists.
+func (s *Section) At(path string) Position {
+	if s.root == nil {
+		return s.at
+	}
+	return s.root.position(path, s.at)
+}
 
 // Faults gives the FieldErrors in err (joined or wrapped) their positions in
 // this section; an error of another type is a fault of the whole section. A nil
 // err gives none.
-func (s *Section) Faults(err error) Faults { return nil }
+func (s *Section) Faults(err error) Faults {
+	return s.locate("", err, nil).Sort()
+}
+
+// locate appends the faults of err, whose paths are relative to base.
+func (s *Section) locate(base string, err error, faults Faults) Faults {
+	switch e := err.(type) {
+	case nil:
+		return faults
+	case *FieldError:
+		path := join(base, e.Path)
+		return append(faults, Fault{
+			Position: s.At(path), Path: join(s.path, path),
+			Problem: e.Problem, Remedy: e.Remedy, Warning: e.Warning,
+		})
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			faults = s.locate(base, inner, faults)
+		}
+		return faults
+	}
+	var field *FieldError
+	if errors.As(err, &field) {
+		return s.locate(base, errors.Unwrap(err), faults)
+	}
+	return append(faults, Fault{Position: s.At(base), Path: join(s.path, base), Problem: err.Error()})
+}
+
+// folder is where relative paths of the section start.
+func (s *Section) folder() string { return filepath.Dir(s.at.File) }
+
+// join puts a path below another; items of a list follow without a dot.
+func join(base, path string) string {
+	switch {
+	case base == "":
+		return path
+	case path == "" || path[0] == '[':
+		return base + path
+	default:
+		return base + "." + path
+	}
+}

@@ -32,7 +32,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v < 0 {
-		return fmt.Errorf("%q is no duration: write a number and a unit, for example 250ms, 5s, 2h or 7d", s)
+		return Field("", fmt.Sprintf("`%s` is no duration", s), "write a number and a unit, for example 250ms, 5s, 2h or 7d")
 	}
 	*d = Duration(v)
 	return nil
@@ -75,7 +75,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 		*s = Size(n * float64(u.factor))
 		return nil
 	}
-	return fmt.Errorf("%q is no size: write a number and a unit, for example 64 MiB or 2 GiB", text)
+	return Field("", fmt.Sprintf("`%s` is no size", text), "write a number and a unit, for example 64 MiB or 2 GiB")
 }
 
 // Rate is so many per time, which a config writes "20/s", "40/min" or
@@ -111,7 +111,7 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	per := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[strings.TrimSpace(unit)]
 	n, err := strconv.ParseFloat(strings.TrimSpace(count), 64)
 	if err != nil || per == 0 || n <= 0 || math.IsInf(n, 0) || math.IsNaN(n) {
-		return fmt.Errorf("%q is no rate: write a number above 0 per s, min, h or d, for example 20/s or 40/min", b)
+		return Field("", fmt.Sprintf("`%s` is no rate", b), "write a number above 0 per s, min, h or d, for example 20/s or 40/min")
 	}
 	*r = Rate{Count: n, Per: per}
 	return nil

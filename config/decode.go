@@ -1,0 +1,391 @@
+package config
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type validator interface{ Validate() error }
+
+// tabler is *Table[T] for any T.
+type tabler interface {
+	decodeTable(d *decoder, n *node, path string, at Position)
+	each(visit func(name string, value reflect.Value))
+}
+
+var (
+	textType      = reflect.TypeFor[encoding.TextUnmarshaler]()
+	validatorType = reflect.TypeFor[validator]()
+	tablerType    = reflect.TypeFor[tabler]()
+	secretType    = reflect.TypeFor[Secret]()
+	pathType      = reflect.TypeFor[Path]()
+	clockType     = reflect.TypeFor[time.Duration]()
+)
+
+// decoder decodes one section once.
+type decoder struct {
+	s       *Section
+	faults  Faults
+	structs map[reflect.Type]*layout
+}
+
+// layout is what the yaml tags of a struct type say.
+type layout struct {
+	fields []field
+	byName map[string]int
+	names  []string
+}
+
+type field struct {
+	name     string
+	index    []int
+	required bool
+}
+
+func (s *Section) decode(into any) Faults {
+	v := reflect.ValueOf(into)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		panic(fmt.Sprintf("config: decode into %T: not a pointer to a struct", into))
+	}
+	d := &decoder{s: s, structs: make(map[reflect.Type]*layout)}
+	root := s.root
+	if root == nil {
+		root = &node{kind: mappingNode, at: s.at}
+	}
+	d.structure(root, v.Elem(), "", s.at, s.taken)
+	if len(d.faults.Errors()) == 0 {
+		d.validate(v.Elem(), "")
+	}
+	return d.faults
+}
+
+func (d *decoder) fault(at Position, path, problem, remedy string) {
+	d.faults = append(d.faults, Fault{Position: at, Path: join(d.s.path, path), Problem: problem, Remedy: remedy})
+}
+
+// wrong is the fault of a value of another kind than its field.
+func (d *decoder) wrong(n *node, path string, at Position, want string) {
+	switch {
+	case n.kind == nullNode && n.text == "":
+		d.fault(at, path, "no value", "write "+want+" or remove the key")
+	case n.kind == nullNode:
+		d.fault(at, path, "no value", "write "+want+" or remove the key; quote it if the text `"+n.text+"` is meant")
+	default:
+		d.fault(at, path, n.describe()+" where "+want+" is expected", "write "+want)
+	}
+}
+
+func (d *decoder) value(n *node, v reflect.Value, path string, at Position) {
+	t := v.Type()
+	pointer := reflect.PointerTo(t)
+	switch {
+	case t == secretType:
+		d.secret(n, v, path, at)
+	case t == pathType:
+		d.path(n, v, path, at)
+	case pointer.Implements(tablerType):
+		v.Addr().Interface().(tabler).decodeTable(d, n, path, at)
+	case pointer.Implements(textType) && (n.kind == scalarNode || t.Kind() != reflect.Struct):
+		d.text(n, v, path, at)
+	case t == clockType:
+		panic("config: use config.Duration instead of time.Duration")
+	default:
+		d.plain(n, v, path, at)
+	}
+}
+
+func (d *decoder) plain(n *node, v reflect.Value, path string, at Position) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		d.value(n, v.Elem(), path, at)
+	case reflect.Struct:
+		d.structure(n, v, path, at, nil)
+	case reflect.Map:
+		d.mapping(n, v, path, at)
+	case reflect.Slice:
+		d.slice(n, v, path, at)
+	default:
+		d.scalar(n, v, path, at)
+	}
+}
+
+func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, taken []string) {
+	if n.kind != mappingNode {
+		d.wrong(n, path, at, "a mapping of keys")
+		return
+	}
+	l := d.layout(v.Type())
+	seen := make([]bool, len(l.fields))
+	for i := range n.entries {
+		e := &n.entries[i]
+		f, ok := l.byName[e.key]
+		if !ok {
+			if !slices.Contains(taken, e.key) {
+				d.fault(e.keyAt, path, "unknown key `"+shorten(e.key)+"`", suggest(e.key, l.names))
+			}
+			continue
+		}
+		seen[f] = true
+		d.value(e.value, v.FieldByIndex(l.fields[f].index), join(path, e.key), e.place())
+	}
+	for i, f := range l.fields {
+		if f.required && !seen[i] && !slices.Contains(n.absent, f.name) {
+			d.fault(at, path, "required key `"+f.name+"` is missing", "add `"+f.name+":`")
+		}
+	}
+}
+
+func (d *decoder) mapping(n *node, v reflect.Value, path string, at Position) {
+	if n.kind != mappingNode {
+		d.wrong(n, path, at, "a mapping")
+		return
+	}
+	t := v.Type()
+	out := reflect.MakeMapWithSize(t, len(n.entries))
+	for i := range n.entries {
+		e := &n.entries[i]
+		key, value := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
+		d.value(&node{kind: scalarNode, text: e.key, at: e.keyAt}, key, join(path, e.key), e.keyAt)
+		d.value(e.value, value, join(path, e.key), e.place())
+		out.SetMapIndex(key, value)
+	}
+	v.Set(out)
+}
+
+func (d *decoder) slice(n *node, v reflect.Value, path string, at Position) {
+	items := n.items
+	switch n.kind {
+	case nullNode:
+		d.wrong(n, path, at, "a list")
+		return
+	case scalarNode, mappingNode:
+		items = []*node{n}
+	}
+	out := reflect.MakeSlice(v.Type(), len(items), len(items))
+	for i, item := range items {
+		if n.kind == sequenceNode {
+			d.value(item, out.Index(i), path+"["+strconv.Itoa(i)+"]", item.at)
+		} else {
+			d.value(item, out.Index(i), path, at)
+		}
+	}
+	v.Set(out)
+}
+
+func (d *decoder) scalar(n *node, v reflect.Value, path string, at Position) {
+	want, ok := wanted(v.Kind())
+	if !ok {
+		panic(fmt.Sprintf("config: decode %s: a config cannot hold a %s", path, v.Type()))
+	}
+	if n.kind != scalarNode {
+		d.wrong(n, path, at, want)
+		return
+	}
+	if v.Kind() == reflect.String {
+		v.SetString(n.text)
+		return
+	}
+	if n.quoted {
+		d.fault(at, path, fmt.Sprintf("the text %q where %s is expected", shorten(n.text), want), "remove the quotes")
+		return
+	}
+	if v.Kind() == reflect.Bool {
+		d.bool(n, v, path, at)
+		return
+	}
+	d.number(n, v, path, at, want)
+}
+
+func wanted(k reflect.Kind) (string, bool) {
+	switch k {
+	case reflect.String:
+		return "text", true
+	case reflect.Bool:
+		return "true or false", true
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number", true
+	case reflect.Float32, reflect.Float64:
+		return "a number", true
+	default:
+		return "", false
+	}
+}
+
+func (d *decoder) bool(n *node, v reflect.Value, path string, at Position) {
+	switch strings.ToLower(n.text) {
+	case "true", "false":
+		if n.text == strings.ToLower(n.text) {
+			v.SetBool(n.text == "true")
+			return
+		}
+		d.wrong(n, path, at, "true or false")
+	case "yes", "on", "y", "1":
+		d.fault(at, path, n.describe()+" where true or false is expected", "write true")
+	case "no", "off", "n", "0":
+		d.fault(at, path, n.describe()+" where true or false is expected", "write false")
+	default:
+		d.wrong(n, path, at, "true or false")
+	}
+}
+
+func (d *decoder) number(n *node, v reflect.Value, path string, at Position, want string) {
+	digits := strings.TrimLeft(n.text, "+-")
+	if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+		d.fault(at, path, n.describe()+" has leading zeros where "+want+" is expected", "write it without them")
+		return
+	}
+	if whole, fraction, ok := strings.Cut(n.text, ","); ok && v.CanFloat() && strings.Trim(whole+fraction, "+-0123456789") == "" {
+		d.fault(at, path, n.describe()+" where "+want+" is expected", "write "+whole+"."+fraction+", with a point")
+		return
+	}
+	bits, err := v.Type().Bits(), error(nil)
+	var limits string
+	switch {
+	case v.CanInt():
+		var i int64
+		if i, err = strconv.ParseInt(n.text, 10, bits); err == nil {
+			v.SetInt(i)
+		}
+		limits = fmt.Sprintf("a whole number from %d to %d", int64(-1)<<(bits-1), int64(1)<<(bits-1)-1)
+	case v.CanUint():
+		var u uint64
+		if u, err = strconv.ParseUint(strings.TrimPrefix(n.text, "+"), 10, bits); err == nil {
+			v.SetUint(u)
+		} else if strings.HasPrefix(n.text, "-") && strings.Trim(n.text, "-0123456789") == "" {
+			err = strconv.ErrRange
+		}
+		limits = fmt.Sprintf("a whole number from 0 to %d", uint64(math.MaxUint64)>>(64-bits))
+	default:
+		var f float64
+		f, err = strconv.ParseFloat(n.text, bits)
+		if strings.Trim(n.text, "+-.0123456789eE") != "" {
+			err = strconv.ErrSyntax
+		}
+		if err == nil {
+			v.SetFloat(f)
+		}
+		limits = "a smaller number"
+	}
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		d.fault(at, path, n.describe()+" is out of range", "write "+limits)
+	case err != nil:
+		d.wrong(n, path, at, want)
+	}
+}
+
+// text gives a scalar to the type's own UnmarshalText.
+func (d *decoder) text(n *node, v reflect.Value, path string, at Position) {
+	if n.kind != scalarNode {
+		d.wrong(n, path, at, "one value")
+		return
+	}
+	err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.text))
+	if err == nil {
+		return
+	}
+	for _, f := range d.s.locate(path, err, nil) {
+		if f.Remedy == "" {
+			f.Problem, f.Remedy, _ = strings.Cut(f.Problem, " — ")
+		}
+		f.Position = at
+		d.faults = append(d.faults, f)
+	}
+}
+
+func (d *decoder) path(n *node, v reflect.Value, path string, at Position) {
+	if n.kind != scalarNode || n.text == "" {
+		d.wrong(n, path, at, "the path of a file")
+		return
+	}
+	v.SetString(d.absolute(n.text))
+}
+
+// absolute gives a relative path the folder of the config file.
+func (d *decoder) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(d.s.folder(), filepath.FromSlash(path))
+}
+
+func (d *decoder) layout(t reflect.Type) *layout {
+	if l, ok := d.structs[t]; ok {
+		return l
+	}
+	l := &layout{byName: make(map[string]int)}
+	l.add(t, nil)
+	d.structs[t] = l
+	return l
+}
+
+// add appends the fields of t, and those of its inline structs.
+func (l *layout) add(t reflect.Type, index []int) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, flags, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		at := append(slices.Clone(index), i)
+		switch {
+		case flags == "inline":
+			l.add(f.Type, at)
+		case name != "" && name != "-" && f.IsExported():
+			if _, twice := l.byName[name]; twice {
+				panic(fmt.Sprintf("config: %s has the yaml name %q twice", t, name))
+			}
+			l.byName[name] = len(l.fields)
+			l.names = append(l.names, name)
+			l.fields = append(l.fields, field{name: name, index: at, required: flags == "required"})
+		}
+	}
+}
+
+// validate calls the Validate methods of v and of what it holds.
+func (d *decoder) validate(v reflect.Value, path string) {
+	t := v.Type()
+	if t == secretType {
+		return
+	}
+	if reflect.PointerTo(t).Implements(validatorType) && v.Kind() != reflect.Pointer {
+		if err := v.Addr().Interface().(validator).Validate(); err != nil {
+			d.faults = d.s.locate(path, err, d.faults)
+		}
+	}
+	if reflect.PointerTo(t).Implements(tablerType) {
+		v.Addr().Interface().(tabler).each(func(name string, value reflect.Value) {
+			d.validate(value, join(path, name))
+		})
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			d.validate(v.Elem(), path)
+		}
+	case reflect.Struct:
+		for _, f := range d.layout(t).fields {
+			d.validate(v.FieldByIndex(f.index), join(path, f.name))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			d.validate(v.Index(i), path+"["+strconv.Itoa(i)+"]")
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			value := reflect.New(t.Elem()).Elem()
+			value.Set(it.Value())
+			d.validate(value, join(path, fmt.Sprint(it.Key())))
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // an industrial PC may have no time zones of its own
+	"unicode"
+)
+
+// Site says where the gateway is, in ISA-95 terms. Events carry the names.
+type Site struct {
+	Enterprise string `yaml:"enterprise,required"`
+	Site       string `yaml:"site,required"`
+	Area       string `yaml:"area,required"`
+	// Timezone is an IANA name such as Europe/Lisbon; empty means UTC.
+	Timezone string `yaml:"timezone"`
+	// Gateway names this gateway in event ids; by default after the host.
+	Gateway string `yaml:"gateway"`
+}
+
+// Path returns "/enterprise/site/area", which a machine's source begins with.
+func (s Site) Path() string { return "/" + s.Enterprise + "/" + s.Site + "/" + s.Area }
+
+// Location returns the site's time zone. The zones are part of the binary, so
+// it cannot fail for a validated Site; it is UTC otherwise.
+func (s Site) Location() *time.Location {
+	zone, err := time.LoadLocation(s.Timezone)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
+// Validate checks that the names can stand in ids, topics and paths.
+func (s *Site) Validate() error {
+	var errs []error
+	for _, f := range []struct{ path, name string }{
+		{"enterprise", s.Enterprise}, {"site", s.Site}, {"area", s.Area}, {"gateway", s.Gateway},
+	} {
+		if f.path == "gateway" && f.name == "" {
+			continue
+		}
+		if problem := unusable(f.name); problem != "" {
+			errs = append(errs, Field(f.path, "the name "+problem, nameRemedy))
+		}
+	}
+	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
+		errs = append(errs, Field("timezone", fmt.Sprintf("unknown time zone `%s`", shorten(s.Timezone)), "write an IANA name, for example Europe/Lisbon"))
+	}
+	return errors.Join(errs...)
+}
+
+// Buffer says where events are kept and how much room they may take.
+type Buffer struct {
+	// Path is the folder of the store.
+	Path Path `yaml:"path"`
+	// Quota is how many bytes the store may take.
+	Quota Size `yaml:"quota"`
+	// Keep is how long delivered events stay for a resend.
+	Keep Duration `yaml:"keep"`
+	// Reserve is how many bytes of the disk stay free: recording stops before.
+	Reserve Size `yaml:"reserve"`
+	// Linger is how long a commit waits at most for others to share its fsync.
+	Linger Duration `yaml:"linger"`
+}
+
+// Bounds of Buffer.
+const (
+	minQuota   Size = 64 << 20
+	minReserve Size = 32 << 20
+	maxLinger       = Duration(time.Second)
+)
+
+func defaultBuffer() Buffer {
+	return Buffer{
+		Path: "/var/lib/sluice", Quota: 2 << 30, Keep: Duration(7 * 24 * time.Hour),
+		Reserve: 64 << 20, Linger: Duration(2 * time.Millisecond),
+	}
+}
+
+// Validate checks the bounds.
+func (b *Buffer) Validate() error {
+	var errs []error
+	if b.Quota < minQuota {
+		errs = append(errs, Field("quota", fmt.Sprintf("%s is too little room for the store", b.Quota), "write at least "+minQuota.String()))
+	}
+	if b.Reserve < minReserve {
+		errs = append(errs, Field("reserve", fmt.Sprintf("%s is too little to stop before the disk is full", b.Reserve), "write at least "+minReserve.String()))
+	}
+	if b.Linger > maxLinger {
+		errs = append(errs, Field("linger", fmt.Sprintf("%s would hold every event back", b.Linger), "write at most 1s; 2ms is usual"))
+	}
+	return errors.Join(errs...)
+}
+
+// HTTP says where the status page is served.
+type HTTP struct {
+	// Listen is host:port.
+	Listen string `yaml:"listen"`
+}
+
+func defaultHTTP() HTTP { return HTTP{Listen: "127.0.0.1:8080"} }
+
+// Validate refuses addresses that other computers could reach: this version has
+// neither TLS nor a password to protect them.
+func (h *HTTP) Validate() error {
+	const remedy = "write host:port, for example 127.0.0.1:8080"
+	host, port, err := net.SplitHostPort(h.Listen)
+	if err != nil {
+		return Field("listen", fmt.Sprintf("`%s` is no address", shorten(h.Listen)), remedy)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return Field("listen", fmt.Sprintf("`%s` is no port", shorten(port)), remedy)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return Field("listen", fmt.Sprintf("`%s` can be reached from other computers, and the page has no TLS and no password yet", shorten(h.Listen)),
+			"listen on 127.0.0.1 and put a reverse proxy or an SSH tunnel in front")
+	}
+	return nil
+}
+
+const nameRemedy = "use letters, digits, - _ and ."
+
+// unusable says why a name cannot stand in an event id, a topic and a path;
+// empty if it can.
+func unusable(name string) string {
+	const longest = 100
+	switch {
+	case name == "":
+		return "is empty"
+	case name == "." || name == "..":
+		return "is a folder's"
+	case name[0] == '_' || name[0] == '$':
+		return fmt.Sprintf("begins with `%c`, which is reserved", name[0])
+	case len(name) > longest:
+		return fmt.Sprintf("is longer than %d bytes", longest)
+	case strings.TrimSpace(name) != name:
+		return "begins or ends with a space"
+	}
+	for _, r := range name {
+		if strings.ContainsRune(`/+#\`, r) || !unicode.IsPrint(r) {
+			return fmt.Sprintf("holds %q, which ids, topics or paths use otherwise", r)
+		}
+	}
+	return ""
+}
+
+// hostName makes a gateway's name of the host's.
+func hostName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "gateway"
+	}
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`/+#\_$ `, r) || !unicode.IsPrint(r) {
+			return '-'
+		}
+		return r
+	}, host), "-.")
+	if unusable(name) != "" {
+		return "gateway"
+	}
+	return name
+}
