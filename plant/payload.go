@@ -1,0 +1,222 @@
+package plant
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// KindObserved says that a machine is not observed, or is again.
+const KindObserved EventKind = "observed"
+
+// Seconds is a length of time that JSON carries as a number of seconds with at
+// most three digits after the point.
+type Seconds time.Duration
+
+// MarshalJSON writes a number of seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) { return s.append(nil), nil }
+
+// UnmarshalJSON reads a number of seconds without going through a float.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	d, err := ParseDecimal(string(b))
+	if err != nil {
+		return err
+	}
+	ns, err := d.Normal().Rescale(9)
+	if err != nil {
+		return fmt.Errorf("plant: parse seconds %q: %w", b, err)
+	}
+	*s = Seconds(ns.Unscaled)
+	return nil
+}
+
+func (s Seconds) append(dst []byte) []byte {
+	ms := time.Duration(s).Round(time.Millisecond).Milliseconds()
+	if ms < 0 {
+		dst, ms = append(dst, '-'), -ms
+	}
+	dst = strconv.AppendInt(dst, ms/1000, 10)
+	if ms %= 1000; ms == 0 {
+		return dst
+	}
+	dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	for dst[len(dst)-1] == '0' {
+		dst = dst[:len(dst)-1]
+	}
+	return dst
+}
+
+// Head is what the data of every kind begins with.
+type Head struct {
+	Machine MachineID `json:"machine"`
+	Mode    Mode      `json:"mode"`
+	// Order is what the machine worked on at the time of the event; nil if none
+	// is known.
+	Order *Order `json:"order,omitempty"`
+}
+
+// ScrapCount is the scrap of one code.
+type ScrapCount struct {
+	Code string `json:"code"`
+	// Quantity is cumulative, Delta the part that is new.
+	Quantity int64 `json:"quantity"`
+	Delta    int64 `json:"delta"`
+}
+
+// Counter is the data of a KindCounter event: pieces made. Good, Scrap and
+// Rework are cumulative, kept by the gateway and never decrease; the deltas
+// belong to the interval From…To. Produced quantity = good + scrap + rework
+// (ISO 22400).
+type Counter struct {
+	Head
+	Good        int64        `json:"good"`
+	GoodDelta   int64        `json:"good_delta"`
+	Scrap       []ScrapCount `json:"scrap,omitempty"`
+	Rework      int64        `json:"rework,omitempty"`
+	ReworkDelta int64        `json:"rework_delta,omitempty"`
+	From        time.Time    `json:"from"`
+	To          time.Time    `json:"to"`
+	// Raw is the last believed number of the device's main counter.
+	Raw int64 `json:"raw"`
+	// Reset: the device's counter began again from zero within the interval.
+	Reset bool `json:"reset,omitempty"`
+	// Rollover: it went over the end of its range and was counted through.
+	Rollover bool `json:"rollover,omitempty"`
+	// Gap is how long nobody looked within the interval.
+	Gap Seconds `json:"gap,omitempty"`
+	// LowerBound: there were at least so many pieces (a reset within a gap).
+	LowerBound bool `json:"lower_bound,omitempty"`
+	// Ambiguous: the counter may have gone round unseen within a gap.
+	Ambiguous bool `json:"ambiguous,omitempty"`
+	// Suspect: a change was larger than the machine can make, or the clock ran
+	// back; a person should look.
+	Suspect bool `json:"suspect,omitempty"`
+	// Rebase: the first after a lost tail of events; take the cumulative counts.
+	Rebase bool `json:"rebase,omitempty"`
+	// MicroStops is the number of stops too short for an event of their own
+	// since the last start/stop or counter event, MicroSeconds their length.
+	MicroStops   int64   `json:"micro_stops,omitempty"`
+	MicroSeconds Seconds `json:"micro_seconds,omitempty"`
+}
+
+// StartStop is the data of a KindStartStop event: the machine began to run or
+// to stand.
+type StartStop struct {
+	Head
+	// Running is 1 or 0.
+	Running int `json:"running"`
+	// StopID numbers the stops of a machine, from 1; a start has the number of
+	// the stop that it ends. 0 on a start before any stop.
+	StopID uint64 `json:"stop_id,omitempty"`
+	// Type is the downtime type and ReasonName the text that the code table
+	// gives for Reason, the raw code.
+	Type       string `json:"type,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	ReasonName string `json:"reason_name,omitempty"`
+	// Since is, on a start, when the stop began; Duration is its length.
+	Since    time.Time `json:"since,omitzero"`
+	Duration Seconds   `json:"duration,omitempty"`
+	// Gap is how long nobody had looked when the state was seen changed: the
+	// true time lies within it.
+	Gap          Seconds `json:"gap,omitempty"`
+	MicroStops   int64   `json:"micro_stops,omitempty"`
+	MicroSeconds Seconds `json:"micro_seconds,omitempty"`
+}
+
+// Reason is the data of a KindReason event: the reason of a stop that was
+// already reported became known or changed.
+type Reason struct {
+	Head
+	StopID     uint64 `json:"stop_id"`
+	Type       string `json:"type"`
+	Reason     string `json:"reason"`
+	ReasonName string `json:"reason_name,omitempty"`
+}
+
+// Parameter is one process value. Value is a JSON number, bool or string.
+type Parameter struct {
+	Code    string          `json:"code"`
+	Value   json.RawMessage `json:"value"`
+	Unit    string          `json:"unit,omitempty"`
+	Quality string          `json:"quality"`
+	Time    time.Time       `json:"time"`
+}
+
+// Parameters is the data of a KindParameters event.
+type Parameters struct {
+	Head
+	Parameters []Parameter `json:"parameters"`
+}
+
+// Totals are the pieces made on one order.
+type Totals struct {
+	Good   int64        `json:"good"`
+	Scrap  []ScrapTotal `json:"scrap,omitempty"`
+	Rework int64        `json:"rework,omitempty"`
+}
+
+// ScrapTotal is the scrap of one code.
+type ScrapTotal struct {
+	Code     string `json:"code"`
+	Quantity int64  `json:"quantity"`
+}
+
+// OrderEvent is the data of a KindOrder event: what the machine works on
+// changed. Its Head has the next order.
+type OrderEvent struct {
+	Head
+	// Previous is the order that ended, nil for none; Next the one that began.
+	Previous *Order `json:"previous,omitempty"`
+	Next     *Order `json:"next,omitempty"`
+	// Since is when the previous order began, and Totals what was made on it.
+	Since  time.Time `json:"since,omitzero"`
+	Totals *Totals   `json:"totals,omitempty"`
+	By     string    `json:"by,omitempty"`
+}
+
+// GapData is the data of a KindGap event: what is known to be missing.
+type GapData struct {
+	Head
+	// First and Last are the sequences of missing events; 0 where readings are
+	// missing that never became events.
+	First  Sequence `json:"first,omitempty"`
+	Last   Sequence `json:"last,omitempty"`
+	Count  uint64   `json:"count"`
+	Device DeviceID `json:"device,omitempty"`
+	Reason string   `json:"reason"`
+}
+
+// Alarm is the data of a KindAlarm event: something a person should look at
+// was raised or has cleared.
+type Alarm struct {
+	Head
+	// Alarm names the condition and what it is about, for example
+	// "counter_suspect:total"; raised and cleared carry the same.
+	Alarm  string `json:"alarm"`
+	Raised bool   `json:"raised"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Observed is the data of a KindObserved event: whether somebody looks at the
+// machine.
+type Observed struct {
+	Head
+	Observed bool `json:"observed"`
+	// Since is when the machine was seen last (or, once back, not seen first).
+	Since  time.Time `json:"since"`
+	Device DeviceID  `json:"device"`
+	Cause  string    `json:"cause,omitempty"`
+}
+
+// SchemaURL returns where events of that kind and version say their schema is,
+// for CloudEvents' dataschema; Schema returns the text itself.
+func SchemaURL(kind EventKind, version uint8) string {
+	return "https://schemas.sluice.dev/" + string(kind) + ".v" + strconv.Itoa(int(version)) + ".json"
+}
+
+func schemaFile(kind EventKind, version uint8) string {
+	return strings.Join([]string{"schema/", string(kind), ".v", strconv.Itoa(int(version)), ".json"}, "")
+}
