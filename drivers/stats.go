@@ -28,6 +28,13 @@ type Stats struct {
 	ReadTime time.Duration
 	// Late is by how much the last poll started after its time.
 	Late time.Duration
+	// Skipped counts polls left out because the one before took longer than
+	// the interval.
+	Skipped uint64
+	// Writes counts writes asked for, WriteErrors those that failed.
+	Writes, WriteErrors uint64
+	// Panics counts panics of the driver; each ended a session.
+	Panics uint64
 	// BadTags names the tags that are not Good now, with the cause.
 	BadTags map[plant.TagID]string
 }

@@ -1,0 +1,327 @@
+package drivers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/backoff"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// PollerOptions say how a device is polled.
+type PollerOptions struct {
+	Device plant.DeviceID
+	// Endpoint is where the device is, for people.
+	Endpoint string
+	// Interval and Timeout are those of the Plan.
+	Interval, Timeout time.Duration
+	// MinBackoff and MaxBackoff bound the wait between two attempts to connect;
+	// 0 means 0.5 s and 30 s.
+	MinBackoff, MaxBackoff time.Duration
+}
+
+// PollerOptions returns how a device of this plan is polled.
+func (p Plan) PollerOptions(device plant.DeviceID) PollerOptions {
+	return PollerOptions{Device: device, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout}
+}
+
+// Validate reports options that no Poller can run with.
+func (o *PollerOptions) Validate() error {
+	var errs []error
+	if o.Device == "" {
+		errs = append(errs, config.Field("device", "the device has no name", "name it"))
+	}
+	if o.Interval < 0 {
+		errs = append(errs, config.Field("interval", "it is negative", "write the time between two polls, for example 1s"))
+	}
+	if o.Timeout <= 0 {
+		errs = append(errs, config.Field("timeout", "it is not above 0", "write how long the device may take to answer, for example 1s"))
+	}
+	if o.MinBackoff < 0 || o.MaxBackoff < o.MinBackoff {
+		errs = append(errs, config.Field("max_backoff", "it is less than min_backoff", "write a longer time"))
+	}
+	return errors.Join(errs...)
+}
+
+// Poller runs one driver: it connects, reads on a fixed grid of time, hands
+// what it reads to its sinks, and connects again with growing waits when the
+// device is lost. A device that is away is a state, not an error.
+type Poller struct {
+	options PollerOptions
+	driver  Driver
+	sinks   []Sink
+	log     *zap.Logger
+	retry   backoff.Backoff
+
+	// Of Run's goroutine only.
+	away      time.Time // when the device was lost or found away
+	announced bool      // the sinks and the log know that it is away
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// NewPoller returns a Poller of driver for sinks. It does no I/O. The options
+// must be valid.
+func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *Poller {
+	if o.MinBackoff == 0 {
+		o.MinBackoff = 500 * time.Millisecond
+	}
+	if o.MaxBackoff == 0 {
+		o.MaxBackoff = max(30*time.Second, o.MinBackoff)
+	}
+	return &Poller{
+		options: o, driver: driver, sinks: sinks,
+		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
+		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff},
+		stats: Stats{Device: o.Device, Endpoint: o.Endpoint},
+	}
+}
+
+// Run polls until ctx ends, then closes the driver and returns nil. It is
+// called once. A device that cannot be reached never makes it return.
+func (p *Poller) Run(ctx context.Context) error {
+	p.update(func(s *Stats) { s.Since = time.Now() })
+	for ctx.Err() == nil {
+		err := p.session(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		p.lost(err)
+		sleep(ctx, p.retry.Next())
+	}
+	return nil
+}
+
+// Write writes one tag, for acknowledgements. It may be called from any
+// goroutine, waits for the request under way and for its own, at most Timeout,
+// and fails with ErrSessionOver, ErrNotConnected, ErrNotWritable, or with what
+// the device said.
+func (p *Poller) Write(ctx context.Context, w plant.Write) error {
+	ctx, cancel := context.WithTimeout(ctx, p.options.Timeout)
+	defer cancel()
+	err := p.guard("write", func() error { return p.driver.Write(ctx, w) })
+	p.update(func(s *Stats) {
+		s.Writes++
+		if err != nil {
+			s.WriteErrors++
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("drivers: write %s/%s: %w", p.options.Device, w.Tag, err)
+	}
+	return nil
+}
+
+// Stats returns a snapshot. It may be called from any goroutine and does not
+// wait for the device.
+func (p *Poller) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.BadTags = maps.Clone(s.BadTags)
+	return s
+}
+
+func (p *Poller) update(change func(*Stats)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.stats)
+}
+
+// session connects and reads until the device is lost or ctx ends.
+func (p *Poller) session(ctx context.Context) error {
+	number := p.stats.Session + 1 // only this goroutine changes it
+	defer p.close()
+	err := p.bounded(ctx, func(ctx context.Context) error {
+		return p.guard("connect", func() error { return p.driver.Connect(ctx, number) })
+	})
+	if err != nil {
+		return err
+	}
+	p.update(func(s *Stats) {
+		s.Session = number
+		if number > 1 {
+			s.Reconnects++
+		}
+	})
+	if p.options.Interval == 0 {
+		for ctx.Err() == nil {
+			if err := p.read(ctx, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return p.poll(ctx)
+}
+
+// poll reads on a grid from the start of the session: from start to start, so
+// that the interval does not grow by the time that a read takes. After a read
+// that ran over, the last slot that is due starts at once, late; those before
+// it are skipped.
+func (p *Poller) poll(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	slot := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		late := time.Since(slot)
+		err := p.bounded(ctx, func(ctx context.Context) error { return p.read(ctx, late) })
+		if err != nil {
+			return err
+		}
+		slot = slot.Add(p.options.Interval)
+		if missed := time.Since(slot) / p.options.Interval; missed > 0 {
+			slot = slot.Add(missed * p.options.Interval)
+			p.update(func(s *Stats) { s.Skipped += uint64(missed) })
+		}
+		timer.Reset(time.Until(slot))
+	}
+}
+
+func (p *Poller) bounded(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, p.options.Timeout)
+	defer cancel()
+	return do(ctx)
+}
+
+// read does one Read and hands over what it gave.
+func (p *Poller) read(ctx context.Context, late time.Duration) error {
+	start := time.Now()
+	var scans []plant.Scan
+	err := p.guard("read", func() (err error) {
+		scans, err = p.driver.Read(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	p.found(now)
+	for i := range scans {
+		in := plant.Input(scans[i]) // boxed once for all sinks
+		for _, s := range p.sinks {
+			s.Offer(in)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.stats
+	s.Reads++
+	s.LastRead, s.Late = now, late
+	if p.options.Interval > 0 {
+		s.ReadTime = now.Sub(start)
+	}
+	for i := range scans {
+		count(s, scans[i].Readings)
+	}
+	return nil
+}
+
+// count keeps BadTags without touching the map for a tag that stays good.
+func count(s *Stats, readings []plant.Reading) {
+	s.Readings += uint64(len(readings))
+	for i := range readings {
+		r := &readings[i]
+		switch {
+		case r.Quality != plant.Good:
+			s.BadReadings++
+			if s.BadTags == nil {
+				s.BadTags = make(map[plant.TagID]string)
+			}
+			s.BadTags[r.Tag] = r.Cause
+		case len(s.BadTags) > 0:
+			delete(s.BadTags, r.Tag)
+		}
+	}
+}
+
+// found is called after each good read; it matters for the first of a session.
+// A connection alone says little: the gateway box of a serial line accepts it
+// while the device behind is off.
+func (p *Poller) found(now time.Time) {
+	p.retry.Reset()
+	if p.stats.Connected {
+		return
+	}
+	p.update(func(s *Stats) { s.Connected, s.Since = true, now })
+	if p.announced {
+		p.log.Info("device is back", zap.Duration("after", now.Sub(p.away).Round(time.Millisecond)))
+	} else {
+		p.log.Info("device connected")
+	}
+	p.announced = false
+	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Connected: true})
+}
+
+// lost is called after each failed attempt and each lost session; the sinks
+// and the log hear of the first only.
+func (p *Poller) lost(err error) {
+	now, cause := time.Now(), "the session ended"
+	if err != nil {
+		cause = err.Error()
+	}
+	p.update(func(s *Stats) {
+		s.Errors++
+		s.LastError, s.LastErrorAt = cause, now
+		if s.Connected {
+			s.Connected, s.Since = false, now
+		}
+	})
+	if p.announced {
+		return
+	}
+	p.announced, p.away = true, now
+	p.log.Warn("device is away", zap.String("cause", cause))
+	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Cause: cause})
+}
+
+func (p *Poller) state(d plant.DeviceState) {
+	for _, s := range p.sinks {
+		s.Offer(d)
+	}
+}
+
+// close ends a session. Its error says nothing that the lost connection did
+// not say already.
+func (p *Poller) close() { _ = p.guard("close", p.driver.Close) }
+
+// guard turns a panic of the driver into an error, so that one device's driver
+// never takes the gateway down. The stack is logged once.
+func (p *Poller) guard(verb string, do func() error) (err error) {
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		first := false
+		p.update(func(s *Stats) { s.Panics++; first = s.Panics == 1 })
+		if first {
+			p.log.Error("driver panicked", zap.String("verb", verb), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+		}
+		err = fmt.Errorf("the driver panicked in %s: %v", verb, r)
+	}()
+	return do()
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
