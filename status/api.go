@@ -1,0 +1,218 @@
+package status
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// The documents of /api/v1/status. Their names are stable: fields are only ever
+// added under v1. Times are RFC 3339 in UTC, null where there is none yet;
+// durations end in _seconds and sizes in _bytes. docs/api.md describes them for
+// those who read them.
+type statusDoc struct {
+	At       instant      `json:"at"`
+	Gateway  string       `json:"gateway"`
+	Version  string       `json:"version"`
+	Started  instant      `json:"started"`
+	Ready    bool         `json:"ready"`
+	Healthy  bool         `json:"healthy"`
+	NotReady []string     `json:"not_ready"`
+	Problems []problemDoc `json:"problems"`
+	Devices  []deviceDoc  `json:"devices"`
+	Machines []machineDoc `json:"machines"`
+	Uplinks  []uplinkDoc  `json:"uplinks"`
+	Buffer   bufferDoc    `json:"buffer"`
+}
+
+type problemDoc struct {
+	Severity string   `json:"severity"`
+	What     string   `json:"what"`
+	Cause    string   `json:"cause,omitempty"`
+	Do       string   `json:"do,omitempty"`
+	Since    instant  `json:"since"`
+	Follows  []string `json:"follows"`
+}
+
+type deviceDoc struct {
+	Device      string            `json:"device"`
+	Endpoint    string            `json:"endpoint"`
+	Connected   bool              `json:"connected"`
+	Since       instant           `json:"since"`
+	LastError   string            `json:"last_error,omitempty"`
+	LastErrorAt instant           `json:"last_error_at"`
+	Session     uint64            `json:"session"`
+	Reads       uint64            `json:"reads"`
+	Errors      uint64            `json:"errors"`
+	Reconnects  uint64            `json:"reconnects"`
+	Readings    uint64            `json:"readings"`
+	BadReadings uint64            `json:"bad_readings"`
+	LastRead    instant           `json:"last_read"`
+	ReadTime    float64           `json:"read_seconds"`
+	Late        float64           `json:"late_seconds"`
+	BadTags     map[string]string `json:"bad_tags"`
+}
+
+type machineDoc struct {
+	Machine       string            `json:"machine"`
+	Devices       []plant.DeviceID  `json:"devices"`
+	Good          int64             `json:"good"`
+	Scrap         int64             `json:"scrap"`
+	Running       *bool             `json:"running"`
+	StateSince    instant           `json:"state_since"`
+	Reason        string            `json:"reason,omitempty"`
+	Order         string            `json:"order,omitempty"`
+	Mode          string            `json:"mode,omitempty"`
+	LastEvent     string            `json:"last_event,omitempty"`
+	LastEventTime instant           `json:"last_event_time"`
+	LastSequence  uint64            `json:"last_sequence"`
+	Inputs        uint64            `json:"inputs"`
+	Commits       uint64            `json:"commits"`
+	Events        map[string]uint64 `json:"events"`
+	Overflows     uint64            `json:"overflows"`
+	Waiting       bool              `json:"waiting"`
+	WaitingSince  instant           `json:"waiting_since"`
+	Problems      []string          `json:"problems"`
+}
+
+type uplinkDoc struct {
+	Uplink       string  `json:"uplink"`
+	Endpoint     string  `json:"endpoint"`
+	Breaker      string  `json:"breaker"`
+	Since        instant `json:"since"`
+	Backlog      uint64  `json:"backlog"`
+	Oldest       instant `json:"oldest"`
+	OldestAge    float64 `json:"oldest_age_seconds"`
+	DeadLetters  uint64  `json:"dead_letters"`
+	Delivered    uint64  `json:"delivered"`
+	Rejected     uint64  `json:"rejected"`
+	Retried      uint64  `json:"retried"`
+	LastDelivery instant `json:"last_delivery"`
+	LastError    string  `json:"last_error,omitempty"`
+	LastErrorAt  instant `json:"last_error_at"`
+	Concurrent   int     `json:"concurrent"`
+}
+
+type bufferDoc struct {
+	Path      string  `json:"path"`
+	Epoch     string  `json:"epoch"`
+	Commits   uint64  `json:"commits"`
+	Syncs     uint64  `json:"syncs"`
+	Events    uint64  `json:"events"`
+	Live      int64   `json:"live_bytes"`
+	Disk      int64   `json:"disk_bytes"`
+	Free      int64   `json:"free_bytes"`
+	Reserve   int64   `json:"reserve_bytes"`
+	Full      bool    `json:"full"`
+	FullSince instant `json:"full_since"`
+	Fault     string  `json:"fault,omitempty"`
+	Damaged   uint64  `json:"damaged_records"`
+}
+
+// instant is a time that is null in JSON where there is none.
+type instant time.Time
+
+// MarshalJSON implements json.Marshaler.
+func (t instant) MarshalJSON() ([]byte, error) {
+	if time.Time(t).IsZero() {
+		return []byte("null"), nil
+	}
+	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
+}
+
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	b, err := json.MarshalIndent(document(s.source.Snapshot()), "", "  ")
+	if err != nil {
+		s.log.Error("status: encode the status", zap.Error(err))
+		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// The client may have gone; there is nobody left to tell.
+	_, _ = w.Write(append(b, '\n'))
+}
+
+func document(snap Snapshot) statusDoc {
+	doc := statusDoc{
+		At: instant(snap.At), Gateway: snap.Gateway, Version: snap.Version, Started: instant(snap.Started),
+		Ready: snap.Ready && snap.Buffer.Fault == "", Healthy: snap.Buffer.Fault == "", NotReady: list(snap.Waiting),
+		Problems: []problemDoc{}, Devices: []deviceDoc{}, Machines: []machineDoc{}, Uplinks: []uplinkDoc{},
+		Buffer: bufferDocument(&snap.Buffer),
+	}
+	for _, p := range Problems(snap) {
+		doc.Problems = append(doc.Problems, problemDoc{
+			Severity: p.Severity.String(), What: p.What, Cause: p.Cause, Do: p.Do, Since: instant(p.Since), Follows: list(p.Follows),
+		})
+	}
+	for i := range snap.Devices {
+		doc.Devices = append(doc.Devices, deviceDocument(&snap.Devices[i]))
+	}
+	for i := range snap.Machines {
+		doc.Machines = append(doc.Machines, machineDocument(&snap.Machines[i], snap.Feeds[snap.Machines[i].Machine]))
+	}
+	for i := range snap.Uplinks {
+		doc.Uplinks = append(doc.Uplinks, uplinkDocument(&snap.Uplinks[i], snap.queue(snap.Uplinks[i].Uplink), snap.At))
+	}
+	return doc
+}
+
+func deviceDocument(s *drivers.Stats) deviceDoc {
+	doc := deviceDoc{
+		Device: string(s.Device), Endpoint: s.Endpoint, Connected: s.Connected, Since: instant(s.Since),
+		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Session: s.Session,
+		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
+		LastRead: instant(s.LastRead), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
+		BadTags: make(map[string]string, len(s.BadTags)),
+	}
+	for tag, cause := range s.BadTags {
+		doc.BadTags[string(tag)] = cause
+	}
+	return doc
+}
+
+func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
+	doc := machineDoc{
+		Machine: string(s.Machine), Devices: list(feeds), Good: s.Good, Scrap: s.Scrap,
+		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, Mode: string(s.Mode),
+		LastEvent: string(s.LastEvent), LastEventTime: instant(s.LastEventTime), LastSequence: uint64(s.LastSequence),
+		Inputs: s.Inputs, Commits: s.Commits, Events: make(map[string]uint64, len(s.Events)),
+		Overflows: s.Overflows, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: list(s.Problems),
+	}
+	for kind, n := range s.Events {
+		doc.Events[string(kind)] = n
+	}
+	return doc
+}
+
+func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkDoc {
+	return uplinkDoc{
+		Uplink: s.Uplink, Endpoint: s.Endpoint, Breaker: s.Breaker, Since: instant(s.Since),
+		Backlog: q.Backlog, Oldest: instant(q.Oldest), OldestAge: age(now, q.Oldest).Seconds(), DeadLetters: q.DeadLetters,
+		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
+		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
+	}
+}
+
+func bufferDocument(s *buffer.Stats) bufferDoc {
+	return bufferDoc{
+		Path: s.Path, Epoch: s.Epoch.String(), Commits: s.Commits, Syncs: s.Groups, Events: s.Events,
+		Live: s.LiveBytes, Disk: s.DiskBytes, Free: s.FreeBytes, Reserve: s.Reserve,
+		Full: s.Full, FullSince: instant(s.FullSince), Fault: s.Fault, Damaged: s.Lost,
+	}
+}
+
+// list returns s as JSON wants it: an empty list, never null.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,229 @@
+package status
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+//go:embed ui
+var ui embed.FS
+
+// pageTemplate escapes whatever a PLC, a receiver or a config says. The page has
+// no script; it loads itself again by a meta tag.
+var pageTemplate = template.Must(template.ParseFS(ui, "ui/page.html"))
+
+// page is what the template shows: words, ready to read.
+type page struct {
+	Gateway, Version, Now, Up string
+	Ready                     bool
+	Waiting                   []string
+	Problems                  []problemCard
+	Devices, Machines         []card
+	Uplinks                   []card
+	Buffer                    card
+}
+
+type problemCard struct {
+	Class, What, Cause, Do, Since string
+	Follows                       []string
+}
+
+// card is one device, machine, uplink or the buffer.
+type card struct {
+	// Class is "good", "bad" or "unknown", for the colour; Word says it too,
+	// since not everybody sees colours.
+	Class, Name, Word, Since string
+	Lines                    []line
+}
+
+type line struct{ Label, Text string }
+
+func (c *card) add(label, text string) {
+	if text != "" {
+		c.Lines = append(c.Lines, line{label, text})
+	}
+}
+
+func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
+	// Rendered into memory first, so that a failure is a 500 and not half a page.
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, newPage(s.source.Snapshot(), s.options.Location)); err != nil {
+		s.log.Error("status: render the page", zap.Error(err))
+		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	// The client may have gone; there is nobody left to tell.
+	_, _ = w.Write(b.Bytes())
+}
+
+func serveStyle(w http.ResponseWriter, r *http.Request) {
+	http.ServeFileFS(w, r, ui, "ui/style.css")
+}
+
+// clock writes moments for people: the time of day, the date only where it is
+// another day, and how long ago.
+type clock struct {
+	now time.Time
+	loc *time.Location
+}
+
+func (c clock) at(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	t, now := t.In(c.loc), c.now.In(c.loc)
+	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
+
+func (c clock) ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s ago)", c.at(t), lasting(age(c.now, t)))
+}
+
+func (c clock) since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("since %s (%s)", c.at(t), lasting(age(c.now, t)))
+}
+
+func newPage(snap Snapshot, loc *time.Location) page {
+	c := clock{snap.At, loc}
+	p := page{
+		Gateway: snap.Gateway, Version: snap.Version,
+		Now: snap.At.In(loc).Format("2006-01-02 15:04:05 MST"), Up: lasting(age(snap.At, snap.Started)),
+		Ready: snap.Ready, Waiting: snap.Waiting,
+		Buffer: bufferCard(snap, c),
+	}
+	for _, problem := range Problems(snap) {
+		p.Problems = append(p.Problems, problemCard{
+			Class: problem.Severity.String(), What: problem.What, Cause: problem.Cause, Do: problem.Do,
+			Since: c.since(problem.Since), Follows: problem.Follows,
+		})
+	}
+	for i := range snap.Devices {
+		p.Devices = append(p.Devices, deviceCard(&snap.Devices[i], c))
+	}
+	for i := range snap.Machines {
+		p.Machines = append(p.Machines, machineCard(snap, &snap.Machines[i], c))
+	}
+	for i := range snap.Uplinks {
+		p.Uplinks = append(p.Uplinks, uplinkCard(snap, &snap.Uplinks[i], c))
+	}
+	return p
+}
+
+func deviceCard(d *drivers.Stats, c clock) card {
+	k := card{Class: "good", Name: string(d.Device), Word: "connected", Since: c.since(d.Since)}
+	if !d.Connected {
+		k.Class, k.Word = "bad", "not connected"
+		k.add("Why", d.LastError)
+		k.add("What to do", advice(d.LastError))
+		k.add("Last answer", c.ago(d.LastRead))
+	} else {
+		k.add("Last answer", fmt.Sprintf("%s, took %s", c.ago(d.LastRead), d.ReadTime.Round(time.Millisecond/10)))
+		if d.LastError != "" {
+			k.add("Last trouble", c.at(d.LastErrorAt)+" "+d.LastError)
+		}
+	}
+	k.add("Address", d.Endpoint)
+	k.add("Values", number(d.Readings)+" read, "+number(d.BadReadings)+" not good; lost and back "+count(d.Reconnects, "time"))
+	if len(d.BadTags) > 0 {
+		tags := sortedTags(d.BadTags)
+		k.add("Bad tags", tagList(tags)+": "+d.BadTags[tags[0]])
+	}
+	return k
+}
+
+func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
+	k := card{Class: "unknown", Name: string(m.Machine), Word: "state not seen yet", Since: c.since(m.StateSince)}
+	if m.Running != nil {
+		if k.Word = "stopped"; *m.Running {
+			k.Class, k.Word = "good", "running"
+		}
+	}
+	// A state that nobody looks at any more must not be shown as the state.
+	for _, feed := range snap.Feeds[m.Machine] {
+		for i := range snap.Devices {
+			if d := &snap.Devices[i]; d.Device == feed && !d.Connected {
+				k.Class = "unknown"
+				k.Word = "not observed, last " + k.Word
+			}
+		}
+	}
+	if m.Running != nil && !*m.Running {
+		k.add("Reason", m.Reason)
+	}
+	k.add("Good", number(m.Good))
+	k.add("Scrap", number(m.Scrap))
+	k.add("Order", m.Order)
+	k.add("Mode", string(m.Mode))
+	if m.LastEvent != "" {
+		k.add("Last event", fmt.Sprintf("%s no. %d at %s", m.LastEvent, m.LastSequence, c.ago(m.LastEventTime)))
+	}
+	if m.Waiting {
+		k.add("Recording", "waits for space "+c.since(m.WaitingSince))
+	}
+	return k
+}
+
+func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
+	q := snap.queue(u.Uplink)
+	k := card{Class: "good", Name: u.Uplink, Word: "delivers", Since: c.since(u.Since)}
+	switch u.Breaker {
+	case breakerOpen:
+		k.Class, k.Word = "bad", "does not deliver, waits before it tries again"
+	case breakerHalfOpen:
+		k.Class, k.Word = "unknown", "tries again"
+	}
+	if q.Backlog == 0 {
+		k.add("Waiting", "nothing")
+	} else {
+		k.add("Waiting", fmt.Sprintf("%s, the oldest for %s", count(q.Backlog, "event"), lasting(age(c.now, q.Oldest))))
+	}
+	k.add("Last answer", c.ago(u.LastDelivery))
+	if u.LastError != "" {
+		k.add("Last trouble", c.at(u.LastErrorAt)+" "+u.LastError)
+	}
+	if k.Class == "bad" {
+		k.add("What to do", advice(u.LastError))
+	}
+	k.add("Address", u.Endpoint)
+	k.add("Since start", number(u.Delivered)+" delivered, "+number(u.Rejected)+" refused, "+number(u.Retried)+" tried again")
+	if q.DeadLetters > 0 {
+		k.add("Dead letters", number(q.DeadLetters))
+	}
+	return k
+}
+
+func bufferCard(snap Snapshot, c clock) card {
+	b := &snap.Buffer
+	k := card{Class: "good", Name: "Buffer", Word: "records"}
+	switch {
+	case b.Fault != "":
+		k.Class, k.Word = "bad", "stopped after a failed write"
+		k.add("Why", b.Fault)
+	case b.Full:
+		k.Class, k.Word, k.Since = "bad", "full, records nothing", c.since(b.FullSince)
+	}
+	k.add("Space", bytesText(b.DiskBytes)+" used, "+bytesText(b.FreeBytes)+" free on the disk, "+bytesText(b.Reserve)+" of it in reserve")
+	k.add("Recorded", count(b.Events, "event")+" since the start")
+	k.add("Folder", b.Path)
+	return k
+}

@@ -1,0 +1,213 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// flap is how long a device or a receiver that once worked must be away before
+// the page calls it a problem; a shorter one would come and go unread.
+const flap = 5 * time.Second
+
+// Severity orders problems: the smaller, the more is at stake.
+type Severity uint8
+
+// The severities.
+const (
+	// Losing: facts of production are not recorded.
+	Losing Severity = iota
+	// Stuck: something that should work does not, and nothing is lost by it yet.
+	Stuck
+	// Doubtful: somebody should have a look.
+	Doubtful
+)
+
+// String returns the severity as the API writes it.
+func (s Severity) String() string {
+	switch s {
+	case Losing:
+		return "losing"
+	case Stuck:
+		return "stuck"
+	default:
+		return "doubtful"
+	}
+}
+
+// Problem is one root cause, with what follows from it.
+type Problem struct {
+	Severity Severity
+	// What is wrong, Cause in the words of who noticed, Do what a person can do.
+	What, Cause, Do string
+	// Since is when it began; zero if that is not known.
+	Since time.Time
+	// Follows names what is only a consequence of it.
+	Follows []string
+}
+
+// Problems returns what is wrong at snap.At: the worst first, older before
+// newer, and each consequence only under its cause.
+func Problems(snap Snapshot) []Problem {
+	var ps []Problem
+	ps = append(ps, bufferProblems(snap)...)
+	for i := range snap.Devices {
+		ps = append(ps, deviceProblems(snap, &snap.Devices[i])...)
+	}
+	for i := range snap.Uplinks {
+		ps = append(ps, uplinkProblems(snap, &snap.Uplinks[i])...)
+	}
+	for i := range snap.Machines {
+		ps = append(ps, machineProblems(&snap.Machines[i])...)
+	}
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), compareSince(a.Since, b.Since))
+	})
+	return ps
+}
+
+// compareSince puts what began first first, and an unknown beginning last.
+func compareSince(a, b time.Time) int {
+	switch {
+	case a.IsZero() && b.IsZero():
+		return 0
+	case a.IsZero():
+		return 1
+	case b.IsZero():
+		return -1
+	default:
+		return a.Compare(b)
+	}
+}
+
+func bufferProblems(snap Snapshot) []Problem {
+	b := &snap.Buffer
+	var ps []Problem
+	if b.Fault != "" {
+		ps = append(ps, Problem{
+			Severity: Losing, What: "Nothing is recorded: the disk failed a write", Cause: b.Fault,
+			Do: "The gateway restarts by itself. If this comes back, replace the disk; what was recorded before is safe.",
+		})
+	}
+	if b.Full {
+		p := Problem{
+			Severity: Losing, What: "Recording has stopped: there is no space", Since: b.FullSince,
+			Cause: fmt.Sprintf("%s free, %s are kept in reserve, the buffer takes %s", bytesText(b.FreeBytes), bytesText(b.Reserve), bytesText(b.DiskBytes)),
+			Do:    "Free disk space on this PC or raise the quota. Recording goes on by itself; totals of the PLCs bring back the count.",
+		}
+		for i := range snap.Machines {
+			if m := &snap.Machines[i]; m.Waiting {
+				p.Follows = append(p.Follows, string(m.Machine)+" waits to record")
+			}
+		}
+		ps = append(ps, p)
+	}
+	if b.Lost > 0 {
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: count(b.Lost, "stored record") + " found damaged",
+			Cause: "the checksum of the record is wrong or the record is missing",
+			Do:    "The receivers are told by a gap event. Check the disk of this PC.",
+		})
+	}
+	return ps
+}
+
+func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
+	if !d.Connected {
+		if d.Session > 0 && age(snap.At, d.Since) < flap {
+			return nil
+		}
+		p := Problem{
+			Severity: Stuck, What: "Device " + string(d.Device) + " is away", Since: d.Since,
+			Cause: d.LastError, Do: advice(d.LastError),
+		}
+		for i := range snap.Machines {
+			m := snap.Machines[i].Machine
+			if slices.Contains(snap.Feeds[m], d.Device) {
+				p.Follows = append(p.Follows, string(m)+" is not observed; its totals are read when the device is back")
+			}
+		}
+		return []Problem{p}
+	}
+	if len(d.BadTags) == 0 {
+		return nil
+	}
+	tags := sortedTags(d.BadTags)
+	// Tags with one cause are one problem, however many there are.
+	first := d.BadTags[tags[0]]
+	return []Problem{{
+		Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(tags)), "tag")),
+		Cause: tagList(tags) + ": " + first, Do: advice(first),
+	}}
+}
+
+func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
+	var ps []Problem
+	queue := snap.queue(u.Uplink)
+	if u.Breaker != "" && u.Breaker != "closed" && age(snap.At, u.Since) >= flap {
+		p := Problem{
+			Severity: Stuck, What: "Uplink " + u.Uplink + " does not deliver", Since: u.Since,
+			Cause: u.LastError, Do: advice(u.LastError),
+		}
+		if queue.Backlog > 0 {
+			p.Follows = append(p.Follows, fmt.Sprintf("%s wait on the disk, the oldest for %s; they are sent when it is back",
+				count(queue.Backlog, "event"), lasting(age(snap.At, queue.Oldest))))
+		}
+		ps = append(ps, p)
+	}
+	if queue.DeadLetters > 0 {
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(queue.DeadLetters, "event")),
+			Cause: u.LastError, Do: "The receiver did not accept them. They are kept as dead letters with its words.",
+		})
+	}
+	return ps
+}
+
+func machineProblems(m *derive.Stats) []Problem {
+	var ps []Problem
+	for _, text := range m.Problems {
+		ps = append(ps, Problem{Severity: Doubtful, What: "Machine " + string(m.Machine) + ": " + text,
+			Do: "Compare with the machine's own display."})
+	}
+	if m.Overflows > 0 {
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: fmt.Sprintf("Machine %s: %s not taken in time", m.Machine, count(m.Overflows, "reading")),
+			Cause: "the disk was slower than the device",
+			Do:    "The receivers are told by a gap event. Look at the disk of this PC if it happens again.",
+		})
+	}
+	return ps
+}
+
+func sortedTags(bad map[plant.TagID]string) []plant.TagID {
+	tags := make([]plant.TagID, 0, len(bad))
+	for t := range bad {
+		tags = append(tags, t)
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+// tagList names a few tags and counts the others.
+func tagList(tags []plant.TagID) string {
+	const few = 5
+	var b strings.Builder
+	for i, t := range tags[:min(few, len(tags))] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(t))
+	}
+	if more := len(tags) - few; more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	return b.String()
+}

@@ -1,0 +1,126 @@
+package status
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func whats(ps []Problem) []string {
+	out := make([]string, len(ps))
+	for i, p := range ps {
+		out[i] = p.What
+	}
+	return out
+}
+
+func TestProblemsRootCauseFirst(t *testing.T) {
+	ps := Problems(plantAt())
+	want := []string{
+		"Device press-plc is away",
+		"Uplink broker does not deliver",
+		"Device filler-plc: 1 tag without a good value",
+		"Uplink broker: 2 events refused",
+		"Machine FILLER-01: the counter stands at its maximum",
+	}
+	if got := whats(ps); !slices.Equal(got, want) {
+		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+	if got := ps[0].Follows; len(got) != 1 || !strings.HasPrefix(got[0], "PRESS-01 is not observed") {
+		t.Errorf("the machine behind the lost device is not named as its consequence: %q", got)
+	}
+	if got := ps[1].Follows; len(got) != 1 || !strings.Contains(got[0], "123 events wait") || !strings.Contains(got[0], "5 min") {
+		t.Errorf("the backlog is not named as the consequence of the open breaker: %q", got)
+	}
+	if !strings.Contains(ps[0].Do, "nothing listens on that port") {
+		t.Errorf("a refused connection leads to the advice %q", ps[0].Do)
+	}
+}
+
+func TestProblemsOfTheBufferComeBeforeAll(t *testing.T) {
+	snap := plantAt()
+	snap.Buffer.Full, snap.Buffer.FullSince = true, noon.Add(-time.Minute)
+	snap.Machines[1].Waiting = true
+	ps := Problems(snap)
+	if ps[0].Severity != Losing || ps[0].What != "Recording has stopped: there is no space" {
+		t.Fatalf("first is %+v", ps[0])
+	}
+	if !slices.Equal(ps[0].Follows, []string{"FILLER-01 waits to record"}) {
+		t.Errorf("follows %q", ps[0].Follows)
+	}
+}
+
+func TestProblemsHideAFlap(t *testing.T) {
+	snap := wellPlant()
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Fatalf("a plant that is well has the problems %q", whats(ps))
+	}
+	d, u := &snap.Devices[0], &snap.Uplinks[0]
+	d.Connected, d.Since = false, noon.Add(-flap+time.Second)
+	u.Breaker, u.Since = "open", noon.Add(-flap+time.Second)
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Errorf("a flap is shown: %q", whats(ps))
+	}
+	d.Session = 0
+	if ps := Problems(snap); len(ps) != 1 {
+		t.Errorf("a device that never answered is not shown at once: %q", whats(ps))
+	}
+	d.Session, d.Since, u.Since = 1, noon.Add(-flap), noon.Add(-flap)
+	if ps := Problems(snap); len(ps) != 2 {
+		t.Errorf("what lasts is not shown: %q", whats(ps))
+	}
+}
+
+func TestPageOfALostDeviceDoesNotClaimItsMachineRuns(t *testing.T) {
+	snap := plantAt()
+	k := machineCard(snap, &snap.Machines[0], clock{noon, time.UTC})
+	if k.Class != "unknown" || k.Word != "not observed, last running" {
+		t.Errorf("got %q %q", k.Class, k.Word)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", 59 * time.Second: "59 s", 90 * time.Second: "1 min", 2*time.Hour + 5*time.Minute: "2 h 5 min", 50 * time.Hour: "2 d 2 h",
+	} {
+		if got := lasting(d); got != want {
+			t.Errorf("lasting(%s) = %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1\u202f000", 1234567: "1\u202f234\u202f567", -1000: "-1\u202f000"} {
+		if got := number(n); got != want {
+			t.Errorf("number(%d) = %q, want %q", n, got, want)
+		}
+	}
+	c := clock{noon, time.FixedZone("WET+1", 3600)}
+	if got := c.since(noon.Add(-time.Minute)); got != "since 12:59:00 (1 min)" {
+		t.Error(got)
+	}
+	if got := c.since(noon.Add(-24 * time.Hour)); got != "since 2026-03-13 13:00:00 (1 d 0 h)" {
+		t.Error(got)
+	}
+	if got := c.ago(time.Time{}); got != "" {
+		t.Errorf("no time is written %q", got)
+	}
+}
+
+func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
+	for cause, part := range map[string]string{
+		"dial tcp 10.0.0.7:502: connect: connection refused":      "nothing listens",
+		"dial tcp: lookup plc-7: no such host":                    "spelling",
+		"dial tcp 10.0.0.7:502: connect: no route to host":        "cable",
+		"dial tcp 10.0.0.7:502: i/o timeout":                      "switched on",
+		"context deadline exceeded":                               "switched on",
+		"read: connection reset by peer":                          "closed the connection",
+		"EOF":                                                     "closed the connection",
+		"tls: failed to verify certificate: x509: unknown issuer": "certificate",
+		"not Authorized":                                          "login",
+		"modbus: exception 2 (illegal data address)":              "address",
+		"": "Check",
+	} {
+		if got := advice(cause); !strings.Contains(got, part) {
+			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)
+		}
+	}
+}
