@@ -165,7 +165,7 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 	if queue.DeadLetters > 0 {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(queue.DeadLetters, "event")),
-			Cause: u.LastError, Do: "The receiver did not accept them. They are kept as dead letters with its words.",
+			Do: "The receiver did not accept them. They are kept as dead letters with its words.",
 		})
 	}
 	return ps
