@@ -1,0 +1,226 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Forwarder runs one Sender over one Queue: events of a machine in order,
+// machines independent of each other, failures backed off, refusals put aside
+// with the receiver's words. Not advancing the cursor is its only retry.
+type Forwarder struct {
+	name    string
+	queue   Queue
+	sender  Sender
+	merger  Merger
+	options Options
+	log     *zap.Logger
+	link    *link
+
+	mu       sync.Mutex
+	stats    Stats
+	machines map[plant.MachineID]*machine
+	// waiters are the machines with a Held event, under the key they wait for.
+	waiters map[string][]*machine
+}
+
+// NewForwarder returns a Forwarder of the uplink of that name. It does nothing
+// before Run. o must be valid; start from DefaultOptions.
+func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *Forwarder {
+	log = log.With(zap.String("uplink", name))
+	f := &Forwarder{
+		name: name, queue: q, sender: s, options: o, log: log,
+		link:     newLink(name, o, log),
+		stats:    Stats{Uplink: name},
+		machines: map[plant.MachineID]*machine{},
+		waiters:  map[string][]*machine{},
+	}
+	f.merger, _ = s.(Merger)
+	return f
+}
+
+// Run forwards until ctx ends; it is called once. The Sends then under way may
+// end within StopTimeout and are settled; Run closes the Sender and returns
+// nil. An error is the Queue's, and fatal to the process: nobody knows then
+// what is settled.
+func (f *Forwarder) Run(ctx context.Context) error {
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	// sends outlives run by StopTimeout.
+	sends, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+
+	leases := make(chan plant.MachineID)
+	var workers sync.WaitGroup
+	var first sync.Once
+	var fatal error
+	start := func(work func() error) {
+		workers.Go(func() {
+			if err := work(); err != nil {
+				first.Do(func() { fatal = err })
+				stop()
+			}
+		})
+	}
+	start(func() error { return f.lease(run, leases, start) })
+	for range f.options.Concurrent {
+		start(func() error { return f.work(run, sends, leases) })
+	}
+	<-run.Done()
+	deadline := time.AfterFunc(f.options.StopTimeout.Std(), abandon)
+	workers.Wait()
+	deadline.Stop()
+	if err := f.sender.Close(); err != nil {
+		f.log.Warn("uplink closed with an error", zap.Error(err))
+	}
+	return fatal
+}
+
+func (f *Forwarder) fatal(verb string, err error) error {
+	return fmt.Errorf("uplink %s: %s: %w", f.name, verb, err)
+}
+
+// lease hands leased machines to the workers. A machine before its time keeps
+// its lease and waits aside, so that it neither blocks the others nor is leased
+// again and again.
+func (f *Forwarder) lease(run context.Context, leases chan<- plant.MachineID, start func(func() error)) error {
+	for {
+		m, err := f.queue.Next(run)
+		if err != nil {
+			if run.Err() != nil {
+				return nil
+			}
+			return f.fatal("lease a machine", err)
+		}
+		if f.early(m) {
+			start(func() error {
+				f.wait(run, m)
+				return f.hand(run, leases, m)
+			})
+			continue
+		}
+		if err := f.hand(run, leases, m); err != nil {
+			return err
+		}
+	}
+}
+
+// hand gives a leased machine to a worker, or back if run ends.
+func (f *Forwarder) hand(run context.Context, leases chan<- plant.MachineID, m plant.MachineID) error {
+	select {
+	case leases <- m:
+		return nil
+	case <-run.Done():
+		return f.settle(run, m, 0, nil)
+	}
+}
+
+// work serves one machine after the other until run ends.
+func (f *Forwarder) work(run, sends context.Context, leases <-chan plant.MachineID) error {
+	for {
+		select {
+		case <-run.Done():
+			return nil
+		case m := <-leases:
+			if err := f.serve(run, sends, m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// serve sends one batch of a leased machine and ends the lease.
+func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
+	pass, err := f.link.enter(run)
+	if err != nil {
+		return f.settle(run, m, 0, nil)
+	}
+	st := f.machine(m)
+	limit := f.options.BatchEvents
+	if len(st.refusals.kinds) > 0 {
+		// What the receiver has begun to refuse is sent one by one, so that a
+		// held stream costs one call and nothing behind it is sent twice.
+		limit = 1
+	}
+	b, err := f.read(run, m, limit)
+	if err != nil || len(b.events) == 0 {
+		pass.report(errNeutral, false, 0)
+		if err != nil {
+			return f.fatal("read events of "+string(m), err)
+		}
+		return f.settle(run, m, 0, nil)
+	}
+	v, linked := f.send(sends, m, st, &b)
+	pass.report(linked, v.delivered > 0, v.stop.Wait)
+	// Noted before the lease ends: whoever has the next one must find it.
+	f.note(st, &v, linked)
+	if v.stop.Status == plant.Held {
+		v.results = append(v.results, v.stop)
+	}
+	if err := f.settle(run, m, v.upTo, v.results); err != nil {
+		return err
+	}
+	return f.wake(&v)
+}
+
+// settle moves the cursor and ends the lease. It is not cut short by the end of
+// run, since its outcome must be known.
+func (f *Forwarder) settle(run context.Context, m plant.MachineID, upTo plant.Sequence, results []plant.Result) error {
+	if err := f.queue.Settle(context.WithoutCancel(run), m, upTo, results); err != nil {
+		return f.fatal("settle events of "+string(m), err)
+	}
+	return nil
+}
+
+// send makes one Send and judges it. linked is nil if the system answered,
+// errNeutral or errPanicked if nothing is known, else the failure of the link.
+func (f *Forwarder) send(sends context.Context, m plant.MachineID, st *machine, b *batch) (v verdict, linked error) {
+	ctx, cancel := context.WithTimeout(sends, f.options.SendTimeout.Std())
+	defer cancel()
+	f.count(1)
+	results, panicked := f.call(ctx, m, b.events)
+	f.count(-1)
+	v = judge(b, results, &st.refusals, f.options.HoldAfter)
+	if v.stop.Status != plant.Retry {
+		return v, nil
+	}
+	if failure := v.link(); failure != nil && sends.Err() == nil {
+		return v, failure
+	}
+	switch {
+	case panicked != nil:
+		v.stop.Cause = panicked
+		return v, errPanicked
+	case sends.Err() != nil:
+		return v, errNeutral
+	case ctx.Err() != nil && len(v.results) == 0:
+		v.stop.Cause = &LinkError{fmt.Errorf("no answer within %v", f.options.SendTimeout)}
+		return v, v.stop.Cause
+	}
+	return v, nil
+}
+
+// call guards against a panic of the Sender: one event that it cannot stand
+// must not stop the gateway.
+func (f *Forwarder) call(ctx context.Context, m plant.MachineID, events []plant.Event) (r []plant.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r, err = nil, fmt.Errorf("the sender panicked: %v", p)
+			f.log.Error("sender panicked", zap.String("machine", string(m)), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	return f.sender.Send(ctx, m, events), nil
+}
+
+func (f *Forwarder) count(n int) {
+	f.mu.Lock()
+	f.stats.Concurrent += n
+	f.mu.Unlock()
+}

@@ -1,0 +1,626 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"pgregory.net/rapid"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// rig is one Forwarder over fakes, inside a synctest bubble.
+type rig struct {
+	t      *testing.T
+	queue  *fakeQueue
+	sender *fakeSender
+	f      *Forwarder
+	logs   *observer.ObservedLogs
+	stop   context.CancelFunc
+	ended  chan error
+}
+
+func start(t *testing.T, queue *fakeQueue, sender Sender, fake *fakeSender, change ...func(*Options)) *rig {
+	t.Helper()
+	o := DefaultOptions()
+	for _, c := range change {
+		c(&o)
+	}
+	if err := o.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.InfoLevel)
+	ctx, stop := context.WithCancel(t.Context())
+	r := &rig{t: t, queue: queue, sender: fake, logs: logs, stop: stop, ended: make(chan error, 1)}
+	r.f = NewForwarder("up", queue, sender, o, zap.New(core))
+	go func() { r.ended <- r.f.Run(ctx) }()
+	synctest.Wait()
+	return r
+}
+
+// finish stops the Forwarder and checks that it broke no rule.
+func (r *rig) finish() {
+	r.t.Helper()
+	r.stop()
+	if err := <-r.ended; err != nil {
+		r.t.Errorf("Run: %v", err)
+	}
+	r.check()
+}
+
+func (r *rig) check() {
+	r.t.Helper()
+	for _, fault := range append(r.queue.faults, r.sender.faults...) {
+		r.t.Error(fault)
+	}
+	for m, leased := range r.queue.leased {
+		if leased {
+			r.t.Errorf("the lease of %s was not given back", m)
+		}
+	}
+	if !r.sender.closed {
+		r.t.Error("the sender was not closed")
+	}
+}
+
+func scripted(answer func(context.Context, plant.MachineID, []plant.Event) []plant.Result) (*fakeQueue, *fakeSender) {
+	q := newFakeQueue()
+	return q, &fakeSender{queue: q, answer: answer}
+}
+
+func TestForwarderDeliversInOrderOverManyMachines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		for i := range 40 {
+			q.add(plant.MachineID(fmt.Sprintf("M%d", i)), plant.KindCounter, 130)
+		}
+		r := start(t, q, s, s, func(o *Options) { o.BatchEvents = 50 })
+		synctest.Wait()
+		if !q.settled() {
+			t.Fatal("not everything is settled")
+		}
+		if got := r.f.Stats(); got.Delivered != 40*130 || got.Retried != 0 || got.Breaker != "closed" || got.Concurrent != 0 {
+			t.Errorf("Stats = %+v", got)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderSendsMachinesAtOnceAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			time.Sleep(time.Second)
+			return s.deliver(events)
+		}
+		for i := range 12 {
+			q.add(plant.MachineID(fmt.Sprint(i)), plant.KindCounter, 1)
+		}
+		r := start(t, q, s, s, func(o *Options) { o.Concurrent = 4 })
+		begun := time.Now()
+		for !q.settled() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(begun); took > 3100*time.Millisecond || s.most != 4 {
+			t.Errorf("12 machines took %v, at most %d at once; want 3 s and 4", took, s.most)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderBacksOffOneMachineWhileOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		sick := true
+		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+			if m == "sick" && sick {
+				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: errors.New("machine is locked")}}
+			}
+			return s.deliver(events)
+		}
+		q.add("sick", plant.KindCounter, 3)
+		r := start(t, q, s, s, func(o *Options) { o.Concurrent = 1 })
+		for range 600 {
+			q.add("well", plant.KindCounter, 1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := r.f.Stats(); got.Delivered != 600 || got.Down || got.Breaker != "closed" || len(got.Problems) != 1 || got.Problems[0].Machine != "sick" || got.Waiting != 1 {
+			t.Errorf("Stats = %+v", got)
+		}
+		// 0.5 s to 20 s in a minute: some tries, no loop; and one lease for each.
+		if n := s.count("sick"); n < 4 || n > 20 || q.leases["sick"] > n+1 {
+			t.Errorf("the sick machine was sent %d times with %d leases in a minute", n, q.leases["sick"])
+		}
+		sick = false
+		time.Sleep(21 * time.Second)
+		if !q.settled() || len(r.f.Stats().Problems) != 0 {
+			t.Errorf("not recovered: %+v", r.f.Stats())
+		}
+		if n := r.logs.FilterMessage("machine's events wait").Len(); n != 1 {
+			t.Errorf("%d log lines for one edge", n)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderHonoursTheReceiversWait(t *testing.T) {
+	for _, link := range []bool{false, true} {
+		t.Run(fmt.Sprint("link=", link), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var tries []time.Time
+				q, s := scripted(nil)
+				s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+					tries = append(tries, time.Now())
+					if len(tries) > 1 {
+						return s.deliver(events)
+					}
+					cause := errors.New("slow down")
+					if link {
+						cause = &LinkError{cause}
+					}
+					return []plant.Result{{First: 1, Last: 1, Wait: 90 * time.Second, Cause: cause}}
+				}
+				q.add("m", plant.KindCounter, 1)
+				r := start(t, q, s, s)
+				time.Sleep(2 * time.Minute)
+				if len(tries) != 2 || tries[1].Sub(tries[0]) < 90*time.Second || tries[1].Sub(tries[0]) > 91*time.Second {
+					t.Errorf("tried at %v", tries)
+				}
+				r.finish()
+			})
+		})
+	}
+}
+
+func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		q, s := scripted(nil)
+		s.answer = func(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			if down {
+				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: &LinkError{errors.New("connection refused")}}}
+			}
+			return s.deliver(events)
+		}
+		for i := range 30 {
+			q.add(plant.MachineID(fmt.Sprint(i)), plant.KindCounter, 2)
+		}
+		r := start(t, q, s, s)
+		time.Sleep(10 * time.Minute)
+		s.mu.Lock()
+		tries := len(s.sends)
+		s.mu.Unlock()
+		// 16 workers run into the outage together; afterwards one probe at a time.
+		if limit := 16 + 4*60; tries < 40 || tries > limit {
+			t.Errorf("%d Sends in ten minutes of outage, want at most %d", tries, limit)
+		}
+		got := r.f.Stats()
+		if !got.Down || got.Breaker == "closed" || got.LastError != "connection refused" || len(got.Problems) != 0 {
+			t.Errorf("Stats = %+v", got)
+		}
+		down = false
+		back := time.Now()
+		for !q.settled() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(back); took > 20*time.Second {
+			t.Errorf("recovery took %v, want at most the cap of the back-off", took)
+		}
+		if got := r.f.Stats(); got.Down || got.Breaker != "closed" {
+			t.Errorf("Stats = %+v", got)
+		}
+		for message, want := range map[string]int{"uplink lost": 1, "uplink recovered": 1} {
+			if n := r.logs.FilterMessage(message).Len(); n != want {
+				t.Errorf("%d × %q, want %d", n, message, want)
+			}
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderTakesARefusalForAHealthyLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			results := s.deliver(events)
+			for i := range events {
+				if events[i].Sequence%3 == 0 {
+					results[i] = refuse(&events[i], "count must be greater")
+				}
+			}
+			return results
+		}
+		q.add("m", plant.KindCounter, 30)
+		r := start(t, q, s, s)
+		synctest.Wait()
+		if !q.settled() || len(q.dead) != 10 {
+			t.Fatalf("settled %v, %d dead letters; want all and 10", q.settled(), len(q.dead))
+		}
+		if q.dead[0].First != 3 || q.dead[0].Last != 3 || q.dead[0].Cause.Error() != "count must be greater" {
+			t.Errorf("dead letter %+v", q.dead[0])
+		}
+		if got := r.f.Stats(); got.Rejected != 10 || got.Delivered != 20 || got.Down || got.Breaker != "closed" {
+			t.Errorf("Stats = %+v", got)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		known := false
+		q, s := scripted(nil)
+		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+			results := s.deliver(events)
+			for i := range events {
+				if m == "new" && !known {
+					results[i] = refuse(&events[i], fmt.Sprintf("event %d: machine code is unknown", events[i].Sequence))
+				}
+			}
+			return results
+		}
+		q.add("new", plant.KindCounter, 1000)
+		q.add("old", plant.KindCounter, 10)
+		r := start(t, q, s, s)
+		time.Sleep(10*time.Minute + time.Second)
+		if len(q.dead) != 4 || q.cursor["new"] != 4 || q.cursor["old"] != 10 {
+			t.Errorf("%d dead letters, cursors %v; want 4 and the stream held at 4", len(q.dead), q.cursor)
+		}
+		if n := s.count("new"); n != 11 {
+			t.Errorf("the held stream was tried %d times in ten minutes, want 11", n)
+		}
+		got := r.f.Stats()
+		if len(got.Problems) != 1 || !got.Problems[0].Held || got.Problems[0].Kind != plant.KindCounter || !strings.Contains(got.Problems[0].Text, "machine code is unknown") {
+			t.Errorf("Problems = %+v", got.Problems)
+		}
+		if last := s.sends[len(s.sends)-1]; len(last.events) != 1 {
+			t.Errorf("a held stream is tried with %d events", len(last.events))
+		}
+		known = true
+		time.Sleep(time.Minute)
+		if !q.settled() || len(q.dead) != 4 || len(r.f.Stats().Problems) != 0 {
+			t.Errorf("not released: cursor %d, %d dead, %+v", q.cursor["new"], len(q.dead), r.f.Stats().Problems)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderWaitsForWhatAHeldEventNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+			if value, _ := q.Memory("parent"); m == "child" && value == nil {
+				return []plant.Result{{First: 1, Last: 1, Status: plant.Held, WaitsFor: "parent", Cause: errors.New("the parent's id is not known")}}
+			}
+			results := s.deliver(events)
+			if m == "parent" {
+				results[0].Put = []plant.KV{{Key: "parent", Value: []byte("id")}}
+			}
+			return results
+		}
+		q.add("child", plant.KindCounter, 1)
+		r := start(t, q, s, s)
+		time.Sleep(10 * time.Second)
+		q.add("parent", plant.KindCounter, 1)
+		synctest.Wait()
+		if !q.settled() {
+			t.Errorf("the child waits on: %+v", r.f.Stats().Problems)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderSurvivesAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		panics := 3
+		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+			if m == "odd" && panics > 0 {
+				panics--
+				panic("index out of range")
+			}
+			return s.deliver(events)
+		}
+		q.add("odd", plant.KindCounter, 1)
+		r := start(t, q, s, s)
+		synctest.Wait()
+		if got := r.f.Stats(); got.Down || len(got.Problems) != 1 || !strings.Contains(got.LastError, "index out of range") {
+			t.Errorf("Stats = %+v", got)
+		}
+		time.Sleep(time.Minute)
+		if !q.settled() {
+			t.Error("not delivered after the panics")
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderTimesOutASilentSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(ctx context.Context, _ plant.MachineID, _ []plant.Event) []plant.Result {
+			<-ctx.Done()
+			return nil
+		}
+		q.add("m", plant.KindCounter, 1)
+		r := start(t, q, s, s)
+		time.Sleep(31 * time.Second)
+		if got := r.f.Stats(); !got.Down || got.LastError != "no answer within 30s" {
+			t.Errorf("Stats = %+v", got)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderLetsTheBatchInFlightEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes   time.Duration
+		settled bool
+	}{"in time": {2 * time.Second, true}, "too late": {time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, s := scripted(nil)
+				s.answer = func(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+					select {
+					case <-time.After(test.takes):
+						return s.deliver(events)
+					case <-ctx.Done():
+						return nil
+					}
+				}
+				q.add("m", plant.KindCounter, 1)
+				r := start(t, q, s, s)
+				begun := time.Now()
+				r.finish()
+				if took := time.Since(begun); took > 3*time.Second || q.settled() != test.settled {
+					t.Errorf("stopped after %v, settled %v", took, q.settled())
+				}
+				if n := r.logs.Len(); n != 0 {
+					t.Errorf("a stop logged %v", r.logs.All())
+				}
+			})
+		})
+	}
+}
+
+func TestForwarderReturnsAQueueError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		broken := errors.New("disk gone")
+		r := start(t, q, s, s)
+		q.mu.Lock()
+		q.fail = broken
+		q.notify()
+		q.mu.Unlock()
+		if err := <-r.ended; !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "uplink up: ") {
+			t.Errorf("Run = %v", err)
+		}
+		r.check()
+	})
+}
+
+func TestForwarderReturnsAnErrorOfTheLastSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		broken := errors.New("disk gone")
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			time.Sleep(time.Second)
+			return s.deliver(events)
+		}
+		q.add("m", plant.KindCounter, 1)
+		r := start(t, q, s, s)
+		r.stop()
+		q.mu.Lock()
+		q.fail = broken
+		q.mu.Unlock()
+		if err := <-r.ended; !errors.Is(err, broken) {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+// mergingSender merges counters, as a dialect with cumulative counts does.
+type mergingSender struct{ *fakeSender }
+
+func (mergingSender) Merge(earlier, later plant.Event) (plant.Event, bool) {
+	return later, later.Kind == plant.KindCounter && !strings.Contains(string(later.Data), "no merge")
+}
+
+func (s mergingSender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+	s.queue.mu.Lock()
+	// The newest count contains the older ones of its kind.
+	for _, e := range events {
+		if e.Kind == plant.KindCounter {
+			for _, old := range s.queue.streams[m][:e.Sequence] {
+				if old.Kind == plant.KindCounter {
+					s.queue.accepted[old.ID()] = true
+				}
+			}
+		}
+	}
+	s.queue.mu.Unlock()
+	return s.fakeSender.Send(ctx, m, events)
+}
+
+func TestForwarderMergesABacklogIntoOneCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		q.add("m", plant.KindCounter, 30_000)
+		q.add("m", plant.KindStartStop, 1)
+		q.add("m", plant.KindCounter, 10)
+		r := start(t, q, mergingSender{s}, s)
+		synctest.Wait()
+		if !q.settled() || len(s.sends) != 1 {
+			t.Fatalf("%d Sends, settled %v", len(s.sends), q.settled())
+		}
+		got := s.sends[0].events
+		if len(got) != 2 || got[0].Sequence != 30_001 || got[0].Previous != 0 || got[1].Sequence != 30_011 || got[1].Previous != 30_001 {
+			t.Errorf("sent %+v", got)
+		}
+		if stats := r.f.Stats(); stats.Delivered != 30_011 {
+			t.Errorf("Delivered = %d", stats.Delivered)
+		}
+		r.finish()
+	})
+}
+
+func TestForwarderSettlesNothingThatAnOpenMergeContains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		tries := 0
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			tries++
+			if tries == 1 {
+				return s.deliver(events[:1])
+			}
+			return s.deliver(events)
+		}
+		q.add("m", plant.KindCounter, 5)
+		q.add("m", plant.KindStartStop, 1)
+		q.add("m", plant.KindCounter, 5)
+		r := start(t, q, mergingSender{s}, s)
+		synctest.Wait()
+		if q.cursor["m"] != 0 {
+			t.Errorf("cursor %d after only the stop was accepted", q.cursor["m"])
+		}
+		time.Sleep(time.Minute)
+		if !q.settled() {
+			t.Error("not settled")
+		}
+		r.finish()
+	})
+}
+
+func TestJudge(t *testing.T) {
+	q := newFakeQueue()
+	q.add("m", plant.KindCounter, 6)
+	events := q.streams["m"]
+	ok := func(first, last plant.Sequence) plant.Result {
+		return plant.Result{First: first, Last: last, Status: plant.Delivered}
+	}
+	with := func(r plant.Result, s plant.Status) plant.Result { r.Status = s; return r }
+	for name, test := range map[string]struct {
+		results []plant.Result
+		upTo    plant.Sequence
+		status  plant.Status
+		n       int
+	}{
+		"none":               {nil, 0, plant.Retry, 0},
+		"all in one":         {[]plant.Result{ok(1, 6)}, 6, plant.Delivered, 1},
+		"each":               {[]plant.Result{ok(1, 2), ok(3, 3), ok(4, 6)}, 6, plant.Delivered, 3},
+		"too few":            {[]plant.Result{ok(1, 2)}, 2, plant.Retry, 1},
+		"a gap":              {[]plant.Result{ok(1, 2), ok(4, 6)}, 2, plant.Retry, 1},
+		"out of order":       {[]plant.Result{ok(2, 2), ok(1, 1)}, 0, plant.Retry, 0},
+		"twice":              {[]plant.Result{ok(1, 1), ok(1, 1)}, 1, plant.Retry, 1},
+		"backwards":          {[]plant.Result{ok(1, 0)}, 0, plant.Retry, 0},
+		"beyond":             {[]plant.Result{ok(1, 7)}, 0, plant.Retry, 0},
+		"more than asked":    {[]plant.Result{ok(1, 6), ok(7, 9)}, 6, plant.Delivered, 1},
+		"unknown status":     {[]plant.Result{ok(1, 3), with(ok(4, 6), 77)}, 3, plant.Retry, 1},
+		"retry in between":   {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Retry), ok(5, 6)}, 3, plant.Retry, 1},
+		"held in between":    {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Held), ok(5, 6)}, 3, plant.Held, 1},
+		"refused in between": {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Rejected), ok(5, 6)}, 6, plant.Delivered, 3},
+		"zero":               {[]plant.Result{{}}, 0, plant.Retry, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := judge(&batch{events: slices.Clone(events)}, test.results, &refusals{}, 5)
+			if v.upTo != test.upTo || v.stop.Status != test.status || len(v.results) != test.n {
+				t.Errorf("upTo %d status %v results %v; want %d %v %d", v.upTo, v.stop.Status, v.results, test.upTo, test.status, test.n)
+			}
+			if sum := v.delivered + v.rejected + v.retried; sum != 6 {
+				t.Errorf("%d delivered + %d rejected + %d retried ≠ 6", v.delivered, v.rejected, v.retried)
+			}
+		})
+	}
+}
+
+// TestForwarderLosesNothing throws random failures at it. Whatever the Sender
+// does, each event arrives, in order of first arrival, and nothing is settled
+// that the receiver has not accepted or refused.
+func TestForwarderLosesNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		script := rapid.SliceOfN(rapid.IntRange(0, 99), 1, 120).Draw(rt, "script")
+		machines := rapid.IntRange(1, 6).Draw(rt, "machines")
+		events := rapid.IntRange(1, 40).Draw(rt, "events")
+		batch := rapid.IntRange(1, 10).Draw(rt, "batch")
+		var faults []string
+		synctest.Test(t, func(t *testing.T) {
+			q, s := scripted(nil)
+			arrived := map[plant.MachineID]plant.Sequence{}
+			step := 0
+			s.answer = func(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+				q.mu.Lock()
+				// When the script is over the system is well for good.
+				do := 99
+				if step < len(script) {
+					do = script[step]
+				}
+				step++
+				n := do % (len(events) + 1)
+				took := len(events)
+				if do < 80 {
+					took = n
+				}
+				for i := range events[:took] {
+					if s := events[i].Sequence; s > arrived[m]+1 {
+						faults = append(faults, fmt.Sprintf("%s: %d arrived after %d", m, s, arrived[m]))
+					} else {
+						arrived[m] = max(arrived[m], s)
+					}
+				}
+				refuses := do >= 65 && do < 70 && took < len(events)
+				if refuses {
+					arrived[m] = max(arrived[m], events[took].Sequence)
+				}
+				q.mu.Unlock()
+				results := s.deliver(events[:took])
+				switch {
+				case do < 10: // the reply is lost
+					return nil
+				case do < 20:
+					return append(results, plant.Result{Cause: &LinkError{errors.New("cut")}})
+				case do < 30:
+					return append(results, plant.Result{First: 1, Last: 1 << 40, Status: plant.Delivered})
+				case do < 40:
+					panic("careless")
+				case do < 50:
+					<-ctx.Done()
+					return results
+				case do < 60:
+					slices.Reverse(results)
+					return results
+				case do < 65:
+					return append(results, plant.Result{Wait: 5 * time.Second, Cause: errors.New("later")})
+				case refuses:
+					return append(results, refuse(&events[took], fmt.Sprint("sort ", string(rune('a'+do)))))
+				}
+				return results
+			}
+			for i := range machines {
+				q.add(plant.MachineID(fmt.Sprint("m", i)), plant.KindCounter, events)
+			}
+			r := start(t, q, s, s, func(o *Options) { o.BatchEvents, o.Concurrent = batch, 3 })
+			for range 24 * 60 {
+				if q.settled() {
+					break
+				}
+				time.Sleep(time.Minute)
+			}
+			if !q.settled() {
+				faults = append(faults, fmt.Sprintf("not settled after a day: %v", q.cursor))
+			}
+			r.finish()
+			faults = append(faults, append(q.faults, s.faults...)...)
+		})
+		if len(faults) > 0 {
+			rt.Fatal(strings.Join(faults, "\n"))
+		}
+	})
+}

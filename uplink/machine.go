@@ -1,0 +1,239 @@
+package uplink
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/backoff"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// machine is what the Forwarder remembers of one machine between two Sends.
+// refusals belongs to whoever has the machine's lease; the rest is guarded by
+// the Forwarder's lock.
+type machine struct {
+	id       plant.MachineID
+	refusals refusals
+
+	// next is when the machine may be sent again; wake is closed when that
+	// comes forward.
+	next    time.Time
+	wake    chan struct{}
+	waiting bool
+	backoff backoff.Backoff
+	// The stream does not move since then, for this reason; since is zero while
+	// it moves.
+	since    time.Time
+	text     string
+	kind     plant.EventKind
+	held     bool
+	waitsFor string
+}
+
+// machine returns the memory of m.
+func (f *Forwarder) machine(m plant.MachineID) *machine {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st := f.machines[m]
+	if st == nil {
+		st = &machine{
+			id:      m,
+			wake:    make(chan struct{}),
+			backoff: backoff.Backoff{Min: f.options.BackoffMin.Std(), Max: f.options.BackoffMax.Std()},
+		}
+		f.machines[m] = st
+	}
+	return st
+}
+
+// early reports whether m may not be sent yet.
+func (f *Forwarder) early(m plant.MachineID) bool {
+	st := f.machine(m)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st.waiting = time.Until(st.next) > 0
+	return st.waiting
+}
+
+// wait blocks until m may be sent or run ends.
+func (f *Forwarder) wait(run context.Context, m plant.MachineID) {
+	st := f.machine(m)
+	for {
+		f.mu.Lock()
+		left, wake := time.Until(st.next), st.wake
+		st.waiting = left > 0 && run.Err() == nil
+		waiting := st.waiting
+		f.mu.Unlock()
+		if !waiting {
+			return
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-run.Done():
+		case <-wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// note keeps what came of a Send.
+func (f *Forwarder) note(st *machine, v *verdict, linked error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	f.stats.Delivered += v.delivered
+	f.stats.Rejected += v.rejected
+	f.stats.Retried += v.retried
+	if v.delivered > 0 {
+		f.stats.LastDelivery = now
+	}
+	for i := range v.results {
+		f.noteRefusal(st, &v.results[i], now)
+	}
+	if v.delivered+v.rejected > 0 {
+		st.backoff.Reset()
+	}
+	if linked != nil && linked != errPanicked {
+		// The link keeps everybody out, or the uplink stops; the machine itself
+		// is not at fault.
+		if linked != errNeutral {
+			f.stats.LastError, f.stats.LastErrorAt = words(v.stop.Cause), now
+		}
+		return
+	}
+	switch {
+	case v.stop.Status == plant.Delivered:
+		f.moving(st, now)
+	case v.held, v.stop.Status == plant.Held:
+		f.stuck(st, v, now.Add(max(f.options.HoldRetry.Std(), v.stop.Wait)), now)
+	default:
+		f.stuck(st, v, now.Add(max(st.backoff.Next(), v.stop.Wait)), now)
+	}
+}
+
+// wake lets those go on who waited for what was just settled. The error is the
+// Queue's.
+func (f *Forwarder) wake(v *verdict) error {
+	for i := range v.results {
+		for _, kv := range v.results[i].Put {
+			f.arrived(kv.Key)
+		}
+	}
+	if v.stop.Status != plant.Held || v.stop.WaitsFor == "" {
+		return nil
+	}
+	// Another machine may have put the key while this one was being held.
+	value, err := f.queue.Memory(v.stop.WaitsFor)
+	if err != nil {
+		return f.fatal("read memory", err)
+	}
+	if value != nil {
+		f.arrived(v.stop.WaitsFor)
+	}
+	return nil
+}
+
+// noteRefusal logs r if it puts events to the dead letters.
+func (f *Forwarder) noteRefusal(st *machine, r *plant.Result, now time.Time) {
+	if r.Status != plant.Rejected {
+		return
+	}
+	f.stats.LastError, f.stats.LastErrorAt = words(r.Cause), now
+	f.log.Warn("event refused, put to the dead letters", zap.String("machine", string(st.id)),
+		zap.Uint64("first", uint64(r.First)), zap.Uint64("last", uint64(r.Last)), zap.Error(r.Cause))
+}
+
+// arrived lets the machines that wait for key go on at once.
+func (f *Forwarder) arrived(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, st := range f.waiters[key] {
+		if st.waitsFor == key {
+			st.waitsFor = ""
+			f.retryAt(st, time.Time{})
+		}
+	}
+	delete(f.waiters, key)
+}
+
+// waitFor makes st wait for key, for none if it is empty.
+func (f *Forwarder) waitFor(st *machine, key string) {
+	if st.waitsFor == key {
+		return
+	}
+	if st.waitsFor != "" {
+		f.waiters[st.waitsFor] = slices.DeleteFunc(f.waiters[st.waitsFor], func(o *machine) bool { return o == st })
+		if len(f.waiters[st.waitsFor]) == 0 {
+			delete(f.waiters, st.waitsFor)
+		}
+	}
+	if key != "" {
+		f.waiters[key] = append(f.waiters[key], st)
+	}
+	st.waitsFor = key
+}
+
+// retryAt sets when st is sent again.
+func (f *Forwarder) retryAt(st *machine, next time.Time) {
+	st.next = next
+	close(st.wake)
+	st.wake = make(chan struct{})
+}
+
+// moving notes that the stream of st moves.
+func (f *Forwarder) moving(st *machine, now time.Time) {
+	st.backoff.Reset()
+	if st.since.IsZero() {
+		return
+	}
+	f.log.Info("machine's events go on", zap.String("machine", string(st.id)), zap.Duration("after", now.Sub(st.since)))
+	f.waitFor(st, "")
+	st.since, st.text, st.kind, st.held = time.Time{}, "", "", false
+	st.next = time.Time{}
+}
+
+// stuck notes that the stream of st waits until next, and why.
+func (f *Forwarder) stuck(st *machine, v *verdict, next, now time.Time) {
+	f.stats.LastError, f.stats.LastErrorAt = words(v.stop.Cause), now
+	if st.since.IsZero() || st.held != v.held {
+		st.since = now
+		f.log.Warn("machine's events wait", zap.String("machine", string(st.id)), zap.Bool("held", v.held),
+			zap.String("kind", string(v.kind)), zap.Error(v.stop.Cause), zap.Time("next_attempt", next))
+	}
+	st.held, st.kind = v.held, ""
+	st.text = words(v.stop.Cause)
+	if v.held {
+		st.kind = v.kind
+		st.text = "the receiver refuses every " + string(v.kind) + " event: " + st.text
+	}
+	f.waitFor(st, v.stop.WaitsFor)
+	f.retryAt(st, next)
+}
+
+// Stats returns a snapshot. It may be called from any goroutine and does not
+// wait for a Send.
+func (f *Forwarder) Stats() Stats {
+	f.mu.Lock()
+	s := f.stats
+	now := time.Now()
+	for _, st := range f.machines {
+		if st.waiting {
+			s.Waiting++
+		}
+		if !st.since.IsZero() {
+			s.Problems = append(s.Problems, Problem{
+				Machine: st.id, Kind: st.kind, Held: st.held,
+				Since: st.since, Next: later(st.next, now), Text: st.text,
+			})
+		}
+	}
+	f.mu.Unlock()
+	slices.SortFunc(s.Problems, func(a, b Problem) int { return cmp.Compare(a.Machine, b.Machine) })
+	f.link.fill(&s)
+	return s
+}

@@ -1,0 +1,219 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// verdict is what the Results of one Send come to.
+type verdict struct {
+	// upTo is the newest event that may be settled, 0 for none; results are the
+	// Results of what is settled, in the ranges of the stored stream.
+	upTo    plant.Sequence
+	results []plant.Result
+	// delivered, rejected and retried count stored events.
+	delivered, rejected, retried uint64
+	// stop says why not everything was settled; its Status is Delivered if
+	// everything was. held marks refusals that look like configuration; kind is
+	// the kind of the event that stopped.
+	stop plant.Result
+	held bool
+	kind plant.EventKind
+}
+
+// errUncovered is the Cause of an event that the Sender did not answer for.
+var errUncovered = errors.New("the sender did not answer for this event")
+
+// judge walks through the results in the order of the batch. Whatever is not
+// plainly answered for, in order and without a gap, is a Retry: a careless
+// Sender can cause duplicates, never a loss.
+func judge(b *batch, results []plant.Result, refusals *refusals, holdAfter int) verdict {
+	v := verdict{stop: plant.Result{Status: plant.Delivered}}
+	v.results = make([]plant.Result, 0, len(results))
+	at := 0
+	for at < len(b.events) && v.stop.Status == plant.Delivered {
+		if len(results) == 0 {
+			v.stop = plant.Result{Status: plant.Retry, Cause: errUncovered}
+			break
+		}
+		r := results[0]
+		results = results[1:]
+		end := b.covered(at, r)
+		switch {
+		case end == at:
+			v.stop = plant.Result{Status: plant.Retry, Cause: fmt.Errorf("the sender answered for %d to %d where %d is next", r.First, r.Last, b.events[at].Sequence)}
+		case r.Status == plant.Delivered:
+			refusals.accepted(b.events[at:end])
+			v.accept(b, at, end, r)
+			at = end
+		case r.Status == plant.Rejected:
+			if refusals.refused(&b.events[end-1], r.Cause) >= holdAfter {
+				v.held = true
+				v.stop = r
+				break
+			}
+			v.accept(b, at, end, r)
+			at = end
+		case r.Status == plant.Held:
+			v.stop = r
+		default:
+			r.Status = plant.Retry
+			v.stop = r
+		}
+	}
+	if at < len(b.events) {
+		v.kind = b.events[at].Kind
+	}
+	v.settle(b, at)
+	return v
+}
+
+// covered returns the entry behind those that r answers for, at if r does not
+// answer for entry at.
+func (b *batch) covered(at int, r plant.Result) int {
+	if r.First != b.events[at].Sequence {
+		return at
+	}
+	for i := at; i < len(b.events) && b.events[i].Sequence <= r.Last; i++ {
+		if b.events[i].Sequence == r.Last {
+			return i + 1
+		}
+	}
+	return at
+}
+
+// accept notes that entries at…end are answered for by r, with the range of
+// stored events that they contain. A refused entry that was merged across
+// others speaks only for its own event, which contains the older ones.
+func (v *verdict) accept(b *batch, at, end int, r plant.Result) {
+	if r.Status == plant.Rejected && end-at == 1 && !b.whole(at) {
+		v.results = append(v.results, r)
+		return
+	}
+	for i := at; i < end; i++ {
+		r.First = min(r.First, b.oldest(i))
+	}
+	v.results = append(v.results, r)
+}
+
+// settle finds how far the cursor may move if the entries before stop are
+// answered for. Merged entries may overlap, and nothing that an open entry
+// contains may be settled.
+func (v *verdict) settle(b *batch, stop int) {
+	open := ^plant.Sequence(0)
+	for i := stop; i < len(b.events); i++ {
+		open = min(open, b.oldest(i))
+	}
+	closed := 0
+	for closed < stop && b.events[closed].Sequence < open {
+		v.upTo = b.events[closed].Sequence
+		closed++
+	}
+	for len(v.results) > 0 && v.results[len(v.results)-1].Last > v.upTo {
+		v.results = v.results[:len(v.results)-1]
+	}
+	for i := closed; i < len(b.events); i++ {
+		v.retried += uint64(b.size(i))
+	}
+	at := 0
+	for _, r := range v.results {
+		for ; at < closed && b.events[at].Sequence <= r.Last; at++ {
+			if r.Status == plant.Rejected && r.First <= b.oldest(at) {
+				v.rejected += uint64(b.size(at))
+			} else if r.Status == plant.Rejected {
+				v.rejected++
+				v.delivered += uint64(b.size(at) - 1)
+			} else {
+				v.delivered += uint64(b.size(at))
+			}
+		}
+	}
+}
+
+// link returns the failure of the system as a whole that v shows, nil if the
+// other end was there.
+func (v *verdict) link() error {
+	var failure *LinkError
+	if v.stop.Status == plant.Retry && errors.As(v.stop.Cause, &failure) {
+		return failure
+	}
+	return nil
+}
+
+// refusals counts, for one machine, the refusals of the same sort in a row per
+// kind of event.
+type refusals struct {
+	kinds map[plant.EventKind]refusal
+}
+
+type refusal struct {
+	sort string
+	n    int
+	// last is counted once, also if it was refused again.
+	last plant.Sequence
+}
+
+// refused counts one and returns how many of its sort came in a row.
+func (r *refusals) refused(e *plant.Event, cause error) int {
+	sort := sortOf(cause)
+	now := r.kinds[e.Kind]
+	if now.sort != sort {
+		now = refusal{sort: sort}
+	}
+	if now.last != e.Sequence {
+		now.n++
+		now.last = e.Sequence
+	}
+	if r.kinds == nil {
+		r.kinds = map[plant.EventKind]refusal{}
+	}
+	r.kinds[e.Kind] = now
+	return now.n
+}
+
+// accepted forgets the refusals of the kinds of events.
+func (r *refusals) accepted(events []plant.Event) {
+	if len(r.kinds) == 0 {
+		return
+	}
+	for i := range events {
+		delete(r.kinds, events[i].Kind)
+	}
+}
+
+// sortOf returns what refusals of one sort have in common.
+func sortOf(cause error) string {
+	if cause == nil {
+		return ""
+	}
+	var s Sorter
+	if errors.As(cause, &s) {
+		return s.Sort()
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, cause.Error())
+}
+
+// words returns the words of a cause for people.
+func words(cause error) string {
+	if cause == nil {
+		return "the receiver gave no reason"
+	}
+	return cause.Error()
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
