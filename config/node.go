@@ -66,7 +66,12 @@ func (n *node) describe() string {
 // shorten keeps a message on one line, whatever the file holds.
 func shorten(s string) string {
 	const most = 60
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '\ufffd'
+		}
+		return r
+	}, strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > most {
 		return string(r[:most]) + "…"
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -146,7 +147,8 @@ func (r *reader) strange(at Position, rest []byte) {
 // refuse names what this config language leaves out of YAML: what makes one
 // place of the file mean another, and what a parser could be killed with.
 func (r *reader) refuse(tokens token.Tokens) {
-	depth, content := 0, false
+	const second, remedy = "a second YAML document", "keep one document a file; a folder of *.yaml files may hold fragments"
+	depth, content, ended := 0, false, false
 	for _, t := range tokens {
 		at := r.position(t)
 		switch t.Type {
@@ -163,9 +165,11 @@ func (r *reader) refuse(tokens token.Tokens) {
 			return
 		case token.DocumentHeaderType:
 			if content {
-				r.fault(at, "a second YAML document", "keep one document a file; a folder of *.yaml files may hold fragments")
+				r.fault(at, second, remedy)
 				return
 			}
+		case token.DocumentEndType:
+			ended = content
 		case token.MappingStartType, token.SequenceStartType:
 			if depth++; depth > maxFlow {
 				r.fault(at, fmt.Sprintf("brackets are nested more than %d deep", maxFlow), "check that each bracket is closed")
@@ -174,7 +178,15 @@ func (r *reader) refuse(tokens token.Tokens) {
 		case token.MappingEndType, token.SequenceEndType:
 			depth--
 		}
-		content = content || (t.Type != token.CommentType && t.Type != token.DocumentEndType)
+		switch t.Type {
+		case token.CommentType, token.DocumentHeaderType, token.DocumentEndType:
+		default:
+			if ended {
+				r.fault(at, second, remedy)
+				return
+			}
+			content = true
+		}
 	}
 	if !content {
 		r.fault(Position{File: r.file, Line: 1, Column: 1}, "the file is empty", "start from the example: site, devices, machines, uplinks")
@@ -194,19 +206,11 @@ func (r *reader) document(tokens token.Tokens) (body ast.Node, err error) {
 		return nil, err
 	}
 	for _, d := range f.Docs {
-		switch {
-		case d.Body == nil:
-		case body != nil:
-			r.fault(r.position(d.Body.GetToken()), "a second YAML document", "keep one document a file; a folder of *.yaml files may hold fragments")
-			return body, nil
-		default:
-			body = d.Body
+		if d.Body != nil {
+			return d.Body, nil // refuse has made sure that it is the only one
 		}
 	}
-	if body == nil {
-		r.fault(Position{File: r.file, Line: 1, Column: 1}, "the file is empty", "start from the example: site, devices, machines, uplinks")
-	}
-	return body, nil
+	return nil, errors.New("nothing but comments and marks")
 }
 
 func (r *reader) syntax(err error) {
@@ -293,7 +297,7 @@ func (r *reader) key(k ast.MapKeyNode, path string) (*node, bool) {
 	switch scalar := inner.(type) {
 	case *ast.LiteralNode, *ast.MappingKeyNode:
 	case ast.ScalarNode:
-		if t := scalar.GetToken(); t != nil && strings.TrimSpace(t.Value) != "" && t.Type != token.ImplicitNullType {
+		if t := scalar.GetToken(); t != nil && strings.TrimSpace(t.Value) != "" && t.Type != token.ImplicitNullType && !strings.ContainsFunc(t.Value, unprintable) {
 			return r.scalar(t), true
 		}
 	}
@@ -304,3 +308,5 @@ func (r *reader) key(k ast.MapKeyNode, path string) (*node, bool) {
 	r.faultAt(at, path, "a key is missing or is no plain text", "write `name: value`")
 	return nil, false
 }
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -108,7 +108,7 @@ func (c *sheet) load(text []byte) {
 		}
 	}
 	in := csv.NewReader(bytes.NewReader(text))
-	in.Comma = separator(c.lines[0])
+	in.Comma = separator(bytes.TrimLeft(text, "\r\n"))
 	in.FieldsPerRecord = -1
 	for {
 		record, err := in.Read()
@@ -139,6 +139,9 @@ func (c *sheet) broken(err error) {
 	var detail *csv.ParseError
 	if errors.As(err, &detail) {
 		at, err = c.position(detail.Line, detail.Column), detail.Err
+		if detail.StartLine != detail.Line { // an open quote: where it ends says nothing
+			at.Line, at.Column = detail.StartLine, 1
+		}
 	}
 	c.fault(at, "not valid CSV: "+err.Error(), "quote a cell only as a whole, and double the quotes inside of it")
 }
@@ -152,7 +155,9 @@ func (c *sheet) position(line, column int) Position {
 	return at
 }
 
-func separator(header []byte) rune {
+// separator guesses what is between the cells by the first row.
+func separator(text []byte) rune {
+	header, _, _ := bytes.Cut(text, []byte("\n"))
 	best, most := ',', bytes.Count(header, []byte(","))
 	for _, r := range ";\t" {
 		if n := bytes.Count(header, []byte(string(r))); n > most {

@@ -69,7 +69,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 			continue
 		}
 		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || n < 0 || n*float64(u.factor) >= math.MaxInt64 {
+		if err != nil || !(n >= 0 && n*float64(u.factor) < math.MaxInt64) { // NaN is neither
 			break
 		}
 		*s = Size(n * float64(u.factor))
