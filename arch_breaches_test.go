@@ -79,6 +79,10 @@ var breaches = []struct {
 	{rule: "init", name: "init in a test", path: "drivers/x_test.go", text: "package drivers\nfunc init() {}", want: "main wires"},
 	{rule: "init", name: "a method", path: "drivers/x.go", text: "package drivers\ntype t struct{}\nfunc (t) init() {}", fine: true},
 
+	{rule: "sleep", name: "a library sleeps", path: "drivers/x.go", text: "package drivers\nimport \"time\"\nfunc f() { time.Sleep(1) }", want: "wait for what is awaited"},
+	{rule: "sleep", name: "a test sleeps", path: "drivers/x_test.go", text: "package drivers\nimport \"time\"\nfunc f() { time.Sleep(1) }", want: "wait for what is awaited"},
+	{rule: "sleep", name: "a test sleeps in a bubble", path: "drivers/x_test.go", text: "package drivers\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc f() { synctest.Wait(); time.Sleep(1) }", fine: true},
+
 	{rule: "interface", name: "five methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D(); E() }", want: "5 methods"},
 	{rule: "interface", name: "four methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D() }", fine: true},
 

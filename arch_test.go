@@ -140,6 +140,7 @@ var fileRules = []struct {
 	{"blank", checkBlank},
 	{"forbidden", checkForbidden},
 	{"init", checkInit},
+	{"sleep", checkSleep},
 	{"interface", checkInterfaces},
 }
 
@@ -322,6 +323,27 @@ func checkInit(s source, report func(token.Pos, string)) {
 			report(f.Pos(), "nothing runs before main; main wires")
 		}
 	}
+}
+
+// checkSleep lets code sleep only where time is the test's own (in a bubble of
+// testing/synctest) or is what the code is about: simulators and bench.
+func checkSleep(s source, report func(token.Pos, string)) {
+	if s.bench() || under(s.dir(), "internal/plantsim") || under(s.dir(), "internal/faultnet") {
+		return
+	}
+	bubble := false
+	eachImport(s, func(_ *ast.ImportSpec, imported string) { bubble = bubble || imported == "testing/synctest" })
+	if s.test() && bubble {
+		return
+	}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sleep" {
+			if base, ok := sel.X.(*ast.Ident); ok && base.Name == "time" {
+				report(n.Pos(), "wait for what is awaited: a channel, testing/synctest, or bounded polling by a ticker")
+			}
+		}
+		return true
+	})
 }
 
 func checkInterfaces(s source, report func(token.Pos, string)) {

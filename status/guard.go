@@ -1,6 +1,7 @@
 package status
 
 import (
+	"errors"
 	"log"
 	"net"
 	"net/http"
@@ -35,8 +36,8 @@ func guard(allowed func(host string) bool, log *zap.Logger, next http.Handler) h
 			if cause == nil {
 				return
 			}
-			if cause == http.ErrAbortHandler {
-				panic(cause)
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(err)
 			}
 			log.Error("status: request panicked", zap.String("path", r.URL.Path), zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
 			http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)

@@ -334,7 +334,7 @@ func (panicking) Snapshot() Snapshot { panic("boom") }
 
 func TestPanicIsA500WithoutAStack(t *testing.T) {
 	s := New(Options{Listen: "127.0.0.1:0"}, panicking{}, zaptest.NewLogger(t))
-	r := httptest.NewRequest("GET", "/healthz", nil)
+	r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
 	r.Host = "localhost"
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, r)

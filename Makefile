@@ -1,0 +1,63 @@
+# Everything that a developer or a build machine runs. "make" alone shows it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO        ?= go
+FUZZTIME  ?= 10s
+FOR       ?= 30s
+CONFIG    ?= deploy/examples/press-and-filler.yaml
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+LINT      := bin/golangci-lint
+
+.PHONY: help build test race lint fuzz e2e bench bench-full demo check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/sluice, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+
+test: ## run the tests
+	$(GO) test ./...
+
+race: ## run the tests with the race detector, in random order
+	$(GO) test -race -shuffle=on ./...
+
+lint: $(LINT) ## gofmt, go vet and golangci-lint (pinned in tools/go.mod)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./cmd/...
+	$(LINT) run ./...
+
+$(LINT): tools/go.mod tools/go.sum
+	$(GO) build -modfile=tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@grep -rn --include='*_test.go' -E '^func Fuzz[A-Za-z0-9_]*\(' . | \
+	sed -E 's|^\./(.*)/[^/]+:[0-9]+:func (Fuzz[A-Za-z0-9_]*)\(.*|\1 \2|' | sort -u | \
+	while read -r dir target; do \
+		echo "== $$dir $$target"; \
+		$(GO) test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+	done
+
+e2e: ## kill the built binary under load and count at both ends
+	$(GO) test -tags e2e ./cmd/sluice -run E2E -count=1 -v -timeout 20m
+
+bench: ## measure against the bare libraries; ID=P2 runs one
+	$(GO) run ./bench $(if $(ID),-id $(ID))
+
+bench-full: ## the same at full size
+	$(GO) run ./bench -full $(if $(ID),-id $(ID))
+
+demo: ## simulated machines to an embedded broker for FOR (30s)
+	$(GO) run ./cmd/sluice demo --for $(FOR)
+
+check: ## validate CONFIG (the example config)
+	$(GO) run ./cmd/sluice check --config $(CONFIG)
+
+clean: ## remove what was built
+	rm -rf bin
