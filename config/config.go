@@ -14,9 +14,9 @@ import (
 
 // Position is a place in a file; Line and Column count from 1.
 type Position struct {
-	File   string
-	Line   int
-	Column int
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
 }
 
 // String returns "file:line:column".
@@ -28,10 +28,10 @@ func (p Position) String() string {
 type Fault struct {
 	Position
 	// Path is where in the tree, for example "devices.press.tags.made".
-	Path    string
-	Problem string
-	Remedy  string
-	Warning bool
+	Path    string `json:"path,omitempty"`
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy,omitempty"`
+	Warning bool   `json:"warning,omitempty"`
 }
 
 // String returns "file:line:column: path: problem — remedy".

@@ -13,7 +13,8 @@ type Config struct {
 	Site   Site
 	Buffer Buffer
 	HTTP   HTTP
-	// Devices, Machines and Uplinks are in the order of the files.
+	// Devices, Machines and Uplinks are in the order of the files. A device or
+	// uplink without a Driver has been reported.
 	Devices  []*Section
 	Machines []*Section
 	Uplinks  []*Section
@@ -176,24 +177,29 @@ func (l *loader) sections(e *entry, all []*Section) []*Section {
 		if !l.once(path, one.keyAt) {
 			continue
 		}
-		if one.value.kind != mappingNode {
-			l.fault(one.place(), path, one.value.describe()+" where a mapping of keys is expected", "write the keys below the name, indented")
-			continue
-		}
-		s := &Section{Name: one.key, path: path, at: one.place(), root: one.value}
-		if e.key == "machines" {
-			all = append(all, s)
-			continue
-		}
-		driver := one.value.find("driver")
-		if driver == nil || driver.value.kind != scalarNode || driver.value.text == "" {
-			l.fault(one.place(), path, "required key `driver` is missing", "add it, for example driver: "+example(e.key))
-			continue
-		}
-		s.Driver, s.taken = driver.value.text, []string{"driver"}
-		all = append(all, s)
+		all = append(all, l.section(e.key, path, one))
 	}
 	return all
+}
+
+// section makes one section. A broken one is made, too: others may name it.
+func (l *loader) section(kind, path string, e *entry) *Section {
+	s := &Section{Name: e.key, path: path, at: e.place(), root: e.value}
+	if e.value.kind != mappingNode {
+		l.fault(e.place(), path, e.value.describe()+" where a mapping of keys is expected", "write the keys below the name, indented")
+		s.root = &node{kind: mappingNode, at: e.place()}
+		return s
+	}
+	if kind == "machines" {
+		return s
+	}
+	driver := e.value.find("driver")
+	if driver == nil || driver.value.kind != scalarNode || driver.value.text == "" {
+		l.fault(e.place(), path, "required key `driver` is missing", "add it, for example driver: "+example(kind))
+		return s
+	}
+	s.Driver, s.taken = driver.value.text, []string{"driver"}
+	return s
 }
 
 func example(sections string) string {

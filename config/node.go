@@ -101,19 +101,35 @@ func (n *node) find(key string) *entry {
 }
 
 // position returns where path leads from n, or the place of its longest prefix
-// that exists. Keys may hold dots themselves, so the longest key wins.
+// that exists.
 func (n *node) position(path string, at Position) Position {
+	_, _, at = n.walk(path, at)
+	return at
+}
+
+// lookup returns the node that path leads to, nil if there is none.
+func (n *node) lookup(path string) *node {
+	n, rest, _ := n.walk(path, Position{})
+	if rest != "" {
+		return nil
+	}
+	return n
+}
+
+// walk follows path as far as it leads. Keys may hold dots themselves, so the
+// longest key wins.
+func (n *node) walk(path string, at Position) (last *node, rest string, place Position) {
 	for path != "" {
 		if n.table != nil {
 			n = n.table
 		}
 		e, rest := n.step(path)
 		if e == nil {
-			return at
+			break
 		}
 		n, path, at = e.value, rest, e.place()
 	}
-	return at
+	return n, path, at
 }
 
 // step takes the longest first part of path that names an entry of n.

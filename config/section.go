@@ -61,6 +61,40 @@ func (s *Section) At(path string) Position {
 	return s.root.position(path, s.at)
 }
 
+// Text returns the scalar at path as it is written; ok is false if there is
+// none. It works after a Decode with faults, too.
+func (s *Section) Text(path string) (text string, ok bool) {
+	n := s.lookup(path)
+	if n == nil || n.kind != scalarNode {
+		return "", false
+	}
+	return n.text, true
+}
+
+// Keys returns the keys of the mapping at path, in the order of the file; of a
+// CSV table, its names, once Decode has read it.
+func (s *Section) Keys(path string) []string {
+	n := s.lookup(path)
+	if n == nil {
+		return nil
+	}
+	if n.table != nil {
+		n = n.table
+	}
+	keys := make([]string, len(n.entries))
+	for i := range n.entries {
+		keys[i] = n.entries[i].key
+	}
+	return keys
+}
+
+func (s *Section) lookup(path string) *node {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.lookup(path)
+}
+
 // Faults gives the FieldErrors in err (joined or wrapped) their positions in
 // this section; an error of another type is a fault of the whole section. A nil
 // err gives none.

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// plan is a checked plant: everything that the gateway is built from.
+type plan struct {
+	Config   *config.Config
+	Devices  []devicePlan
+	Machines []*derive.Model
+	Uplinks  []uplinkPlan
+}
+
+type devicePlan struct {
+	Name plant.DeviceID
+	Plan drivers.Plan
+}
+
+type uplinkPlan struct {
+	Name string
+	Plan uplink.Plan
+}
+
+// loadPlan reads and checks a config to the end: each section by the kind that
+// owns it, then what one section says of another. It returns every fault there
+// is; the plan is of use only if none of them is an error. It reads files and
+// does no network I/O.
+func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds kind.Registry[uplink.Plan]) (*plan, config.Faults) {
+	c, faults := config.Load(path)
+	k := &checker{plan: &plan{Config: c}, faults: faults, catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool)}
+	k.populated(path)
+	for _, s := range c.Devices {
+		k.device(s, driverKinds)
+	}
+	for _, s := range c.Machines {
+		k.machine(s)
+	}
+	for _, s := range c.Uplinks {
+		k.uplink(s, uplinkKinds)
+	}
+	if len(k.faults.Errors()) == 0 {
+		k.carried()
+	}
+	return k.plan, k.faults.Sort()
+}
+
+// checker builds a plan and collects the faults on the way.
+type checker struct {
+	plan    *plan
+	faults  config.Faults
+	catalog derive.Catalog
+	// broken are the devices with faults: of their tags only the names are
+	// known.
+	broken map[plant.DeviceID]bool
+}
+
+// populated asks for one section of each sort, unless a fault of the envelope
+// explains why there is none.
+func (k *checker) populated(path string) {
+	c := k.plan.Config
+	for _, p := range []struct {
+		name, remedy string
+		sections     []*config.Section
+	}{
+		{"devices", "describe a PLC, for example devices: {press-plc: {driver: modbus, endpoint: 10.0.0.7:502, tags: …}}", c.Devices},
+		{"machines", "describe a machine, for example machines: {PRESS-01: {device: press-plc, counter: …}}", c.Machines},
+		{"uplinks", "say where events go, for example uplinks: {broker: {driver: mqtt, url: tls://mes.example:8883}}", c.Uplinks},
+	} {
+		explained := slices.ContainsFunc(k.faults.Errors(), func(f config.Fault) bool {
+			return f.Path == "" || f.Path == p.name || strings.HasPrefix(f.Path, p.name+".")
+		})
+		if len(p.sections) == 0 && !explained {
+			k.faults = append(k.faults, config.Fault{
+				Position: config.Position{File: path, Line: 1, Column: 1},
+				Problem:  "the config has no " + p.name, Remedy: p.remedy,
+			})
+		}
+	}
+}
+
+// lookup finds the kind of a section. A section without a driver has been
+// reported when it was read.
+func lookup[P any](s *config.Section, kinds kind.Registry[P]) (found kind.Kind[P], faults config.Faults, ok bool) {
+	if s.Driver == "" {
+		return found, nil, false
+	}
+	if found, ok = kinds.Lookup(s.Driver); !ok {
+		faults = s.Faults(config.Unknown("driver", "driver", s.Driver, kinds.Names()))
+	}
+	return found, faults, ok
+}
+
+func (k *checker) device(s *config.Section, kinds kind.Registry[drivers.Plan]) {
+	id := plant.DeviceID(s.Name)
+	found, faults, ok := lookup(s, kinds)
+	if ok {
+		var p drivers.Plan
+		p, faults = found.Check(s)
+		if ok = len(faults.Errors()) == 0; ok {
+			k.plan.Devices = append(k.plan.Devices, devicePlan{Name: id, Plan: p})
+			k.catalog[id] = p.Tags
+		}
+	}
+	k.faults = append(k.faults, faults...)
+	if ok {
+		return
+	}
+	k.broken[id] = true
+	var tags []plant.Tag
+	for _, name := range s.Keys("tags") {
+		tags = append(tags, plant.Tag{ID: plant.TagID(name)})
+	}
+	k.catalog[id] = tags
+}
+
+func (k *checker) machine(s *config.Section) {
+	var o derive.Options
+	faults := s.Decode(&o)
+	k.faults = append(k.faults, faults...)
+	if len(faults.Errors()) > 0 {
+		return
+	}
+	model, err := derive.NewModel(plant.MachineID(s.Name), o, k.catalog)
+	for _, f := range s.Faults(err) {
+		if !k.follows(s, f, plant.DeviceID(o.Device)) {
+			k.faults = append(k.faults, f)
+		}
+	}
+	if model != nil {
+		k.plan.Machines = append(k.plan.Machines, model)
+	}
+}
+
+// follows reports whether a fault of a machine is about a tag that exists, on a
+// device that has faults itself: what is said of such a tag may be wrong.
+func (k *checker) follows(s *config.Section, f config.Fault, device plant.DeviceID) bool {
+	if len(k.broken) == 0 {
+		return false
+	}
+	for path := strings.TrimPrefix(f.Path, "machines."+s.Name+"."); path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+		for _, at := range []string{path, path + ".tag"} {
+			text, ok := s.Text(at)
+			if !ok {
+				continue
+			}
+			ref := plant.ParseTagRef(text, device)
+			named := slices.ContainsFunc(k.catalog[ref.Device], func(t plant.Tag) bool { return t.ID == ref.Tag })
+			if k.broken[ref.Device] && (named || len(k.catalog[ref.Device]) == 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
+	found, faults, ok := lookup(s, kinds)
+	if ok {
+		var p uplink.Plan
+		if p, faults = found.Check(s); len(faults.Errors()) == 0 {
+			k.plan.Uplinks = append(k.plan.Uplinks, uplinkPlan{Name: s.Name, Plan: p})
+		}
+	}
+	k.faults = append(k.faults, faults...)
+}
+
+// carried warns of the kinds of events that go nowhere.
+func (k *checker) carried() {
+	seen := make(map[plant.EventKind]bool)
+	for i, m := range k.plan.Machines {
+		for _, event := range m.Kinds() {
+			if seen[event] || slices.ContainsFunc(k.plan.Uplinks, func(u uplinkPlan) bool { return u.Plan.Carries(event) }) {
+				continue
+			}
+			seen[event] = true
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Warn("",
+				"no uplink carries its events of the kind `"+string(event)+"`", "they stay on this computer until the buffer drops them; let an uplink carry them"))...)
+		}
+	}
+}
