@@ -1,0 +1,144 @@
+package modbus
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+)
+
+// Table is one of the four address spaces of a Modbus device, each with
+// protocol addresses 0…65535.
+type Table uint8
+
+// The tables, in the order of their classic leading digits 0, 1, 3, 4.
+const (
+	Coil     Table = iota + 1 // bits, read and write: FC 1, 5
+	Discrete                  // bits, read only: FC 2
+	Input                     // registers, read only: FC 4
+	Holding                   // registers, read and write: FC 3, 6, 16
+)
+
+var tables = [...]struct {
+	name  string
+	digit byte
+}{Coil: {"coil", '0'}, Discrete: {"discrete", '1'}, Input: {"input", '3'}, Holding: {"holding", '4'}}
+
+// String returns the table's name in a config, for example "holding".
+func (t Table) String() string {
+	if t < Coil || t > Holding {
+		return "no table"
+	}
+	return tables[t].name
+}
+
+func (t Table) bits() bool { return t == Coil || t == Discrete }
+
+const addressRemedy = "write table:number counted from 0, for example holding:100, or the classic number counted from 1, for example 40101"
+
+// Address is where a tag lives: a table, the zero-based address as it goes over
+// the wire, and maybe one bit of a register.
+type Address struct {
+	Table  Table
+	Number uint16
+	// bit is the bit number plus 1; 0 for none.
+	bit uint8
+}
+
+// ParseAddress reads "holding:100", "input:0x64", "coil:3", "discrete:7",
+// "holding:100.3" (bit 3, 0 is the least significant), all counted from 0, and
+// the classic numbers counted from 1, of five or six digits: 40101 and 400101
+// are holding:100.
+func ParseAddress(s string) (Address, error) {
+	s = strings.TrimSpace(s)
+	body, bitText, hasBit := strings.Cut(s, ".")
+	var a Address
+	var err error
+	if name, number, ok := strings.Cut(body, ":"); ok {
+		a, err = parseNamed(strings.TrimSpace(name), strings.TrimSpace(number))
+	} else {
+		a, err = parseClassic(body)
+	}
+	if err != nil {
+		return Address{}, err
+	}
+	if !hasBit {
+		return a, nil
+	}
+	n, perr := strconv.ParseUint(bitText, 10, 8)
+	switch {
+	case a.Table.bits():
+		return Address{}, config.Field("", fmt.Sprintf("`%s` asks for a bit of a bit", s), "remove the part after the point: a "+a.Table.String()+" is one bit already")
+	case perr != nil || n > 15:
+		return Address{}, config.Field("", fmt.Sprintf("`%s` is no bit of a register", bitText), "write a number from 0 (least significant) to 15 after the point")
+	}
+	a.bit = uint8(n) + 1
+	return a, nil
+}
+
+func parseNamed(name, number string) (Address, error) {
+	var a Address
+	for t := Coil; t <= Holding; t++ {
+		if strings.EqualFold(name, tables[t].name) {
+			a.Table = t
+		}
+	}
+	if a.Table == 0 {
+		return Address{}, config.Field("", fmt.Sprintf("`%s` is no table", name), "write holding, input, coil or discrete before the colon")
+	}
+	base, digits := 10, number
+	if hex, ok := strings.CutPrefix(strings.ToLower(number), "0x"); ok {
+		base, digits = 16, hex
+	}
+	n, err := strconv.ParseUint(digits, base, 16)
+	if err != nil {
+		return Address{}, config.Field("", fmt.Sprintf("`%s` is no address of a table", number), "write a number from 0 to 65535, or 0x0 to 0xFFFF")
+	}
+	a.Number = uint16(n)
+	return a, nil
+}
+
+func parseClassic(s string) (Address, error) {
+	bad := config.Field("", fmt.Sprintf("`%s` is no Modbus address", s), addressRemedy)
+	if len(s) != 5 && len(s) != 6 || strings.Trim(s, "0123456789") != "" {
+		return Address{}, bad
+	}
+	for t := Coil; t <= Holding; t++ {
+		if s[0] != tables[t].digit {
+			continue
+		}
+		n, _ := strconv.Atoi(s[1:]) // five digits at most
+		if n < 1 || n > 65536 {
+			return Address{}, bad
+		}
+		return Address{Table: t, Number: uint16(n - 1)}, nil
+	}
+	return Address{}, bad
+}
+
+// Bit returns the bit of the register that a names; ok is false for none.
+func (a Address) Bit() (n int, ok bool) { return int(a.bit) - 1, a.bit > 0 }
+
+// String returns the canonical form, in both ways of counting:
+// "holding:100 (40101)".
+func (a Address) String() string {
+	if a.Table == 0 {
+		return ""
+	}
+	point := ""
+	if n, ok := a.Bit(); ok {
+		point = "." + strconv.Itoa(n)
+	}
+	format := "%s:%d%s (%c%04d%s)"
+	if a.Number >= 9999 {
+		format = "%s:%d%s (%c%05d%s)"
+	}
+	return fmt.Sprintf(format, a.Table, a.Number, point, tables[a.Table].digit, int(a.Number)+1, point)
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler by ParseAddress.
+func (a *Address) UnmarshalText(b []byte) (err error) {
+	*a, err = ParseAddress(string(b))
+	return err
+}

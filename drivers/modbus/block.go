@@ -1,0 +1,130 @@
+package modbus
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// retryRefused is how long a tag that the device refuses by itself is left
+// alone: a PLC program that is changed while we run may bring it back.
+const retryRefused = time.Minute
+
+// block is one request: neighbouring points of one table.
+type block struct {
+	table    Table
+	start    int
+	count    int // registers or bits
+	points   []*point
+	readings []plant.Reading // one for each point, reused
+	seen     bool            // it was read in this session
+
+	refusal exception // that readings speak of; 0 for none
+	retryAt time.Time // a refused block rests until then
+}
+
+func newBlock(points []*point) *block {
+	b := &block{table: points[0].table, start: points[0].start, points: points, readings: make([]plant.Reading, len(points))}
+	end := 0
+	for i, p := range points {
+		b.readings[i].Tag = p.tag
+		end = max(end, p.end())
+	}
+	b.count = end - b.start
+	return b
+}
+
+// join plans the requests: neighbours share one over holes of at most gap
+// registers, up to limit registers. A point is never divided, so a value is
+// always of one moment. Sixteen bits weigh as much as a register.
+func join(points []*point, limit, gap int) []*block {
+	points = slices.Clone(points)
+	slices.SortStableFunc(points, func(a, b *point) int {
+		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.start, b.start))
+	})
+	var blocks []*block
+	first, end := 0, 0
+	for i, p := range points {
+		maxCount, maxHole := limit, gap
+		if p.table.bits() {
+			maxCount, maxHole = min(16*limit, maxReadBits), 16*gap
+		}
+		start := points[first]
+		if i > 0 && (p.table != start.table || p.start > end+maxHole || max(end, p.end())-start.start > maxCount) {
+			blocks = append(blocks, newBlock(points[first:i]))
+			first, end = i, 0
+		}
+		end = max(end, p.end())
+	}
+	if len(points) > 0 {
+		blocks = append(blocks, newBlock(points[first:]))
+	}
+	return blocks
+}
+
+// fresh returns copies for a new session; the points are shared.
+func fresh(planned []*block) []*block {
+	blocks := make([]*block, len(planned))
+	for i, b := range planned {
+		blocks[i] = newBlock(b.points)
+	}
+	return blocks
+}
+
+// halves divides a block between its points.
+func (b *block) halves() (first, second *block) {
+	middle := len(b.points) / 2
+	first, second = newBlock(b.points[:middle]), newBlock(b.points[middle:])
+	first.seen, second.seen = b.seen, b.seen
+	return first, second
+}
+
+// resting reports whether the block is not to be asked now.
+func (b *block) resting(now time.Time) bool {
+	return b.refusal.lasting() && now.Before(b.retryAt)
+}
+
+// String names the block for people: "holding:100…109".
+func (b *block) String() string {
+	if b.count == 1 {
+		return fmt.Sprintf("%s:%d", b.table, b.start)
+	}
+	return fmt.Sprintf("%s:%d…%d", b.table, b.start, b.start+b.count-1)
+}
+
+// decode fills the readings from an answer of exactly the length asked for.
+func (b *block) decode(answer []byte) {
+	b.refusal = 0
+	for i, p := range b.points {
+		r := &b.readings[i]
+		r.Quality, r.Cause = plant.Good, ""
+		if b.table.bits() {
+			r.Value = p.decodeBit(answer, b.start)
+			continue
+		}
+		at := 2 * (p.start - b.start)
+		if r.Value, r.Cause = p.decode(answer[at : at+2*p.width]); r.Cause != "" {
+			r.Quality = plant.Bad
+		}
+	}
+}
+
+// refuse fills the readings with what the exception means. A block that will
+// not be divided, refused for good, is not asked again for a while.
+func (b *block) refuse(e exception, now time.Time) {
+	if e.lasting() && (len(b.points) == 1 || !e.divisible()) {
+		b.retryAt = now.Add(retryRefused)
+	}
+	if b.refusal == e {
+		return // they say so already
+	}
+	b.refusal = e
+	cause := e.cause(b)
+	for i := range b.readings {
+		r := &b.readings[i]
+		r.Value, r.Quality, r.Cause = plant.Value{}, plant.Bad, cause
+	}
+}

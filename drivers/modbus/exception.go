@@ -1,0 +1,58 @@
+package modbus
+
+import "fmt"
+
+// exception is a Modbus exception code (Modbus Application Protocol
+// Specification V1.1b3, chapter 7). It is an answer: the device is alive.
+type exception byte
+
+const (
+	illegalFunction exception = 1
+	illegalAddress  exception = 2
+	illegalValue    exception = 3
+)
+
+var exceptions = map[exception]struct{ name, remedy string }{
+	1:  {"illegal function", "the device does not offer this table: use another, often holding instead of input"},
+	2:  {"illegal data address", "the device has nothing there: check the address, which is counted from 0 after the colon and from 1 in numbers such as 40101"},
+	3:  {"illegal data value", "the device does not give so many registers at once: check the type's width and lower max_registers"},
+	4:  {"server device failure", "the device reports a fault of its own: look at the device"},
+	5:  {"acknowledge", "the device works on it and needs longer"},
+	6:  {"server device busy", "the device is busy: it is asked again, a longer interval helps"},
+	8:  {"memory parity error", "the device reports broken memory: look at the device"},
+	10: {"gateway path unavailable", "the gateway has no line for this unit: check unit and the gateway's settings"},
+	11: {"gateway target device failed to respond", "the device behind the gateway is silent: check its power, its wire and unit"},
+}
+
+// words returns "exception 2 (illegal data address)".
+func (e exception) words() string {
+	name := exceptions[e].name
+	if name == "" {
+		name = "not in the specification"
+	}
+	return fmt.Sprintf("exception %d (%s)", byte(e), name)
+}
+
+// cause says of a block's readings why there are none, and what to do.
+func (e exception) cause(b *block) string {
+	s := fmt.Sprintf("the device answered %s to %s", e.words(), b)
+	if remedy := exceptions[e].remedy; remedy != "" {
+		s += " — " + remedy
+	}
+	return s
+}
+
+// Error implements error, for writes.
+func (e exception) Error() string {
+	s := "the device answered " + e.words()
+	if remedy := exceptions[e].remedy; remedy != "" {
+		s += " — " + remedy
+	}
+	return s
+}
+
+// divisible reports whether one point of a block may be to blame.
+func (e exception) divisible() bool { return e == illegalAddress || e == illegalValue }
+
+// lasting reports whether asking again at once is of no use.
+func (e exception) lasting() bool { return e == illegalFunction || e.divisible() }

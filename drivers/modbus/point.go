@@ -1,0 +1,289 @@
+package modbus
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// point is a tag made ready for reading: all that decoding needs.
+type point struct {
+	tag      plant.TagID
+	table    Table
+	start    int // first register or bit
+	width    int // registers or bits
+	kind     plant.TagType
+	order    WordOrder
+	bit      int // of a register; -1 for none
+	scaled   bool
+	scale    plant.Decimal
+	offset   plant.Decimal
+	writable bool
+
+	// The last text and the bytes it came from: an order number that stays
+	// costs no allocation.
+	lastRaw  []byte
+	lastText plant.Value
+}
+
+func newPoint(name string, t Tag, fallback WordOrder) *point {
+	p := &point{
+		tag: plant.TagID(name), table: t.Address.Table,
+		start: int(t.Address.Number), width: t.registers(),
+		kind: t.kind(), order: t.WordOrder.or(fallback), bit: -1,
+		scale: plant.WholeDecimal(1), writable: t.Writable,
+	}
+	if n, ok := t.bit(); ok {
+		p.bit = n
+	}
+	if t.Scale != nil {
+		p.scaled, p.scale = true, t.Scale.Decimal
+	}
+	if t.Offset != nil {
+		p.scaled, p.offset = true, t.Offset.Decimal
+	}
+	return p
+}
+
+// end is the first address behind the point.
+func (p *point) end() int { return p.start + p.width }
+
+// decodeBit takes a bit out of an answer to FC 1 or 2 that starts at base.
+func (p *point) decodeBit(answer []byte, base int) plant.Value {
+	i := p.start - base
+	return plant.BoolValue(answer[i/8]>>(i%8)&1 == 1)
+}
+
+// decode turns the point's own registers into a value, or says why it cannot.
+func (p *point) decode(raw []byte) (v plant.Value, cause string) {
+	switch p.kind {
+	case plant.TypeBool:
+		u := p.order.join(raw)
+		if p.bit >= 0 {
+			u = u >> p.bit & 1
+		}
+		return plant.BoolValue(u != 0), ""
+	case plant.TypeString:
+		return p.decodeText(raw)
+	case plant.TypeFloat32:
+		u := uint32(p.order.join(raw))
+		return p.decodeFloat(float64(math.Float32frombits(u)), uint64(u))
+	case plant.TypeFloat64:
+		u := p.order.join(raw)
+		return p.decodeFloat(math.Float64frombits(u), u)
+	default:
+		return p.decodeWhole(p.order.join(raw))
+	}
+}
+
+// join puts registers together to one number, most significant byte first.
+func (o WordOrder) join(raw []byte) uint64 {
+	var u uint64
+	last := len(raw) - 2
+	for i := 0; i <= last; i += 2 {
+		at := i
+		if o.lowWordFirst() {
+			at = last - i
+		}
+		high, low := raw[at], raw[at+1]
+		if o.bytesSwapped() {
+			high, low = low, high
+		}
+		u = u<<16 | uint64(high)<<8 | uint64(low)
+	}
+	return u
+}
+
+// split is the reverse of join.
+func (o WordOrder) split(u uint64, registers int) []byte {
+	raw := make([]byte, 2*registers)
+	last := len(raw) - 2
+	for i := last; i >= 0; i -= 2 {
+		at := i
+		if o.lowWordFirst() {
+			at = last - i
+		}
+		high, low := byte(u>>8), byte(u)
+		if o.bytesSwapped() {
+			high, low = low, high
+		}
+		raw[at], raw[at+1] = high, low
+		u >>= 16
+	}
+	return raw
+}
+
+func (p *point) decodeWhole(u uint64) (plant.Value, string) {
+	if p.kind.Signed() {
+		shift := 64 - p.kind.Bits()
+		i := int64(u<<shift) >> shift
+		if !p.scaled {
+			return plant.IntValue(i), ""
+		}
+		return p.scaleWhole(i)
+	}
+	if !p.scaled {
+		return plant.UintValue(u), ""
+	}
+	if u > math.MaxInt64 {
+		return plant.Value{}, fmt.Sprintf("the number %d is too large to be scaled", u)
+	}
+	return p.scaleWhole(int64(u))
+}
+
+func (p *point) scaleWhole(i int64) (plant.Value, string) {
+	d, err := plant.WholeDecimal(i).Mul(p.scale)
+	if err == nil {
+		d, err = d.Add(p.offset)
+	}
+	if err != nil {
+		return plant.Value{}, fmt.Sprintf("the number %d is too large to be scaled", i)
+	}
+	return plant.ExactValue(d), ""
+}
+
+func (p *point) decodeFloat(f float64, raw uint64) (plant.Value, string) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return plant.Value{}, fmt.Sprintf("not a number (registers hold 0x%0*X): the device has no value, or the word order is wrong", 4*p.width, raw)
+	}
+	if p.scaled {
+		f = f*p.scale.Float() + p.offset.Float()
+		if math.IsInf(f, 0) {
+			return plant.Value{}, "the number is too large to be scaled"
+		}
+	}
+	return plant.FloatValue(f), ""
+}
+
+// decodeText reads ASCII or ISO 8859-1 up to the first NUL, without the spaces
+// that pad it. Only the byte order matters for text, not the word order.
+func (p *point) decodeText(raw []byte) (plant.Value, string) {
+	if p.lastRaw != nil && bytes.Equal(raw, p.lastRaw) {
+		return p.lastText, ""
+	}
+	text := make([]rune, 0, len(raw))
+	for i := range raw {
+		c := raw[i]
+		if p.order.bytesSwapped() {
+			c = raw[i^1]
+		}
+		if c == 0 {
+			break
+		}
+		if c < ' ' || c >= 0x7F && c < 0xA0 {
+			return plant.Value{}, fmt.Sprintf("byte %d of the text is 0x%02X, which is no character", i+1, c)
+		}
+		text = append(text, rune(c))
+	}
+	for len(text) > 0 && text[len(text)-1] == ' ' {
+		text = text[:len(text)-1]
+	}
+	p.lastRaw = append(p.lastRaw[:0], raw...)
+	p.lastText = plant.TextValue(string(text))
+	return p.lastText, ""
+}
+
+// encode turns a value into the point's registers, in reverse of decode. It
+// refuses what the registers cannot hold exactly, rather than round.
+func (p *point) encode(v plant.Value) ([]byte, error) {
+	switch p.kind {
+	case plant.TypeBool:
+		b, ok := v.Bool()
+		if !ok {
+			return nil, fmt.Errorf("%q is no truth value", v)
+		}
+		if b {
+			return p.order.split(1, 1), nil
+		}
+		return p.order.split(0, 1), nil
+	case plant.TypeString:
+		return p.encodeText(v.Text())
+	case plant.TypeFloat32, plant.TypeFloat64:
+		return p.encodeFloat(v)
+	default:
+		return p.encodeWhole(v)
+	}
+}
+
+func (p *point) encodeWhole(v plant.Value) ([]byte, error) {
+	if v.Type() == plant.Uint && p.kind == plant.TypeUint64 && !p.scaled {
+		u, err := strconv.ParseUint(v.Text(), 10, 64)
+		return p.order.split(u, p.width), err
+	}
+	bits := p.kind.Bits()
+	i, ok := v.Int()
+	if p.scaled {
+		i, ok = p.unscale(v)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%v is no whole number of the device", v)
+	}
+	fits := i >= 0 && (bits == 64 || i < 1<<bits)
+	if p.kind.Signed() {
+		limit := int64(1) << (bits - 1) // wraps to the minimum for 64 bits
+		fits = bits == 64 || i >= -limit && i < limit
+	}
+	if !fits {
+		return nil, fmt.Errorf("%v does not fit %s", v, p.kind)
+	}
+	return p.order.split(uint64(i), p.width), nil
+}
+
+// unscale finds the raw number that decode would turn into v.
+func (p *point) unscale(v plant.Value) (raw int64, ok bool) {
+	d, ok := v.Decimal()
+	if !ok {
+		return 0, false
+	}
+	d, err := d.Sub(p.offset)
+	if err != nil {
+		return 0, false
+	}
+	digits := max(d.Scale, p.scale.Scale)
+	over, err1 := d.Rescale(digits)
+	under, err2 := p.scale.Rescale(digits)
+	if err1 != nil || err2 != nil || over.Unscaled == math.MinInt64 || over.Unscaled%under.Unscaled != 0 {
+		return 0, false
+	}
+	return over.Unscaled / under.Unscaled, true
+}
+
+func (p *point) encodeFloat(v plant.Value) ([]byte, error) {
+	f, ok := v.Float()
+	if !ok {
+		return nil, fmt.Errorf("%q is no number", v)
+	}
+	if p.scaled {
+		f = (f - p.offset.Float()) / p.scale.Float()
+	}
+	if p.kind == plant.TypeFloat64 {
+		return p.order.split(math.Float64bits(f), p.width), nil
+	}
+	if math.IsInf(float64(float32(f)), 0) {
+		return nil, fmt.Errorf("%v does not fit float32", v)
+	}
+	return p.order.split(uint64(math.Float32bits(float32(f))), p.width), nil
+}
+
+func (p *point) encodeText(s string) ([]byte, error) {
+	raw := make([]byte, 0, 2*p.width)
+	for _, r := range s {
+		if r < ' ' || r >= 0x7F && r < 0xA0 || r > 0xFF {
+			return nil, fmt.Errorf("the character %q cannot be written", r)
+		}
+		raw = append(raw, byte(r))
+	}
+	if len(raw) > 2*p.width {
+		return nil, fmt.Errorf("the text has %d characters, the tag room for %d", len(raw), 2*p.width)
+	}
+	raw = append(raw, make([]byte, 2*p.width-len(raw))...)
+	if p.order.bytesSwapped() {
+		for i := 0; i < len(raw); i += 2 {
+			raw[i], raw[i+1] = raw[i+1], raw[i]
+		}
+	}
+	return raw, nil
+}

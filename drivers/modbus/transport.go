@@ -1,0 +1,280 @@
+package modbus
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	pdu "github.com/goburrow/modbus"
+
+	"github.com/sluice-edge/sluice/drivers"
+)
+
+// The frame of Modbus TCP: transaction id, protocol id 0, length, unit id, then
+// function code and data (MODBUS Messaging on TCP/IP Implementation Guide
+// V1.0b, 3.1.3). The length counts the unit id and what follows.
+const (
+	headerSize = 7
+	minLength  = 2
+	maxLength  = 254
+	maxFrame   = headerSize - 1 + maxLength
+	// maxStale bounds the answers to somebody else's question that are read
+	// over in one request, so that a babbling peer costs no time.
+	maxStale = 8
+)
+
+var _ pdu.Transporter = (*transport)(nil)
+
+// transport carries one request after the other over the one connection of a
+// session. Any error ends the session: after it nobody knows what the next
+// bytes belong to.
+type transport struct {
+	timeout time.Duration
+	// busy holds a token while a request is under way; a channel, so that
+	// waiting for it ends with a context.
+	busy chan struct{}
+
+	mu    sync.Mutex
+	link  *link // nil without a session
+	cause error // why there is none
+
+	// Of the holder of busy. goburrow's Transporter has no way to pass them.
+	ctx     context.Context
+	current *link
+}
+
+// link is the connection of one session with what was read ahead.
+type link struct {
+	conn     net.Conn
+	session  uint64
+	in       [2 * maxFrame]byte
+	from, to int
+}
+
+func newTransport(timeout time.Duration) *transport {
+	return &transport{timeout: timeout, busy: make(chan struct{}, 1), cause: drivers.ErrNotConnected}
+}
+
+// open dials once. It replaces no session that is still open.
+func (t *transport) open(ctx context.Context, endpoint string, session uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", endpoint)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return fmt.Errorf("no connection within %v", t.timeout)
+		}
+		return bare(err)
+	}
+	t.start(conn, session)
+	return nil
+}
+
+func (t *transport) start(conn net.Conn, session uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.link, t.cause = &link{conn: conn, session: session}, nil
+}
+
+// close ends the session, also while a request waits for its answer.
+func (t *transport) close(cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.link == nil {
+		return nil
+	}
+	err := t.link.conn.Close()
+	t.link, t.cause = nil, cause
+	return err
+}
+
+// drop ends the session of l, if it is still the current one.
+func (t *transport) drop(l *link, cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.conn.Close()
+	if t.link == l {
+		t.link, t.cause = nil, cause
+	}
+}
+
+// acquire waits for the line and returns the session's number. The caller
+// releases it after it has used the answer, which lies in the link's buffer.
+func (t *transport) acquire(ctx context.Context) (session uint64, err error) {
+	select {
+	case t.busy <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	t.mu.Lock()
+	t.ctx, t.current, err = ctx, t.link, t.cause
+	t.mu.Unlock()
+	if t.current == nil {
+		t.release()
+		if err != drivers.ErrNotConnected {
+			err = fmt.Errorf("%w: %w", drivers.ErrNotConnected, err)
+		}
+		return 0, err
+	}
+	return t.current.session, nil
+}
+
+func (t *transport) release() {
+	t.ctx, t.current = nil, nil
+	<-t.busy
+}
+
+// Send implements goburrow's Transporter: it writes a request and returns the
+// answer to this very request, checked as far as the request allows. Only the
+// holder of the line calls it. Any error ends the session.
+func (t *transport) Send(request []byte) (answer []byte, err error) {
+	l, ctx := t.current, t.ctx
+	defer func() {
+		if err != nil {
+			err = t.explain(ctx, err)
+			t.drop(l, err)
+		}
+	}()
+	deadline := time.Now().Add(t.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := l.conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	// The order matters: a context that ends before this line is seen by
+	// ctx.Err, one that ends after it by the deadline in the past.
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if _, err := l.conn.Write(request); err != nil {
+		return nil, err
+	}
+	for range maxStale {
+		answer, err := l.frame()
+		if err != nil {
+			return nil, err
+		}
+		if binary.BigEndian.Uint16(answer) != binary.BigEndian.Uint16(request) {
+			continue // a late answer to an earlier question
+		}
+		return answer, check(request, answer)
+	}
+	return nil, protocolError("%d answers in a row belong to no request of ours", maxStale)
+}
+
+// frame returns the next frame; it is valid until the next call.
+func (l *link) frame() ([]byte, error) {
+	if err := l.fill(headerSize); err != nil {
+		return nil, err
+	}
+	header := l.in[l.from:]
+	if id := binary.BigEndian.Uint16(header[2:]); id != 0 {
+		return nil, protocolError("protocol id %d instead of 0: this is no Modbus TCP", id)
+	}
+	length := int(binary.BigEndian.Uint16(header[4:]))
+	if length < minLength || length > maxLength {
+		return nil, protocolError("a frame of length %d, possible are %d to %d", length, minLength, maxLength)
+	}
+	size := headerSize - 1 + length
+	if err := l.fill(size); err != nil {
+		return nil, err
+	}
+	frame := l.in[l.from : l.from+size]
+	l.from += size
+	return frame, nil
+}
+
+// fill reads until n unread bytes are there.
+func (l *link) fill(n int) error {
+	if l.from == l.to {
+		l.from, l.to = 0, 0
+	}
+	if l.from+n > len(l.in) {
+		l.to = copy(l.in[:], l.in[l.from:l.to])
+		l.from = 0
+	}
+	for l.to-l.from < n {
+		got, err := l.conn.Read(l.in[l.to:])
+		l.to += got
+		if err != nil && l.to-l.from < n {
+			return err
+		}
+	}
+	return nil
+}
+
+// check compares an answer with its request: goburrow does not notice an answer
+// of the wrong length, and takes one of the wrong function for an exception.
+func check(request, answer []byte) error {
+	if answer[6] != request[6] {
+		return protocolError("an answer of unit %d instead of %d", answer[6], request[6])
+	}
+	function, data := request[7], answer[8:]
+	switch answer[7] {
+	case function:
+	case function | 0x80:
+		if len(data) != 1 || data[0] == 0 {
+			return protocolError("an exception without its code")
+		}
+		return nil
+	default:
+		return protocolError("an answer to function %d instead of %d", answer[7], function)
+	}
+	if function > pdu.FuncCodeReadInputRegisters {
+		// A write echoes the address, and the value or the count.
+		if echo := request[8:12]; !bytes.Equal(data, echo) {
+			return protocolError("it confirms % x where % x was written", data, echo)
+		}
+		return nil
+	}
+	count := int(binary.BigEndian.Uint16(request[10:]))
+	want := 2 * count
+	if function == pdu.FuncCodeReadCoils || function == pdu.FuncCodeReadDiscreteInputs {
+		want = (count + 7) / 8
+	}
+	if len(data) != 1+want || int(data[0]) != want {
+		return protocolError("an answer of %d bytes instead of %d", len(data), 1+want)
+	}
+	return nil
+}
+
+func protocolError(format string, args ...any) error {
+	return fmt.Errorf("the device does not keep to the protocol: "+format, args...)
+}
+
+// explain puts an error of the socket into the words of the trade. Whose fault
+// an expired deadline is only the context knows.
+func (t *transport) explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == context.DeadlineExceeded:
+		return fmt.Errorf("no answer in the time for one poll: %w", ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no answer within %v", t.timeout)
+	case errors.Is(err, io.EOF):
+		return errors.New("the device closed the connection")
+	default:
+		return bare(err)
+	}
+}
+
+// bare strips the socket's addresses, which the caller names better.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
