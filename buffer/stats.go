@@ -19,20 +19,37 @@ type Stats struct {
 	Commits, Groups uint64
 	Events          uint64
 	// LiveBytes is what the retained records take before Badger's overhead;
-	// DiskBytes what the directory takes in blocks.
-	LiveBytes, DiskBytes int64
+	// DiskBytes what the directory takes in blocks. Quota bounds LiveBytes; 0 is
+	// no bound.
+	LiveBytes, DiskBytes, Quota int64
 	// FreeBytes is the free space of the file system, Reserve what is kept free.
 	FreeBytes, Reserve int64
 	// Full is set while new events are refused for lack of space, since
-	// FullSince.
-	Full      bool
-	FullSince time.Time
+	// FullSince; FullReason says in plain words what is short.
+	Full       bool
+	FullSince  time.Time
+	FullReason string
 	// Fault is the error that latched the store; empty if healthy.
 	Fault string
-	// Lost counts records that a read found damaged or missing.
-	Lost uint64
-	// Queues has one entry for each uplink.
+	// Lost counts records that a read found damaged or missing, Damage has the
+	// newest of these findings.
+	Lost   uint64
+	Damage []Damage
+	// Streams has one entry for each machine.
+	Streams []StreamStats
+	// Queues has one entry for each uplink, also for one that is not configured
+	// any more.
 	Queues []QueueStats
+}
+
+// StreamStats is what is stored of one machine.
+type StreamStats struct {
+	Machine plant.MachineID
+	// Last is the newest sequence ever given, Stored the number of events that
+	// are kept, Bytes what they take.
+	Last   plant.Sequence
+	Stored uint64
+	Bytes  int64
 }
 
 // QueueStats is one uplink's place in the streams.
@@ -44,4 +61,54 @@ type QueueStats struct {
 	Oldest  time.Time
 	// DeadLetters is the number of refused events kept.
 	DeadLetters uint64
+	// Problem says in plain words what is wrong with the queue; empty if
+	// nothing is.
+	Problem string
+}
+
+// Damage is one finding of records that cannot be read.
+type Damage struct {
+	// Machine is empty for a record that belongs to none.
+	Machine plant.MachineID
+	// First and Last are the lost events, 0 for a record that is no event.
+	First, Last plant.Sequence
+	Reason      string
+	Found       time.Time
+}
+
+// Stats returns a snapshot. It reads memory only and may be called from any
+// goroutine.
+func (b *Buffer) Stats() Stats {
+	s := Stats{
+		Path: b.opts.Path, Epoch: b.epoch, Quota: b.opts.Quota, Reserve: b.opts.Reserve,
+		Commits: b.committer.commits.Load(), Groups: b.committer.groups.Load(),
+		Events: b.events.Load(), Lost: b.lost.Load(),
+	}
+	if err := b.Err(); err != nil {
+		s.Fault = err.Error()
+	}
+	b.space.mu.Lock()
+	s.FreeBytes, s.DiskBytes = b.space.free, b.space.disk
+	s.Full, s.FullSince = b.space.shut || b.space.over, b.space.since
+	switch {
+	case b.space.shut:
+		s.FullReason = "the disk is nearly full: make space on it"
+	case b.space.over:
+		s.FullReason = "the quota is used up by events that are not delivered: bring the uplinks back or raise the quota"
+	}
+	b.space.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.LiveBytes = b.eventBytes + b.sideBytes
+	s.Damage = append([]Damage(nil), b.damage...)
+	for _, st := range b.order {
+		s.Streams = append(s.Streams, StreamStats{
+			Machine: st.machine, Last: st.head.sequence, Bytes: st.live(),
+			Stored: uint64(st.head.sequence - st.low.sequence),
+		})
+	}
+	for _, q := range b.queues {
+		s.Queues = append(s.Queues, q.stats())
+	}
+	return s
 }

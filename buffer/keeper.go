@@ -1,0 +1,344 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+const (
+	// deleteBatch is how many events one transaction deletes: few enough that
+	// the commits behind it do not notice.
+	deleteBatch = 256
+	// trimAt and trimTo are per cent of the quota: from the first on, delivered
+	// events are dropped before keep is over, down to the second.
+	trimAt, trimTo = 90, 85
+	// flattenSlack is how far the disk may exceed twice the live bytes.
+	flattenSlack = 32 << 20
+	// flattenPause spaces the compactions that give space back.
+	flattenPause = time.Minute
+	// walkPause spaces the exact measurements of what is kept beside events.
+	walkPause = 5 * time.Minute
+)
+
+// keeper deletes what is delivered and old, and watches the disk. It is one
+// goroutine.
+type keeper struct {
+	wake  chan struct{}
+	ended chan struct{}
+	ctx   context.Context
+	end   context.CancelFunc
+
+	flattened, walked time.Time
+	failing           bool
+}
+
+func (k *keeper) init() {
+	k.wake = make(chan struct{}, 1)
+	k.ended = make(chan struct{})
+	k.ctx, k.end = context.WithCancel(context.Background())
+}
+
+// kick asks for housework now.
+func (k *keeper) kick() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) stop() {
+	k.end()
+	<-k.ended
+}
+
+func (b *Buffer) keepLoop() {
+	k := &b.keeper
+	defer close(k.ended)
+	ticker := time.NewTicker(b.opts.housework)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-b.faulted:
+			return
+		case <-k.wake:
+		case <-ticker.C:
+		}
+		b.measure()
+		b.note(b.retain(k.ctx))
+		b.note(b.measureDisk())
+		b.note(b.giveSpaceBack())
+	}
+}
+
+// note logs the first of a row of failures of the housework, none of which
+// hurts recording.
+func (b *Buffer) note(err error) {
+	k := &b.keeper
+	if err == nil || k.ctx.Err() != nil || b.Err() != nil || errors.Is(err, plant.ErrFull) {
+		return
+	}
+	if !k.failing {
+		b.log.Warn("housework of the store failed; it is tried again", zap.Error(err))
+	}
+	k.failing = true
+}
+
+// retain deletes events that every uplink has settled: those recorded longer
+// than keep ago, and the oldest of the others while the store is near its quota.
+func (b *Buffer) retain(ctx context.Context) error {
+	oldest := nanos(b.opts.now().Add(-b.opts.Keep))
+	b.mu.Lock()
+	streams := slices.Clone(b.order)
+	b.mu.Unlock()
+	for _, s := range streams {
+		for {
+			more, err := b.trim(ctx, s, oldest)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return b.trimToQuota(ctx)
+}
+
+func (b *Buffer) trimToQuota(ctx context.Context) error {
+	if b.opts.Quota == 0 {
+		return nil
+	}
+	live := b.liveBytes()
+	if live > b.opts.Quota/100*trimAt {
+		for b.liveBytes() > b.opts.Quota/100*trimTo {
+			s := b.oldestDelivered()
+			if s == nil {
+				break
+			}
+			if _, err := b.trim(ctx, s, noTime); err != nil {
+				return err
+			}
+		}
+	}
+	if b.liveBytes() < b.opts.Quota/100*95 {
+		b.overQuota(false)
+	}
+	return nil
+}
+
+func (b *Buffer) liveBytes() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.eventBytes + b.sideBytes
+}
+
+// oldestDelivered returns the stream whose oldest event was recorded first, of
+// those that have something to delete.
+func (b *Buffer) oldestDelivered() *stream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found *stream
+	for _, s := range b.order {
+		if b.deletable(s) > s.low.sequence && (found == nil || s.lowRecorded < found.lowRecorded) {
+			found = s
+		}
+	}
+	return found
+}
+
+// deletable is the sequence up to which every uplink, also one that is not
+// configured any more, has settled. It is called with b.mu held.
+func (b *Buffer) deletable(s *stream) plant.Sequence {
+	limit := s.head.sequence
+	for _, q := range b.queues {
+		limit = min(limit, q.claim(s))
+	}
+	return limit
+}
+
+// trim deletes one batch of settled events recorded before that time (noTime:
+// any) from the beginning of s, and reports whether there may be more.
+func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, err error) {
+	b.mu.Lock()
+	limit, low := b.deletable(s), s.low.clone()
+	known, recorded := s.lowKnown, s.lowRecorded
+	view := b.kindsNow()
+	b.mu.Unlock()
+	if limit <= low.sequence || (before != noTime && known && recorded >= before) {
+		return false, nil
+	}
+	to, next := low.clone(), int64(noTime)
+	stopped := false
+	_, err = b.scan(ctx, s, low.sequence, limit, func(r *stored) bool {
+		if r.sequence-low.sequence > deleteBatch || (before != noTime && r.recorded >= before) {
+			next, stopped = r.recorded, true
+			return false
+		}
+		to.add(r.sequence, r.size, view.of(r.kind))
+		return true
+	})
+	if err != nil {
+		return false, err
+	}
+	if !stopped {
+		b.mu.Lock()
+		if limit == s.head.sequence {
+			// Damaged events have no size; at the head the sums are exact again.
+			to.set(&s.head)
+		}
+		b.mu.Unlock()
+		to.sequence = limit
+	}
+	if to.sequence == low.sequence {
+		b.mu.Lock()
+		s.lowRecorded, s.lowKnown = next, stopped
+		b.mu.Unlock()
+		return false, nil
+	}
+	return stopped && before == noTime || stopped && next < before, b.delete(s, &low, &to, next, stopped)
+}
+
+// delete removes the events after low up to to, and moves the low mark.
+func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool) error {
+	b.mu.Lock()
+	s.deleting = to.sequence
+	b.mu.Unlock()
+	after, done := low.sequence, false
+	var err error
+	for err == nil && !done {
+		r := &request{class: classDelete, done: make(chan error, 1)}
+		if after, done, err = b.deleteKeys(r, s, after, to.sequence); err != nil {
+			break
+		}
+		if done {
+			r.put(machineKey(classLow, s.machine), func(dst, key []byte) []byte {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				return appendLowRecord(dst, key, to, &b.kinds)
+			})
+			r.apply = func() {
+				b.eventBytes -= int64(to.bytes - s.low.bytes)
+				s.low.set(to)
+				s.lowRecorded, s.lowKnown = next, nextKnown
+			}
+		}
+		err = b.submit(r)
+	}
+	b.mu.Lock()
+	s.deleting = 0
+	b.mu.Unlock()
+	return err
+}
+
+// deleteKeys adds the keys that are really there, damaged or not, at most twice
+// a batch of them, and reports whether that was all.
+func (b *Buffer) deleteKeys(r *request, s *stream, after, upTo plant.Sequence) (last plant.Sequence, done bool, err error) {
+	prefix := machineKey(classEvent, s.machine)
+	last, done = after, true
+	err = b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		for it.Seek(appendSequence(prefix[:len(prefix):len(prefix)], after+1)); it.Valid(); it.Next() {
+			sequence := sequenceOf(it.Item().Key())
+			if sequence > upTo {
+				return nil
+			}
+			if r.count() >= 2*deleteBatch {
+				done = false
+				return nil
+			}
+			r.delete(it.Item().KeyCopy(nil))
+			last = sequence
+		}
+		return nil
+	})
+	return last, done, err
+}
+
+// measureDisk reads what the store takes on disk, and from time to time what is
+// kept beside the events.
+func (b *Buffer) measureDisk() error {
+	var use int64
+	err := filepath.WalkDir(b.opts.Path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			// Badger removes tables while we look.
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			use += diskUse(info)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.space.mu.Lock()
+	b.space.disk = use
+	b.space.mu.Unlock()
+	if time.Since(b.keeper.walked) < walkPause {
+		return nil
+	}
+	b.keeper.walked = time.Now()
+	return b.walkSide()
+}
+
+// walkSide measures everything but events.
+func (b *Buffer) walkSide() error {
+	b.mu.Lock()
+	before := b.sideBytes
+	b.mu.Unlock()
+	var sum int64
+	err := b.view(func(txn *badger.Txn) error {
+		for _, c := range []class{classState, classKV, classMemory, classDeadMsg} {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: appendClass(nil, c)})
+			for it.Rewind(); it.Valid(); it.Next() {
+				sum += it.Item().EstimatedSize()
+			}
+			it.Close()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.sideBytes += sum - before
+	b.mu.Unlock()
+	return nil
+}
+
+// giveSpaceBack compacts when the disk holds much more than what is kept and
+// that hurts, or nothing is waiting: after a drain Badger itself leaves the
+// deleted events where they are, and the guard would stay shut for ever.
+func (b *Buffer) giveSpaceBack() error {
+	b.space.mu.Lock()
+	disk, shut := b.space.disk, b.space.shut
+	b.space.mu.Unlock()
+	b.mu.Lock()
+	live := b.eventBytes + b.sideBytes
+	idle := true
+	for _, q := range b.queues {
+		idle = idle && q.backlog == 0
+	}
+	b.mu.Unlock()
+	if disk <= 2*live+flattenSlack || !(shut || idle) || b.underFloor() || time.Since(b.keeper.flattened) < flattenPause {
+		return nil
+	}
+	b.keeper.flattened = time.Now()
+	err := b.db.Flatten(1)
+	b.log.Info("the store was compacted", zap.Int64("disk_bytes", disk), zap.Int64("live_bytes", live),
+		zap.Duration("took", time.Since(b.keeper.flattened)), zap.Error(err))
+	b.measure()
+	return err
+}

@@ -1,0 +1,412 @@
+package buffer
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// storeFolder is where Badger lives below Path. Beside it there is room for
+// what must not live in Badger.
+const storeFolder = "store"
+
+// The format of the store as a whole, in the format record.
+const (
+	formatMajor = 1
+	formatMinor = 0
+)
+
+// origin is the names that an epoch's events were recorded under.
+type origin struct{ gateway, source string }
+
+// Open opens the store, makes a new epoch durable, and starts the two
+// goroutines that write and keep house. It repairs nothing but the empty log
+// file that a kill may leave; what it finds damaged it counts. It blocks on the
+// disk; ctx ends the reading of the index.
+func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
+	o = o.withSeams()
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("buffer: open: %w", err)
+	}
+	folder, err := prepareFolder(o.Path, log)
+	if err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(folder, log))
+	if err != nil {
+		return nil, explainOpen(folder, err)
+	}
+	b := &Buffer{
+		opts: o, log: log, db: db,
+		origins: map[plant.Epoch]origin{}, streams: map[plant.MachineID]*stream{}, faulted: make(chan struct{}),
+	}
+	b.committer.init(db)
+	b.keeper.init()
+	if err := b.recover(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	b.measure()
+	go b.commitLoop()
+	go b.keepLoop()
+	return b, nil
+}
+
+// badgerOptions are measured: values stay in the LSM tree, since Badger's
+// value-log GC brings deleted keys back; small tables keep memory small; every
+// commit is synced.
+func badgerOptions(folder string, log *zap.Logger) badger.Options {
+	return badger.DefaultOptions(folder).WithLogger(badgerLog{log.Sugar()}).
+		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
+		WithMemTableSize(4 << 20).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
+		WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
+		WithValueLogFileSize(4 << 20).WithValueThreshold(512 << 10).
+		WithNumCompactors(2).WithNumGoroutines(1).
+		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(0)
+}
+
+// prepareFolder makes the folder, proves that it can be written, and takes
+// away what would keep Badger from opening.
+func prepareFolder(path string, log *zap.Logger) (string, error) {
+	folder := filepath.Join(path, storeFolder)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		if info, statErr := os.Stat(path); statErr == nil && !info.IsDir() {
+			return "", fmt.Errorf("buffer: open %s: it is a file: give a folder", path)
+		}
+		return "", fmt.Errorf("buffer: open %s: make the folder: %w: give the gateway's user a folder that it may write", path, err)
+	}
+	probe, err := os.CreateTemp(folder, ".probe-*")
+	if err != nil {
+		return "", fmt.Errorf("buffer: open %s: write a file: %w: give the gateway's user the right to write there, and mount the disk read-write", folder, err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return "", fmt.Errorf("buffer: open %s: write a file: %w", folder, err)
+	}
+	return folder, clearFolder(folder, log)
+}
+
+// clearFolder removes log files of length zero, which a kill between creating
+// and sizing one leaves behind and which hold nothing. It refuses a folder
+// whose table of contents is gone, since Badger would delete the tables.
+func clearFolder(folder string, log *zap.Logger) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("buffer: open %s: %w", folder, err)
+	}
+	manifest, data := false, ""
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("buffer: open %s: %w", folder, err)
+		}
+		switch filepath.Ext(e.Name()) {
+		case ".mem":
+			if info.Size() > 0 {
+				data = e.Name()
+				continue
+			}
+			if err := os.Remove(filepath.Join(folder, e.Name())); err != nil {
+				return fmt.Errorf("buffer: open %s: remove empty log: %w", folder, err)
+			}
+			log.Info("removed an empty log file that a kill had left", zap.String("file", e.Name()))
+		case ".sst":
+			data = e.Name()
+		}
+		manifest = manifest || e.Name() == badger.ManifestFilename
+	}
+	if data != "" && !manifest {
+		return fmt.Errorf("buffer: open %s: the file %s is missing while %s is there: put the file back from a backup, or move the folder aside to start empty", folder, badger.ManifestFilename, data)
+	}
+	return nil
+}
+
+// explainOpen adds the remedy to what Badger says.
+func explainOpen(folder string, err error) error {
+	remedy := "move the folder aside to start empty, and keep it: its events may be saved from it"
+	switch {
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return fmt.Errorf("buffer: open %s: another process has this store open: stop the other gateway, or give each its own buffer path", folder)
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "give the gateway's user the right to read and write all files there"
+	}
+	return fmt.Errorf("buffer: open %s: %w: %s", folder, err, remedy)
+}
+
+// recover reads the index: one record a machine and one a cursor, never the
+// events.
+func (b *Buffer) recover(ctx context.Context) error {
+	var last uint64
+	err := b.view(func(txn *badger.Txn) error {
+		if err := checkFormat(txn); err != nil {
+			return err
+		}
+		var err error
+		if last, err = b.readEpochs(ctx, txn); err != nil {
+			return err
+		}
+		if err := b.readStreams(ctx, txn); err != nil {
+			return err
+		}
+		return b.readQueues(ctx, txn)
+	})
+	if err != nil {
+		return fmt.Errorf("buffer: read the index: %w", err)
+	}
+	for _, s := range b.order {
+		if err := b.verify(ctx, s); err != nil {
+			return err
+		}
+		b.eventBytes += s.live()
+	}
+	if err := b.walkSide(); err != nil {
+		return fmt.Errorf("buffer: read the index: %w", err)
+	}
+	return b.beginEpoch(last)
+}
+
+func checkFormat(txn *badger.Txn) error {
+	item, err := txn.Get(formatKey)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		it := txn.NewIterator(badger.IteratorOptions{})
+		defer it.Close()
+		if it.Rewind(); it.Valid() {
+			return errors.New("the store was not made by this gateway: give another buffer path")
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return item.Value(func(v []byte) error {
+		body, err := opaque(formatKey, v)
+		if err != nil {
+			return err
+		}
+		f := fields{rest: body}
+		major, minor := f.uvarint(), f.uvarint()
+		if major > formatMajor {
+			return fmt.Errorf("%w: version %d.%d of the store, this gateway reads %d: install the newer gateway again", errNewer, major, minor, formatMajor)
+		}
+		return f.err("format")
+	})
+}
+
+// readEpochs fills origins and returns the newest ordinal.
+func (b *Buffer) readEpochs(ctx context.Context, txn *badger.Txn) (last uint64, err error) {
+	err = b.eachItem(ctx, txn, appendClass(nil, classEpoch), func(key, value []byte) error {
+		last = uint64(sequenceOf(key))
+		body, err := opaque(key, value)
+		if err == nil {
+			f := fields{rest: body}
+			epoch := plant.Epoch(f.uint64())
+			from := origin{gateway: string(f.bytes()), source: string(f.bytes())}
+			if err = f.err("epoch"); err == nil {
+				b.origins[epoch] = from
+			}
+		}
+		if err != nil {
+			b.damagedValue("", "the names of an epoch", err)
+		}
+		return nil
+	})
+	return last, err
+}
+
+func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
+	machine := func(key []byte) plant.MachineID { name, _, _ := cutName(key[2:]); return plant.MachineID(name) }
+	if err := b.eachItem(ctx, txn, appendClass(nil, classStream), func(key, value []byte) error {
+		s := b.streamLocked(machine(key))
+		head, epoch, err := decodeStreamRecord(key, value, &b.kinds)
+		if err != nil {
+			// verify counts the stream anew.
+			b.damagedValue(s.machine, "the end of the stream", err)
+			return nil
+		}
+		s.head, s.headEpoch = head, epoch
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := b.eachItem(ctx, txn, appendClass(nil, classLow), func(key, value []byte) error {
+		s := b.streamLocked(machine(key))
+		low, err := decodeLowRecord(key, value, &b.kinds)
+		if err != nil {
+			b.damagedValue(s.machine, "the beginning of the stream", err)
+			return nil
+		}
+		s.low = low
+		return nil
+	}); err != nil {
+		return err
+	}
+	return b.eachItem(ctx, txn, appendClass(nil, classState), func(key, value []byte) error {
+		b.streamLocked(machine(key)).stateSize = int64(len(key) + len(value))
+		return nil
+	})
+}
+
+func (b *Buffer) readQueues(ctx context.Context, txn *badger.Txn) error {
+	prefix := appendClass(nil, classUplink)
+	if err := b.eachItem(ctx, txn, prefix, func(key, _ []byte) error {
+		if name, _, ok := cutName(key[len(prefix):]); ok {
+			b.queues = append(b.queues, newQueue(b, name))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	prefix = appendClass(nil, classCursor)
+	return b.eachItem(ctx, txn, prefix, func(key, value []byte) error {
+		uplink, rest, ok := cutName(key[len(prefix):])
+		m, _, ok2 := cutName(rest)
+		q := b.queueLocked(uplink)
+		if !ok || !ok2 || q == nil {
+			return nil
+		}
+		c := q.cursor(b.streamLocked(plant.MachineID(m)))
+		if err := decodeCursorRecord(key, value, c, &b.kinds); err != nil {
+			// From the oldest event that is kept: sent again rather than lost.
+			b.damagedValue(c.stream.machine, "the cursor of uplink "+uplink, err)
+			c.at, c.delivered, c.dead = position{}, 0, 0
+		}
+		q.dead += c.dead
+		return nil
+	})
+}
+
+// verify compares what a stream's records say with its events, at its end and
+// its beginning only, and makes sure that no number is ever given again.
+func (b *Buffer) verify(ctx context.Context, s *stream) error {
+	last := plant.Sequence(0)
+	err := b.view(func(txn *badger.Txn) error {
+		prefix := machineKey(classEvent, s.machine)
+		it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+		defer it.Close()
+		it.Seek(appendSequence(prefix[:len(prefix):len(prefix)], ^plant.Sequence(0)))
+		if it.ValidForPrefix(prefix) {
+			last = sequenceOf(it.Item().Key())
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDamaged) {
+		return fmt.Errorf("buffer: read the index of %s: %w", s.machine, err)
+	}
+	known := max(s.low.sequence, last)
+	for _, q := range b.queues {
+		known = max(known, q.cursor(s).at.sequence)
+	}
+	if known <= s.head.sequence {
+		return nil
+	}
+	return b.recount(ctx, s, known)
+}
+
+// recount builds the head of a stream again from its events, after damage.
+func (b *Buffer) recount(ctx context.Context, s *stream, known plant.Sequence) error {
+	b.log.Error("the index of a stream does not match its events and is counted again", zap.String("machine", string(s.machine)),
+		zap.Uint64("recorded", uint64(s.head.sequence)), zap.Uint64("found", uint64(known)))
+	head := s.low.clone()
+	view := b.kindsNow()
+	_, err := b.scan(ctx, s, s.low.sequence, known, func(r *stored) bool {
+		head.add(r.sequence, r.size, view.of(r.kind))
+		s.headEpoch = r.epoch
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	head.sequence = known
+	s.head = head
+	return nil
+}
+
+// beginEpoch draws the epoch of this opening and makes it durable before
+// anything is accepted. An epoch that has recorded nothing gives its place up,
+// so that a crash loop leaves no trace.
+func (b *Buffer) beginEpoch(last uint64) error {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return fmt.Errorf("buffer: draw an epoch: %w", err)
+	}
+	b.epoch = plant.Epoch(binary.BigEndian.Uint64(random[:]))
+	ordinal := last + 1
+	if last > 0 && b.unused(last) {
+		ordinal = last
+	}
+	b.origins[b.epoch] = origin{gateway: b.opts.Gateway, source: b.opts.Source}
+	r := &request{}
+	r.put(formatKey, func(dst, key []byte) []byte {
+		at := len(dst)
+		dst = appendUvarints(appendEnvelope(dst), formatMajor, formatMinor)
+		seal(dst, at, key, envelopeSize)
+		return dst
+	})
+	r.put(epochKey(ordinal), func(dst, key []byte) []byte {
+		at := len(dst)
+		dst = binary.BigEndian.AppendUint64(appendEnvelope(dst), uint64(b.epoch))
+		dst = appendUvarints(dst, uint64(len(b.opts.Gateway)))
+		dst = append(dst, b.opts.Gateway...)
+		dst = appendUvarints(dst, uint64(len(b.opts.Source)))
+		dst = append(dst, b.opts.Source...)
+		dst = appendTime(dst, b.opts.now())
+		seal(dst, at, key, envelopeSize)
+		return dst
+	})
+	if err := b.writeTxn([]*request{r}, nil); err != nil {
+		return fmt.Errorf("buffer: begin an epoch: %w", err)
+	}
+	return nil
+}
+
+// unused reports whether the epoch with that ordinal has recorded no event.
+func (b *Buffer) unused(ordinal uint64) bool {
+	var epoch plant.Epoch
+	err := b.view(func(txn *badger.Txn) error {
+		key := epochKey(ordinal)
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			body, err := opaque(key, v)
+			if err != nil {
+				return err
+			}
+			f := fields{rest: body}
+			epoch = plant.Epoch(f.uint64())
+			return f.err("epoch")
+		})
+	})
+	if err != nil {
+		return false
+	}
+	for _, s := range b.order {
+		if s.headEpoch == epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// badgerLog passes Badger's talk on; its Info is our Debug.
+type badgerLog struct{ log *zap.SugaredLogger }
+
+var _ badger.Logger = badgerLog{}
+
+func (l badgerLog) Errorf(f string, a ...any)   { l.log.Errorf("badger: "+trimLine(f), a...) }
+func (l badgerLog) Warningf(f string, a ...any) { l.log.Warnf("badger: "+trimLine(f), a...) }
+func (l badgerLog) Infof(f string, a ...any)    { l.log.Debugf("badger: "+trimLine(f), a...) }
+func (l badgerLog) Debugf(f string, a ...any)   { l.log.Debugf("badger: "+trimLine(f), a...) }
+
+func trimLine(f string) string { return strings.TrimRight(f, "\n") }

@@ -1,0 +1,114 @@
+package buffer
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/sluice-edge/sluice/config"
+)
+
+// Bounds and defaults of Options.
+const (
+	// MinReserve is what Badger needs to drain a backlog on a disk that is
+	// otherwise full: tombstones, new tables and a new log, with a margin.
+	MinReserve = 32 << 20
+	// DefaultReserve is the free space under which no event is accepted.
+	DefaultReserve = 64 << 20
+	// MinQuota is the smallest quota that leaves room for states and cursors.
+	MinQuota = 16 << 20
+	// DefaultQuota bounds the store where the config names no quota.
+	DefaultQuota = 2 << 30
+	// DefaultKeep is how long events are kept after every uplink has them.
+	DefaultKeep = 7 * 24 * time.Hour
+	// DefaultLinger is the longest that a commit waits for other machines.
+	DefaultLinger = 2 * time.Millisecond
+	// MaxLinger bounds Linger.
+	MaxLinger = 20 * time.Millisecond
+)
+
+// Options says where and how the store is kept. Make one with DefaultOptions.
+type Options struct {
+	// Path is the folder of the store; it is made if it does not exist.
+	Path string
+	// Gateway is the gateway's name in event ids. It may change between two
+	// starts: recorded events keep the name that they were recorded under.
+	Gateway string
+	// Source is the ISA-95 path of the machines, "/enterprise/site/area"; it may
+	// change between two starts as Gateway may.
+	Source string
+	// Quota bounds the bytes of all that is kept, before Badger's overhead; 0
+	// means no bound.
+	Quota int64
+	// Keep is how long an event is kept after every uplink has settled it. Over
+	// the quota it is dropped earlier.
+	Keep time.Duration
+	// Reserve is the free space of the file system under which new events are
+	// refused.
+	Reserve int64
+	// Linger is the longest that a commit waits for other machines that were
+	// committing just before. A lone commit never waits.
+	Linger time.Duration
+
+	now       func() time.Time
+	freeSpace func(path string) (int64, error)
+	commit    func(*badger.Txn) error
+	housework time.Duration
+}
+
+// DefaultOptions returns the options for a store at path.
+func DefaultOptions(path string) Options {
+	return Options{
+		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Linger: DefaultLinger,
+		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, housework: time.Second,
+	}
+}
+
+// Validate returns every fault of o as a config.FieldError, joined.
+func (o Options) Validate() error {
+	var faults []error
+	bad := func(path, problem, remedy string) { faults = append(faults, config.Field(path, problem, remedy)) }
+	if o.Path == "" {
+		bad("path", "no folder is given", "write the folder of the store, for example /var/lib/sluice")
+	}
+	if o.Gateway == "" || len(o.Gateway) > maxName || strings.ContainsAny(o.Gateway, "/\x00") {
+		bad("gateway", strconv.Quote(o.Gateway)+" is no gateway name", "write 1 to "+strconv.Itoa(maxName)+" characters without a slash")
+	}
+	if !strings.HasPrefix(o.Source, "/") || strings.HasSuffix(o.Source, "/") || len(o.Source) > maxSource {
+		bad("source", strconv.Quote(o.Source)+" is no path of a plant", "write it as /enterprise/site/area")
+	}
+	if o.Quota != 0 && o.Quota < MinQuota {
+		bad("quota", config.Size(o.Quota).String()+" is too small", "give at least "+config.Size(MinQuota).String()+", or 0 for no bound")
+	}
+	if o.Keep < 0 {
+		bad("keep", o.Keep.String()+" is negative", "write how long delivered events are kept, for example 7d")
+	}
+	if o.Reserve < MinReserve {
+		bad("reserve", config.Size(o.Reserve).String()+" is too small", "give at least "+config.Size(MinReserve).String()+": draining a backlog needs disk space too")
+	}
+	if o.Linger < 0 || o.Linger > MaxLinger {
+		bad("linger", o.Linger.String()+" is out of range", "give 0s to "+MaxLinger.String())
+	}
+	return errors.Join(faults...)
+}
+
+// withSeams fills what only tests replace.
+func (o Options) withSeams() Options {
+	d := DefaultOptions(o.Path)
+	if o.now == nil {
+		o.now = d.now
+	}
+	if o.freeSpace == nil {
+		o.freeSpace = d.freeSpace
+	}
+	if o.commit == nil {
+		o.commit = d.commit
+	}
+	if o.housework == 0 {
+		o.housework = d.housework
+	}
+	return o
+}

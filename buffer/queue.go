@@ -1,0 +1,546 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Queue is one uplink's view of all streams, with a durable cursor in each. Its
+// methods may be called from any goroutine; between Next and Settle a machine
+// belongs to the caller.
+type Queue struct {
+	b    *Buffer
+	name string
+	wake chan struct{}
+
+	// The rest is guarded by Buffer.mu.
+	//
+	// carries is nil while the uplink is not configured in this run: its claim
+	// on events stays, so that nothing is deleted which it has not had.
+	carries func(plant.EventKind) bool
+	// carried caches carries by the index of the kind.
+	carried []bool
+	// cursors holds a cursor for each stream, by the stream's index.
+	cursors []*cursor
+	// ready are the cursors with a backlog and no lease, in the order in which
+	// they are served.
+	ready   []*cursor
+	backlog uint64
+	dead    uint64
+}
+
+// cursor is one uplink's place in one stream.
+type cursor struct {
+	stream *stream
+	// at is what is settled; delivered the newest event that the receiver has
+	// acknowledged; dead the number of dead letters kept.
+	at        position
+	delivered plant.Sequence
+	dead      uint64
+	// backlog is the number of carried events after at, oldest the time of the
+	// first of them if oldestKnown.
+	backlog     uint64
+	oldest      int64
+	oldestKnown bool
+	// dirty is set while the record on disk is behind.
+	dirty  bool
+	queued bool
+	lease  *lease
+}
+
+// lease is what a caller has seen of a machine since Next.
+type lease struct {
+	// marks are positions that Peek has passed, ascending, so that Settle knows
+	// what lies before upTo without reading it again.
+	marks []mark
+	// upTo is the head at the last Peek, arrived the time of the first carried
+	// event behind it, if one has come.
+	upTo         plant.Sequence
+	arrived      int64
+	arrivedKnown bool
+}
+
+type mark struct {
+	at position
+	// carried is the number of carried events up to here since the cursor.
+	carried uint64
+	// next is the time of the first carried event behind the mark, if known.
+	next      int64
+	nextKnown bool
+}
+
+// maxMarks bounds a lease; a Settle between two marks reads what is between.
+const maxMarks = 32
+
+// Queue returns the queue of that uplink, which carries only the events of some
+// kinds; the others are passed over and hold nothing back. carries must always
+// give the same answer. A new uplink starts at the oldest event that is kept.
+// The gateway calls Queue once for each uplink and opening, before the machines
+// start; it blocks for one commit if the uplink is new.
+func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queue, error) {
+	if uplink == "" || len(uplink) > maxName {
+		return nil, fmt.Errorf("buffer: open queue %q: a name has 1 to %d bytes", uplink, maxName)
+	}
+	if err := b.usable(context.Background()); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	q := b.queueLocked(uplink)
+	if q != nil && q.carries != nil {
+		b.mu.Unlock()
+		return nil, fmt.Errorf("buffer: open queue %q: it is open already", uplink)
+	}
+	b.mu.Unlock()
+	if q == nil {
+		r := &request{class: classSettle, done: make(chan error, 1)}
+		r.put(uplinkKey(classUplink, uplink), b.appendUplinkRecord)
+		if err := b.submit(r); err != nil {
+			return nil, fmt.Errorf("buffer: open queue %q: %w", uplink, err)
+		}
+		q = newQueue(b, uplink)
+	}
+	b.mu.Lock()
+	if b.queueLocked(uplink) == nil {
+		b.queues = append(b.queues, q)
+	}
+	q.carries = carries
+	for _, s := range b.order {
+		q.attach(q.cursor(s))
+	}
+	b.mu.Unlock()
+	if err := q.findOldest(); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+func newQueue(b *Buffer, name string) *Queue {
+	return &Queue{b: b, name: name, wake: make(chan struct{}, 1)}
+}
+
+func (b *Buffer) queueLocked(name string) *Queue {
+	for _, q := range b.queues {
+		if q.name == name {
+			return q
+		}
+	}
+	return nil
+}
+
+// cursor returns the cursor in s, a new one at the beginning if there is none.
+func (q *Queue) cursor(s *stream) *cursor {
+	for len(q.cursors) <= s.index {
+		q.cursors = append(q.cursors, nil)
+	}
+	c := q.cursors[s.index]
+	if c == nil {
+		c = &cursor{stream: s}
+		q.cursors[s.index] = c
+	}
+	return c
+}
+
+// attach counts what waits behind a cursor at the start of a run.
+func (q *Queue) attach(c *cursor) {
+	s := c.stream
+	if c.at.sequence < s.low.sequence {
+		c.at.set(&s.low)
+	}
+	c.backlog = q.carriedBetween(&c.at, &s.head)
+	q.backlog += c.backlog
+	if c.backlog == 0 {
+		c.at.set(&s.head)
+		return
+	}
+	q.enqueue(c)
+}
+
+func (q *Queue) carriesKind(kind int) bool {
+	for len(q.carried) <= kind {
+		name := q.b.kinds.names[len(q.carried)]
+		q.carried = append(q.carried, q.carries == nil || q.carries(name))
+	}
+	return q.carried[kind]
+}
+
+func (q *Queue) carriedBetween(from, to *position) (n uint64) {
+	for kind, c := range to.counts {
+		if q.carriesKind(kind) && c > from.count(kind) {
+			n += c - from.count(kind)
+		}
+	}
+	return n
+}
+
+// arrived enters the events of a durable commit. It is called with b.mu held.
+func (q *Queue) arrived(s *stream, r *request) {
+	if q.carries == nil {
+		return
+	}
+	c := q.cursor(s)
+	fresh := c.backlog
+	for i, kind := range r.kinds {
+		if !q.carriesKind(kind) {
+			continue
+		}
+		if c.backlog == 0 {
+			c.oldest, c.oldestKnown = r.times[i], true
+		}
+		if l := c.lease; l != nil && !l.arrivedKnown {
+			l.arrived, l.arrivedKnown = r.times[i], true
+		}
+		c.backlog++
+	}
+	q.backlog += c.backlog - fresh
+	switch {
+	case c.backlog > 0:
+		q.enqueue(c)
+	case c.lease == nil:
+		// Nothing before the head is for this uplink: the cursor goes with it.
+		c.at.set(&s.head)
+	}
+}
+
+// enqueue makes a machine available to Next.
+func (q *Queue) enqueue(c *cursor) {
+	if c.queued || c.lease != nil {
+		return
+	}
+	c.queued = true
+	q.ready = append(q.ready, c)
+	q.signal()
+}
+
+func (q *Queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Next blocks until a machine has an event for this uplink and leases it until
+// its Settle; machines take turns. It returns ctx's error when ctx ends, and the
+// store's fault.
+func (q *Queue) Next(ctx context.Context) (plant.MachineID, error) {
+	for {
+		if err := q.b.usable(ctx); err != nil {
+			return "", err
+		}
+		if m, ok := q.take(); ok {
+			return m, nil
+		}
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+		case <-q.b.faulted:
+		}
+	}
+}
+
+func (q *Queue) take() (plant.MachineID, bool) {
+	q.b.mu.Lock()
+	defer q.b.mu.Unlock()
+	if len(q.ready) == 0 {
+		return "", false
+	}
+	c := q.ready[0]
+	copy(q.ready, q.ready[1:])
+	q.ready = q.ready[:len(q.ready)-1]
+	c.queued = false
+	c.lease = &lease{marks: []mark{{at: c.at.clone()}}}
+	if len(q.ready) > 0 {
+		q.signal()
+	}
+	return c.stream.machine, true
+}
+
+// leased returns the machine's cursor if it is leased. It is called with b.mu
+// held.
+func (q *Queue) leased(m plant.MachineID) (*cursor, error) {
+	if s := q.b.streams[m]; s != nil && s.index < len(q.cursors) {
+		if c := q.cursors[s.index]; c != nil && c.lease != nil {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("buffer: queue %s: machine %s is not leased: call Next first", q.name, m)
+}
+
+// Peek returns the leased machine's events after that sequence (0: after the
+// cursor), at most maxEvents and about maxBytes of data, at least one if there
+// is one. It blocks on disk reads only. The events are the caller's.
+func (q *Queue) Peek(ctx context.Context, m plant.MachineID, after plant.Sequence, maxEvents, maxBytes int) ([]plant.Event, error) {
+	if err := q.b.usable(ctx); err != nil {
+		return nil, err
+	}
+	p, err := q.openPeek(m, after)
+	if err != nil {
+		return nil, err
+	}
+	p.after, p.maxEvents, p.maxBytes = after, max(maxEvents, 1), maxBytes
+	complete, err := q.b.scan(ctx, p.cursor.stream, p.mark.at.sequence, p.upTo, p.take)
+	if err != nil {
+		return nil, err
+	}
+	if complete {
+		p.mark.at.sequence = p.upTo
+	}
+	q.closePeek(p)
+	return p.events, nil
+}
+
+// peek is one Peek under way.
+type peek struct {
+	queue   *Queue
+	cursor  *cursor
+	lease   *lease
+	mark    mark
+	upTo    plant.Sequence
+	after   plant.Sequence
+	kinds   kindView
+	carried []bool
+
+	maxEvents, maxBytes int
+
+	events   []plant.Event
+	previous plant.Sequence
+	chunk    []byte
+	bytes    int
+	epoch    plant.Epoch
+	source   string
+}
+
+func (q *Queue) openPeek(m plant.MachineID, after plant.Sequence) (*peek, error) {
+	b := q.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := q.leased(m)
+	if err != nil {
+		return nil, err
+	}
+	p := &peek{queue: q, cursor: c, lease: c.lease, upTo: c.stream.head.sequence, previous: c.delivered}
+	from := c.lease.markAt(max(after, c.at.sequence))
+	p.mark = mark{at: from.at.clone(), carried: from.carried}
+	if after > c.at.sequence {
+		p.previous = after
+	}
+	c.lease.upTo, c.lease.arrivedKnown = p.upTo, false
+	for kind := range b.kinds.names {
+		q.carriesKind(kind)
+	}
+	p.kinds, p.carried = b.kindsNow(), q.carried
+	return p, nil
+}
+
+// markAt returns the newest mark that is not behind that sequence.
+func (l *lease) markAt(s plant.Sequence) *mark {
+	i := len(l.marks) - 1
+	for i > 0 && l.marks[i].at.sequence > s {
+		i--
+	}
+	return &l.marks[i]
+}
+
+// take looks at one stored event, and reports whether there is room for more.
+func (p *peek) take(r *stored) bool {
+	kind := p.kinds.of(r.kind)
+	if !p.isCarried(kind) {
+		p.mark.at.add(r.sequence, r.size, kind)
+		return true
+	}
+	if r.sequence > p.after {
+		if len(p.events) > 0 && (len(p.events) >= p.maxEvents || p.bytes+len(r.data) > p.maxBytes) {
+			p.mark.next, p.mark.nextKnown = r.time, true
+			return false
+		}
+		p.append(r, kind)
+	}
+	p.mark.at.add(r.sequence, r.size, kind)
+	p.mark.carried++
+	return true
+}
+
+func (p *peek) isCarried(kind int) bool {
+	if kind < len(p.carried) {
+		return p.carried[kind]
+	}
+	b := p.queue.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p.queue.carriesKind(kind)
+	p.carried = p.queue.carried
+	return p.carried[kind]
+}
+
+// peekChunk is how much memory the data of several events share.
+const peekChunk = 16 << 10
+
+func (p *peek) append(r *stored, kind int) {
+	if cap(p.chunk)-len(p.chunk) < len(r.data) {
+		p.chunk = make([]byte, 0, max(len(r.data), min(peekChunk, p.maxEvents*(len(r.data)+64))))
+	}
+	n := len(p.chunk)
+	p.chunk = append(p.chunk, r.data...)
+	if p.source == "" || p.epoch != r.epoch {
+		p.epoch, p.source = r.epoch, p.queue.b.sourceOf(r.epoch, p.cursor.stream.machine)
+	}
+	e := p.queue.b.event(p.cursor.stream.machine, p.source, r, p.kinds.name(kind), p.chunk[n:len(p.chunk):len(p.chunk)])
+	e.Previous = p.previous
+	p.previous = e.Sequence
+	p.bytes += len(r.data)
+	p.events = append(p.events, e)
+}
+
+// closePeek keeps what was learnt.
+func (q *Queue) closePeek(p *peek) {
+	b := q.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, l := p.cursor, p.lease
+	if c.lease != l {
+		return
+	}
+	if l.marks[0].carried == 0 && len(p.events) == 0 && p.mark.carried == 0 && p.upTo == c.stream.head.sequence && p.mark.at.sequence == p.upTo {
+		// Whatever was counted here is lost: the way is free up to the head.
+		p.mark.at.set(&c.stream.head)
+	}
+	l.keep(p.mark)
+}
+
+// keep adds a mark in its order and thins the marks when there are too many.
+func (l *lease) keep(m mark) {
+	i := len(l.marks)
+	for i > 0 && l.marks[i-1].at.sequence > m.at.sequence {
+		i--
+	}
+	if i > 0 && l.marks[i-1].at.sequence == m.at.sequence {
+		l.marks[i-1] = m
+		return
+	}
+	l.marks = append(l.marks[:i], append([]mark{m}, l.marks[i:]...)...)
+	if len(l.marks) > maxMarks {
+		kept := l.marks[:1]
+		for j := 2; j < len(l.marks)-1; j += 2 {
+			kept = append(kept, l.marks[j])
+		}
+		l.marks = append(kept, l.marks[len(l.marks)-1])
+	}
+}
+
+// Memory returns what a Result has put under key, nil for nothing. It blocks on
+// a disk read. A damaged value is an error: an uplink must not go on as if it
+// had never been there.
+func (q *Queue) Memory(key string) ([]byte, error) {
+	if err := q.b.usable(context.Background()); err != nil {
+		return nil, err
+	}
+	var value []byte
+	full := append(uplinkKey(classMemory, q.name), key...)
+	err := q.b.view(func(txn *badger.Txn) error {
+		item, err := txn.Get(full)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			body, err := opaque(full, v)
+			if err == nil {
+				value = append([]byte{}, body...)
+			}
+			return err
+		})
+	})
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, fmt.Errorf("buffer: read memory %q of uplink %s: %w", key, q.name, err)
+	}
+	return value, nil
+}
+
+// findOldest reads the time of the oldest waiting event of each machine where
+// it is not known: at the start of a run, and where a Settle stopped at a place
+// that no Peek had marked.
+func (q *Queue) findOldest() error {
+	for {
+		c, at, head := q.unknownOldest()
+		if c == nil {
+			return nil
+		}
+		oldest := int64(noTime)
+		if _, err := q.b.scan(context.Background(), c.stream, at, head, func(r *stored) bool {
+			q.b.mu.Lock()
+			defer q.b.mu.Unlock()
+			if q.carriesKind(q.b.kinds.ofBytes(r.kind)) {
+				oldest = r.time
+				return false
+			}
+			return true
+		}); err != nil {
+			return err
+		}
+		q.b.mu.Lock()
+		if c.at.sequence == at && !c.oldestKnown {
+			c.oldest, c.oldestKnown = oldest, true
+		}
+		q.b.mu.Unlock()
+	}
+}
+
+func (q *Queue) unknownOldest() (*cursor, plant.Sequence, plant.Sequence) {
+	q.b.mu.Lock()
+	defer q.b.mu.Unlock()
+	for _, c := range q.cursors {
+		if c != nil && c.backlog > 0 && !c.oldestKnown {
+			return c, c.at.sequence, c.stream.head.sequence
+		}
+	}
+	return nil, 0, 0
+}
+
+// stats is called with b.mu held.
+func (q *Queue) stats() QueueStats {
+	s := QueueStats{Uplink: q.name, Backlog: q.backlog, DeadLetters: q.dead}
+	oldest := int64(noTime)
+	for _, c := range q.cursors {
+		if c == nil {
+			continue
+		}
+		if q.carries == nil {
+			s.Backlog += uint64(c.stream.head.sequence - max(c.at.sequence, c.stream.low.sequence))
+			continue
+		}
+		if c.backlog > 0 && c.oldestKnown && c.oldest != noTime && (oldest == noTime || c.oldest < oldest) {
+			oldest = c.oldest
+		}
+	}
+	if q.carries == nil {
+		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events are kept for it: put it back to have them delivered", q.name, s.Backlog)
+	}
+	s.Oldest = timeOf(oldest)
+	return s
+}
+
+// claim is the sequence up to which this uplink needs nothing of s any more. It
+// is called with b.mu held.
+func (q *Queue) claim(s *stream) plant.Sequence {
+	c := q.cursor(s)
+	if q.carries != nil && c.backlog == 0 && c.lease == nil {
+		return s.head.sequence
+	}
+	return c.at.sequence
+}
+
+func (b *Buffer) appendUplinkRecord(dst, key []byte) []byte {
+	at := len(dst)
+	dst = appendTime(appendEnvelope(dst), b.opts.now())
+	seal(dst, at, key, envelopeSize)
+	return dst
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	ns := nanos(t)
+	return append(dst, byte(ns>>56), byte(ns>>48), byte(ns>>40), byte(ns>>32), byte(ns>>24), byte(ns>>16), byte(ns>>8), byte(ns))
+}

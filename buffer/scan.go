@@ -1,0 +1,213 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// view runs a read transaction. Badger panics on some damaged blocks; a reader
+// gets an error instead.
+func (b *Buffer) view(read func(*badger.Txn) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, p)
+		}
+	}()
+	return b.db.View(read)
+}
+
+// eachItem calls each for every key with the prefix, in order; key and value
+// are valid during the call only.
+func (b *Buffer) eachItem(ctx context.Context, txn *badger.Txn, prefix []byte, each func(key, value []byte) error) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		item := it.Item()
+		if err := item.Value(func(v []byte) error { return each(item.Key(), v) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan calls each for the stored events of s after that sequence and up to
+// that one, in order, until each returns false. What is missing or damaged in
+// between is counted, logged and passed over. The event is valid during the
+// call only. complete is false if each ended it.
+func (b *Buffer) scan(ctx context.Context, s *stream, after, upTo plant.Sequence, each func(*stored) bool) (complete bool, err error) {
+	p := pass{b: b, ctx: ctx, stream: s, done: after, upTo: upTo, each: each}
+	err = b.view(p.iterate)
+	if errors.Is(err, errDamaged) && !p.stopped {
+		// The block that the iterator stumbled over may hide good neighbours.
+		b.log.Error("a table of the store is damaged: its events are read one by one", zap.String("machine", string(s.machine)), zap.Error(err))
+		err = p.oneByOne()
+	}
+	if err != nil {
+		return false, fmt.Errorf("buffer: read %s: %w", s.machine, err)
+	}
+	if !p.stopped {
+		p.missing(upTo + 1)
+	}
+	return !p.stopped, nil
+}
+
+// pass is one scan under way.
+type pass struct {
+	b       *Buffer
+	ctx     context.Context
+	stream  *stream
+	done    plant.Sequence
+	upTo    plant.Sequence
+	each    func(*stored) bool
+	stopped bool
+	event   stored
+}
+
+func (p *pass) iterate(txn *badger.Txn) error {
+	prefix := machineKey(classEvent, p.stream.machine)
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(appendSequence(prefix[:len(prefix):len(prefix)], p.done+1)); it.Valid() && !p.stopped; it.Next() {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		item := it.Item()
+		key := item.Key()
+		sequence := sequenceOf(key)
+		if len(key) != len(prefix)+8 {
+			continue
+		}
+		if sequence > p.upTo {
+			return nil
+		}
+		if err := item.Value(func(v []byte) error { p.take(key, v, sequence); return nil }); err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+	}
+	return nil
+}
+
+// take decodes one record and passes it on.
+func (p *pass) take(key, value []byte, sequence plant.Sequence) {
+	p.missing(sequence)
+	p.done = sequence
+	err := decodeEvent(key, value, &p.event)
+	if err == nil && p.event.sequence != sequence {
+		err = fmt.Errorf("%w: sequence %d in the record", errDamaged, p.event.sequence)
+	}
+	if err != nil {
+		p.b.lose(p.stream, sequence, sequence, err.Error())
+		return
+	}
+	p.stopped = !p.each(&p.event)
+}
+
+// missing notes the events between the last one and next.
+func (p *pass) missing(next plant.Sequence) {
+	if next > p.done+1 {
+		p.b.lose(p.stream, p.done+1, next-1, "missing in the store")
+		p.done = next - 1
+	}
+}
+
+func (p *pass) oneByOne() error {
+	for p.done < p.upTo && !p.stopped {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		next := p.done + 1
+		err := p.b.view(func(txn *badger.Txn) error {
+			key := eventKey(p.stream.machine, next)
+			item, err := txn.Get(key)
+			if err != nil {
+				return err
+			}
+			return item.Value(func(v []byte) error { p.take(key, v, next); return nil })
+		})
+		switch {
+		case errors.Is(err, badger.ErrDBClosed):
+			return err
+		case err != nil:
+			p.b.lose(p.stream, next, next, err.Error())
+			p.done = next
+		}
+	}
+	return nil
+}
+
+// maxDamage bounds the list of Stats.Damage.
+const maxDamage = 64
+
+// lose counts events that are damaged or missing, each once.
+func (b *Buffer) lose(s *stream, first, last plant.Sequence, reason string) {
+	b.mu.Lock()
+	first = max(first, s.low.sequence+1, s.deleting+1)
+	if first > last {
+		// Deleted by the keeper while the reader passed.
+		b.mu.Unlock()
+		return
+	}
+	fresh := s.lost.add(first, last)
+	if fresh > 0 {
+		b.noteDamage(Damage{Machine: s.machine, First: first, Last: last, Reason: reason, Found: b.opts.now()})
+	}
+	b.mu.Unlock()
+	if fresh == 0 {
+		return
+	}
+	b.lost.Add(fresh)
+	b.log.Error("recorded events cannot be read and are passed over", zap.String("machine", string(s.machine)),
+		zap.Uint64("first", uint64(first)), zap.Uint64("last", uint64(last)), zap.String("cause", reason))
+}
+
+// damagedValue counts a damaged record that is no event.
+func (b *Buffer) damagedValue(m plant.MachineID, what string, cause error) {
+	b.lost.Add(1)
+	b.mu.Lock()
+	b.noteDamage(Damage{Machine: m, Reason: what + ": " + cause.Error(), Found: b.opts.now()})
+	b.mu.Unlock()
+	b.log.Error("a record of the store cannot be read and counts as missing", zap.String("machine", string(m)),
+		zap.String("record", what), zap.Error(cause))
+}
+
+// noteDamage keeps the newest. It is called with b.mu held.
+func (b *Buffer) noteDamage(d Damage) {
+	b.damages++
+	if len(b.damage) == maxDamage {
+		b.damage = append(b.damage[:0], b.damage[1:]...)
+	}
+	b.damage = append(b.damage, d)
+}
+
+// originOf says under which names an epoch recorded.
+func (b *Buffer) originOf(epoch plant.Epoch) origin {
+	if from, ok := b.origins[epoch]; ok {
+		return from
+	}
+	// Its record was damaged, which Open has counted and logged.
+	return origin{gateway: b.opts.Gateway, source: b.opts.Source}
+}
+
+func (b *Buffer) sourceOf(epoch plant.Epoch, m plant.MachineID) string {
+	return b.originOf(epoch).source + "/" + string(m)
+}
+
+// event makes the event that readers and uplinks get.
+func (b *Buffer) event(m plant.MachineID, source string, r *stored, kind plant.EventKind, data []byte) plant.Event {
+	return plant.Event{
+		Gateway: b.originOf(r.epoch).gateway, Source: source, Machine: m, Epoch: r.epoch, Sequence: r.sequence,
+		Kind: kind, Version: r.version, Time: timeOf(r.time), TimeSource: timeSourceOf(r.source),
+		ClockOffset: time.Duration(r.offset), ClockStep: time.Duration(r.step), TimeUncertain: r.flags&flagTimeUncertain != 0,
+		Data: data,
+	}
+}

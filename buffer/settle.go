@@ -1,0 +1,310 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// maxCause bounds the receiver's words in a dead letter.
+const maxCause = 4 << 10
+
+// maxCursorRecord is more than a cursor's key and record take.
+const maxCursorRecord = 2 << 10
+
+// Settle moves the cursor of the leased machine to upTo, keeps the dead letters
+// and what the results Put in the same transaction, and ends the lease. An upTo
+// at or before the cursor settles nothing and only gives the machine back;
+// results beyond upTo settle nothing either, but what they Put is kept. It is
+// durable on return if a result carries Put, Rejected or Held, else within
+// 200 ms. plant.ErrFull means that nothing was moved since even cursors have no
+// disk space; the lease has ended then too. Any other error but one about the
+// caller's own arguments is the store's fault.
+func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, results []plant.Result) error {
+	if err := q.b.Err(); err != nil {
+		return err
+	}
+	if q.b.closed.Load() {
+		return fmt.Errorf("buffer: settle %s: %w", m, errClosed)
+	}
+	// What the receiver has acknowledged is noted even while the gateway stops.
+	ctx = context.WithoutCancel(ctx)
+	w, err := q.openSettle(m, upTo)
+	if err != nil {
+		return err
+	}
+	if err := w.locate(ctx); err != nil {
+		q.giveBack(w)
+		return err
+	}
+	for _, r := range results {
+		w.durable = w.durable || len(r.Put) > 0 || r.Status == plant.Rejected || r.Status == plant.Held
+		if r.Status == plant.Delivered && r.Last <= upTo {
+			w.delivered = max(w.delivered, r.Last)
+		}
+	}
+	if w.durable {
+		if err := q.settleDurably(ctx, w, results); err != nil {
+			q.giveBack(w)
+			return err
+		}
+	}
+	q.closeSettle(w)
+	return nil
+}
+
+// settlement is one Settle under way. Nobody else moves the cursor meanwhile:
+// the caller has the lease.
+type settlement struct {
+	queue   *Queue
+	cursor  *cursor
+	lease   *lease
+	upTo    plant.Sequence
+	at      position
+	mark    mark
+	durable bool
+
+	delivered plant.Sequence
+	dead      uint64
+}
+
+func (q *Queue) openSettle(m plant.MachineID, upTo plant.Sequence) (*settlement, error) {
+	b := q.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := q.leased(m)
+	if err != nil {
+		return nil, err
+	}
+	l := c.lease
+	if last := l.marks[len(l.marks)-1].at.sequence; upTo > last {
+		return nil, fmt.Errorf("buffer: settle %s of queue %s up to %d: only %d was read", m, q.name, upTo, last)
+	}
+	w := &settlement{queue: q, cursor: c, lease: l, upTo: max(upTo, c.at.sequence), delivered: c.delivered, dead: c.dead}
+	w.mark = *l.markAt(w.upTo)
+	w.at = w.mark.at.clone()
+	return w, nil
+}
+
+// locate finds the position of upTo and passes over what is behind it and not
+// for this uplink.
+func (w *settlement) locate(ctx context.Context) error {
+	q, b := w.queue, w.queue.b
+	if w.at.sequence < w.upTo {
+		b.mu.Lock()
+		view := b.kindsNow()
+		b.mu.Unlock()
+		carried := w.mark.carried
+		_, err := b.scan(ctx, w.cursor.stream, w.at.sequence, w.upTo, func(r *stored) bool {
+			kind := view.of(r.kind)
+			b.mu.Lock()
+			if q.carriesKind(kind) {
+				carried++
+			}
+			b.mu.Unlock()
+			w.at.add(r.sequence, r.size, kind)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		w.at.sequence = w.upTo
+		w.mark = mark{at: w.at, carried: carried}
+	}
+	for i := range w.lease.marks {
+		if m := &w.lease.marks[i]; m.at.sequence > w.at.sequence && m.carried == w.mark.carried {
+			w.mark = *m
+			w.at = m.at.clone()
+		}
+	}
+	return nil
+}
+
+// settleDurably writes dead letters, memory and cursor. What does not fit into
+// one transaction is cut between results: each part is a settlement of its own.
+func (q *Queue) settleDurably(ctx context.Context, w *settlement, results []plant.Result) error {
+	b := q.b
+	r := &request{class: classSettle, done: make(chan error, 1)}
+	delivered := w.cursor.delivered
+	fixed := int64(maxCursorRecord)
+	for i := range results {
+		result := &results[i]
+		before, grown, entries, dead := r.size, r.growSide, len(r.entries), w.dead
+		if err := w.encodeResult(ctx, r, result); err != nil {
+			return err
+		}
+		if r.size+fixed > b.committer.limits.size && entries > 0 {
+			r.entries, r.size, r.growSide, w.dead = r.entries[:entries], before, grown, dead
+			if err := q.settlePart(ctx, w, r, results[i-1].Last, delivered); err != nil {
+				return err
+			}
+			r = &request{class: classSettle, done: make(chan error, 1)}
+			if err := w.encodeResult(ctx, r, result); err != nil {
+				return err
+			}
+		}
+		if result.Status == plant.Delivered && result.Last <= w.upTo {
+			delivered = max(delivered, result.Last)
+		}
+	}
+	w.putCursor(r, &w.at, w.delivered)
+	return b.submit(r)
+}
+
+// settlePart makes the results up to one of them durable.
+func (q *Queue) settlePart(ctx context.Context, w *settlement, r *request, upTo, delivered plant.Sequence) error {
+	part, err := q.openSettle(w.cursor.stream.machine, min(upTo, w.upTo))
+	if err != nil {
+		return err
+	}
+	if err := part.locate(ctx); err != nil {
+		return err
+	}
+	part.dead, part.delivered = w.dead, delivered
+	part.putCursor(r, &part.at, delivered)
+	if err := q.b.submit(r); err != nil {
+		return err
+	}
+	q.b.mu.Lock()
+	q.moved(part)
+	q.b.mu.Unlock()
+	return nil
+}
+
+// encodeResult adds what a result leaves behind.
+func (w *settlement) encodeResult(ctx context.Context, r *request, result *plant.Result) error {
+	q := w.queue
+	for _, kv := range result.Put {
+		if len(kv.Key) > maxKVKey || len(kv.Value) > maxEvent {
+			return fmt.Errorf("buffer: settle %s of queue %s: keep %.40q: %w", w.cursor.stream.machine, q.name, kv.Key, plant.ErrTooBig)
+		}
+		key := append(uplinkKey(classMemory, q.name), kv.Key...)
+		r.put(key, func(dst, key []byte) []byte { return appendOpaque(dst, key, kv.Value) })
+		r.growSide += int64(r.lastSize())
+	}
+	if result.Status != plant.Rejected || result.Last > w.upTo || result.Last <= w.cursor.at.sequence {
+		return nil
+	}
+	return w.encodeDead(ctx, r, result)
+}
+
+// encodeDead copies the refused event beside its cause. Of several that were
+// merged into one call it is the last one, which contains the others.
+func (w *settlement) encodeDead(ctx context.Context, r *request, result *plant.Result) error {
+	b, m := w.queue.b, w.cursor.stream.machine
+	found := false
+	_, err := b.scan(ctx, w.cursor.stream, result.Last-1, result.Last, func(e *stored) bool {
+		found = true
+		r.put(deadKey(w.queue.name, m, result.Last), func(dst, key []byte) []byte {
+			return appendDeadLetter(dst, key, result, e, b.opts.now())
+		})
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if found {
+		r.growSide += int64(r.lastSize())
+		w.dead++
+	}
+	return nil
+}
+
+// putCursor adds the cursor's record as it will be.
+func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequence) {
+	b := w.queue.b
+	next := cursor{at: *at, delivered: delivered, dead: w.dead}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.put(cursorKey(w.queue.name, w.cursor.stream.machine), func(dst, key []byte) []byte {
+		return appendCursorRecord(dst, key, &next, &b.kinds)
+	})
+}
+
+// giveBack ends a lease with nothing moved.
+func (q *Queue) giveBack(w *settlement) {
+	q.b.mu.Lock()
+	defer q.b.mu.Unlock()
+	q.release(w.cursor)
+}
+
+// closeSettle moves the cursor in memory and ends the lease.
+func (q *Queue) closeSettle(w *settlement) {
+	b := q.b
+	b.mu.Lock()
+	changed := w.at.sequence != w.cursor.at.sequence
+	q.moved(w)
+	search := w.cursor.backlog > 0 && !w.cursor.oldestKnown
+	if changed && !w.durable {
+		w.cursor.dirty = true
+	}
+	q.release(w.cursor)
+	b.mu.Unlock()
+	if changed && !w.durable {
+		b.committer.dirtied(time.Now())
+	}
+	if search {
+		if err := q.findOldest(); err != nil && !errors.Is(err, errClosed) {
+			b.log.Warn("the age of a backlog cannot be read: " + err.Error())
+		}
+	}
+}
+
+// moved enters a settlement into the index. It is called with b.mu held.
+func (q *Queue) moved(w *settlement) {
+	c, s := w.cursor, w.cursor.stream
+	changed := w.at.sequence != c.at.sequence
+	c.at.set(&w.at)
+	if c.at.sequence == s.head.sequence {
+		// Lost events were never passed one by one; here the count is exact again.
+		c.at.set(&s.head)
+	}
+	q.dead += w.dead - c.dead
+	c.delivered, c.dead = w.delivered, w.dead
+	backlog := q.carriedBetween(&c.at, &s.head)
+	q.backlog = q.backlog - c.backlog + backlog
+	c.backlog = backlog
+	switch {
+	case !changed:
+	case w.mark.nextKnown:
+		c.oldest, c.oldestKnown = w.mark.next, true
+	case w.at.sequence >= w.lease.upTo && w.lease.arrivedKnown:
+		c.oldest, c.oldestKnown = w.lease.arrived, true
+	default:
+		c.oldestKnown = false
+	}
+}
+
+// release ends the lease and puts the machine behind the others. It is called
+// with b.mu held.
+func (q *Queue) release(c *cursor) {
+	c.lease = nil
+	if c.backlog > 0 {
+		q.enqueue(c)
+		return
+	}
+	c.at.set(&c.stream.head)
+}
+
+func appendCursorRecord(dst, key []byte, c *cursor, k *kinds) []byte {
+	at := len(dst)
+	dst = appendPosition(appendEnvelope(dst), &c.at, k)
+	dst = appendUvarints(dst, uint64(c.delivered), c.dead)
+	seal(dst, at, key, envelopeSize)
+	return dst
+}
+
+func decodeCursorRecord(key, record []byte, c *cursor, k *kinds) error {
+	body, err := opaque(key, record)
+	if err != nil {
+		return err
+	}
+	f := fields{rest: body}
+	c.at = f.position(k)
+	c.delivered = plant.Sequence(f.uvarint())
+	c.dead = f.uvarint()
+	return f.err("cursor")
+}

@@ -1,0 +1,140 @@
+package buffer
+
+import (
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// space guards the disk: Badger maps its files, and on a full disk the kernel
+// kills the process in the middle of a write.
+type space struct {
+	mu sync.Mutex
+	// free is the last measured free space; failed is set when it could not be
+	// measured, which is logged once.
+	free   int64
+	failed bool
+	// shut is set while the disk, over while the quota refuses commits.
+	shut, over bool
+	since      time.Time
+	disk       int64
+}
+
+// floor is the free space under which even cursors and deletions wait.
+func (o *Options) floor() int64 { return o.Reserve / 2 }
+
+// reopen is the free space at which commits are taken again.
+func (o *Options) reopen() int64 { return o.Reserve + max(o.Reserve/8, 4<<20) }
+
+// measure reads the free space and opens or shuts the guard.
+func (b *Buffer) measure() {
+	free, err := b.opts.freeSpace(b.opts.Path)
+	s := &b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if !s.failed {
+			b.log.Warn("the free disk space cannot be read: the store is not guarded against a full disk", zap.Error(err))
+		}
+		s.failed = true
+		return
+	}
+	s.failed = false
+	s.free = free
+	switch {
+	case !s.shut && free < b.opts.Reserve:
+		s.shut = true
+		b.log.Error("the disk is nearly full: no event is accepted until there is space",
+			zap.Int64("free_bytes", free), zap.Int64("reserve_bytes", b.opts.Reserve))
+	case s.shut && free >= b.opts.reopen():
+		s.shut = false
+		b.log.Info("the disk has space again: events are accepted", zap.Int64("free_bytes", free),
+			zap.Duration("after", b.opts.now().Sub(s.since)))
+	}
+	b.stamp()
+}
+
+// overQuota notes whether the quota refuses commits.
+func (b *Buffer) overQuota(over bool) {
+	s := &b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over != over {
+		s.over = over
+		if over {
+			b.log.Error("the quota is used up by events that are not delivered: no event is accepted", zap.Int64("quota_bytes", b.opts.Quota))
+		} else {
+			b.log.Info("the quota has room again: events are accepted")
+		}
+	}
+	b.stamp()
+}
+
+func (b *Buffer) stamp() {
+	s := &b.space
+	switch full := s.shut || s.over; {
+	case full && s.since.IsZero():
+		s.since = b.opts.now()
+	case !full:
+		s.since = time.Time{}
+	}
+}
+
+func (s *space) isShut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shut
+}
+
+// underFloor reports whether nothing at all may be written.
+func (b *Buffer) underFloor() bool {
+	s := &b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.failed && s.free < b.opts.floor()
+}
+
+// admit answers the requests that there is no space for and returns the others,
+// in the group's own memory.
+func (b *Buffer) admit(requests []*request) []*request {
+	b.measure()
+	c := &b.committer
+	c.group = c.group[:0]
+	shut, floored := b.space.isShut(), b.underFloor()
+	room := b.room()
+	for _, r := range requests {
+		grow := r.grow + r.growSide
+		refused := floored || (r.class == classCommit && (shut || (grow > 0 && grow > room)))
+		if refused {
+			if !shut && !floored {
+				b.overQuota(true)
+				b.keeper.kick()
+			}
+			r.done <- plant.ErrFull
+			continue
+		}
+		if r.class == classCommit {
+			room -= grow
+		}
+		c.group = append(c.group, r)
+	}
+	return c.group
+}
+
+// room is what the quota leaves. A store that nears its quota wakes the keeper,
+// who drops delivered events before anything is refused.
+func (b *Buffer) room() int64 {
+	if b.opts.Quota == 0 {
+		return 1 << 62
+	}
+	b.mu.Lock()
+	live := b.eventBytes + b.sideBytes
+	b.mu.Unlock()
+	if live > b.opts.Quota/100*trimAt {
+		b.keeper.kick()
+	}
+	return b.opts.Quota - live
+}

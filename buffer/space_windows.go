@@ -1,0 +1,25 @@
+//go:build windows
+
+package buffer
+
+import (
+	"io/fs"
+
+	"golang.org/x/sys/windows"
+)
+
+// freeSpace is what this user may still write to the volume of path, in bytes.
+func freeSpace(path string) (int64, error) {
+	name, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
+		return 0, err
+	}
+	return int64(free), nil
+}
+
+// diskUse is the file's size: Windows does not make Badger's files sparse.
+func diskUse(info fs.FileInfo) int64 { return info.Size() }

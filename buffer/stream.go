@@ -1,0 +1,127 @@
+package buffer
+
+import (
+	"context"
+	"encoding/binary"
+	"sort"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// stream is one machine's events in memory: where they begin and end, never the
+// events themselves.
+type stream struct {
+	machine plant.MachineID
+	index   int
+	// turn holds a token while somebody commits to the stream, so that the
+	// number of an event is known before the commit and never given twice.
+	turn chan struct{}
+	// stateSize is what the state takes; owned by the holder of turn.
+	stateSize int64
+
+	// The rest is guarded by Buffer.mu. Events after low up to head are stored.
+	head, low position
+	// deleting is the sequence up to which a deletion is under way.
+	deleting plant.Sequence
+	// headEpoch is the epoch of the newest event ever committed.
+	headEpoch plant.Epoch
+	// lowRecorded is when the oldest stored event was recorded, if lowKnown.
+	lowRecorded int64
+	lowKnown    bool
+	lost        ranges
+}
+
+func newStream(m plant.MachineID, index int) *stream {
+	return &stream{machine: m, index: index, turn: make(chan struct{}, 1)}
+}
+
+func (s *stream) lock(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *stream) unlock() { <-s.turn }
+
+// live is what the stored events take.
+func (s *stream) live() int64 { return int64(s.head.bytes - s.low.bytes) }
+
+func appendStreamRecord(dst, key []byte, head *position, epoch plant.Epoch, k *kinds) []byte {
+	at := len(dst)
+	dst = appendEnvelope(dst)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(epoch))
+	dst = appendPosition(dst, head, k)
+	seal(dst, at, key, envelopeSize)
+	return dst
+}
+
+func decodeStreamRecord(key, record []byte, k *kinds) (head position, epoch plant.Epoch, err error) {
+	body, err := opaque(key, record)
+	if err != nil {
+		return position{}, 0, err
+	}
+	f := fields{rest: body}
+	epoch = plant.Epoch(f.uint64())
+	head = f.position(k)
+	return head, epoch, f.err("stream record")
+}
+
+func appendLowRecord(dst, key []byte, low *position, k *kinds) []byte {
+	at := len(dst)
+	dst = appendPosition(appendEnvelope(dst), low, k)
+	seal(dst, at, key, envelopeSize)
+	return dst
+}
+
+func decodeLowRecord(key, record []byte, k *kinds) (low position, err error) {
+	body, err := opaque(key, record)
+	if err != nil {
+		return position{}, err
+	}
+	f := fields{rest: body}
+	low = f.position(k)
+	return low, f.err("low mark")
+}
+
+// maxRanges bounds what is remembered of a stream's damage; beyond it the
+// newest damage is joined to its neighbour.
+const maxRanges = 256
+
+// ranges is a set of sequences as sorted, disjoint intervals.
+type ranges []span
+
+type span struct{ first, last plant.Sequence }
+
+// add puts first…last into the set and returns how many were not in it.
+func (r *ranges) add(first, last plant.Sequence) (fresh uint64) {
+	old := *r
+	fresh = uint64(last-first) + 1
+	from := sort.Search(len(old), func(i int) bool { return old[i].last+1 >= first })
+	to := from
+	merged := span{first, last}
+	for to < len(old) && old[to].first <= last+1 {
+		lo, hi := max(first, old[to].first), min(last, old[to].last)
+		if lo <= hi {
+			fresh -= uint64(hi-lo) + 1
+		}
+		merged.first, merged.last = min(merged.first, old[to].first), max(merged.last, old[to].last)
+		to++
+	}
+	if from == to && len(old) >= maxRanges {
+		if from == len(old) {
+			from--
+		}
+		to = from + 1
+		merged.first, merged.last = min(merged.first, old[from].first), max(merged.last, old[from].last)
+	}
+	*r = append(old[:from:from], append([]span{merged}, old[to:]...)...)
+	return fresh
+}
