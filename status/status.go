@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/buffer"
-	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
@@ -70,7 +69,8 @@ type Snapshot struct {
 
 // Options are the settings of the server.
 type Options struct {
-	// Listen is the address, "host:port"; port 0 takes a free one.
+	// Listen is the address, "host:port"; port 0 takes a free one. The server has
+	// neither a login nor TLS: config.HTTP keeps the address on loopback.
 	Listen string
 	// Hosts are further names under which browsers may ask, besides the loopback
 	// names and the host of Listen; everything else is refused, since a page
@@ -79,23 +79,6 @@ type Options struct {
 	// Location is the time zone of the page; nil means UTC. The API is always
 	// UTC.
 	Location *time.Location
-}
-
-// Validate reports an address that cannot work or that would show the plant to
-// everybody: this server has neither a login nor TLS, so it stays on loopback.
-func (o Options) Validate() error {
-	host, port, err := net.SplitHostPort(o.Listen)
-	if err != nil {
-		return config.Field("listen", fmt.Sprintf("%q is no address", o.Listen), "write host:port, for example 127.0.0.1:8080")
-	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return config.Field("listen", fmt.Sprintf("%q is no port", port), "write a number from 0 to 65535, for example 127.0.0.1:8080")
-	}
-	if !isLoopback(host) {
-		return config.Field("listen", fmt.Sprintf("%q is not a loopback address, and the page has no login", host),
-			"listen on 127.0.0.1 and let a reverse proxy with TLS and a password pass requests on")
-	}
-	return nil
 }
 
 // Server is the local HTTP server. Call Listen, then Run.

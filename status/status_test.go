@@ -22,7 +22,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/sluice-edge/sluice/buffer"
-	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
@@ -342,22 +341,6 @@ func TestPanicIsA500WithoutAStack(t *testing.T) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	checkHeaders(t, w.Header())
-}
-
-func TestOptionsValidate(t *testing.T) {
-	for listen, good := range map[string]bool{
-		"127.0.0.1:8080": true, "localhost:0": true, "[::1]:80": true,
-		"0.0.0.0:8080": false, ":8080": false, "10.0.0.1:80": false, "127.0.0.1": false, "127.0.0.1:99999": false, "": false,
-	} {
-		err := Options{Listen: listen}.Validate()
-		if (err == nil) != good {
-			t.Errorf("%q: %v", listen, err)
-		}
-		var field *config.FieldError
-		if err != nil && (!errors.As(err, &field) || field.Path != "listen" || field.Remedy == "") {
-			t.Errorf("%q: %v is no fault of the field listen with a remedy", listen, err)
-		}
-	}
 }
 
 // run starts a real server and stops it when the test ends.
