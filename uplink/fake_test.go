@@ -172,9 +172,8 @@ type fakeSender struct {
 }
 
 type sent struct {
-	machine  plant.MachineID
-	events   []plant.Event
-	answered int
+	machine plant.MachineID
+	events  []plant.Event
 }
 
 func (s *fakeSender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
@@ -237,4 +236,25 @@ func (s *fakeSender) count(m plant.MachineID) int {
 
 func refuse(e *plant.Event, words string) plant.Result {
 	return plant.Result{First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: errors.New(words)}
+}
+
+// at returns the cursor of m.
+func (q *fakeQueue) at(m plant.MachineID) plant.Sequence {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cursor[m]
+}
+
+// deadLetters returns what was refused for good so far.
+func (q *fakeQueue) deadLetters() []plant.Result {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.dead)
+}
+
+// all returns the Sends so far.
+func (s *fakeSender) all() []sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sends)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,12 @@ func start(t *testing.T, queue *fakeQueue, sender Sender, fake *fakeSender, chan
 	go func() { r.ended <- r.f.Run(ctx) }()
 	synctest.Wait()
 	return r
+}
+
+// elapse lets d go by and everything that it causes come to rest.
+func elapse(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // finish stops the Forwarder and checks that it broke no rule.
@@ -107,7 +114,7 @@ func TestForwarderSendsMachinesAtOnceAndNoMore(t *testing.T) {
 		r := start(t, q, s, s, func(o *Options) { o.Concurrent = 4 })
 		begun := time.Now()
 		for !q.settled() {
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		if took := time.Since(begun); took > 3100*time.Millisecond || s.most != 4 {
 			t.Errorf("12 machines took %v, at most %d at once; want 3 s and 4", took, s.most)
@@ -119,9 +126,10 @@ func TestForwarderSendsMachinesAtOnceAndNoMore(t *testing.T) {
 func TestForwarderBacksOffOneMachineWhileOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := scripted(nil)
-		sick := true
+		var sick atomic.Bool
+		sick.Store(true)
 		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
-			if m == "sick" && sick {
+			if m == "sick" && sick.Load() {
 				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: errors.New("machine is locked")}}
 			}
 			return s.deliver(events)
@@ -130,7 +138,7 @@ func TestForwarderBacksOffOneMachineWhileOthersGoOn(t *testing.T) {
 		r := start(t, q, s, s, func(o *Options) { o.Concurrent = 1 })
 		for range 600 {
 			q.add("well", plant.KindCounter, 1)
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		if got := r.f.Stats(); got.Delivered != 600 || got.Down || got.Breaker != "closed" || len(got.Problems) != 1 || got.Problems[0].Machine != "sick" || got.Waiting != 1 {
 			t.Errorf("Stats = %+v", got)
@@ -139,8 +147,8 @@ func TestForwarderBacksOffOneMachineWhileOthersGoOn(t *testing.T) {
 		if n := s.count("sick"); n < 4 || n > 20 || q.leases["sick"] > n+1 {
 			t.Errorf("the sick machine was sent %d times with %d leases in a minute", n, q.leases["sick"])
 		}
-		sick = false
-		time.Sleep(21 * time.Second)
+		sick.Store(false)
+		elapse(21 * time.Second)
 		if !q.settled() || len(r.f.Stats().Problems) != 0 {
 			t.Errorf("not recovered: %+v", r.f.Stats())
 		}
@@ -170,7 +178,7 @@ func TestForwarderHonoursTheReceiversWait(t *testing.T) {
 				}
 				q.add("m", plant.KindCounter, 1)
 				r := start(t, q, s, s)
-				time.Sleep(2 * time.Minute)
+				elapse(2 * time.Minute)
 				if len(tries) != 2 || tries[1].Sub(tries[0]) < 90*time.Second || tries[1].Sub(tries[0]) > 91*time.Second {
 					t.Errorf("tried at %v", tries)
 				}
@@ -182,10 +190,11 @@ func TestForwarderHonoursTheReceiversWait(t *testing.T) {
 
 func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		q, s := scripted(nil)
 		s.answer = func(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
-			if down {
+			if down.Load() {
 				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: &LinkError{errors.New("connection refused")}}}
 			}
 			return s.deliver(events)
@@ -194,10 +203,8 @@ func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 			q.add(plant.MachineID(fmt.Sprint(i)), plant.KindCounter, 2)
 		}
 		r := start(t, q, s, s)
-		time.Sleep(10 * time.Minute)
-		s.mu.Lock()
-		tries := len(s.sends)
-		s.mu.Unlock()
+		elapse(10 * time.Minute)
+		tries := len(s.all())
 		// 16 workers run into the outage together; afterwards one probe at a time.
 		if limit := 16 + 4*60; tries < 40 || tries > limit {
 			t.Errorf("%d Sends in ten minutes of outage, want at most %d", tries, limit)
@@ -206,10 +213,10 @@ func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 		if !got.Down || got.Breaker == "closed" || got.LastError != "connection refused" || len(got.Problems) != 0 {
 			t.Errorf("Stats = %+v", got)
 		}
-		down = false
+		down.Store(false)
 		back := time.Now()
 		for !q.settled() {
-			time.Sleep(10 * time.Millisecond)
+			elapse(10 * time.Millisecond)
 		}
 		if took := time.Since(back); took > 20*time.Second {
 			t.Errorf("recovery took %v, want at most the cap of the back-off", took)
@@ -241,11 +248,11 @@ func TestForwarderTakesARefusalForAHealthyLink(t *testing.T) {
 		q.add("m", plant.KindCounter, 30)
 		r := start(t, q, s, s)
 		synctest.Wait()
-		if !q.settled() || len(q.dead) != 10 {
-			t.Fatalf("settled %v, %d dead letters; want all and 10", q.settled(), len(q.dead))
+		if !q.settled() || len(q.deadLetters()) != 10 {
+			t.Fatalf("settled %v, %d dead letters; want all and 10", q.settled(), len(q.deadLetters()))
 		}
-		if q.dead[0].First != 3 || q.dead[0].Last != 3 || q.dead[0].Cause.Error() != "count must be greater" {
-			t.Errorf("dead letter %+v", q.dead[0])
+		if q.deadLetters()[0].First != 3 || q.deadLetters()[0].Last != 3 || q.deadLetters()[0].Cause.Error() != "count must be greater" {
+			t.Errorf("dead letter %+v", q.deadLetters()[0])
 		}
 		if got := r.f.Stats(); got.Rejected != 10 || got.Delivered != 20 || got.Down || got.Breaker != "closed" {
 			t.Errorf("Stats = %+v", got)
@@ -256,12 +263,12 @@ func TestForwarderTakesARefusalForAHealthyLink(t *testing.T) {
 
 func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		known := false
+		var known atomic.Bool
 		q, s := scripted(nil)
 		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
 			results := s.deliver(events)
 			for i := range events {
-				if m == "new" && !known {
+				if m == "new" && !known.Load() {
 					results[i] = refuse(&events[i], fmt.Sprintf("event %d: machine code is unknown", events[i].Sequence))
 				}
 			}
@@ -270,9 +277,9 @@ func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
 		q.add("new", plant.KindCounter, 1000)
 		q.add("old", plant.KindCounter, 10)
 		r := start(t, q, s, s)
-		time.Sleep(10*time.Minute + time.Second)
-		if len(q.dead) != 4 || q.cursor["new"] != 4 || q.cursor["old"] != 10 {
-			t.Errorf("%d dead letters, cursors %v; want 4 and the stream held at 4", len(q.dead), q.cursor)
+		elapse(10*time.Minute + time.Second)
+		if len(q.deadLetters()) != 4 || q.at("new") != 4 || q.at("old") != 10 {
+			t.Errorf("%d dead letters, cursor %d; want 4 and the stream held at 4", len(q.deadLetters()), q.at("new"))
 		}
 		if n := s.count("new"); n != 11 {
 			t.Errorf("the held stream was tried %d times in ten minutes, want 11", n)
@@ -281,13 +288,13 @@ func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
 		if len(got.Problems) != 1 || !got.Problems[0].Held || got.Problems[0].Kind != plant.KindCounter || !strings.Contains(got.Problems[0].Text, "machine code is unknown") {
 			t.Errorf("Problems = %+v", got.Problems)
 		}
-		if last := s.sends[len(s.sends)-1]; len(last.events) != 1 {
+		if last := s.all()[len(s.all())-1]; len(last.events) != 1 {
 			t.Errorf("a held stream is tried with %d events", len(last.events))
 		}
-		known = true
-		time.Sleep(time.Minute)
-		if !q.settled() || len(q.dead) != 4 || len(r.f.Stats().Problems) != 0 {
-			t.Errorf("not released: cursor %d, %d dead, %+v", q.cursor["new"], len(q.dead), r.f.Stats().Problems)
+		known.Store(true)
+		elapse(time.Minute)
+		if !q.settled() || len(q.deadLetters()) != 4 || len(r.f.Stats().Problems) != 0 {
+			t.Errorf("not released: cursor %d, %d dead, %+v", q.at("new"), len(q.deadLetters()), r.f.Stats().Problems)
 		}
 		r.finish()
 	})
@@ -308,7 +315,7 @@ func TestForwarderWaitsForWhatAHeldEventNeeds(t *testing.T) {
 		}
 		q.add("child", plant.KindCounter, 1)
 		r := start(t, q, s, s)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		q.add("parent", plant.KindCounter, 1)
 		synctest.Wait()
 		if !q.settled() {
@@ -335,7 +342,7 @@ func TestForwarderSurvivesAPanic(t *testing.T) {
 		if got := r.f.Stats(); got.Down || len(got.Problems) != 1 || !strings.Contains(got.LastError, "index out of range") {
 			t.Errorf("Stats = %+v", got)
 		}
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if !q.settled() {
 			t.Error("not delivered after the panics")
 		}
@@ -352,7 +359,7 @@ func TestForwarderTimesOutASilentSystem(t *testing.T) {
 		}
 		q.add("m", plant.KindCounter, 1)
 		r := start(t, q, s, s)
-		time.Sleep(31 * time.Second)
+		elapse(31 * time.Second)
 		if got := r.f.Stats(); !got.Down || got.LastError != "no answer within 30s" {
 			t.Errorf("Stats = %+v", got)
 		}
@@ -458,10 +465,10 @@ func TestForwarderMergesABacklogIntoOneCall(t *testing.T) {
 		q.add("m", plant.KindCounter, 10)
 		r := start(t, q, mergingSender{s}, s)
 		synctest.Wait()
-		if !q.settled() || len(s.sends) != 1 {
-			t.Fatalf("%d Sends, settled %v", len(s.sends), q.settled())
+		if !q.settled() || len(s.all()) != 1 {
+			t.Fatalf("%d Sends, settled %v", len(s.all()), q.settled())
 		}
-		got := s.sends[0].events
+		got := s.all()[0].events
 		if len(got) != 2 || got[0].Sequence != 30_001 || got[0].Previous != 0 || got[1].Sequence != 30_011 || got[1].Previous != 30_001 {
 			t.Errorf("sent %+v", got)
 		}
@@ -488,10 +495,10 @@ func TestForwarderSettlesNothingThatAnOpenMergeContains(t *testing.T) {
 		q.add("m", plant.KindCounter, 5)
 		r := start(t, q, mergingSender{s}, s)
 		synctest.Wait()
-		if q.cursor["m"] != 0 {
-			t.Errorf("cursor %d after only the stop was accepted", q.cursor["m"])
+		if q.at("m") != 0 {
+			t.Errorf("cursor %d after only the stop was accepted", q.at("m"))
 		}
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if !q.settled() {
 			t.Error("not settled")
 		}
@@ -611,7 +618,7 @@ func TestForwarderLosesNothing(t *testing.T) {
 				if q.settled() {
 					break
 				}
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 			}
 			if !q.settled() {
 				faults = append(faults, fmt.Sprintf("not settled after a day: %v", q.cursor))
