@@ -27,6 +27,8 @@ type Stats struct {
 	// Overflows counts readings that a full mailbox dropped or merged away
 	// with loss.
 	Overflows uint64
+	// WritesFailed counts writes to devices that failed.
+	WritesFailed uint64
 	// Waiting is set while commits are refused because the buffer is full.
 	Waiting      bool
 	WaitingSince time.Time

@@ -1,0 +1,170 @@
+package counter
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+)
+
+// Flags mark what happened within an interval.
+type Flags uint8
+
+// The flags, as plant.Counter documents them.
+const (
+	Reset Flags = 1 << iota
+	Rollover
+	LowerBound
+	Ambiguous
+	Suspect
+)
+
+// Totals are cumulative counts.
+type Totals struct {
+	Good   int64   `json:"g,omitempty"`
+	Rework int64   `json:"w,omitempty"`
+	Scrap  []int64 `json:"s,omitempty"`
+}
+
+func (t *Totals) copyFrom(o *Totals) {
+	t.Good, t.Rework = o.Good, o.Rework
+	t.Scrap = append(t.Scrap[:0], o.Scrap...)
+}
+
+func (t *Totals) equal(o *Totals) bool {
+	return t.Good == o.Good && t.Rework == o.Rework && slices.Equal(t.Scrap, o.Scrap)
+}
+
+// pieces is how many of all sorts t has more than o.
+func (t *Totals) pieces(o *Totals) int64 {
+	n := t.Good - o.Good + t.Rework - o.Rework
+	for i := range t.Scrap {
+		n += t.Scrap[i] - o.Scrap[i]
+	}
+	return n
+}
+
+// hold is a reading that is not believed yet.
+type hold struct {
+	// N readings agreed so far; 0 holds nothing.
+	N    int        `json:"n,omitempty"`
+	Drop bool       `json:"d,omitempty"`
+	Raw  int64      `json:"r,omitempty"`
+	At   rule.Stamp `json:"a,omitzero"`
+}
+
+// track is what the rule knows of one input.
+type track struct {
+	// Binding says what the track was learned from.
+	Binding string `json:"b"`
+	// Seen is when Raw was read, which is the last believed number; never until
+	// the first.
+	Seen rule.Stamp `json:"t,omitzero"`
+	Raw  int64      `json:"r,omitempty"`
+	// Lost is set when a reading was missed since Seen, and Gap is how long
+	// nobody looked, as soon as somebody does.
+	Lost  bool          `json:"l,omitempty"`
+	Gap   time.Duration `json:"g,omitempty"`
+	Hold  hold          `json:"h,omitzero"`
+	Alarm bool          `json:"m,omitempty"`
+}
+
+// span is what is not reported yet: the counts at its end and how they came.
+type span struct {
+	// From and To are never if nothing happened.
+	From   rule.Stamp    `json:"f,omitzero"`
+	To     rule.Stamp    `json:"t,omitzero"`
+	Flags  Flags         `json:"m,omitempty"`
+	Gap    time.Duration `json:"g,omitempty"`
+	Raw    int64         `json:"r,omitempty"`
+	Totals Totals        `json:"c"`
+}
+
+func (p *span) copyFrom(o *span) {
+	totals := p.Totals
+	*p = *o
+	p.Totals = totals
+	p.Totals.copyFrom(&o.Totals)
+}
+
+func (p *span) clear() { p.From, p.To, p.Flags, p.Gap = rule.Stamp{}, rule.Stamp{}, 0, 0 }
+
+// State is what the rule remembers. Its fields are exported for the encoder;
+// only this package changes them.
+type State struct {
+	Tracks []track `json:"in"`
+	// Codes name Now.Totals.Scrap, also codes that the config no longer has.
+	Codes []string `json:"codes,omitempty"`
+	// Carry is a negative balance of total against scrap and rework.
+	Carry int64 `json:"carry,omitempty"`
+	// Now is the newest span, Before the part up to a mark, where one is set
+	// at Mark, and Reported what events have said.
+	Now      span       `json:"now"`
+	Before   span       `json:"before,omitzero"`
+	Mark     rule.Stamp `json:"mark,omitzero"`
+	Reported Totals     `json:"rep"`
+	// Base is what was reported when the current order began.
+	Base       Totals `json:"base,omitzero"`
+	LastReport int64  `json:"last,omitempty"`
+}
+
+// CopyFrom makes s equal to o without sharing memory with it, reusing its own.
+func (s *State) CopyFrom(o *State) {
+	s.Tracks = append(s.Tracks[:0], o.Tracks...)
+	s.Codes = append(s.Codes[:0], o.Codes...)
+	s.Carry, s.Mark, s.LastReport = o.Carry, o.Mark, o.LastReport
+	s.Now.copyFrom(&o.Now)
+	s.Before.copyFrom(&o.Before)
+	s.Reported.copyFrom(&o.Reported)
+	s.Base.copyFrom(&o.Base)
+}
+
+// Fit prepares a decoded or zero State for the rule: inputs at other addresses
+// than before begin with a baseline, counts stay under their codes, and codes
+// that the config no longer has are kept for when it has them again.
+func (r *Rule) Fit(s *State) {
+	tracks := make([]track, len(r.inputs))
+	for i := range r.inputs {
+		tracks[i].Binding = r.inputs[i].binding
+		if old := slices.IndexFunc(s.Tracks, func(t track) bool { return t.Binding == r.inputs[i].binding }); old >= 0 {
+			tracks[i] = s.Tracks[old]
+		}
+	}
+	s.Tracks = tracks
+	codes := slices.Clone(r.codes)
+	for _, c := range s.Codes {
+		if !slices.Contains(codes, c) {
+			codes = append(codes, c)
+		}
+	}
+	for _, t := range []*Totals{&s.Now.Totals, &s.Before.Totals, &s.Reported, &s.Base} {
+		counts := make([]int64, len(codes))
+		for i, c := range codes {
+			if old := slices.Index(s.Codes, c); old >= 0 && old < len(t.Scrap) {
+				counts[i] = t.Scrap[old]
+			}
+		}
+		t.Scrap = counts
+	}
+	s.Codes = codes
+}
+
+// Rebase begins a new order at what is reported now.
+func (s *State) Rebase() { s.Base.copyFrom(&s.Reported) }
+
+// Counted returns all counts so far, also what no event has reported yet.
+func (s *State) Counted() *Totals { return &s.Now.Totals }
+
+// Shift follows a step of the gateway's clock, so that lengths stay true.
+func (s *State) Shift(step time.Duration) {
+	for i := range s.Tracks {
+		s.Tracks[i].Seen.Shift(step)
+		s.Tracks[i].Hold.At.Shift(step)
+	}
+	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark} {
+		t.Shift(step)
+	}
+	if s.LastReport != 0 {
+		s.LastReport += int64(step)
+	}
+}

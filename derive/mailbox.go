@@ -1,0 +1,239 @@
+package derive
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// item is one waiting input: a scan, whose readings the mailbox owns, or
+// another input.
+type item struct {
+	scan plant.Scan
+	in   plant.Input
+	// edge is set if a scan shows a change that no other waiting scan shows.
+	edge bool
+	// done is answered once what followed from the input is durable.
+	done chan<- error
+}
+
+// mailbox stands between the pollers and one machine. It is bounded: once limit
+// inputs wait, scans without an edge are merged into the newest one of their
+// device, so that totals and process values keep their newest value; twice as
+// many with edges are kept apart. What does not fit even then is counted and
+// becomes a gap.
+type mailbox struct {
+	m     *Model
+	limit int
+	// signal has a token while something waits.
+	signal chan struct{}
+
+	mu        sync.Mutex
+	items     []item
+	free      [][]plant.Reading
+	last      []plant.Value
+	gap       plant.Gap
+	overflows uint64
+}
+
+func newMailbox(m *Model, limit int) *mailbox {
+	return &mailbox{m: m, limit: limit, signal: make(chan struct{}, 1), last: make([]plant.Value, len(m.tags))}
+}
+
+// offer takes an input without blocking and copies what it keeps.
+func (b *mailbox) offer(in plant.Input) {
+	switch in := in.(type) {
+	case *plant.Scan:
+		b.offerScan(in)
+	case plant.Scan:
+		b.offerScan(&in)
+	case plant.DeviceState:
+		if b.m.devices[in.Device] != nil {
+			b.offerState(in)
+		}
+	default:
+		b.offerOther(in)
+	}
+}
+
+func (b *mailbox) offerScan(in *plant.Scan) {
+	uses := b.m.devices[in.Device]
+	if uses == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept, edge := b.keep(in, uses)
+	if len(kept) == 0 {
+		b.release(kept)
+		return
+	}
+	it := item{scan: *in, edge: edge}
+	it.scan.Readings = kept
+	b.put(it)
+	b.wake()
+}
+
+// keep copies the readings of the machine's tags.
+func (b *mailbox) keep(in *plant.Scan, uses map[plant.TagID]*use) (kept []plant.Reading, edge bool) {
+	if n := len(b.free); n > 0 {
+		kept, b.free = b.free[n-1][:0], b.free[:n-1]
+	}
+	for i := range in.Readings {
+		v := &in.Readings[i]
+		u := uses[v.Tag]
+		if u == nil {
+			continue
+		}
+		kept = append(kept, *v)
+		if b.m.edges[u.index] && v.Quality == plant.Good && v.Value != b.last[u.index] {
+			b.last[u.index] = v.Value
+			edge = true
+		}
+	}
+	return kept, edge
+}
+
+// put queues a scan, or merges it where the mailbox is full.
+func (b *mailbox) put(it item) {
+	if len(b.items) < b.limit {
+		b.items = append(b.items, it)
+		return
+	}
+	into := b.newest(it.scan.Device)
+	switch {
+	case into != nil && !it.edge && !into.edge && into.scan.Session == it.scan.Session && into.scan.Record == "" && it.scan.Record == "":
+		b.merge(into, &it)
+	case len(b.items) < 2*b.limit:
+		b.items = append(b.items, it)
+	default:
+		b.overflow(it.scan.Device, &it)
+		if into != nil {
+			b.merge(into, &it)
+			return
+		}
+	}
+}
+
+// newest returns the newest waiting scan of a device, if there is one.
+func (b *mailbox) newest(d plant.DeviceID) *item {
+	for i := len(b.items) - 1; i >= 0; i-- {
+		if it := &b.items[i]; it.in == nil && it.scan.Device == d {
+			return it
+		}
+	}
+	return nil
+}
+
+// merge makes into as if it had been read when it was: good values win over bad
+// ones, newer over older.
+func (b *mailbox) merge(into, it *item) {
+	for i := range it.scan.Readings {
+		v := &it.scan.Readings[i]
+		at := i
+		if at >= len(into.scan.Readings) || into.scan.Readings[at].Tag != v.Tag {
+			at = slices.IndexFunc(into.scan.Readings, func(o plant.Reading) bool { return o.Tag == v.Tag })
+		}
+		switch {
+		case at < 0:
+			into.scan.Readings = append(into.scan.Readings, *v)
+		case v.Quality >= into.scan.Readings[at].Quality:
+			into.scan.Readings[at] = *v
+		}
+	}
+	into.scan.Received, into.scan.Session = it.scan.Received, it.scan.Session
+	into.scan.Snapshot = into.scan.Snapshot || it.scan.Snapshot
+	into.edge = into.edge || it.edge
+	b.release(it.scan.Readings)
+}
+
+// overflow counts edges that are lost.
+func (b *mailbox) overflow(d plant.DeviceID, it *item) {
+	lost := uint64(0)
+	for i := range it.scan.Readings {
+		if u := b.m.devices[d][it.scan.Readings[i].Tag]; b.m.edges[u.index] {
+			lost++
+		}
+	}
+	if !it.edge {
+		return
+	}
+	b.overflows += lost
+	b.gap.At, b.gap.Device = it.scan.Received, d
+	b.gap.Count += lost
+	b.gap.Reason = "the machine's mailbox was full while commits waited"
+}
+
+// offerState queues a device's state; where the mailbox is full it takes the
+// place of the one before.
+func (b *mailbox) offerState(in plant.DeviceState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.wake()
+	if len(b.items) >= 2*b.limit {
+		for i := len(b.items) - 1; i >= 0; i-- {
+			if old, ok := b.items[i].in.(plant.DeviceState); ok && old.Device == in.Device {
+				b.items[i].in = in
+				return
+			}
+		}
+	}
+	b.items = append(b.items, item{in: in})
+}
+
+func (b *mailbox) offerOther(in plant.Input) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.items) >= 3*b.limit {
+		b.overflows++
+		b.gap.At, b.gap.Reason = in.When(), "the machine's mailbox was full while commits waited"
+		b.gap.Count++
+		return
+	}
+	b.items = append(b.items, item{in: in})
+	b.wake()
+}
+
+func (b *mailbox) wake() {
+	select {
+	case b.signal <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that waits and keeps spare, which is empty, for what comes.
+func (b *mailbox) take(spare []item) []item {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items := b.items
+	b.items = spare[:0]
+	if b.gap.Count > 0 {
+		items = append(items, item{in: b.gap})
+		b.gap = plant.Gap{}
+	}
+	return items
+}
+
+// recycle takes back items that are done with.
+func (b *mailbox) recycle(items []item) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range items {
+		b.release(items[i].scan.Readings)
+	}
+	clear(items)
+}
+
+// release keeps the memory of readings for the next scan; b.mu is held.
+func (b *mailbox) release(readings []plant.Reading) {
+	if cap(readings) > 0 && len(b.free) < b.limit {
+		b.free = append(b.free, readings[:0])
+	}
+}
+
+func (b *mailbox) lost() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.overflows
+}

@@ -1,0 +1,187 @@
+package derive
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/parameters"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Model is the rules of one machine. It is immutable and may be used from
+// several goroutines.
+type Model struct {
+	machine     plant.MachineID
+	mode        plant.Mode
+	maxSkew     time.Duration
+	unobserved  time.Duration
+	commitEvery time.Duration
+
+	order      *order
+	counter    *counter.Rule
+	startstop  *startstop.Rule
+	parameters *parameters.Rule
+	// devices says what each tag is used for.
+	devices map[plant.DeviceID]map[plant.TagID]*use
+	// tags are all of them; edges says where each change counts (a state, a
+	// reason code), not only the newest value (a total, a process value).
+	tags  []plant.TagRef
+	edges []bool
+}
+
+// use is what one tag means to the rules.
+type use struct {
+	counters, parameters   []int
+	running, reason, order bool
+	// index is the tag's place in Model.tags.
+	index int
+}
+
+// NewModel makes the rules of a machine from checked Options. Its errors are
+// config.FieldErrors, joined, with paths relative to the machine; some may be
+// warnings, and only then is the Model of use as well.
+func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
+	m := &Model{
+		machine: id, mode: o.Mode, maxSkew: o.MaxSkew.Std(), unobserved: o.UnobservedAfter.Std(), commitEvery: o.CommitEvery.Std(),
+		devices: make(map[plant.DeviceID]map[plant.TagID]*use),
+	}
+	if m.mode == "" {
+		m.mode = plant.Production
+	}
+	for _, d := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{{&m.maxSkew, defaultMaxSkew}, {&m.unobserved, defaultUnobservedAfter}, {&m.commitEvery, defaultCommitEvery}} {
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+	var errs []error
+	r := resolver{catalog: tags, fallback: plant.DeviceID(o.Device)}
+	if _, ok := tags[r.fallback]; !ok && r.fallback != "" {
+		return nil, config.Unknown("device", "device", o.Device, tags.devices())
+	}
+	var err error
+	if o.Order != nil {
+		m.order, err = newOrder(*o.Order, r.find)
+		errs = append(errs, below("order", err))
+	}
+	if o.Counter != nil {
+		m.counter, err = counter.New(*o.Counter, r.find)
+		errs = append(errs, below("counter", err))
+	}
+	if o.StartStop != nil {
+		m.startstop, err = startstop.New(*o.StartStop, r.find)
+		errs = append(errs, below("startstop", err))
+	}
+	if len(o.Parameters.Rows) > 0 {
+		m.parameters, err = parameters.New(o.Parameters, r.find)
+		errs = append(errs, below("parameters", err))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	m.bind()
+	return m, nil
+}
+
+// bind notes what each tag is used for.
+func (m *Model) bind() {
+	if m.parameters != nil {
+		for i, ref := range m.parameters.Tags() {
+			u := m.use(ref)
+			u.parameters = append(u.parameters, i)
+		}
+	}
+	if m.counter != nil {
+		for i, ref := range m.counter.Tags() {
+			u := m.use(ref)
+			u.counters = append(u.counters, i)
+		}
+	}
+	if m.order != nil {
+		m.use(m.order.input.Ref).order = true
+	}
+	if m.startstop != nil {
+		m.use(m.startstop.Running()).running = true
+		if ref, ok := m.startstop.Reason(); ok {
+			m.use(ref).reason = true
+		}
+	}
+	for _, tags := range m.devices {
+		for _, u := range tags {
+			m.edges[u.index] = u.running || u.reason
+		}
+	}
+}
+
+func (m *Model) use(ref plant.TagRef) *use {
+	tags := m.devices[ref.Device]
+	if tags == nil {
+		tags = make(map[plant.TagID]*use)
+		m.devices[ref.Device] = tags
+	}
+	u := tags[ref.Tag]
+	if u == nil {
+		u = &use{index: len(m.tags)}
+		tags[ref.Tag] = u
+		m.tags = append(m.tags, ref)
+		m.edges = append(m.edges, false)
+	}
+	return u
+}
+
+// Machine returns the machine's code.
+func (m *Model) Machine() plant.MachineID { return m.machine }
+
+// Tags returns the tags that the rules read, each once.
+func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
+
+// Kinds returns the kinds of events that the rules can make, so that a config
+// whose uplinks carry none of them can be named.
+func (m *Model) Kinds() []plant.EventKind {
+	kinds := []plant.EventKind{plant.KindAlarm, plant.KindGap, plant.KindObserved, plant.KindOrder}
+	if m.counter != nil {
+		kinds = append(kinds, plant.KindCounter)
+	}
+	if m.startstop != nil {
+		kinds = append(kinds, plant.KindStartStop)
+		if _, ok := m.startstop.Reason(); ok {
+			kinds = append(kinds, plant.KindReason)
+		}
+	}
+	if m.parameters != nil {
+		kinds = append(kinds, plant.KindParameters)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// below puts the FieldErrors in err under base.
+func below(base string, err error) error {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, inner := range e.Unwrap() {
+			errs = append(errs, below(base, inner))
+		}
+		return errors.Join(errs...)
+	case *config.FieldError:
+		moved := *e
+		moved.Path = strings.TrimSuffix(base+"."+e.Path, ".")
+		return &moved
+	default:
+		return err
+	}
+}
+
+// covers reports whether an input belongs to a device.
+func covers(d plant.DeviceID) func(rule.Input) bool {
+	return func(in rule.Input) bool { return in.Ref.Device == d }
+}

@@ -1,0 +1,124 @@
+package derive
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/parameters"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Options are one machine of the config. The zero value of a setting means its
+// default.
+type Options struct {
+	// Device is meant by a tag that names none ("made" instead of "press/made").
+	Device string `yaml:"device"`
+	// Order is the tag that holds the number of the current order.
+	Order      *OrderOptions      `yaml:"order"`
+	Counter    *counter.Options   `yaml:"counter"`
+	StartStop  *startstop.Options `yaml:"startstop"`
+	Parameters parameters.Options `yaml:"parameters"`
+	// Mode is what the machine is used for; production if it is not set.
+	Mode plant.Mode `yaml:"mode"`
+	// CommitEvery is how long changed state may wait for its commit where no
+	// event takes it along; 0 means 1 s.
+	CommitEvery config.Duration `yaml:"commit_every"`
+	// UnobservedAfter is how long a device may be silent before an event says
+	// that the machine is not observed; 0 means 1 min.
+	UnobservedAfter config.Duration `yaml:"unobserved_after"`
+	// MaxSkew is how far a device's clock may be off the gateway's and still
+	// give events their time; 0 means 5 s.
+	MaxSkew config.Duration `yaml:"max_skew"`
+}
+
+const (
+	defaultCommitEvery     = time.Second
+	defaultUnobservedAfter = time.Minute
+	defaultMaxSkew         = 5 * time.Second
+)
+
+// OrderOptions name the tag of the order number. A config writes the tag alone,
+// or {tag: order, pattern: '\d{7}'}.
+type OrderOptions struct {
+	Tag string `yaml:"tag,required"`
+	// Pattern is a regular expression that the whole number must match.
+	Pattern string `yaml:"pattern"`
+}
+
+// UnmarshalText reads the short form.
+func (o *OrderOptions) UnmarshalText(b []byte) error {
+	o.Tag = string(b)
+	return nil
+}
+
+// Validate checks the pattern.
+func (o *OrderOptions) Validate() error {
+	if _, err := regexp.Compile(o.Pattern); err != nil {
+		return config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole number, for example '\d{7}'`)
+	}
+	return nil
+}
+
+// Validate checks what can be checked without the tags.
+func (o *Options) Validate() error {
+	var errs []error
+	modes := []plant.Mode{"", plant.Production, plant.Setup, plant.Maintenance, plant.Commissioning, plant.OutOfService}
+	if !slices.Contains(modes, o.Mode) {
+		var names []string
+		for _, m := range modes[1:] {
+			names = append(names, string(m))
+		}
+		errs = append(errs, config.Unknown("mode", "mode", string(o.Mode), names))
+	}
+	if o.Counter == nil && o.StartStop == nil && len(o.Parameters.Rows) == 0 && o.Order == nil {
+		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters: or order:"))
+	}
+	return errors.Join(errs...)
+}
+
+// Catalog is what the checked devices offer: their tags, in the order of the
+// config.
+type Catalog map[plant.DeviceID][]plant.Tag
+
+func (c Catalog) devices() []string {
+	var names []string
+	for d := range c {
+		names = append(names, string(d))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// resolver finds the tags that a machine names; fallback is its device.
+type resolver struct {
+	catalog  Catalog
+	fallback plant.DeviceID
+}
+
+// find implements rule.Resolver.
+func (r resolver) find(path, name string) (rule.Input, error) {
+	if !strings.Contains(name, "/") && r.fallback == "" {
+		return rule.Input{}, config.Field(path, fmt.Sprintf("tag `%s` does not say of which device", name), "write device/tag, or give the machine a device:")
+	}
+	ref := plant.ParseTagRef(name, r.fallback)
+	tags, ok := r.catalog[ref.Device]
+	if !ok {
+		return rule.Input{}, config.Unknown(path, "device", string(ref.Device), r.catalog.devices())
+	}
+	known := make([]string, len(tags))
+	for i := range tags {
+		if tags[i].ID == ref.Tag {
+			return rule.Input{Ref: ref, Tag: tags[i]}, nil
+		}
+		known[i] = string(tags[i].ID)
+	}
+	return rule.Input{}, config.Unknown(path, "tag of "+string(ref.Device), string(ref.Tag), known)
+}

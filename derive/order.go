@@ -1,0 +1,185 @@
+package derive
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// orderReads is how many equal reads make an order valid: numbers flicker and
+// go empty between orders.
+const orderReads = 2
+
+// order finds the current order in a tag.
+type order struct {
+	input   rule.Input
+	pattern *regexp.Regexp
+}
+
+func newOrder(o OrderOptions, resolve rule.Resolver) (*order, error) {
+	in, err := resolve("tag", o.Tag)
+	if err != nil {
+		return nil, err
+	}
+	switch in.Tag.Type {
+	case plant.TypeBool, plant.TypeFloat32, plant.TypeFloat64:
+		return nil, config.Field("tag", fmt.Sprintf("tag %s is of type %s, which holds no order number", in.Ref, in.Tag.Type), "name a tag of a string or whole-number type")
+	}
+	r := &order{input: in}
+	if o.Pattern != "" {
+		if r.pattern, err = regexp.Compile(`^(?:` + o.Pattern + `)$`); err != nil {
+			return nil, config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole number, for example '\d{7}'`)
+		}
+	}
+	return r, nil
+}
+
+// fit forgets an order that was read from another tag.
+func (o *order) fit(s *orderState) {
+	binding := ""
+	if o != nil {
+		binding = o.input.Binding()
+	}
+	if s.Binding == binding {
+		return
+	}
+	s.Binding, s.Other = binding, ""
+	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
+}
+
+// orderState is what is known of the order.
+type orderState struct {
+	// Binding says which tag owns the order; empty for an owner outside.
+	Binding string `json:"b,omitempty"`
+	// Current is what the machine works on since Since; Previous what it worked
+	// on before. A zero Order is none.
+	Current  plant.Order `json:"cur,omitzero"`
+	Since    rule.Stamp  `json:"since,omitzero"`
+	Previous plant.Order `json:"prev,omitzero"`
+	// Next was read Reads times, for the first time at At; 0 waits for nothing.
+	Next  string     `json:"next,omitempty"`
+	Reads int        `json:"n,omitempty"`
+	At    rule.Stamp `json:"t,omitzero"`
+	// Other is what a source that does not own the order said, where it differs.
+	Other string `json:"other,omitempty"`
+}
+
+// at returns the order at a time, nil for none.
+func (s *orderState) at(t rule.Stamp) *plant.Order {
+	o := &s.Current
+	if !t.IsZero() && t.Time().Before(s.Since.Time()) {
+		o = &s.Previous
+	}
+	if *o == (plant.Order{}) {
+		return nil
+	}
+	return o
+}
+
+// orderNumber returns a number or code as it is compared: without the padding of PLC
+// strings, and empty for none, which a number says with 0.
+func orderNumber(v plant.Value) string {
+	s := strings.Trim(v.Text(), " \t\r\n\x00")
+	if s == "0" && v.Type() != plant.Text {
+		return ""
+	}
+	return s
+}
+
+// read takes a good reading of the order tag.
+func (o *order) read(r *run, v plant.Value, at rule.Stamp) {
+	s := &r.s.order
+	number := orderNumber(v)
+	switch {
+	case number == s.Current.Number || number != "" && o.pattern != nil && !o.pattern.MatchString(number):
+		if s.Reads > 0 {
+			o.forget(r)
+		}
+		return
+	case s.Reads > 0 && number == s.Next:
+		s.Reads++
+	default:
+		if s.Reads > 0 {
+			o.forget(r)
+		}
+		s.Next, s.Reads, s.At = number, 1, at
+		r.Mark(at)
+	}
+	r.changed = true
+	if s.Reads < orderReads {
+		return
+	}
+	next := plant.Order{}
+	if s.Next != "" {
+		next = plant.Order{Number: s.Next}
+	}
+	at = s.At
+	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
+	r.changeOrder(next, at, "")
+}
+
+func (o *order) forget(r *run) {
+	s := &r.s.order
+	mark := s.At
+	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
+	r.Unmark(mark)
+	r.changed = true
+}
+
+// compare notes what a source that does not own the order says.
+func (o *order) compare(r *run, in plant.OrderChange) {
+	s := &r.s.order
+	differs := in.Order.Number != s.Current.Number
+	if differs == (s.Other != "") {
+		return
+	}
+	s.Other = ""
+	a := rule.Alarm{Name: "order_mismatch", Text: "all sources name the same order again"}
+	if differs {
+		s.Other = in.By
+		if s.Other == "" {
+			s.Other = "another source"
+		}
+		a.Raised = true
+		a.Text = fmt.Sprintf("the machine says order %q, %s says %q", s.Current.Number, s.Other, in.Order.Number)
+		a.Remedy = "the machine's own number is used; correct the other source, or the number at the machine"
+	}
+	r.Alarm(a)
+}
+
+// changeOrder reports the pieces of the order that ended and begins the next.
+func (r *run) changeOrder(next plant.Order, at rule.Stamp, by string) {
+	s := &r.s.order
+	if m := r.m.counter; m != nil {
+		m.FlushTo(&r.s.counter, at, r.now, r)
+	}
+	ended := s.Current
+	since := s.Since
+	s.Previous, s.Current, s.Since = s.Current, next, at
+	e := plant.OrderEvent{Head: r.head(s.at(at)), By: by, Next: s.at(at)}
+	if ended != (plant.Order{}) {
+		e.Previous, e.Since = &ended, stampTime(since)
+		e.Totals = r.orderTotals()
+	}
+	if r.m.counter != nil {
+		r.s.counter.Rebase()
+	}
+	r.emitJSON(plant.KindOrder, at, e)
+}
+
+// orderTotals returns what was reported since the current order began.
+func (r *run) orderTotals() *plant.Totals {
+	if r.m.counter == nil {
+		return nil
+	}
+	now, base := &r.s.counter.Reported, &r.s.counter.Base
+	t := &plant.Totals{Good: now.Good - base.Good, Rework: now.Rework - base.Rework}
+	for i, code := range r.m.counter.Codes() {
+		t.Scrap = append(t.Scrap, plant.ScrapTotal{Code: code, Quantity: now.Scrap[i] - base.Scrap[i]})
+	}
+	return t
+}

@@ -1,0 +1,130 @@
+package derive
+
+import (
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Count implements counter.Sink: a counter event.
+func (r *run) Count(c counter.Report) {
+	from, to := c.From, c.To
+	if to.Time().Before(from.Time()) { // the two are by different clocks
+		from = to
+	}
+	r.scrap = r.scrap[:0]
+	for i, code := range c.Codes {
+		r.scrap = append(r.scrap, plant.ScrapCount{Code: code, Quantity: c.Totals.Scrap[i], Delta: c.Totals.Scrap[i] - c.Reported.Scrap[i]})
+	}
+	p := plant.Counter{
+		Head: r.head(currentOrder(&r.s.order)),
+		Good: c.Totals.Good, GoodDelta: c.Totals.Good - c.Reported.Good, Scrap: r.scrap,
+		Rework: c.Totals.Rework, ReworkDelta: c.Totals.Rework - c.Reported.Rework,
+		From: stampTime(from), To: stampTime(to), Raw: c.Raw, Gap: plant.Seconds(c.Gap),
+		Reset: c.Flags&counter.Reset != 0, Rollover: c.Flags&counter.Rollover != 0,
+		LowerBound: c.Flags&counter.LowerBound != 0, Ambiguous: c.Flags&counter.Ambiguous != 0,
+		Suspect: c.Flags&counter.Suspect != 0,
+	}
+	p.MicroStops, p.MicroSeconds = r.microStops()
+	start := len(r.data)
+	r.data = p.AppendJSON(r.data)
+	r.emit(plant.KindCounter, to, start)
+}
+
+// currentOrder is the order of pieces that are reported now: those of the order
+// before were reported when it ended.
+func currentOrder(s *orderState) *plant.Order { return s.at(rule.Stamp{}) }
+
+// microStops takes the short stops that no event has mentioned.
+func (r *run) microStops() (n int64, length plant.Seconds) {
+	s := &r.s.startstop
+	n, length = s.MicroStops, plant.Seconds(s.MicroLength)
+	s.MicroStops, s.MicroLength = 0, 0
+	return n, length
+}
+
+// StartStop implements startstop.Sink: the machine started or stopped. The
+// pieces up to then come first.
+func (r *run) StartStop(e startstop.Event) {
+	if r.m.counter != nil {
+		r.m.counter.FlushTo(&r.s.counter, e.At, r.now, r)
+	}
+	p := plant.StartStop{
+		Head: r.head(r.s.order.at(e.At)), StopID: e.StopID,
+		Type: e.Type, Reason: e.Reason, ReasonName: e.Name, Gap: plant.Seconds(e.Gap),
+	}
+	if e.Running {
+		p.Running = 1
+	}
+	if !e.Since.IsZero() {
+		p.Since = stampTime(e.Since)
+		p.Duration = plant.Seconds(max(stampTime(e.At).Sub(p.Since), 0))
+	}
+	p.MicroStops, p.MicroSeconds = r.microStops()
+	start := len(r.data)
+	r.data = p.AppendJSON(r.data)
+	r.emit(plant.KindStartStop, e.At, start)
+}
+
+// StopReason implements startstop.Sink: a reason that came after its stop.
+func (r *run) StopReason(e startstop.Reason) {
+	r.emitJSON(plant.KindReason, e.At, plant.Reason{
+		Head: r.head(r.s.order.at(e.At)), StopID: e.StopID, Type: e.Type, Reason: e.Reason, ReasonName: e.Name,
+	})
+}
+
+// collect reports the process values that are due, as one event.
+func (r *run) collect() {
+	values, at := r.m.parameters.Collect(&r.s.parameters, r.now)
+	r.changed = true
+	if len(values) == 0 {
+		return
+	}
+	r.emitJSON(plant.KindParameters, at, plant.Parameters{Head: r.head(r.s.order.at(at)), Parameters: values})
+}
+
+// Describe fills in what s knows of the machine, for people.
+func (m *Model) Describe(s *State, out *Stats) {
+	out.Machine, out.Mode, out.Order = m.machine, m.mode, s.order.Current.Number
+	if m.counter != nil && s.ready {
+		t := s.counter.Counted()
+		out.Good = t.Good
+		for i := range m.counter.Codes() {
+			out.Scrap += t.Scrap[i]
+		}
+	}
+	if p := &s.startstop; m.startstop != nil && p.Known {
+		running := p.Running
+		out.Running, out.StateSince = &running, p.Since.Time()
+		if !running {
+			out.Reason = p.Told
+			if _, name, _ := m.startstop.Meaning(p.Told); name != "" {
+				out.Reason = name
+			}
+		}
+	}
+	out.Problems = m.problems(s)
+}
+
+func (m *Model) problems(s *State) []string {
+	var all []string
+	if m.counter != nil && s.ready {
+		all = append(all, m.counter.Problems(&s.counter)...)
+	}
+	for _, code := range s.startstop.Unmapped {
+		all = append(all, "stop code "+code+" is not in the table of reasons: it is sent with the default type")
+	}
+	if s.order.Other != "" {
+		all = append(all, s.order.Other+" names another order than the machine")
+	}
+	for i := range s.gateway.Lost {
+		l := &s.gateway.Lost[i]
+		if l.Told {
+			all = append(all, "not observed: "+string(l.Device)+" has not answered since "+l.At.Time().Format(time.RFC3339))
+		}
+	}
+	return all
+}

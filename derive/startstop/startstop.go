@@ -1,0 +1,307 @@
+// Package startstop is the rule that says when a machine runs and stands, since
+// when, and why. It debounces, gives events the time at which the state really
+// changed, counts micro-stops, and never takes a silent device for a stop. It
+// is pure: time comes with the readings and ticks.
+package startstop
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+)
+
+// maxUnmapped bounds the list of codes that the table does not have.
+const maxUnmapped = 20
+
+// candidate is a change of state that is not old enough to be believed.
+type candidate struct {
+	At rule.Stamp `json:"t,omitzero"`
+	// Gap is how long nobody had looked when it was seen.
+	Gap time.Duration `json:"g,omitempty"`
+}
+
+// State is what the rule remembers. Its fields are exported for the encoder;
+// only this package changes them.
+type State struct {
+	Binding string `json:"b"`
+	// Known is set once a state was reported: Running, since Since.
+	Known   bool       `json:"k,omitempty"`
+	Running bool       `json:"run,omitempty"`
+	Since   rule.Stamp `json:"since,omitzero"`
+	StopID  uint64     `json:"stop,omitempty"`
+	// Change is a change to the other state that waits; never if none does.
+	Change candidate `json:"change,omitzero"`
+	// Seen is when the running tag was read last. Lost is set when a reading
+	// was missed since: what is not observed is not confirmed.
+	Seen rule.Stamp `json:"seen,omitzero"`
+	Lost bool       `json:"lost,omitempty"`
+	// Code is what the reason tag says now; First and Last what it said while
+	// the machine stood; Told what events have said of this stop.
+	Code  string `json:"code,omitempty"`
+	First string `json:"first,omitempty"`
+	Last  string `json:"last,omitempty"`
+	Told  string `json:"told,omitempty"`
+	// MicroStops were too short for an event and are not reported yet.
+	MicroStops  int64         `json:"mn,omitempty"`
+	MicroLength time.Duration `json:"ml,omitempty"`
+	// Unmapped are codes that the table does not have.
+	Unmapped []string `json:"unmapped,omitempty"`
+}
+
+// CopyFrom makes s equal to o without sharing memory with it.
+func (s *State) CopyFrom(o *State) {
+	unmapped := s.Unmapped
+	*s = *o
+	s.Unmapped = append(unmapped[:0], o.Unmapped...)
+}
+
+// Fit prepares a decoded or zero State for the rule. A state learned from
+// another tag is forgotten, except for the number of the last stop.
+func (r *Rule) Fit(s *State) {
+	if s.Binding != r.binding {
+		*s = State{Binding: r.binding, StopID: s.StopID, MicroStops: s.MicroStops, MicroLength: s.MicroLength}
+	}
+	s.Unmapped = slices.DeleteFunc(s.Unmapped, func(code string) bool {
+		_, _, known := r.Meaning(code)
+		return known
+	})
+}
+
+// Shift follows a step of the gateway's clock, so that lengths stay true.
+func (s *State) Shift(step time.Duration) {
+	s.Since.Shift(step)
+	s.Change.At.Shift(step)
+	s.Seen.Shift(step)
+}
+
+// Event is a start or a stop to be reported.
+type Event struct {
+	At      rule.Stamp
+	Running bool
+	StopID  uint64
+	// Type, Reason and Name are set on a stop.
+	Type, Reason, Name string
+	// Since is when the stop began that a start ends; never if it is not known.
+	Since rule.Stamp
+	Gap   time.Duration
+}
+
+// Reason is a reason that became known after its stop was reported.
+type Reason struct {
+	At                 rule.Stamp
+	StopID             uint64
+	Type, Reason, Name string
+}
+
+// Sink takes what the rule has to say. Mark and Unmark announce and take back a
+// time that may become a boundary for the counts.
+type Sink interface {
+	StartStop(e Event)
+	StopReason(e Reason)
+	Mark(at rule.Stamp)
+	Unmark(at rule.Stamp)
+}
+
+// Reading is what one of the rule's tags said, of good quality.
+type Reading struct {
+	At rule.Stamp
+	// Running is of use for the running tag, Code for the reason tag.
+	Running bool
+	Code    string
+}
+
+// Observe takes the readings of one scan; nil for a tag that said nothing good.
+// missed says that the running tag was read in bad quality, and snapshot that
+// these are the first values after a (re)connect.
+func (r *Rule) Observe(s *State, running, reason *Reading, missed, snapshot bool, now int64, out Sink) (changed bool) {
+	if missed {
+		changed = !s.Lost
+		s.Lost = true
+	}
+	if reason != nil && !s.Known {
+		s.Code, changed = reason.Code, true
+	}
+	if running != nil {
+		changed = r.state(s, running, snapshot, out) || changed
+	}
+	if reason != nil {
+		changed = r.code(s, reason, out) || changed
+	}
+	return r.Due(s, now, out) || changed
+}
+
+// state takes a reading of the running tag.
+func (r *Rule) state(s *State, v *Reading, snapshot bool, out Sink) (changed bool) {
+	gap := time.Duration(0)
+	if (s.Lost || snapshot) && !s.Seen.IsZero() {
+		gap = max(time.Duration(v.At.At-s.Seen.At), 0)
+	}
+	seen := s.Seen
+	changed = s.Lost
+	s.Seen, s.Lost = v.At, false
+	switch {
+	case !s.Known:
+		s.Known, s.Running, s.Since = true, v.Running, v.At
+		r.begin(s)
+		r.tell(s, v.At, rule.Stamp{}, 0, out)
+		return true
+	case v.Running == s.Running && !s.Change.At.IsZero():
+		r.cancel(s, v.At, seen, gap, out)
+		return true
+	case v.Running != s.Running && s.Change.At.IsZero():
+		s.Change = candidate{At: v.At, Gap: gap}
+		if !v.Running {
+			s.First, s.Last, s.Told = "", "", ""
+			r.note(s, s.Code)
+		}
+		out.Mark(v.At)
+		return true
+	}
+	return changed
+}
+
+// cancel drops a change that did not last. A stop that did not is a micro-stop;
+// of a stop whose end nobody saw, only the part that was seen counts.
+func (r *Rule) cancel(s *State, at, seen rule.Stamp, gap time.Duration, out Sink) {
+	if s.Running {
+		end := at
+		if gap > 0 {
+			end = seen
+		}
+		s.MicroStops++
+		s.MicroLength += max(time.Duration(end.At-s.Change.At.At), 0)
+	}
+	mark := s.Change.At
+	s.Change = candidate{}
+	out.Unmark(mark)
+	if !s.Running {
+		r.stands(s, at, out)
+	}
+}
+
+// standing reports whether the machine stands as far as was seen.
+func (s *State) standing() bool { return s.Known && s.Running == !s.Change.At.IsZero() }
+
+// code takes a reading of the reason tag.
+func (r *Rule) code(s *State, v *Reading, out Sink) (changed bool) {
+	if s.Code == v.Code {
+		return false
+	}
+	s.Code = v.Code
+	if !s.standing() {
+		return true
+	}
+	r.stands(s, v.At, out)
+	return true
+}
+
+// stands notes the code of a standing machine and, where the stop was reported
+// with another one, reports it.
+func (r *Rule) stands(s *State, at rule.Stamp, out Sink) {
+	r.note(s, s.Code)
+	if s.Running || r.take == "at_end" {
+		return
+	}
+	if code := r.taken(s); code != s.Told {
+		r.explain(s, at, code, out)
+	}
+}
+
+// note remembers a code that was there while the machine stood.
+func (r *Rule) note(s *State, code string) {
+	if none(code) {
+		return
+	}
+	if s.First == "" {
+		s.First = code
+	}
+	s.Last = code
+}
+
+func (r *Rule) taken(s *State) string {
+	if r.take == "first" {
+		return s.First
+	}
+	return s.Last
+}
+
+// explain reports a reason after its stop.
+func (r *Rule) explain(s *State, at rule.Stamp, code string, out Sink) {
+	s.Told = code
+	kind, name := r.meaning(s, code)
+	out.StopReason(Reason{At: at, StopID: s.StopID, Type: kind, Reason: code, Name: name})
+}
+
+func (r *Rule) meaning(s *State, code string) (kind, name string) {
+	kind, name, known := r.Meaning(code)
+	if !known && !slices.Contains(s.Unmapped, code) && len(s.Unmapped) < maxUnmapped {
+		s.Unmapped = append(s.Unmapped, code)
+	}
+	return kind, name
+}
+
+// Due confirms a change that has lasted.
+func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
+	if wake := r.Wake(s); wake == 0 || now < wake {
+		return false
+	}
+	at, gap, since := s.Change.At, s.Change.Gap, s.Since
+	if !s.Running && r.take == "at_end" && s.Last != "" {
+		r.explain(s, at, s.Last, out)
+	}
+	s.Running, s.Since, s.Change = !s.Running, at, candidate{}
+	if !s.Running {
+		s.StopID++
+	}
+	r.tell(s, at, since, gap, out)
+	return true
+}
+
+// begin starts the account of a stop that was there when nobody had looked.
+func (r *Rule) begin(s *State) {
+	if s.Running {
+		return
+	}
+	s.StopID++
+	s.First, s.Last, s.Told = "", "", ""
+	r.note(s, s.Code)
+}
+
+// tell reports the state that the machine is in now, since at; before is when
+// the state before it began.
+func (r *Rule) tell(s *State, at, before rule.Stamp, gap time.Duration, out Sink) {
+	e := Event{At: at, Running: s.Running, Gap: gap}
+	switch {
+	case s.Running && !before.IsZero():
+		e.StopID, e.Since = s.StopID, before
+	case !s.Running:
+		e.StopID = s.StopID
+		if r.take != "at_end" {
+			e.Reason = r.taken(s)
+			s.Told = e.Reason
+		}
+		e.Type, e.Name = r.meaning(s, e.Reason)
+	}
+	out.StartStop(e)
+}
+
+// Wake returns when the rule wants to be asked again, 0 for not at all: a
+// change that nobody observes is not confirmed.
+func (r *Rule) Wake(s *State) int64 {
+	if s.Change.At.IsZero() || s.Lost {
+		return 0
+	}
+	least := r.minStop
+	if !s.Running {
+		least = r.minRun
+	}
+	return s.Change.At.At + int64(least)
+}
+
+// Lost notes that nobody looks at a device any more.
+func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
+	if covers(r.running) && !s.Seen.IsZero() {
+		s.Lost = true
+	}
+}

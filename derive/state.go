@@ -1,0 +1,151 @@
+package derive
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/parameters"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// stateVersion is the version of the encoded State. Decode reads it and all
+// before it.
+const stateVersion = 1
+
+// State is what the rules of one machine remember. Step never changes the State
+// that it is given. The zero State knows nothing; Model.Decode makes one.
+type State struct {
+	counter    counter.State
+	startstop  startstop.State
+	parameters parameters.State
+	order      orderState
+	gateway    gatewayState
+	// stray are keyed values that no rule of the Model owns.
+	stray []string
+	ready bool
+}
+
+// gatewayState is what is known of the gateway's clock and of devices.
+type gatewayState struct {
+	// Lost are devices that do not answer.
+	Lost []lostDevice `json:"lost,omitempty"`
+	// Step waits to be marked on the next event; Uncertain marks each.
+	Step      time.Duration `json:"step,omitempty"`
+	Uncertain bool          `json:"uncertain,omitempty"`
+}
+
+// lostDevice is a device that does not answer.
+type lostDevice struct {
+	Device plant.DeviceID `json:"d"`
+	At     rule.Stamp     `json:"t"`
+	Cause  string         `json:"c,omitempty"`
+	// Told is set once an event has said that the machine is not observed.
+	Told bool `json:"told,omitempty"`
+}
+
+// copyFrom makes s equal to o without sharing memory with it, reusing its own.
+func (s *State) copyFrom(o *State) {
+	s.counter.CopyFrom(&o.counter)
+	s.startstop.CopyFrom(&o.startstop)
+	s.parameters.CopyFrom(&o.parameters)
+	s.order = o.order
+	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
+	s.gateway = o.gateway
+	s.gateway.Lost = lost
+	s.stray = append(s.stray[:0], o.stray...)
+	s.ready = o.ready
+}
+
+// shift follows a step of the gateway's clock, so that lengths stay true.
+func (s *State) shift(step time.Duration) {
+	s.counter.Shift(step)
+	s.startstop.Shift(step)
+	s.parameters.Shift(step)
+	s.order.Since.Shift(step)
+	s.order.At.Shift(step)
+	for i := range s.gateway.Lost {
+		s.gateway.Lost[i].At.Shift(step)
+	}
+}
+
+// record is the encoded State. What a machine has no rule for is left out.
+type record struct {
+	Version    int               `json:"v"`
+	Order      orderState        `json:"order,omitzero"`
+	Counter    *counter.State    `json:"counter,omitempty"`
+	StartStop  *startstop.State  `json:"startstop,omitempty"`
+	Parameters *parameters.State `json:"parameters,omitempty"`
+	Gateway    *gatewayState     `json:"gateway,omitempty"`
+}
+
+// Encode returns s as it is committed. Equal states give equal bytes.
+func (m *Model) Encode(s *State) ([]byte, error) {
+	m.fit(s)
+	r := record{Version: stateVersion, Order: s.order, Gateway: &s.gateway}
+	if m.counter != nil {
+		r.Counter = &s.counter
+	}
+	if m.startstop != nil {
+		r.StartStop = &s.startstop
+	}
+	if m.parameters != nil {
+		r.Parameters = &s.parameters
+	}
+	b, err := json.Marshal(&r)
+	if err != nil {
+		return nil, fmt.Errorf("derive: encode state of %s: %w", m.machine, err)
+	}
+	return b, nil
+}
+
+// Decode reads what Encode wrote, by this or an earlier version; nil gives the
+// state of a machine that was never seen. keyed are the values that rules have
+// put; those that no rule owns any more are deleted with the next step. What
+// was learned from other tags than the Model's is forgotten: a counter at
+// another address is a new baseline.
+func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
+	var s State
+	for i := range keyed {
+		s.stray = append(s.stray, keyed[i].Key)
+	}
+	if state != nil {
+		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Gateway: &s.gateway}
+		if err := json.Unmarshal(state, &r); err != nil {
+			return State{}, fmt.Errorf("derive: decode state of %s: %w", m.machine, err)
+		}
+		if r.Version < 1 || r.Version > stateVersion {
+			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
+		}
+		s.order = r.Order
+	}
+	m.fit(&s)
+	return s, nil
+}
+
+// fit prepares a zero or decoded State for the rules, once.
+func (m *Model) fit(s *State) {
+	if s.ready {
+		return
+	}
+	s.ready = true
+	if m.counter != nil {
+		m.counter.Fit(&s.counter)
+	} else {
+		s.counter = counter.State{}
+	}
+	if m.startstop != nil {
+		m.startstop.Fit(&s.startstop)
+	} else {
+		s.startstop = startstop.State{}
+	}
+	if m.parameters != nil {
+		m.parameters.Fit(&s.parameters)
+	} else {
+		s.parameters = parameters.State{}
+	}
+	m.order.fit(&s.order)
+}

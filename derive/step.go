@@ -1,0 +1,382 @@
+package derive
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/parameters"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Step is the machine's rules: what an input leads to. It is pure: it keeps
+// nothing of in, never changes prev, and gives the same for the same. Order
+// within a step: parameters, counter, order change, start/stop.
+func (m *Model) Step(prev State, in plant.Input) (State, Output) {
+	var next State
+	next.copyFrom(&prev)
+	var out Output
+	r := run{m: m}
+	r.step(&next, in, &out)
+	return next, out
+}
+
+// run makes steps. Its buffers are reused from one to the next, so that a step
+// without events allocates nothing; the events of a step hold memory of data
+// until reset.
+type run struct {
+	m   *Model
+	s   *State
+	out *Output
+	now int64
+	// changed says that more than the time of the last reading changed.
+	changed bool
+
+	counts []counter.Reading
+	scrap  []plant.ScrapCount
+	data   []byte
+}
+
+var (
+	_ counter.Sink   = (*run)(nil)
+	_ startstop.Sink = (*run)(nil)
+)
+
+// reset gives back the memory of all events made so far.
+func (r *run) reset() { r.data = r.data[:0] }
+
+// step changes s in place and appends to out. It reports whether more than the
+// time of the last reading changed.
+func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
+	r.m.fit(s)
+	r.s, r.out, r.changed = s, out, false
+	r.now = in.When().UnixNano()
+	if len(s.stray) > 0 {
+		out.Delete = append(out.Delete, s.stray...)
+		s.stray = s.stray[:0]
+		r.changed = true
+	}
+	switch in := in.(type) {
+	case *plant.Scan:
+		r.scan(in)
+	case plant.Scan:
+		r.scan(&in)
+	case plant.Tick:
+		r.due()
+	case plant.DeviceState:
+		r.device(in)
+	case plant.Gap:
+		r.gap(in)
+	case plant.Clock:
+		r.clock(in)
+	case plant.OrderChange:
+		r.orderChange(in)
+	case plant.Stop:
+		r.due()
+		r.flush()
+	}
+	out.Wake = r.wake()
+	return r.changed
+}
+
+// scan takes one answer of a device.
+func (r *run) scan(in *plant.Scan) {
+	m, s := r.m, r.s
+	uses := m.devices[in.Device]
+	if uses == nil {
+		return
+	}
+	r.counts = r.counts[:0]
+	var found tags
+	for i := range in.Readings {
+		v := &in.Readings[i]
+		u := uses[v.Tag]
+		if u == nil {
+			continue
+		}
+		at := rule.NewStamp(in.Received, v.Source, m.maxSkew)
+		if v.Quality != plant.Bad && r.parameter(u, v, at) {
+			found.parameters = true
+		}
+		r.count(u, v, at)
+		found.note(u, v, at)
+	}
+	if found.parameters || s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
+		r.collect()
+	}
+	if m.counter != nil {
+		r.changed = m.counter.Observe(&s.counter, r.counts, in.Snapshot, r.now, r) || r.changed
+	}
+	if v := found.order; v != nil && v.Quality == plant.Good {
+		m.order.read(r, v.Value, found.orderAt)
+	}
+	if m.startstop != nil {
+		r.state(&found, in.Snapshot)
+	}
+	r.dueObserved()
+}
+
+// tags are the readings of a scan that are not collected in order.
+type tags struct {
+	parameters                   bool
+	order, running, reason       *plant.Reading
+	orderAt, runningAt, reasonAt rule.Stamp
+}
+
+func (t *tags) note(u *use, v *plant.Reading, at rule.Stamp) {
+	if u.order {
+		t.order, t.orderAt = v, at
+	}
+	if u.running {
+		t.running, t.runningAt = v, at
+	}
+	if u.reason {
+		t.reason, t.reasonAt = v, at
+	}
+}
+
+func (r *run) parameter(u *use, v *plant.Reading, at rule.Stamp) (due bool) {
+	for _, i := range u.parameters {
+		p := parameters.Reading{Input: i, At: at, Value: v.Value, Uncertain: v.Quality == plant.Uncertain}
+		if !v.Value.IsZero() && r.m.parameters.Observe(&r.s.parameters, &p, r.now) {
+			due = true
+		}
+	}
+	return due
+}
+
+func (r *run) count(u *use, v *plant.Reading, at rule.Stamp) {
+	for _, i := range u.counters {
+		raw, whole := v.Value.Int()
+		r.counts = append(r.counts, counter.Reading{Input: i, At: at, Raw: raw, Good: v.Quality == plant.Good && whole})
+	}
+}
+
+// state gives the start/stop rule its readings.
+func (r *run) state(found *tags, snapshot bool) {
+	var running, reason *startstop.Reading
+	var both [2]startstop.Reading
+	missed := false
+	if v := found.running; v != nil {
+		state, ok := r.m.startstop.State(v.Value)
+		if ok && v.Quality == plant.Good {
+			both[0] = startstop.Reading{At: found.runningAt, Running: state}
+			running = &both[0]
+		} else {
+			missed = true
+		}
+	}
+	if v := found.reason; v != nil && v.Quality == plant.Good {
+		both[1] = startstop.Reading{At: found.reasonAt}
+		if code := orderNumber(v.Value); code != "0" {
+			both[1].Code = code
+		}
+		reason = &both[1]
+	}
+	r.changed = r.m.startstop.Observe(&r.s.startstop, running, reason, missed, snapshot, r.now, r) || r.changed
+}
+
+// due does what waits for a time that has come.
+func (r *run) due() {
+	m, s := r.m, r.s
+	if s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
+		r.collect()
+	}
+	if m.counter != nil {
+		m.counter.Due(&s.counter, r.now, r)
+	}
+	if m.startstop != nil {
+		r.changed = m.startstop.Due(&s.startstop, r.now, r) || r.changed
+	}
+	r.dueObserved()
+}
+
+func (r *run) flush() {
+	if r.m.counter != nil {
+		r.m.counter.Flush(&r.s.counter, r.now, r)
+	}
+}
+
+func (r *run) wake() time.Time {
+	next := r.s.parameters.Wake
+	sooner := func(at int64) {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	if r.m.counter != nil {
+		sooner(r.m.counter.Wake(&r.s.counter))
+	}
+	if r.m.startstop != nil {
+		sooner(r.m.startstop.Wake(&r.s.startstop))
+	}
+	for i := range r.s.gateway.Lost {
+		if l := &r.s.gateway.Lost[i]; !l.Told {
+			sooner(l.At.At + int64(r.m.unobserved))
+		}
+	}
+	if next == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, next).UTC()
+}
+
+// device notes that a device was lost or is back.
+func (r *run) device(in plant.DeviceState) {
+	if r.m.devices[in.Device] == nil {
+		return
+	}
+	g := &r.s.gateway
+	i := slices.IndexFunc(g.Lost, func(l lostDevice) bool { return l.Device == in.Device })
+	switch {
+	case in.Connected && i >= 0:
+		r.changed = true
+		l := g.Lost[i]
+		g.Lost = slices.Delete(g.Lost, i, i+1)
+		if l.Told {
+			r.observed(plant.Observed{Observed: true, Since: stampTime(l.At), Device: l.Device})
+		}
+	case !in.Connected && i < 0:
+		r.changed = true
+		g.Lost = append(g.Lost, lostDevice{Device: in.Device, At: rule.Stamp{At: r.now}, Cause: in.Cause})
+		r.missed(in.Device)
+	}
+	r.due()
+}
+
+// missed tells the rules that readings of a device are missing.
+func (r *run) missed(d plant.DeviceID) {
+	of := covers(d)
+	if r.m.counter != nil {
+		r.m.counter.Lost(&r.s.counter, of)
+	}
+	if r.m.startstop != nil {
+		r.m.startstop.Lost(&r.s.startstop, of)
+	}
+	if r.m.parameters != nil {
+		r.m.parameters.Lost(&r.s.parameters, of)
+	}
+	r.changed = true
+}
+
+// dueObserved says that a device has been silent for too long.
+func (r *run) dueObserved() {
+	for i := range r.s.gateway.Lost {
+		l := &r.s.gateway.Lost[i]
+		if l.Told || r.now < l.At.At+int64(r.m.unobserved) {
+			continue
+		}
+		l.Told = true
+		r.changed = true
+		r.observed(plant.Observed{Since: stampTime(l.At), Device: l.Device, Cause: l.Cause})
+	}
+}
+
+func (r *run) observed(o plant.Observed) {
+	at := rule.Stamp{At: r.now}
+	o.Head = r.head(r.s.order.at(at))
+	r.emitJSON(plant.KindObserved, at, o)
+}
+
+// gap says that readings are known to be missing.
+func (r *run) gap(in plant.Gap) {
+	r.missed(in.Device)
+	at := rule.Stamp{At: r.now}
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: in.Count, Device: in.Device, Reason: in.Reason})
+	r.due()
+}
+
+// clock follows a step of the gateway's clock. Times that rules measure from
+// move along, so that lengths stay true.
+func (r *run) clock(in plant.Clock) {
+	g := &r.s.gateway
+	if in.Step != 0 {
+		r.s.shift(in.Step)
+		g.Step += in.Step
+		r.changed = true
+	}
+	if in.Uncertain != g.Uncertain {
+		g.Uncertain = in.Uncertain
+		r.changed = true
+	}
+	r.due()
+}
+
+func (r *run) orderChange(in plant.OrderChange) {
+	if o := r.m.order; o != nil {
+		o.compare(r, in)
+		r.due()
+		return
+	}
+	if in.Order != r.s.order.Current {
+		r.changed = true
+		r.flush()
+		r.changeOrder(in.Order, rule.Stamp{At: r.now}, in.By)
+	}
+	r.due()
+}
+
+// Mark implements startstop.Sink: a boundary may be here.
+func (r *run) Mark(at rule.Stamp) {
+	if r.m.counter != nil {
+		r.m.counter.Mark(&r.s.counter, at, r.now, r)
+	}
+}
+
+// Unmark implements startstop.Sink: it was none.
+func (r *run) Unmark(at rule.Stamp) {
+	if r.m.counter != nil {
+		r.m.counter.Unmark(&r.s.counter, at)
+		r.m.counter.Due(&r.s.counter, r.now, r)
+	}
+}
+
+// Alarm implements counter.Sink.
+func (r *run) Alarm(a rule.Alarm) {
+	at := rule.Stamp{At: r.now}
+	r.emitJSON(plant.KindAlarm, at, plant.Alarm{Head: r.head(r.s.order.at(at)), Alarm: a.Name, Raised: a.Raised, Text: a.Text, Remedy: a.Remedy})
+}
+
+// emitJSON emits an event of a kind that is made too seldom to be written by
+// hand.
+func (r *run) emitJSON(kind plant.EventKind, at rule.Stamp, data any) {
+	b, err := json.Marshal(data)
+	if err != nil {
+		panic(fmt.Sprintf("derive: encode %s: %v", kind, err)) // all payloads encode
+	}
+	start := len(r.data)
+	r.data = append(r.data, b...)
+	r.emit(kind, at, start)
+}
+
+// emit emits an event whose data was appended to r.data from start on.
+func (r *run) emit(kind plant.EventKind, at rule.Stamp, start int) {
+	g := &r.s.gateway
+	e := plant.Event{
+		Machine: r.m.machine, Kind: kind, Version: 1, Time: at.Time(), TimeSource: plant.GatewayTime,
+		ClockOffset: time.Duration(at.Offset), ClockStep: g.Step, TimeUncertain: g.Uncertain,
+		Data: r.data[start:len(r.data):len(r.data)],
+	}
+	if at.Device {
+		e.TimeSource = plant.DeviceTime
+	}
+	g.Step = 0
+	r.changed = true
+	r.out.Events = append(r.out.Events, e)
+}
+
+func (r *run) head(o *plant.Order) plant.Head {
+	return plant.Head{Machine: r.m.machine, Mode: r.m.mode, Order: o}
+}
+
+// stampTime is the time of a stamp as payloads carry it; never is zero.
+func stampTime(s rule.Stamp) time.Time {
+	if s.IsZero() {
+		return time.Time{}
+	}
+	return s.Time().Truncate(time.Millisecond)
+}
