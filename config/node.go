@@ -63,9 +63,12 @@ func (n *node) describe() string {
 	}
 }
 
-// shorten keeps a message on one line, whatever the file holds.
-func shorten(s string) string {
-	const most = 60
+// shorten keeps what a file holds short enough to be quoted in a message.
+func shorten(s string) string { return oneLine(s, 60) }
+
+// oneLine returns at most so many characters of s without anything that could
+// break a line or a terminal.
+func oneLine(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if unprintable(r) {
 			return '\ufffd'

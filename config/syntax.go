@@ -223,7 +223,7 @@ func (r *reader) syntax(err error) {
 	if strings.Contains(message, "mapping value is not allowed") {
 		remedy = "give keys of one level the same indentation, and quote a value that holds `: `"
 	}
-	r.fault(at, "not valid YAML: "+shorten(message), remedy)
+	r.fault(at, "not valid YAML: "+oneLine(message, 200), remedy)
 }
 
 func (r *reader) convert(n ast.Node, path string) *node {

@@ -22,10 +22,13 @@ func (t *Table[T]) decodeTable(d *decoder, n *node, path string, at Position) {
 	case mappingNode:
 	case scalarNode:
 		t.File = d.absolute(n.text)
-		if source = d.csv(t.File, reflect.TypeFor[T](), path, at); source == nil {
+		var whole bool
+		if source, whole = d.csv(t.File, reflect.TypeFor[T](), path, at); source == nil {
 			return
 		}
-		n.table = source
+		if whole {
+			n.table = source
+		}
 	default:
 		d.wrong(n, path, at, "a mapping or the path of a CSV file")
 		return
@@ -45,32 +48,33 @@ func (t *Table[T]) each(visit func(name string, value reflect.Value)) {
 }
 
 // csv reads a CSV file as the mapping that it stands for, so that its cells are
-// decoded like the values of a config; nil if there is nothing to decode.
-func (d *decoder) csv(file string, row reflect.Type, path string, at Position) *node {
+// decoded like the values of a config; nil if there is nothing to decode. It is
+// not whole if rows could not be told from one another.
+func (d *decoder) csv(file string, row reflect.Type, path string, at Position) (table *node, whole bool) {
 	f, err := os.Open(file)
 	if err != nil {
 		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")
-		return nil
+		return nil, false
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")
-		return nil
+		return nil, false
 	}
 	start := Position{File: file, Line: 1, Column: 1}
 	if len(text) > maxFile {
 		d.fault(start, path, fmt.Sprintf("the table is larger than %s", Size(maxFile)), "split it")
-		return nil
+		return nil, false
 	}
 	c := &sheet{d: d, path: path, file: file, row: row}
 	if c.load(text); len(c.header) == 0 {
 		if !c.failed {
 			d.fault(start, path, "the table is empty", "name the columns in its first row: the name first, then the fields")
 		}
-		return nil
+		return nil, false
 	}
-	return c.mapping()
+	return c.mapping(), !c.torn
 }
 
 // sheet is one CSV file while it is read.
@@ -83,6 +87,8 @@ type sheet struct {
 	header []string
 	cells  [][]cell
 	failed bool
+	// torn is set once the text of a row could not be split into cells.
+	torn bool
 }
 
 type cell struct {
@@ -135,6 +141,7 @@ func (c *sheet) load(text []byte) {
 }
 
 func (c *sheet) broken(err error) {
+	c.torn = true
 	at := Position{File: c.file, Line: 1, Column: 1}
 	var detail *csv.ParseError
 	if errors.As(err, &detail) {
