@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,7 +103,7 @@ func (p plc) Set(tag plant.TagID, v plant.Value) {
 
 func openPlan(t testing.TB, text, addr string) drivers.Plan {
 	t.Helper()
-	s, faults := config.ParseSection("dut", "test.yaml", replace(text, addr))
+	s, faults := config.ParseSection("dut", "test.yaml", strings.ReplaceAll(text, "ENDPOINT", addr))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
