@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// check runs the command on a file and returns what it wrote and its exit code.
+func check(t *testing.T, c checkCmd) (out, talk string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	err := c.Run(&console{Out: &o, Err: &e})
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		code = exit.code
+	case err != nil:
+		t.Fatal(err)
+	}
+	return o.String(), e.String(), code
+}
+
+func TestCheckGood(t *testing.T) {
+	file := filepath.Join("..", "..", "config", "testdata", "minimal.good.yaml")
+	out, talk, code := check(t, checkCmd{Config: file})
+	if want := file + " is good: 1 device with 5 tags, 1 machine, 1 uplink; 0 faults, 0 warnings\n"; code != 0 || out != "" || talk != want {
+		t.Errorf("got %d, %q, %q", code, out, talk)
+	}
+	out, _, code = check(t, checkCmd{Config: file, JSON: true})
+	if want := `{"ok":true,"file":"` + filepath.ToSlash(file) + `","faults":[]}` + "\n"; code != 0 || strings.ReplaceAll(out, `\\`, "/") != want {
+		t.Errorf("got %d, %q", code, out)
+	}
+}
+
+func TestCheckBad(t *testing.T) {
+	file := filepath.Join("..", "..", "config", "testdata", "several.bad.yaml")
+	out, talk, code := check(t, checkCmd{Config: file})
+	if lines := strings.Count(out, "\n"); code != exitUsage || lines != 5 || !strings.HasPrefix(out, file+":") {
+		t.Errorf("got %d, %q", code, out)
+	}
+	if want := file + ": 5 faults, 0 warnings\n"; talk != want {
+		t.Errorf("got %q", talk)
+	}
+	out, _, code = check(t, checkCmd{Config: file, JSON: true})
+	var report checkReport
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitUsage || report.OK || len(report.Faults) != 5 || report.Faults[0].Line == 0 || report.Faults[0].Path != "site" || report.Faults[0].Remedy == "" {
+		t.Errorf("got %d, %+v", code, report)
+	}
+}
+
+func TestCheckMissing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "none.yaml")
+	out, _, code := check(t, checkCmd{Config: file})
+	if want := file + ":1:1: the config cannot be read: no such file or directory — check the path and the permissions, or name another file with --config\n"; code != exitUsage || out != want {
+		t.Errorf("got %d, %q", code, out)
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// Faults that could not be printed must not look like a good config.
+func TestCheckCannotPrint(t *testing.T) {
+	file := filepath.Join("..", "..", "config", "testdata", "several.bad.yaml")
+	for _, c := range []checkCmd{{Config: file}, {Config: file, JSON: true}} {
+		err := c.Run(&console{Out: brokenPipe{}, Err: &bytes.Buffer{}})
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestConfigPath(t *testing.T) {
+	if got := configPath("a.yaml"); got != "a.yaml" {
+		t.Errorf("got %q", got)
+	}
+	if got := configPath(""); got != "sluice.yaml" && got != "/etc/sluice/sluice.yaml" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// sieve is an uplink that carries some kinds of events only.
+func sieve(carried ...plant.EventKind) kind.Registry[uplink.Plan] {
+	type options struct{}
+	return kind.NewRegistry(kind.NewKind("mqtt", func() options { return options{} }, func(string, options) (uplink.Plan, error) {
+		return uplink.Plan{Carries: func(k plant.EventKind) bool { return slices.Contains(carried, k) }}, nil
+	}))
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sluice.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// plantText has its machine on line 6 and its uplinks last, for tests to add to.
+const plantText = `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+devices:
+  press-plc: {driver: modbus, endpoint: 10.0.0.7, tags: {made: {address: "holding:0", type: uint32}, run: "coil:0"}}
+  filler-plc: {driver: modbus, endpoint: 10.0.0.8, tags: {made: {address: "holding:0", type: uint32}}}
+machines:
+  PRESS-01: {device: press-plc, counter: {total: made, max_rate: 20/s}}
+  FILLER-01: {device: filler-plc, startstop: {running: press-plc/run}}
+uplinks:
+  a: {driver: mqtt}
+`
+
+func TestLoadPlan(t *testing.T) {
+	kinds := sieve(plant.KindCounter, plant.KindStartStop, plant.KindAlarm, plant.KindGap, plant.KindOrder, plant.KindObserved)
+	p, faults := loadPlan(writeConfig(t, plantText), driverKinds, kinds)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if p.Config.Site.Gateway != "gw-1" || len(p.Devices) != 2 || len(p.Machines) != 2 || len(p.Uplinks) != 1 || p.Uplinks[0].Name != "a" {
+		t.Fatalf("got %+v", p)
+	}
+	if d := p.Devices[1]; d.Name != "filler-plc" || d.Plan.Open == nil || len(d.Plan.Tags) != 1 || d.Plan.Endpoint != "10.0.0.8:502" {
+		t.Errorf("got %+v", d)
+	}
+	if m := p.Machines[1]; m.Machine() != "FILLER-01" || len(m.Tags()) != 1 || m.Tags()[0].String() != "press-plc/run" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// A kind of event that goes nowhere is named once, at the first machine that
+// makes it; it does not stop the gateway.
+func TestLoadPlanNotCarried(t *testing.T) {
+	file := writeConfig(t, plantText)
+	_, faults := loadPlan(file, driverKinds, sieve(plant.KindCounter, plant.KindAlarm, plant.KindGap, plant.KindObserved))
+	if len(faults.Errors()) > 0 {
+		t.Fatal(faults)
+	}
+	var got []string
+	for _, f := range faults {
+		got = append(got, strings.TrimPrefix(f.String(), file))
+	}
+	const remedy = "they stay on this computer until the buffer drops them; let an uplink carry them"
+	want := []string{
+		":6:13: warning: machines.PRESS-01: no uplink carries its events of the kind `order` — " + remedy,
+		":7:14: warning: machines.FILLER-01: no uplink carries its events of the kind `startstop` — " + remedy,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A device with faults makes no faults of the machines that use it, and hides
+// none that they have themselves.
+func TestLoadPlanNoConsequences(t *testing.T) {
+	for name, c := range map[string]struct{ from, to, want string }{
+		"bad endpoint":       {"endpoint: 10.0.0.7,", "endpoint: 10.0.0.7:0,", "devices.press-plc.endpoint"},
+		"unknown driver":     {"driver: modbus, endpoint: 10.0.0.7,", "driver: modbsu, endpoint: 10.0.0.7,", "devices.press-plc.driver"},
+		"no driver":          {"driver: modbus, endpoint: 10.0.0.7,", "endpoint: 10.0.0.7,", "devices.press-plc"},
+		"no keys":            {`{driver: modbus, endpoint: 10.0.0.7, tags: {made: {address: "holding:0", type: uint32}, run: "coil:0"}}`, "5", "devices.press-plc"},
+		"missing table":      {`{made: {address: "holding:0", type: uint32}, run: "coil:0"}`, "none.csv", "devices.press-plc.tags"},
+		"and a machine":      {"endpoint: 10.0.0.7, tags: {made:", "endpoint: 10.0.0.7:0, tags: {mode:", "devices.press-plc.endpoint machines.PRESS-01.counter.total"},
+		"only the machine":   {"total: made", "total: mode", "machines.PRESS-01.counter.total"},
+		"unknown uplink":     {"driver: mqtt", "driver: mttq", "uplinks.a.driver"},
+		"no uplinks":         {"uplinks:\n  a: {driver: mqtt}\n", "", ""},
+		"misspelt section":   {"uplinks:", "uplink:", ""},
+		"site is incomplete": {"area: packing, ", "", "site"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(plantText, c.from, c.to, 1)
+			if text == plantText {
+				t.Fatal("nothing was replaced")
+			}
+			_, faults := loadPlan(writeConfig(t, text), driverKinds, sieve())
+			var got []string
+			for _, f := range faults {
+				got = append(got, f.Path)
+			}
+			if strings.Join(got, " ") != c.want || len(faults) == 0 {
+				t.Errorf("got %v, want a fault of %q", faults, c.want)
+			}
+		})
+	}
+}
+
+// No kind at all is a fault of the config, not a crash.
+func TestLoadPlanNoKinds(t *testing.T) {
+	_, faults := loadPlan(writeConfig(t, plantText), kind.Registry[drivers.Plan]{}, kind.Registry[uplink.Plan]{})
+	if len(faults.Errors()) != 3 || !strings.Contains(faults[0].String(), "unknown driver `modbus` — there is none to choose from") {
+		t.Errorf("got %v", faults)
+	}
+}
