@@ -1,0 +1,128 @@
+package modbus
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+func faultsOf(t *testing.T, text string) config.Faults {
+	t.Helper()
+	s, faults := config.ParseSection("press", "press.yaml", text)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	_, faults = Kind.Check(s)
+	return faults
+}
+
+func TestDefaults(t *testing.T) {
+	p := openPlan(t, "driver: modbus\nendpoint: ENDPOINT\ntags: {made: 40101, t: {address: input:1, type: REAL, scale: 0.5, unit: °C}, run: holding:7.2}\n", "10.0.0.7")
+	if p.Endpoint != "10.0.0.7:502" || p.Interval != time.Second || p.Timeout < time.Second {
+		t.Errorf("plan %+v", p)
+	}
+	want := []plant.Tag{
+		{ID: "made", Type: plant.TypeUint16, Address: "holding:100 (40101)"},
+		{ID: "t", Type: plant.TypeFloat32, Scaled: true, Unit: "°C", Address: "input:1 (30002)"},
+		{ID: "run", Type: plant.TypeBool, Address: "holding:7.2 (40008.2)"},
+	}
+	for i := range want {
+		if p.Tags[i] != want[i] {
+			t.Errorf("tag %+v, want %+v", p.Tags[i], want[i])
+		}
+	}
+}
+
+func TestTagsFromCSV(t *testing.T) {
+	folder := t.TempDir()
+	csv := "name,address,type,word_order,bit,length,scale,offset,unit,writable\n" +
+		"made,holding:100,uint32,CDAB,,,,,,\n" +
+		"level,40103,int16,,,,0.1,-40,°C,\n" +
+		"order,holding:110,string,,,8,,,,true\n" +
+		"run,holding:120,,,3,,,,,\n"
+	if err := os.WriteFile(filepath.Join(folder, "tags.csv"), []byte(csv), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := config.ParseSection("press", filepath.Join(folder, "press.yaml"), "driver: modbus\nendpoint: 10.0.0.7\ntags: tags.csv\n")
+	p, faults := Kind.Check(s)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	var got []string
+	for _, tag := range p.Tags {
+		got = append(got, string(tag.ID)+" "+tag.Type.String()+" "+tag.Address)
+	}
+	want := "made uint32 holding:100 (40101); level int16 holding:102 (40103); order string holding:110 (40111); run bool holding:120.3 (40121.3)"
+	if strings.Join(got, "; ") != want {
+		t.Errorf("tags %s, want %s", got, want)
+	}
+}
+
+// Each case breaks one thing; the fault names the place, and nothing else is
+// reported.
+func TestFaults(t *testing.T) {
+	const head = "driver: modbus\nendpoint: 10.0.0.7\n"
+	tag := func(s string) string { return head + "tags:\n  made: {" + s + "}\n" }
+	for _, c := range []struct{ text, path, problem string }{
+		{"driver: modbus\ntags: {made: 40101}\n", "press", "required key `endpoint`"},
+		{head, "press", "required key `tags`"},
+		{head + "tags: {}\n", "press.tags", "no tags"},
+		{head + "tags: {made: 100}\n", "press.tags.made", "no Modbus address"},
+		{"driver: modbus\nendpoint: rtu:///dev/ttyS0\ntags: {made: 40101}\n", "press.endpoint", "`rtu` is not supported"},
+		{"driver: modbus\nendpoint: 10.0.0.7:99999\ntags: {made: 40101}\n", "press.endpoint", "port"},
+		{"driver: modbus\nendpoint: ':502'\ntags: {made: 40101}\n", "press.endpoint", "names no host"},
+		{"driver: modbus\nendpoint: a:b:c\ntags: {made: 40101}\n", "press.endpoint", "no host and port"},
+		{head + "unit: 248\ntags: {made: 40101}\n", "press.unit", "248"},
+		{head + "interval: 0s\ntags: {made: 40101}\n", "press.interval", "it is 0"},
+		{head + "timeout: 0s\ntags: {made: 40101}\n", "press.timeout", "it is 0"},
+		{head + "max_registers: 126\ntags: {made: 40101}\n", "press.max_registers", "126"},
+		{head + "max_gap: -1\ntags: {made: 40101}\n", "press.max_gap", "-1"},
+		{head + "word_order: ABDC\ntags: {made: 40101}\n", "press.word_order", "no word order"},
+		{head + "max_registers: 3\ntags: {made: {address: 40101, type: float64}}\n", "press.tags.made", "4 registers wide"},
+		{tag("type: int16"), "press.tags.made", "required key `address`"},
+		{tag("address: 40101, type: int8"), "press.tags.made.type", "no type of a Modbus tag"},
+		{tag("address: coil:1, type: int16"), "press.tags.made.type", "one bit"},
+		{tag("address: coil:1, bit: 2"), "press.tags.made.bit", "one bit already"},
+		{tag("address: coil:1, word_order: CDAB"), "press.tags.made.word_order", "no word order"},
+		{tag("address: 40101, bit: 16"), "press.tags.made.bit", "16"},
+		{tag("address: 40101, bit: -1"), "press.tags.made.bit", "-1"},
+		{tag("address: 40101.3, bit: 4"), "press.tags.made.bit", "the address says bit 3"},
+		{tag("address: 40101.3, type: int16"), "press.tags.made.type", "one bit"},
+		{tag("address: 40101, type: string"), "press.tags.made.length", "needs a length"},
+		{tag("address: 40101, type: string, length: 126"), "press.tags.made.length", "126"},
+		{tag("address: 40101, length: 2"), "press.tags.made.length", "only a string"},
+		{tag("address: 40101, type: string, length: 2, scale: 0.1"), "press.tags.made.scale", "only a number"},
+		{tag("address: coil:1, offset: 1"), "press.tags.made.offset", "only a number"},
+		{tag("address: 40101, scale: 0.0"), "press.tags.made.scale", "times 0"},
+		{tag("address: 40101, scale: 1e-1"), "press.tags.made.scale", "no decimal number"},
+		{tag("address: input:1, writable: true"), "press.tags.made.writable", "input table"},
+		{tag("address: discrete:1, writable: true"), "press.tags.made.writable", "discrete table"},
+		{tag("address: 40101.3, writable: true"), "press.tags.made.writable", "one bit of a register"},
+		{tag("address: 40101, type: string, length: 124, writable: true"), "press.tags.made.writable", "123"},
+		{tag("address: holding:65535, type: int32"), "press.tags.made.address", "beyond address 65535"},
+		{tag("address: 40101, adress: 1"), "press.tags.made", "unknown key"},
+	} {
+		faults := faultsOf(t, c.text)
+		if len(faults) != 1 || faults[0].Path != c.path || !strings.Contains(faults[0].Problem, c.problem) || faults[0].Remedy == "" || faults[0].Line == 0 {
+			t.Errorf("%s\ngives %v\nwant %s: …%s… with a remedy", c.text, faults, c.path, c.problem)
+		}
+	}
+}
+
+func TestGoodForms(t *testing.T) {
+	for _, text := range []string{
+		"endpoint: tcp://10.0.0.7:1502\ntags: {a: 40001, b: 40001, c: holding:0}\n",
+		"endpoint: '[::1]:502'\nunit: 255\ntags: {a: {address: holding:65534, type: int32}}\n",
+		"endpoint: '::1'\nunit: 0\nword_order: little\ntags: {a: {address: 40001, type: string, length: 125}}\n",
+		"endpoint: plc-3.plant.local\nmax_registers: 1\nmax_gap: 0\ntags: {a: 40001, b: 40002}\n",
+	} {
+		if faults := faultsOf(t, text); len(faults) > 0 {
+			t.Errorf("%s\ngives %v", text, faults)
+		}
+	}
+}
