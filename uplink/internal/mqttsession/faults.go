@@ -1,0 +1,133 @@
+package mqttsession
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// errLost is returned to a Publish that waited for room when the session ended.
+var errLost = errors.New("the session ended")
+
+// WaitError is an error after which trying again soon would only do harm.
+type WaitError struct {
+	Err error
+	For time.Duration
+}
+
+// Error implements error.
+func (e *WaitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *WaitError) Unwrap() error { return e.Err }
+
+// refusedWait is how long a refusal is left alone that only a person can cure.
+const refusedWait = time.Minute
+
+// connectError gives a failed CONNECT plain words and the remedy. The codes are
+// those of MQTT 3.1.1 table 3.1.
+func connectError(o Options, code byte, err error) error {
+	const refused = "the broker refuses the connection: "
+	switch code {
+	case 1:
+		return &WaitError{errors.New(refused + "it does not speak MQTT 3.1.1; look for a listener of that version"), refusedWait}
+	case 2:
+		return &WaitError{fmt.Errorf(refused+"it does not accept the client_id %q; set another one", o.ClientID), refusedWait}
+	case 3:
+		return errors.New(refused + "it says that it is not available")
+	case 4:
+		return &WaitError{errors.New(refused + "wrong user or password; check user and password"), refusedWait}
+	case 5:
+		if o.User == "" {
+			return &WaitError{errors.New(refused + "not authorised; it probably wants user and password or a client certificate"), refusedWait}
+		}
+		return &WaitError{fmt.Errorf(refused+"user %q is not authorised; check the password and the broker's access rules", o.User), refusedWait}
+	default:
+		return fmt.Errorf("connect: %w", err)
+	}
+}
+
+// takeover notices that two clients of one id throw each other out.
+type takeover struct {
+	losses []time.Time
+	seen   bool
+}
+
+const (
+	// A session that is lost within takeoverYoung of its CONNACK, more than
+	// takeoverLosses times within takeoverSpan, is being taken over.
+	takeoverYoung  = 2 * time.Second
+	takeoverLosses = 3
+	takeoverSpan   = 10 * time.Second
+	// takeoverWait slows the loop down, which hurts the other client as well.
+	takeoverWait = 10 * time.Second
+)
+
+// lost is told of each session that the broker ended and returns the error with
+// a name, if it has one.
+func (t *takeover) lost(now, since time.Time, id string, err error) error {
+	if now.Sub(since) > takeoverYoung {
+		*t = takeover{}
+		return err
+	}
+	t.losses = append(t.losses, now)
+	if len(t.losses) > takeoverLosses+1 {
+		t.losses = t.losses[1:]
+	}
+	if len(t.losses) > takeoverLosses && now.Sub(t.losses[0]) <= takeoverSpan {
+		t.seen = true
+	}
+	if !t.seen {
+		return err
+	}
+	return &WaitError{fmt.Errorf("the broker ends each session right after accepting it: another client probably uses the client_id %q; give each gateway its own: %w", id, err), takeoverWait}
+}
+
+// suspect is the first message of a stream when its session ended.
+type suspect struct {
+	id       uint64
+	sessions int
+}
+
+const (
+	// After aloneAfter sessions the message is sent alone, so that an innocent
+	// one beside it is cleared; after poisonAfter it is given up.
+	aloneAfter  = 2
+	poisonAfter = 5
+)
+
+// suspected reports whether the message has to be sent alone.
+func (s *Session) suspected(stream string, id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, ok := s.suspects[stream]
+	return ok && x.id == id && x.sessions >= aloneAfter
+}
+
+// suspect counts a session that ended while the message was the oldest of its
+// stream without an answer. It returns an error if that is enough to give the
+// message up.
+func (s *Session) suspect(stream string, id uint64, alone bool, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.suspects[stream]
+	if x.id != id {
+		x = suspect{id: id}
+	}
+	if alone || x.sessions < aloneAfter {
+		x.sessions++
+	}
+	s.suspects[stream] = x
+	if x.sessions < poisonAfter || s.takeover.seen {
+		return nil
+	}
+	delete(s.suspects, stream)
+	return &PoisonError{Sessions: x.sessions, Err: err}
+}
+
+// cleared forgets the suspicion.
+func (s *Session) cleared(stream string) {
+	s.mu.Lock()
+	delete(s.suspects, stream)
+	s.mu.Unlock()
+}

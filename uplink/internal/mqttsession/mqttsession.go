@@ -1,0 +1,236 @@
+// Package mqttsession keeps one MQTT 3.1.1 session for an uplink, over paho, in
+// the only way in which paho's word for a PUBACK can be believed: a new client
+// and a clean session for each connection, no reconnect below us, no store of
+// its own. Messages of several machines share the session and its window; a
+// message counts as delivered after the PUBACK of that very packet, and
+// whatever is uncertain ends the session and is sent again on the next.
+//
+// It leaves paho's package-wide loggers (mqtt.ERROR and others) alone: they are
+// globals, silent unless a program sets them, and every failure they would tell
+// of comes back here as an error.
+package mqttsession
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options says how a Session connects. All fields but TLS, User, Password and
+// the status are needed; there are no defaults here.
+type Options struct {
+	// Address is the broker's host:port; TLS is nil for plain TCP.
+	Address string
+	TLS     *tls.Config
+	// ClientID must be unique at the broker: MQTT 3.1.1 section 3.1.4 lets a
+	// second client of the same id throw out the first.
+	ClientID string
+	User     string
+	// Password is asked for at each connect, so that nothing here holds it.
+	Password func() string
+
+	// StatusTopic gets Online, retained, at each connect, and Offline, retained,
+	// before an orderly end and as the will. Empty: no status.
+	StatusTopic     string
+	Online, Offline []byte
+
+	// Window and WindowBytes bound what is in flight, over all machines.
+	Window, WindowBytes int
+	// KeepAlive is a whole number of seconds (section 3.1.2.10).
+	KeepAlive time.Duration
+	// ConnectTimeout bounds dialling, TLS and CONNACK together; WriteTimeout one
+	// write; AckTimeout the wait for one PUBACK.
+	ConnectTimeout, WriteTimeout, AckTimeout time.Duration
+
+	Log *zap.Logger
+}
+
+// Message is one message to be published with QoS 1, not retained. ID names it
+// within its stream, the same at each attempt. Payload must not change until
+// the session has ended.
+type Message struct {
+	ID      uint64
+	Topic   string
+	Payload []byte
+}
+
+// ErrClosed is returned by a Publish during or after Close.
+var ErrClosed = errors.New("the session is closed")
+
+// PoisonError says that the first message of a Publish cannot be delivered: it
+// ended several sessions in a row which had worked until then, the last of them
+// while it was the only message in flight.
+type PoisonError struct {
+	Sessions int
+	Err      error
+}
+
+// Error implements error.
+func (e *PoisonError) Error() string {
+	return fmt.Sprintf("the session ended %d times at this message, the last time: %v; look for its size and topic in the broker's limits and log", e.Sessions, e.Err)
+}
+
+// Unwrap returns how the last session ended.
+func (e *PoisonError) Unwrap() error { return e.Err }
+
+// Session is one session after the other with one broker. Publish may be called
+// from any number of goroutines.
+type Session struct {
+	o Options
+
+	// life ends at Close, and with it a dial under way.
+	life context.Context
+	end  context.CancelFunc
+
+	mu       sync.Mutex
+	current  *connection
+	dialling *dial
+	closed   bool
+	suspects map[string]suspect
+	takeover takeover
+}
+
+// New returns a Session. It connects at the first Publish.
+func New(o Options) *Session {
+	s := &Session{o: o, suspects: map[string]suspect{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// Publish publishes the messages of one stream in order and waits for each
+// PUBACK. It returns how many of them, from the first, the broker has
+// acknowledged, and why not all. It connects if there is no session. It blocks
+// until then, until ctx ends or until the session does; it stops sending early
+// enough before ctx's deadline that what is in flight can be acknowledged.
+// Two calls for one stream must not overlap.
+func (s *Session) Publish(ctx context.Context, stream string, messages []Message) (acked int, err error) {
+	if len(messages) == 0 {
+		return 0, nil
+	}
+	c, err := s.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if s.suspected(stream, messages[0].ID) {
+		// Alone in flight, so that nobody else is blamed for it.
+		if _, err := s.publish(ctx, c, stream, messages[:1], true); err != nil {
+			return 0, err
+		}
+		acked, messages = 1, messages[1:]
+	}
+	n, err := s.publish(ctx, c, stream, messages, false)
+	return acked + n, err
+}
+
+func (s *Session) publish(ctx context.Context, c *connection, stream string, messages []Message, alone bool) (int, error) {
+	acked, sent, err := c.publish(ctx, messages, alone)
+	if acked > 0 {
+		s.cleared(stream)
+	}
+	if err != nil && acked < sent && c.died() {
+		if poison := s.suspect(stream, messages[acked].ID, alone, err); poison != nil {
+			return acked, poison
+		}
+	}
+	return acked, err
+}
+
+// Close ends the session in an orderly way: waiting Publishes return ErrClosed,
+// the status becomes Offline. It blocks for at most two seconds.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	c, d := s.current, s.dialling
+	s.current = nil
+	s.mu.Unlock()
+	s.end()
+	if d != nil {
+		<-d.done // ends at once with its context
+	}
+	if c != nil {
+		c.close()
+	}
+	return nil
+}
+
+// dial is one attempt to connect, shared by all who wait for it.
+type dial struct {
+	done chan struct{}
+	c    *connection
+	err  error
+}
+
+// connect returns the session under way, or a new one. Only one attempt is made
+// at a time.
+func (s *Session) connect(ctx context.Context) (*connection, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if s.current != nil {
+		defer s.mu.Unlock()
+		return s.current, nil
+	}
+	d := s.dialling
+	if d == nil {
+		d = &dial{done: make(chan struct{})}
+		s.dialling = d
+		go s.dial(d)
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.c, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial makes one attempt and tells everybody.
+func (s *Session) dial(d *dial) {
+	defer close(d.done)
+	d.c, d.err = s.open()
+	s.mu.Lock()
+	s.dialling = nil
+	closed := s.closed
+	if d.err == nil && !closed && !d.c.over() {
+		s.current = d.c
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	if d.err == nil {
+		d.err = d.c.abandon(ErrClosed)
+	}
+	if closed {
+		d.err = ErrClosed
+	}
+	d.c = nil
+}
+
+// forget is told of each session that has ended, and why; it returns the error
+// for those who waited.
+func (s *Session) forget(c *connection, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == c {
+		s.current = nil
+	}
+	if s.closed {
+		return ErrClosed
+	}
+	if !errors.Is(err, errOwn) {
+		err = s.takeover.lost(time.Now(), c.since, s.o.ClientID, err)
+	}
+	return err
+}

@@ -1,0 +1,169 @@
+package mqttsession
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Packet types that a broker may send to a client which only publishes, and
+// their remaining length (MQTT 3.1.1 sections 3.2, 3.4 and 3.13).
+const (
+	connack  = 2
+	puback   = 4
+	pingresp = 13
+)
+
+var remaining = map[byte]byte{connack: 2, puback: 2, pingresp: 0}
+
+// wire is the network connection below paho. Inbound it lets through only the
+// packets that a publishing client expects: paho allocates what a header
+// announces, up to 256 MiB, and takes a CONNACK code that it does not know for a
+// success. Outbound it collects packets while a write is under way and writes
+// them together, under a deadline; Write itself does not block, since the
+// window bounds what can be collected.
+type wire struct {
+	net.Conn
+	in *bufio.Reader
+	// left is what remains of the inbound packet that was let through.
+	left int
+
+	timeout time.Duration
+	mu      sync.Mutex
+	work    sync.Cond
+	out     []byte
+	spare   []byte
+	closing bool
+	err     error
+	flushed chan struct{}
+}
+
+// spareLimit bounds the write buffer that is kept for the next round.
+const spareLimit = 64 << 10
+
+func newWire(conn net.Conn, timeout time.Duration) *wire {
+	w := &wire{Conn: conn, in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
+	w.work.L = &w.mu
+	go w.flush()
+	return w
+}
+
+// Read implements net.Conn.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.left == 0 {
+		if err := w.admit(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.in.Read(p[:min(len(p), w.left)])
+	w.left -= n
+	return n, err
+}
+
+// admit looks at the header of the next packet.
+func (w *wire) admit() error {
+	header, err := w.in.Peek(2)
+	if err != nil {
+		return err
+	}
+	kind := header[0] >> 4
+	length, ok := remaining[kind]
+	if !ok || header[1] != length {
+		return fmt.Errorf("the broker sent a packet of type %d and length byte %d, which no MQTT 3.1.1 broker sends to a client that only publishes", kind, header[1])
+	}
+	if kind == connack {
+		packet, err := w.in.Peek(4)
+		if err != nil {
+			return err
+		}
+		if packet[3] > 5 {
+			return fmt.Errorf("the broker answered CONNECT with code %d, which MQTT 3.1.1 does not know", packet[3])
+		}
+	}
+	w.left = 2 + int(length)
+	return nil
+}
+
+// Write implements net.Conn. An error of an earlier write is returned here.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	if w.closing {
+		return 0, net.ErrClosed
+	}
+	if w.out == nil {
+		w.out, w.spare = w.spare, nil
+	}
+	w.out = append(w.out, p...)
+	w.work.Signal()
+	return len(p), nil
+}
+
+// flush writes what Write has collected, until the end.
+func (w *wire) flush() {
+	defer close(w.flushed)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		for len(w.out) == 0 && !w.closing {
+			w.work.Wait()
+		}
+		if len(w.out) == 0 {
+			return
+		}
+		out := w.out
+		w.out = nil
+		w.mu.Unlock()
+		err := w.Conn.SetWriteDeadline(time.Now().Add(w.timeout))
+		if err == nil {
+			_, err = w.Conn.Write(out)
+		}
+		w.mu.Lock()
+		if err != nil {
+			w.err = fmt.Errorf("write to the broker: %w", err)
+			_ = w.Conn.Close() // the reader must see the end, too
+			return
+		}
+		if cap(out) <= spareLimit {
+			w.spare = out[:0]
+		}
+	}
+}
+
+// SetDeadline sets the deadline of reads; writes have one of their own.
+func (w *wire) SetDeadline(t time.Time) error { return w.Conn.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing, as flush sets it.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// Close writes what is left (paho closes right after its DISCONNECT) and
+// closes.
+func (w *wire) Close() error {
+	w.mu.Lock()
+	w.closing = true
+	w.work.Signal()
+	w.mu.Unlock()
+	select {
+	case <-w.flushed:
+	case <-time.After(100 * time.Millisecond):
+	}
+	return w.Conn.Close()
+}
+
+// abort closes without writing what is left.
+func (w *wire) abort() {
+	w.mu.Lock()
+	w.closing = true
+	w.out = nil
+	w.err = errors.Join(w.err, net.ErrClosed)
+	w.work.Signal()
+	w.mu.Unlock()
+	_ = w.Conn.Close() // what it says of a broken connection helps nobody
+	<-w.flushed
+}

@@ -1,0 +1,162 @@
+// Package mqtt is the uplink to an MQTT 3.1.1 broker: each event is one
+// CloudEvents JSON message, published with QoS 1 to a topic made from the
+// machine's place in the plant. "Delivered" is the broker's word, its PUBACK.
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/mqttsession"
+)
+
+// Kind is the kind "mqtt" of an uplink.
+var Kind = kind.NewKind("mqtt", defaults, plan)
+
+// plan turns good Options into a Plan. It reads the certificates.
+func plan(_ string, o Options) (uplink.Plan, error) {
+	endpoint, err := parseURL(o.URL)
+	if err != nil {
+		return uplink.Plan{}, err // Validate has seen it, so this does not happen
+	}
+	security, err := o.security(endpoint)
+	if err != nil {
+		return uplink.Plan{}, err
+	}
+	return uplink.Plan{
+		Endpoint: endpoint.String(),
+		Carries:  o.carries,
+		Options:  o.Options,
+		Open: func(env uplink.Env) uplink.Sender {
+			return open(o, endpoint, security, env)
+		},
+	}, nil
+}
+
+// Sender publishes the events of all machines over one session.
+type Sender struct {
+	session   *mqttsession.Session
+	topics    *topics
+	maxPacket int
+}
+
+var _ uplink.Sender = (*Sender)(nil)
+
+func open(o Options, endpoint endpoint, security security, env uplink.Env) *Sender {
+	place := newPlace(env.Path, env.Gateway)
+	id := o.ClientID
+	if id == "" {
+		id = "sluice-" + env.Gateway + "-" + env.Name
+	}
+	return &Sender{
+		topics:    newTopics(o.Topic, place),
+		maxPacket: int(o.MaxPacket),
+		session: mqttsession.New(mqttsession.Options{
+			Address:        endpoint.address,
+			TLS:            security.config(endpoint),
+			ClientID:       id,
+			User:           o.User,
+			Password:       o.Password.Reveal,
+			StatusTopic:    expand(o.StatusTopic, place.value),
+			Online:         status(env.Gateway, "online"),
+			Offline:        status(env.Gateway, "offline"),
+			Window:         o.Window,
+			WindowBytes:    int(o.WindowBytes),
+			KeepAlive:      o.KeepAlive.Std(),
+			ConnectTimeout: o.ConnectTimeout.Std(),
+			WriteTimeout:   writeTimeout,
+			AckTimeout:     o.AckTimeout.Std(),
+			Log:            env.Log,
+		}),
+	}
+}
+
+// writeTimeout bounds one write to the socket.
+const writeTimeout = 5 * time.Second
+
+// status returns the payload of the status topic.
+func status(gateway, state string) []byte {
+	return fmt.Appendf(nil, `{"gateway":%q,"status":%q}`, gateway, state)
+}
+
+// Send implements uplink.Sender: it publishes the events in order and waits for
+// each PUBACK.
+func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+	messages, large := s.render(m, events)
+	acked, err := s.session.Publish(ctx, string(m), messages)
+	results := make([]plant.Result, 0, 2)
+	if acked > 0 {
+		results = append(results, plant.Result{First: events[0].Sequence, Last: events[acked-1].Sequence, Status: plant.Delivered})
+	}
+	if acked == len(messages) && large != nil {
+		return append(results, large...)
+	}
+	if err != nil {
+		return append(results, failure(&events[acked], err))
+	}
+	return results
+}
+
+// render makes the messages of the events up to the first that is too large,
+// and the Result of that one. They share one buffer.
+func (s *Sender) render(m plant.MachineID, events []plant.Event) ([]mqttsession.Message, []plant.Result) {
+	const envelope = 768 // more than the attributes take, unless names are long
+	size := 0
+	for i := range events {
+		size += len(events[i].Data) + envelope
+	}
+	buffer := make([]byte, 0, size)
+	messages := make([]mqttsession.Message, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		topic := s.topics.of(m, e.Kind)
+		from := len(buffer)
+		buffer = uplink.AppendCloudEvent(buffer, e)
+		payload := buffer[from:len(buffer):len(buffer)]
+		if packet := len(payload) + len(topic) + packetOverhead; packet > s.maxPacket {
+			return messages, []plant.Result{{First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: &tooLarge{packet, s.maxPacket}}}
+		}
+		messages = append(messages, mqttsession.Message{ID: uint64(e.Sequence), Topic: topic, Payload: payload})
+	}
+	return messages, nil
+}
+
+// packetOverhead is what a PUBLISH takes besides topic and payload: a fixed
+// header of at most 5 bytes, the topic's length and the packet identifier (MQTT
+// 3.1.1 section 3.3).
+const packetOverhead = 5 + 2 + 2
+
+// tooLarge is the Cause of an event that is not sent at all.
+type tooLarge struct{ size, limit int }
+
+// Error implements error.
+func (e *tooLarge) Error() string {
+	return fmt.Sprintf("the message of %d bytes is larger than max_packet (%d bytes); the broker would end the session", e.size, e.limit)
+}
+
+// Sort implements uplink.Sorter.
+func (e *tooLarge) Sort() string { return "larger than max_packet" }
+
+// failure turns an error of the session into the Result of the first event
+// without a PUBACK.
+func failure(e *plant.Event, err error) plant.Result {
+	r := plant.Result{First: e.Sequence, Last: e.Sequence, Cause: &uplink.LinkError{Err: fmt.Errorf("mqtt: %w", err)}}
+	var poison *mqttsession.PoisonError
+	var wait *mqttsession.WaitError
+	switch {
+	case errors.As(err, &poison):
+		r.Status, r.Cause = plant.Rejected, poison
+	case errors.As(err, &wait):
+		r.Wait = wait.For
+	}
+	return r
+}
+
+// Close implements io.Closer: it ends the session after the status "offline".
+// It blocks for at most two seconds.
+func (s *Sender) Close() error { return s.session.Close() }

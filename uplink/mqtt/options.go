@@ -1,0 +1,203 @@
+package mqtt
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// Options is what a config says of an mqtt uplink.
+type Options struct {
+	// URL is the broker: tcp:// or mqtt:// (port 1883), tls://, mqtts:// or
+	// ssl:// (port 8883).
+	URL string `yaml:"url,required"`
+	// ClientID is the MQTT client identifier; empty means
+	// sluice-<gateway>-<uplink>.
+	ClientID string        `yaml:"client_id"`
+	User     string        `yaml:"user"`
+	Password config.Secret `yaml:"password"`
+	// CA is a PEM file of the authorities to trust instead of the system's; Cert
+	// and Key are the client's certificate.
+	CA   config.Path `yaml:"ca"`
+	Cert config.Path `yaml:"cert"`
+	Key  config.Path `yaml:"key"`
+	// ServerName is the name that the broker's certificate must carry; empty
+	// means the URL's host.
+	ServerName string `yaml:"server_name"`
+	// Topic and StatusTopic are templates; see checkTemplate.
+	Topic       string `yaml:"topic"`
+	StatusTopic string `yaml:"status_topic"`
+	// Window and WindowBytes bound what is in flight without a PUBACK.
+	Window      int         `yaml:"window"`
+	WindowBytes config.Size `yaml:"window_bytes"`
+	// MaxPacket is the largest packet that the broker takes; an event that needs
+	// more is refused here.
+	MaxPacket      config.Size     `yaml:"max_packet"`
+	KeepAlive      config.Duration `yaml:"keep_alive"`
+	ConnectTimeout config.Duration `yaml:"connect_timeout"`
+	AckTimeout     config.Duration `yaml:"ack_timeout"`
+	// Kinds are the kinds of events that go to this broker; empty means all. A
+	// gap always goes: no loss is silent.
+	Kinds []plant.EventKind `yaml:"kinds"`
+
+	uplink.Options `yaml:",inline"`
+}
+
+func defaults() Options {
+	return Options{
+		Topic:          "sluice/{enterprise}/{site}/{area}/{machine}/{kind}",
+		StatusTopic:    "sluice/{enterprise}/{site}/{area}/" + string(plant.GatewayStream) + "/{gateway}/status",
+		Window:         20,
+		WindowBytes:    1 << 20,
+		MaxPacket:      256 << 10,
+		KeepAlive:      config.Duration(10 * time.Second),
+		ConnectTimeout: config.Duration(5 * time.Second),
+		AckTimeout:     config.Duration(10 * time.Second),
+		Options:        uplink.DefaultOptions(),
+	}
+}
+
+// Validate returns the faults of o as config.FieldErrors, nil if there are none.
+func (o Options) Validate() error {
+	errs := []error{
+		o.Options.Validate(),
+		checkTemplate("topic", o.Topic, eventPlaceholders),
+		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
+		o.validateKinds(),
+		o.validateTimes(),
+	}
+	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	endpoint, err := parseURL(o.URL)
+	if err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, o.validateSecurity(endpoint))
+	}
+	if strings.ContainsFunc(o.ClientID, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(o.ClientID) > 256 {
+		bad("client_id", "it holds a control character or is longer than 256 bytes", "leave it out for sluice-<gateway>-<uplink>")
+	}
+	if !strings.Contains(o.Topic, "{machine}") {
+		errs = append(errs, config.Warn("topic", "it does not name the {machine}, so all machines share a topic", "put {machine} into it"))
+	}
+	if o.Window < 1 || o.Window > 100 {
+		bad("window", "it must be from 1 to 100", "leave it out for 20")
+	}
+	if o.WindowBytes < 1<<10 || o.WindowBytes > 64<<20 {
+		bad("window_bytes", "it must be from 1 KiB to 64 MiB", "leave it out for 1 MiB")
+	}
+	// An MQTT packet ends at 256 MiB (MQTT 3.1.1 section 2.2.3).
+	if o.MaxPacket < 1<<10 || o.MaxPacket > 256<<20 {
+		bad("max_packet", "it must be from 1 KiB to 256 MiB", "leave it out for 256 KiB")
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) validateTimes() error {
+	var errs []error
+	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	if o.KeepAlive < config.Duration(time.Second) || o.KeepAlive > config.Duration(5*time.Minute) || o.KeepAlive%config.Duration(time.Second) != 0 {
+		bad("keep_alive", "it must be a whole number of seconds, from 1s to 5m", "leave it out for 10s")
+	}
+	if o.ConnectTimeout < config.Duration(100*time.Millisecond) || o.ConnectTimeout > config.Duration(time.Minute) {
+		bad("connect_timeout", "it must be from 100ms to 1m", "leave it out for 5s")
+	}
+	if o.AckTimeout < config.Duration(100*time.Millisecond) || o.AckTimeout > config.Duration(5*time.Minute) {
+		bad("ack_timeout", "it must be from 100ms to 5m", "leave it out for 10s")
+	}
+	if o.SendTimeout < o.ConnectTimeout+2*o.AckTimeout {
+		bad("send_timeout", fmt.Sprintf("it must leave time to connect and for two acknowledgements (connect_timeout + 2 × ack_timeout = %v)", o.ConnectTimeout+2*o.AckTimeout),
+			"leave all three out, or raise send_timeout")
+	}
+	return errors.Join(errs...)
+}
+
+// kinds are the kinds of this version.
+var kinds = []plant.EventKind{
+	plant.KindCounter, plant.KindStartStop, plant.KindReason, plant.KindParameters,
+	plant.KindOrder, plant.KindGap, plant.KindAlarm,
+}
+
+func (o Options) validateKinds() error {
+	var errs []error
+	for i, k := range o.Kinds {
+		if !slices.Contains(kinds, k) {
+			names := make([]string, len(kinds))
+			for j := range kinds {
+				names[j] = string(kinds[j])
+			}
+			errs = append(errs, config.Field(fmt.Sprintf("kinds.%d", i), fmt.Sprintf("there is no kind of event %q", k), "use "+strings.Join(names, ", ")))
+		} else if slices.Contains(o.Kinds[:i], k) {
+			errs = append(errs, config.Field(fmt.Sprintf("kinds.%d", i), fmt.Sprintf("%q is named twice", k), "name it once"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// carries reports whether events of that kind go to the broker.
+func (o Options) carries(k plant.EventKind) bool {
+	return len(o.Kinds) == 0 || k == plant.KindGap || slices.Contains(o.Kinds, k)
+}
+
+// endpoint is a checked URL.
+type endpoint struct {
+	scheme, host, address string
+	secure                bool
+}
+
+// String returns the URL for people.
+func (e endpoint) String() string { return e.scheme + "://" + e.address }
+
+// loopback reports whether nothing leaves this computer.
+func (e endpoint) loopback() bool {
+	ip := net.ParseIP(e.host)
+	return e.host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// parseURL reads a broker's URL; its error is a config.FieldError and never
+// holds a password.
+func parseURL(text string) (endpoint, error) {
+	bad := func(problem, remedy string) (endpoint, error) {
+		return endpoint{}, config.Field("url", problem, remedy)
+	}
+	const remedy = "write it like tls://broker.example:8883 or tcp://127.0.0.1:1883"
+	u, err := url.Parse(text)
+	if err != nil {
+		return bad("it is no URL", remedy)
+	}
+	e := endpoint{scheme: strings.ToLower(u.Scheme), host: u.Hostname()}
+	port := "1883"
+	switch e.scheme {
+	case "tcp", "mqtt":
+	case "tls", "mqtts", "ssl":
+		e.secure, port = true, "8883"
+	case "ws", "wss":
+		return bad("MQTT over WebSocket is not supported", "use the broker's TCP or TLS listener")
+	default:
+		return bad("it does not begin with tcp://, mqtt://, tls://, mqtts:// or ssl://", remedy)
+	}
+	if u.User != nil {
+		return bad("it holds a user or password, which would be shown and logged", "use user: and password: (env:NAME or file:PATH)")
+	}
+	if e.host == "" {
+		return bad("it names no host", remedy)
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return bad("there is something behind host and port", remedy)
+	}
+	if p := u.Port(); p != "" {
+		port = p
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+		return bad("the port is not from 1 to 65535", remedy)
+	}
+	e.address = net.JoinHostPort(e.host, port)
+	return e, nil
+}
