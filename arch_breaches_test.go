@@ -83,6 +83,12 @@ var breaches = []struct {
 	{rule: "sleep", name: "a test sleeps", path: "drivers/x_test.go", text: "package drivers\nimport \"time\"\nfunc f() { time.Sleep(1) }", want: "wait for what is awaited"},
 	{rule: "sleep", name: "a test sleeps in a bubble", path: "drivers/x_test.go", text: "package drivers\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc f() { synctest.Wait(); time.Sleep(1) }", fine: true},
 
+	{rule: "sleep", name: "a test polls for ever", path: "drivers/x_test.go", text: "package drivers\nimport \"time\"\nfunc f() { for !g() { time.Sleep(1) } }", want: "wait for what is awaited"},
+	{rule: "sleep", name: "a test polls with a deadline", path: "drivers/x_test.go", text: "package drivers\nimport \"time\"\nfunc f() { for end := time.Now().Add(1); time.Now().Before(end); { time.Sleep(1) } }", fine: true},
+	{rule: "sleep", name: "a test sleeps for a reason", path: "drivers/x_test.go", text: "package drivers\nimport \"time\"\nfunc f() {\n// The peer's pace.\ntime.Sleep(1)\n}", fine: true},
+	{rule: "sleep", name: "a library sleeps for a reason", path: "drivers/x.go", text: "package drivers\nimport \"time\"\nfunc f() {\n// The peer's pace.\ntime.Sleep(1)\n}", want: "wait for what is awaited"},
+	{rule: "sleep", name: "a library polls with a deadline", path: "drivers/x.go", text: "package drivers\nimport \"time\"\nfunc f() { for end := time.Now().Add(1); time.Now().Before(end); { time.Sleep(1) } }", want: "wait for what is awaited"},
+
 	{rule: "interface", name: "five methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D(); E() }", want: "5 methods"},
 	{rule: "interface", name: "four methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D() }", fine: true},
 

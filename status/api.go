@@ -3,6 +3,8 @@ package status
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,6 +60,10 @@ type deviceDoc struct {
 	LastRead    instant           `json:"last_read"`
 	ReadTime    float64           `json:"read_seconds"`
 	Late        float64           `json:"late_seconds"`
+	Skipped     uint64            `json:"skipped"`
+	Writes      uint64            `json:"writes"`
+	WriteErrors uint64            `json:"write_errors"`
+	Panics      uint64            `json:"panics"`
 	BadTags     map[string]string `json:"bad_tags"`
 }
 
@@ -78,43 +84,60 @@ type machineDoc struct {
 	Commits       uint64            `json:"commits"`
 	Events        map[string]uint64 `json:"events"`
 	Overflows     uint64            `json:"overflows"`
+	WritesFailed  uint64            `json:"writes_failed"`
 	Waiting       bool              `json:"waiting"`
 	WaitingSince  instant           `json:"waiting_since"`
 	Problems      []string          `json:"problems"`
 }
 
 type uplinkDoc struct {
-	Uplink       string  `json:"uplink"`
-	Endpoint     string  `json:"endpoint"`
-	Breaker      string  `json:"breaker"`
-	Since        instant `json:"since"`
-	Backlog      uint64  `json:"backlog"`
-	Oldest       instant `json:"oldest"`
-	OldestAge    float64 `json:"oldest_age_seconds"`
-	DeadLetters  uint64  `json:"dead_letters"`
-	Delivered    uint64  `json:"delivered"`
-	Rejected     uint64  `json:"rejected"`
-	Retried      uint64  `json:"retried"`
-	LastDelivery instant `json:"last_delivery"`
-	LastError    string  `json:"last_error,omitempty"`
-	LastErrorAt  instant `json:"last_error_at"`
-	Concurrent   int     `json:"concurrent"`
+	Uplink       string     `json:"uplink"`
+	Endpoint     string     `json:"endpoint"`
+	Breaker      string     `json:"breaker"`
+	Since        instant    `json:"since"`
+	Down         bool       `json:"down"`
+	DownSince    instant    `json:"down_since"`
+	Backlog      uint64     `json:"backlog"`
+	Oldest       instant    `json:"oldest"`
+	OldestAge    float64    `json:"oldest_age_seconds"`
+	DeadLetters  uint64     `json:"dead_letters"`
+	Delivered    uint64     `json:"delivered"`
+	Rejected     uint64     `json:"rejected"`
+	Retried      uint64     `json:"retried"`
+	LastDelivery instant    `json:"last_delivery"`
+	LastError    string     `json:"last_error,omitempty"`
+	LastErrorAt  instant    `json:"last_error_at"`
+	Concurrent   int        `json:"concurrent"`
+	Waiting      int        `json:"waiting_machines"`
+	Stuck        []stuckDoc `json:"stuck_machines"`
+}
+
+// stuckDoc is a machine whose events one uplink does not get rid of.
+type stuckDoc struct {
+	Machine string  `json:"machine"`
+	Kind    string  `json:"kind,omitempty"`
+	Held    bool    `json:"held"`
+	Since   instant `json:"since"`
+	Next    instant `json:"next_try"`
+	Text    string  `json:"text"`
 }
 
 type bufferDoc struct {
-	Path      string  `json:"path"`
-	Epoch     string  `json:"epoch"`
-	Commits   uint64  `json:"commits"`
-	Syncs     uint64  `json:"syncs"`
-	Events    uint64  `json:"events"`
-	Live      int64   `json:"live_bytes"`
-	Disk      int64   `json:"disk_bytes"`
-	Free      int64   `json:"free_bytes"`
-	Reserve   int64   `json:"reserve_bytes"`
-	Full      bool    `json:"full"`
-	FullSince instant `json:"full_since"`
-	Fault     string  `json:"fault,omitempty"`
-	Damaged   uint64  `json:"damaged_records"`
+	Path       string  `json:"path"`
+	Epoch      string  `json:"epoch"`
+	Commits    uint64  `json:"commits"`
+	Syncs      uint64  `json:"syncs"`
+	Events     uint64  `json:"events"`
+	Live       int64   `json:"live_bytes"`
+	Disk       int64   `json:"disk_bytes"`
+	Free       int64   `json:"free_bytes"`
+	Reserve    int64   `json:"reserve_bytes"`
+	Quota      int64   `json:"quota_bytes"`
+	Full       bool    `json:"full"`
+	FullReason string  `json:"full_reason,omitempty"`
+	FullSince  instant `json:"full_since"`
+	Fault      string  `json:"fault,omitempty"`
+	Damaged    uint64  `json:"damaged_records"`
 }
 
 // instant is a time that is null in JSON where there is none.
@@ -138,6 +161,38 @@ func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	// The client may have gone; there is nobody left to tell.
 	_, _ = w.Write(append(b, '\n'))
+}
+
+// serveSchema serves the JSON Schema of a kind's data under its file name,
+// "counter.v1.json".
+func serveSchema(w http.ResponseWriter, r *http.Request) {
+	kind, version, ok := parseSchemaFile(r.PathValue("file"))
+	var schema []byte
+	if ok {
+		schema, ok = plant.Schema(kind, version)
+	}
+	if !ok {
+		http.Error(w, "no such schema; the form is /api/v1/schemas/counter.v1.json", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/schema+json")
+	// The client may have gone; there is nobody left to tell.
+	_, _ = w.Write(schema)
+}
+
+// parseSchemaFile reads "kind.vN.json". A kind is lower-case letters and
+// underscores, so that nothing else becomes a path.
+func parseSchemaFile(name string) (kind plant.EventKind, version uint8, ok bool) {
+	name, ok = strings.CutSuffix(name, ".json")
+	if !ok {
+		return "", 0, false
+	}
+	word, number, ok := strings.Cut(name, ".v")
+	if !ok || word == "" || strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return "", 0, false
+	}
+	n, err := strconv.ParseUint(number, 10, 8)
+	return plant.EventKind(word), uint8(n), err == nil && strconv.FormatUint(n, 10) == number
 }
 
 func document(snap Snapshot) statusDoc {
@@ -170,6 +225,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Session: s.Session,
 		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
 		LastRead: instant(s.LastRead), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
+		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)),
 	}
 	for tag, cause := range s.BadTags {
@@ -184,7 +240,7 @@ func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
 		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, Mode: string(s.Mode),
 		LastEvent: string(s.LastEvent), LastEventTime: instant(s.LastEventTime), LastSequence: uint64(s.LastSequence),
 		Inputs: s.Inputs, Commits: s.Commits, Events: make(map[string]uint64, len(s.Events)),
-		Overflows: s.Overflows, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: list(s.Problems),
+		Overflows: s.Overflows, WritesFailed: s.WritesFailed, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: list(s.Problems),
 	}
 	for kind, n := range s.Events {
 		doc.Events[string(kind)] = n
@@ -193,19 +249,24 @@ func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
 }
 
 func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkDoc {
-	return uplinkDoc{
+	doc := uplinkDoc{
 		Uplink: s.Uplink, Endpoint: s.Endpoint, Breaker: s.Breaker, Since: instant(s.Since),
 		Backlog: q.Backlog, Oldest: instant(q.Oldest), OldestAge: age(now, q.Oldest).Seconds(), DeadLetters: q.DeadLetters,
 		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
+		Down: s.Down, DownSince: instant(s.DownSince), Waiting: s.Waiting, Stuck: []stuckDoc{},
 	}
+	for _, p := range s.Problems {
+		doc.Stuck = append(doc.Stuck, stuckDoc{string(p.Machine), string(p.Kind), p.Held, instant(p.Since), instant(p.Next), p.Text})
+	}
+	return doc
 }
 
 func bufferDocument(s *buffer.Stats) bufferDoc {
 	return bufferDoc{
 		Path: s.Path, Epoch: s.Epoch.String(), Commits: s.Commits, Syncs: s.Groups, Events: s.Events,
 		Live: s.LiveBytes, Disk: s.DiskBytes, Free: s.FreeBytes, Reserve: s.Reserve,
-		Full: s.Full, FullSince: instant(s.FullSince), Fault: s.Fault, Damaged: s.Lost,
+		Quota: s.Quota, FullReason: s.FullReason, Full: s.Full, FullSince: instant(s.FullSince), Fault: s.Fault, Damaged: s.Lost,
 	}
 }
 

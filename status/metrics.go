@@ -40,15 +40,16 @@ type collector struct {
 	deviceConnected, deviceSince, deviceReads, deviceErrors, deviceReconnects *prometheus.Desc
 	deviceReadings, deviceBadReadings, deviceBadTags                          *prometheus.Desc
 	deviceLastRead, deviceReadTime, deviceLate                                *prometheus.Desc
+	deviceSkipped, deviceWrites, deviceWriteErrors, devicePanics              *prometheus.Desc
 
 	machineRunning, machineGood, machineScrap, machineInputs, machineCommits *prometheus.Desc
 	machineEvents, machineOverflows, machineWaiting, machineLastEvent        *prometheus.Desc
 
-	bufferCommits, bufferSyncs, bufferEvents, bufferLive, bufferDisk    *prometheus.Desc
-	bufferFree, bufferReserve, bufferFull, bufferFaulted, bufferDamaged *prometheus.Desc
+	bufferCommits, bufferSyncs, bufferEvents, bufferLive, bufferDisk                 *prometheus.Desc
+	bufferFree, bufferReserve, bufferFull, bufferFaulted, bufferDamaged, bufferQuota *prometheus.Desc
 
-	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered *prometheus.Desc
-	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast                  *prometheus.Desc
+	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered         *prometheus.Desc
+	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -76,6 +77,11 @@ func newCollector(source Source) *collector {
 	c.deviceReadTime = d("device_read_duration_seconds", "How long the last read took.", "device")
 	c.deviceLate = d("device_poll_lateness_seconds", "By how much the last poll started after its time.", "device")
 
+	c.deviceSkipped = d("device_skipped_polls_total", "Polls left out because the one before took longer than the interval.", "device")
+	c.deviceWrites = d("device_writes_total", "Writes asked for.", "device")
+	c.deviceWriteErrors = d("device_write_errors_total", "Writes that failed.", "device")
+	c.devicePanics = d("device_panics_total", "Panics of the driver; each ended a session.", "device")
+
 	c.machineRunning = d("machine_running", "1 while the machine runs, 0 while it is stopped; absent until its state was seen.", "machine")
 	c.machineGood = d("machine_good_pieces_total", "Good pieces counted, kept over restarts.", "machine")
 	c.machineScrap = d("machine_scrap_pieces_total", "Scrap pieces counted, kept over restarts.", "machine")
@@ -93,11 +99,14 @@ func newCollector(source Source) *collector {
 	c.bufferDisk = d("buffer_disk_bytes", "Disk blocks that the buffer's folder takes.")
 	c.bufferFree = d("buffer_free_bytes", "Free space of the buffer's file system.")
 	c.bufferReserve = d("buffer_reserve_bytes", "Free space that the buffer never uses.")
+	c.bufferQuota = d("buffer_quota_bytes", "How large the retained records may become; 0 without a bound.")
 	c.bufferFull = d("buffer_full", "1 while new events are refused for lack of space.")
 	c.bufferFaulted = d("buffer_faulted", "1 after a failed commit, until the restart.")
 	c.bufferDamaged = d("buffer_damaged_records_total", "Records that a read found damaged or missing.")
 
 	c.uplinkBreaker = d("uplink_breaker_state", "0 closed (delivering), 1 half-open (trying), 2 open (waiting).", "uplink")
+	c.uplinkDown = d("uplink_down", "1 while the system cannot be reached.", "uplink")
+	c.uplinkStuck = d("uplink_stuck_machines", "Machines whose events do not go out while those of others do.", "uplink")
 	c.uplinkBacklog = d("uplink_backlog_events", "Events recorded and not yet settled at the receiver.", "uplink")
 	c.uplinkOldest = d("uplink_backlog_age_seconds", "Age of the oldest event that waits; 0 without any.", "uplink")
 	c.uplinkDead = d("uplink_dead_letters", "Refused events that are kept.", "uplink")
@@ -144,6 +153,10 @@ func (c *collector) devices(out sink, snap Snapshot) {
 		out.moment(c.deviceLastRead, s.LastRead, name)
 		out.gauge(c.deviceReadTime, s.ReadTime.Seconds(), name)
 		out.gauge(c.deviceLate, s.Late.Seconds(), name)
+		out.counter(c.deviceSkipped, s.Skipped, name)
+		out.counter(c.deviceWrites, s.Writes, name)
+		out.counter(c.deviceWriteErrors, s.WriteErrors, name)
+		out.counter(c.devicePanics, s.Panics, name)
 	}
 }
 
@@ -176,6 +189,7 @@ func (c *collector) buffer(out sink, snap Snapshot) {
 	out.gauge(c.bufferDisk, float64(s.DiskBytes))
 	out.gauge(c.bufferFree, float64(s.FreeBytes))
 	out.gauge(c.bufferReserve, float64(s.Reserve))
+	out.gauge(c.bufferQuota, float64(s.Quota))
 	out.flag(c.bufferFull, s.Full)
 	out.flag(c.bufferFaulted, s.Fault != "")
 	out.counter(c.bufferDamaged, s.Lost)
@@ -186,6 +200,8 @@ func (c *collector) uplinks(out sink, snap Snapshot) {
 		s := &snap.Uplinks[i]
 		queue := snap.queue(s.Uplink)
 		out.gauge(c.uplinkBreaker, breakerNumber(s.Breaker), s.Uplink)
+		out.flag(c.uplinkDown, s.Down, s.Uplink)
+		out.gauge(c.uplinkStuck, float64(len(s.Problems)), s.Uplink)
 		out.gauge(c.uplinkBacklog, float64(queue.Backlog), s.Uplink)
 		out.gauge(c.uplinkOldest, age(snap.At, queue.Oldest).Seconds(), s.Uplink)
 		out.gauge(c.uplinkDead, float64(queue.DeadLetters), s.Uplink)

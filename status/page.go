@@ -186,11 +186,13 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	q := snap.queue(u.Uplink)
 	k := card{Class: "good", Name: u.Uplink, Word: "delivers", Since: c.since(u.Since)}
-	switch u.Breaker {
-	case breakerOpen:
+	switch {
+	case u.Breaker == breakerOpen:
 		k.Class, k.Word = "bad", "does not deliver, waits before it tries again"
-	case breakerHalfOpen:
+	case u.Breaker == breakerHalfOpen:
 		k.Class, k.Word = "unknown", "tries again"
+	case u.Down:
+		k.Class, k.Word, k.Since = "bad", "not reached, tries again", c.since(u.DownSince)
 	}
 	if q.Backlog == 0 {
 		k.add("Waiting", "nothing")
@@ -206,6 +208,9 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	}
 	k.add("Address", u.Endpoint)
 	k.add("Since start", number(u.Delivered)+" delivered, "+number(u.Rejected)+" refused, "+number(u.Retried)+" tried again")
+	for _, stuck := range u.Problems {
+		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+stuck.Text)
+	}
 	if q.DeadLetters > 0 {
 		k.add("Dead letters", number(q.DeadLetters))
 	}
@@ -223,6 +228,10 @@ func bufferCard(snap Snapshot, c clock) card {
 		k.Class, k.Word, k.Since = "bad", "full, records nothing", c.since(b.FullSince)
 	}
 	k.add("Space", bytesText(b.DiskBytes)+" used, "+bytesText(b.FreeBytes)+" free on the disk, "+bytesText(b.Reserve)+" of it in reserve")
+	if b.Quota > 0 {
+		k.add("Quota", bytesText(b.LiveBytes)+" of "+bytesText(b.Quota))
+	}
+	k.add("Why", b.FullReason)
 	k.add("Recorded", count(b.Events, "event")+" since the start")
 	k.add("Folder", b.Path)
 	return k

@@ -99,8 +99,9 @@ func bufferProblems(snap Snapshot) []Problem {
 	if b.Full {
 		p := Problem{
 			Severity: Losing, What: "Recording has stopped: there is no space", Since: b.FullSince,
-			Cause: fmt.Sprintf("%s free, %s are kept in reserve, the buffer takes %s", bytesText(b.FreeBytes), bytesText(b.Reserve), bytesText(b.DiskBytes)),
-			Do:    "Free disk space on this PC or raise the quota. Recording goes on by itself; totals of the PLCs bring back the count.",
+			Cause: strings.TrimPrefix(fmt.Sprintf("%s; %s free on the disk, %s are kept in reserve, the buffer takes %s",
+				b.FullReason, bytesText(b.FreeBytes), bytesText(b.Reserve), bytesText(b.DiskBytes)), "; "),
+			Do: "Free disk space on this PC or raise the quota. Recording goes on by itself; totals of the PLCs bring back the count.",
 		}
 		for i := range snap.Machines {
 			if m := &snap.Machines[i]; m.Waiting {
@@ -110,11 +111,21 @@ func bufferProblems(snap Snapshot) []Problem {
 		ps = append(ps, p)
 	}
 	if b.Lost > 0 {
-		ps = append(ps, Problem{
-			Severity: Doubtful, What: count(b.Lost, "stored record") + " found damaged",
-			Cause: "the checksum of the record is wrong or the record is missing",
-			Do:    "The receivers are told by a gap event. Check the disk of this PC.",
-		})
+		p := Problem{
+			Severity: Doubtful, What: count(b.Lost, "stored record") + " found damaged or missing",
+			Do: "The receivers are told by a gap event. Check the disk of this PC.",
+		}
+		if n := len(b.Damage); n > 0 {
+			newest := b.Damage[n-1]
+			p.Cause, p.Since = newest.Reason, newest.Found
+		}
+		ps = append(ps, p)
+	}
+	for _, q := range b.Queues {
+		if q.Problem != "" {
+			ps = append(ps, Problem{Severity: Doubtful, What: "Events for uplink " + q.Uplink, Cause: q.Problem,
+				Do: "They stay on the disk until this is settled."})
+		}
 	}
 	return ps
 }
@@ -136,24 +147,31 @@ func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 		}
 		return []Problem{p}
 	}
+	var ps []Problem
+	if d.Panics > 0 {
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: fmt.Sprintf("Device %s: its driver failed %s", d.Device, count(d.Panics, "time")),
+			Do: "That is a fault of this program; each time it connected again. Please report it with the log.",
+		})
+	}
 	if len(d.BadTags) == 0 {
-		return nil
+		return ps
 	}
 	tags := sortedTags(d.BadTags)
 	// Tags with one cause are one problem, however many there are.
 	first := d.BadTags[tags[0]]
-	return []Problem{{
+	return append(ps, Problem{
 		Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(tags)), "tag")),
 		Cause: tagList(tags) + ": " + first, Do: advice(first),
-	}}
+	})
 }
 
 func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 	var ps []Problem
 	queue := snap.queue(u.Uplink)
-	if u.Breaker != "" && u.Breaker != "closed" && age(snap.At, u.Since) >= flap {
+	if since := downSince(u); !since.IsZero() && age(snap.At, since) >= flap {
 		p := Problem{
-			Severity: Stuck, What: "Uplink " + u.Uplink + " does not deliver", Since: u.Since,
+			Severity: Stuck, What: "Uplink " + u.Uplink + " does not deliver", Since: since,
 			Cause: u.LastError, Do: advice(u.LastError),
 		}
 		if queue.Backlog > 0 {
@@ -161,6 +179,11 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 				count(queue.Backlog, "event"), lasting(age(snap.At, queue.Oldest))))
 		}
 		ps = append(ps, p)
+	} else {
+		// While nothing is delivered at all, a stream that stands is no news.
+		for _, stuck := range u.Problems {
+			ps = append(ps, streamProblem(u.Uplink, stuck))
+		}
 	}
 	if queue.DeadLetters > 0 {
 		ps = append(ps, Problem{
@@ -171,11 +194,42 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 	return ps
 }
 
+// downSince returns since when nothing is delivered; zero while it is.
+func downSince(u *uplink.Stats) time.Time {
+	switch {
+	case u.Down:
+		return u.DownSince
+	case u.Breaker == breakerOpen || u.Breaker == breakerHalfOpen:
+		return u.Since
+	default:
+		return time.Time{}
+	}
+}
+
+// streamProblem is one machine's events that one receiver does not take.
+func streamProblem(name string, s uplink.Problem) Problem {
+	p := Problem{
+		Severity: Stuck, What: fmt.Sprintf("Uplink %s: the events of %s do not go out", name, s.Machine), Since: s.Since,
+		Cause: s.Text, Do: advice(s.Text),
+	}
+	if s.Held {
+		p.What = fmt.Sprintf("Uplink %s: the events of %s are held, it refuses %s", name, s.Machine, cmp.Or(string(s.Kind), "them"))
+		p.Do = "The same refusal came again and again, so it looks like a setting: compare names and codes with the receiver. They go on when it accepts."
+	}
+	return p
+}
+
 func machineProblems(m *derive.Stats) []Problem {
 	var ps []Problem
 	for _, text := range m.Problems {
 		ps = append(ps, Problem{Severity: Doubtful, What: "Machine " + string(m.Machine) + ": " + text,
 			Do: "Compare with the machine's own display."})
+	}
+	if m.WritesFailed > 0 {
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: fmt.Sprintf("Machine %s: %s to a device failed", m.Machine, count(m.WritesFailed, "write")),
+			Do: "What was recorded is safe; the device is acknowledged again when it asks again.",
+		})
 	}
 	if m.Overflows > 0 {
 		ps = append(ps, Problem{

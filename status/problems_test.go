@@ -5,6 +5,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 func whats(ps []Problem) []string {
@@ -69,6 +73,45 @@ func TestProblemsHideAFlap(t *testing.T) {
 	d.Session, d.Since, u.Since = 1, noon.Add(-flap), noon.Add(-flap)
 	if ps := Problems(snap); len(ps) != 2 {
 		t.Errorf("what lasts is not shown: %q", whats(ps))
+	}
+}
+
+func TestProblemsOfAStreamThatStands(t *testing.T) {
+	snap := wellPlant()
+	snap.Uplinks[0].Problems = []uplink.Problem{
+		{Machine: "PRESS-01", Kind: plant.KindStartStop, Held: true, Since: noon.Add(-time.Hour), Text: "422 unknown downtime type"},
+		{Machine: "FILLER-01", Since: noon.Add(-time.Minute), Text: "i/o timeout"},
+	}
+	want := []string{
+		"Uplink broker: the events of PRESS-01 are held, it refuses startstop",
+		"Uplink broker: the events of FILLER-01 do not go out",
+	}
+	ps := Problems(snap)
+	if got := whats(ps); !slices.Equal(got, want) {
+		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+	if ps[0].Cause != "422 unknown downtime type" || !strings.Contains(ps[0].Do, "codes") {
+		t.Errorf("got %+v", ps[0])
+	}
+	snap.Uplinks[0].Down, snap.Uplinks[0].DownSince = true, noon.Add(-time.Minute)
+	if got := whats(Problems(snap)); !slices.Equal(got, []string{"Uplink broker does not deliver"}) {
+		t.Errorf("the root cause does not hide its consequences: %q", got)
+	}
+}
+
+func TestProblemsNameWhatTheBufferFound(t *testing.T) {
+	snap := wellPlant()
+	snap.Buffer.Lost = 3
+	snap.Buffer.Damage = []buffer.Damage{{Reason: "checksum", Found: noon.Add(-time.Minute)}}
+	snap.Buffer.Queues = []buffer.QueueStats{{Uplink: "old", Problem: "it is not configured any more"}}
+	snap.Devices[0].Panics = 1
+	snap.Machines[0].WritesFailed, snap.Machines[0].Overflows = 2, 7
+	want := []string{
+		"3 stored records found damaged or missing", "Events for uplink old", "Device press-plc: its driver failed 1 time",
+		"Machine PRESS-01: 2 writes to a device failed", "Machine PRESS-01: 7 readings not taken in time",
+	}
+	if got := whats(Problems(snap)); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 

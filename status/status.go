@@ -123,6 +123,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/readyz", s.serveReady)
 	mux.Handle("/metrics", metricsHandler(registry, s.log))
 	mux.HandleFunc("/api/v1/status", s.serveStatus)
+	mux.HandleFunc("/api/v1/schemas/{file}", serveSchema)
 	mux.HandleFunc("/ui/style.css", serveStyle)
 	mux.HandleFunc("/{$}", s.servePage)
 	return guard(s.allowedHosts(), s.log, mux)

@@ -230,6 +230,22 @@ func TestEmptyStatusHasListsNotNull(t *testing.T) {
 	}
 }
 
+func TestSchemas(t *testing.T) {
+	want, ok := plant.Schema(plant.KindCounter, 1)
+	if !ok {
+		t.Fatal("plant has no schema of counter.v1")
+	}
+	w := ask(t, plantAt(), "GET", "/api/v1/schemas/counter.v1.json")
+	if w.Code != 200 || w.Body.String() != string(want) || w.Header().Get("Content-Type") != "application/schema+json" {
+		t.Errorf("got %d %s, %d bytes of %d", w.Code, w.Header().Get("Content-Type"), w.Body.Len(), len(want))
+	}
+	for _, name := range []string{"counter.v9.json", "counter.v01.json", "counter.v+1.json", "counter.v256.json", "counter.json", "counter.v1", "nothing.v1.json", "..%2fschema.v1.json", ".v1.json", "COUNTER.v1.json"} {
+		if w := ask(t, plantAt(), "GET", "/api/v1/schemas/"+name); w.Code != 404 {
+			t.Errorf("%s: got %d, want 404", name, w.Code)
+		}
+	}
+}
+
 // TestInert plants HTML in everything that comes from outside and looks for it
 // unescaped.
 func TestInert(t *testing.T) {
