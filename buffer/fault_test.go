@@ -1,0 +1,526 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+func TestFirstFailedCommitLatches(t *testing.T) {
+	o := testOptions(t.TempDir())
+	var failing atomic.Bool
+	var tried atomic.Int64
+	eio := errors.New("msync: input/output error")
+	o.commit = func(txn *badger.Txn) error {
+		if failing.Load() {
+			tried.Add(1)
+			return eio
+		}
+		return txn.Commit()
+	}
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	commit(t, b, "M1", count(1))
+	m := next(t, q)
+	peekAll(t, q, m, 0, 10)
+
+	failing.Store(true)
+	if _, err := b.Commit(context.Background(), "M1", plant.Batch{Events: []plant.Event{count(2)}}); !errors.Is(err, eio) {
+		t.Fatalf("the failed commit returned %v", err)
+	}
+	select {
+	case <-b.Fault():
+	default:
+		t.Fatal("the fault channel is open after a failed commit")
+	}
+	// The disk is well again, but what Badger would do now is not known.
+	failing.Store(false)
+	tries := tried.Load()
+	for range 3 {
+		if _, err := b.Commit(context.Background(), "M2", plant.Batch{Events: []plant.Event{count(3)}}); !errors.Is(err, eio) {
+			t.Fatalf("a commit after the fault returned %v", err)
+		}
+	}
+	if err := q.Settle(context.Background(), m, 1, []plant.Result{delivered(1, 1)}); !errors.Is(err, eio) {
+		t.Fatalf("a settle after the fault returned %v", err)
+	}
+	if _, err := q.Next(context.Background()); !errors.Is(err, eio) {
+		t.Fatalf("next after the fault returned %v", err)
+	}
+	if tried.Load() != tries {
+		t.Error("something was written after the fault")
+	}
+	if err := b.Close(); !errors.Is(err, eio) {
+		t.Fatalf("close returned %v", err)
+	}
+	if b.db.IsClosed() {
+		t.Error("the store was closed after a fault")
+	}
+	if s := b.Stats(); s.Fault == "" {
+		t.Error("the stats do not name the fault")
+	}
+	if err := b.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFaultAnswersEverybodyWhoWaits(t *testing.T) {
+	o := testOptions(t.TempDir())
+	armed, entered, release := atomic.Bool{}, make(chan struct{}, 1), make(chan struct{})
+	o.commit = func(txn *badger.Txn) error {
+		if !armed.Load() {
+			return txn.Commit()
+		}
+		entered <- struct{}{}
+		<-release
+		return errors.New("gone")
+	}
+	b := open(t, o)
+	armed.Store(true)
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for i := range 16 {
+		wg.Go(func() {
+			if _, err := b.Commit(context.Background(), plant.MachineID(fmt.Sprint("M", i)), plant.Batch{Events: []plant.Event{count(1)}}); err != nil {
+				refused.Add(1)
+			}
+		})
+	}
+	<-entered
+	close(release)
+	wg.Wait()
+	if refused.Load() != 16 {
+		t.Fatalf("%d of 16 waiting commits were refused", refused.Load())
+	}
+	if err := b.Close(); err == nil {
+		t.Error("close hides the fault")
+	}
+	if err := b.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFullDiskIsAState(t *testing.T) {
+	o := testOptions(t.TempDir())
+	var free atomic.Int64
+	free.Store(1 << 30)
+	o.freeSpace = func(string) (int64, error) { return free.Load(), nil }
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	commit(t, b, "M1", count(1), count(2))
+
+	free.Store(o.Reserve - 1)
+	first, err := b.Commit(context.Background(), "M1", plant.Batch{State: []byte("s"), Events: []plant.Event{count(3)}})
+	if !errors.Is(err, plant.ErrFull) || first != 0 {
+		t.Fatalf("commit under the reserve: first %d, err %v", first, err)
+	}
+	if s := b.Stats(); !s.Full || s.FullSince.IsZero() || s.FullReason == "" {
+		t.Fatalf("the stats do not show the full disk: %+v", s)
+	}
+	m := next(t, q)
+	peekAll(t, q, m, 0, 1)
+	settle(t, q, m, 1, plant.Result{First: 1, Last: 1, Status: plant.Rejected, Cause: errors.New("no")})
+
+	free.Store(o.floor() - 1)
+	m = next(t, q)
+	peekAll(t, q, m, 0, 1)
+	if err := q.Settle(context.Background(), m, 2, []plant.Result{{First: 2, Last: 2, Status: plant.Rejected}}); !errors.Is(err, plant.ErrFull) {
+		t.Fatalf("a dead letter under the floor: %v", err)
+	}
+
+	free.Store(o.Reserve + 1)
+	if _, err := b.Commit(context.Background(), "M1", plant.Batch{Events: []plant.Event{count(3)}}); !errors.Is(err, plant.ErrFull) {
+		t.Fatalf("the guard opened without hysteresis: %v", err)
+	}
+	free.Store(o.reopen())
+	if first := commit(t, b, "M1", count(3)); first != 3 {
+		t.Fatalf("after the full disk the sequence goes on at %d, want 3", first)
+	}
+	if s := b.Stats(); s.Full || !s.FullSince.IsZero() {
+		t.Fatalf("still full: %+v", s)
+	}
+	m = next(t, q)
+	if got := peekAll(t, q, m, 0, 10); fmt.Sprint(sequences(got)) != "[2 3]" {
+		t.Fatalf("peeked %v, want 2 and 3", sequences(got))
+	}
+}
+
+func TestQuotaDropsDeliveredFirstThenStops(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.Quota = MinQuota
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	big := count(1)
+	big.Data = make([]byte, 200<<10)
+	commit(t, b, "done", big, big)
+	m := next(t, q)
+	got := peekAll(t, q, m, 0, 10)
+	if len(got) < 2 {
+		got = append(got, peekAll(t, q, m, got[0].Sequence, 10)...)
+	}
+	settle(t, q, m, 2, delivered(1, 2))
+	var n plant.Sequence
+	for {
+		first, err := b.Commit(context.Background(), "busy", plant.Batch{Events: []plant.Event{big}})
+		if errors.Is(err, plant.ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = first
+	}
+	s := b.Stats()
+	if s.LiveBytes > o.Quota || !s.Full {
+		t.Fatalf("live %d of %d, full %t", s.LiveBytes, o.Quota, s.Full)
+	}
+	eventually(t, "what was delivered is dropped", func() bool { return b.Stats().Streams[0].Stored == 0 })
+	for last := plant.Sequence(0); last < n/2; {
+		m = next(t, q)
+		events := peekAll(t, q, m, 0, 10)
+		last = events[len(events)-1].Sequence
+		settle(t, q, m, last, delivered(events[0].Sequence, last))
+	}
+	eventually(t, "commits are taken again", func() bool {
+		first, err := b.Commit(context.Background(), "busy", plant.Batch{Events: []plant.Event{big}})
+		return err == nil && first == n+1
+	})
+	if s := b.Stats(); s.Lost != 0 {
+		t.Fatalf("%d events lost: %+v", s.Lost, s.Damage)
+	}
+}
+
+func TestTooBigChangesNothing(t *testing.T) {
+	b := open(t, testOptions(t.TempDir()))
+	commit(t, b, "M1", count(1))
+	huge, half := count(2), count(2)
+	huge.Data = make([]byte, maxEvent+1)
+	half.Data = make([]byte, maxEvent)
+	for name, batch := range map[string]plant.Batch{
+		"one event":     {Events: []plant.Event{huge}},
+		"a transaction": {Events: []plant.Event{half, half, half}},
+		"state":         {State: make([]byte, maxEvent+1), Events: []plant.Event{count(2)}},
+		"kept value":    {Put: []plant.KV{{Key: "k", Value: make([]byte, maxEvent+1)}}},
+		"kept key":      {Put: []plant.KV{{Key: strings.Repeat("k", maxKVKey+1)}}},
+		"no kind":       {Events: []plant.Event{{}}},
+		"many":          {Events: make([]plant.Event, 5000)},
+	} {
+		for i := range batch.Events {
+			if batch.Events[i].Kind == "" && name == "many" {
+				batch.Events[i] = count(i)
+				batch.Events[i].Data = make([]byte, 100)
+			}
+		}
+		if _, err := b.Commit(context.Background(), "M1", batch); !errors.Is(err, plant.ErrTooBig) {
+			t.Errorf("%s: %v, want ErrTooBig", name, err)
+		}
+	}
+	if first := commit(t, b, "M1", half); first != 2 {
+		t.Fatalf("the sequence goes on at %d, want 2", first)
+	}
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+}
+
+// damage changes a record on disk behind the buffer's back.
+func damage(t *testing.T, path string, change func(txn *badger.Txn) error) {
+	t.Helper()
+	db, err := badger.Open(badgerOptions(filepath.Join(path, storeFolder), zap.NewNop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(change); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(key []byte) func(txn *badger.Txn) error {
+	return func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		v, err := item.ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		v[len(v)-1] ^= 0x10
+		return txn.Set(key, v)
+	}
+}
+
+func TestDamagedEventsAreCountedAndPassedOver(t *testing.T) {
+	path := t.TempDir()
+	b := open(t, testOptions(path))
+	queue(t, b, "mes", all)
+	queue(t, b, "erp", all)
+	commit(t, b, "M1", count(1), count(2), count(3), count(4), count(5), count(6), count(7), count(8))
+	commit(t, b, "M2", count(1))
+	mustClose(t, b)
+	damage(t, path, flip(eventKey("M1", 2)))
+	damage(t, path, func(txn *badger.Txn) error { return txn.Delete(eventKey("M1", 4)) })
+	damage(t, path, func(txn *badger.Txn) error { return txn.Set(eventKey("M1", 5), []byte{1, 2, 3}) })
+	damage(t, path, func(txn *badger.Txn) error {
+		item, err := txn.Get(eventKey("M1", 1))
+		if err != nil {
+			return err
+		}
+		v, err := item.ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		// A good record under another's key is damage too.
+		return txn.Set(eventKey("M1", 6), v)
+	})
+	damage(t, path, func(txn *badger.Txn) error { return txn.Delete(eventKey("M1", 8)) })
+	damage(t, path, flip(eventKey("M2", 1)))
+
+	core, logged := observer.New(zap.ErrorLevel)
+	b, err := Open(context.Background(), testOptions(path), zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for _, name := range []string{"mes", "erp"} {
+		q := queue(t, b, name, all)
+		seen := ""
+		for range 2 {
+			m := next(t, q)
+			events := peekAll(t, q, m, 0, 100)
+			seen += fmt.Sprint(m, sequences(events))
+			upTo := plant.Sequence(0)
+			if len(events) > 0 {
+				upTo = events[len(events)-1].Sequence
+			}
+			settle(t, q, m, upTo)
+		}
+		if seen != "M1[1 3 7]M2[]" {
+			t.Fatalf("queue %s gave %s", name, seen)
+		}
+		idle(t, q)
+		if got := queueStats(t, b, name); got.Backlog != 0 {
+			t.Fatalf("queue %s has a backlog of %d of events that are gone", name, got.Backlog)
+		}
+	}
+	s := b.Stats()
+	if s.Lost != 6 {
+		t.Errorf("%d lost, want each of the 6 counted once", s.Lost)
+	}
+	if len(s.Damage) != 6 || logged.Len() != 6 {
+		t.Errorf("%d findings in the stats and %d in the log, want 6: %+v", len(s.Damage), logged.Len(), s.Damage)
+	}
+	if first := commit(t, b, "M1", count(9)); first != 9 {
+		t.Errorf("the sequence goes on at %d, want 9", first)
+	}
+}
+
+func TestDamagedIndexIsRebuilt(t *testing.T) {
+	path := t.TempDir()
+	b := open(t, testOptions(path))
+	q := queue(t, b, "mes", only(plant.KindCounter))
+	commit(t, b, "M1", count(1), parameter(2), count(3))
+	if _, err := b.Commit(context.Background(), "M2", plant.Batch{State: []byte("x"), Events: []plant.Event{count(1)}}); err != nil {
+		t.Fatal(err)
+	}
+	m := next(t, q)
+	peekAll(t, q, m, 0, 1)
+	settle(t, q, m, 1, delivered(1, 1))
+	mustClose(t, b)
+	damage(t, path, flip(machineKey(classStream, "M1")))
+	damage(t, path, func(txn *badger.Txn) error { return txn.Delete(machineKey(classStream, "M2")) })
+	damage(t, path, flip(machineKey(classState, "M2")))
+
+	b = open(t, testOptions(path))
+	queue(t, b, "mes", only(plant.KindCounter))
+	if got := queueStats(t, b, "mes"); got.Backlog != 2 {
+		t.Fatalf("a backlog of %d, want event 3 of M1 and 1 of M2", got.Backlog)
+	}
+	if first := commit(t, b, "M1", count(4)); first != 4 {
+		t.Errorf("M1 goes on at %d, want 4", first)
+	}
+	if first := commit(t, b, "M2", count(2)); first != 2 {
+		t.Errorf("M2 goes on at %d, want 2", first)
+	}
+	if state, err := b.Load(context.Background(), "M2", func(plant.KV) error { return nil }); state != nil || err != nil {
+		t.Errorf("a damaged state came back as %q, %v", state, err)
+	}
+	mustClose(t, b)
+
+	// A cursor that is damaged starts again; one that is ahead of a stream which
+	// lost its end keeps the numbers from being given twice.
+	damage(t, path, func(txn *badger.Txn) error {
+		for _, key := range [][]byte{eventKey("M1", 3), eventKey("M1", 4), machineKey(classStream, "M1")} {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		var k kinds
+		c := cursor{at: position{sequence: 4, counts: []uint64{4}}}
+		k.of(plant.KindCounter)
+		key := cursorKey("mes", "M1")
+		return txn.Set(key, appendCursorRecord(nil, key, &c, &k))
+	})
+	damage(t, path, func(txn *badger.Txn) error { return txn.Set(cursorKey("mes", "M2"), []byte("rubbish")) })
+	b = open(t, testOptions(path))
+	q = queue(t, b, "mes", only(plant.KindCounter))
+	if first := commit(t, b, "M1", count(5)); first != 5 {
+		t.Errorf("M1 goes on at %d, want 5", first)
+	}
+	if s := b.Stats(); s.Lost != 3 {
+		t.Errorf("%d lost, want events 3 and 4 and the cursor: %+v", s.Lost, s.Damage)
+	}
+	got := map[plant.MachineID]string{}
+	for range 2 {
+		m := next(t, q)
+		events := peekAll(t, q, m, 0, 10)
+		got[m] = fmt.Sprint(sequences(events))
+		settle(t, q, m, events[len(events)-1].Sequence)
+	}
+	if got["M1"] != "[5]" || got["M2"] != "[1 2]" {
+		t.Errorf("delivered %v, want 5 of M1, and 1 and 2 of M2", got)
+	}
+}
+
+func TestEmptyLogFileIsRemoved(t *testing.T) {
+	path := t.TempDir()
+	b := open(t, testOptions(path))
+	commit(t, b, "M1", count(1))
+	mustClose(t, b)
+	if err := os.WriteFile(filepath.Join(path, storeFolder, "00999.mem"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.InfoLevel)
+	b, err := Open(context.Background(), testOptions(path), zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if logged.FilterField(zap.String("file", "00999.mem")).Len() != 1 {
+		t.Error("the removal is not in the log")
+	}
+	if first := commit(t, b, "M1", count(2)); first != 2 {
+		t.Errorf("the sequence goes on at %d, want 2", first)
+	}
+}
+
+func TestOpenRefusals(t *testing.T) {
+	fresh := func(t *testing.T) string {
+		path := t.TempDir()
+		b := open(t, testOptions(path))
+		commit(t, b, "M1", count(1))
+		mustClose(t, b)
+		return path
+	}
+	for name, tt := range map[string]struct {
+		make func(t *testing.T) string
+		want string
+	}{
+		"a file": {func(t *testing.T) string {
+			path := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}, "it is a file: give a folder"},
+		"a second process": {func(t *testing.T) string {
+			path := t.TempDir()
+			open(t, testOptions(path))
+			return path
+		}, "another process has this store open: stop the other gateway"},
+		"no right to write": {func(t *testing.T) string {
+			if os.Geteuid() == 0 {
+				t.Skip("root may write everywhere")
+			}
+			path := t.TempDir()
+			if err := os.Chmod(path, 0o500); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}, "give the gateway's user"},
+		"no table of contents": {func(t *testing.T) string {
+			path := fresh(t)
+			if err := os.Remove(filepath.Join(path, storeFolder, badger.ManifestFilename)); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}, "MANIFEST is missing while"},
+		"a table is gone": {func(t *testing.T) string {
+			path := fresh(t)
+			tables, err := filepath.Glob(filepath.Join(path, storeFolder, "*.sst"))
+			if err != nil || len(tables) == 0 {
+				t.Fatalf("no table to remove: %v", err)
+			}
+			if err := os.Remove(tables[0]); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}, "move the folder aside"},
+		"a newer format": {func(t *testing.T) string {
+			path := fresh(t)
+			damage(t, path, func(txn *badger.Txn) error {
+				v := appendUvarints(appendEnvelope(nil), formatMajor+1, 0)
+				seal(v, 0, formatKey, envelopeSize)
+				return txn.Set(formatKey, v)
+			})
+			return path
+		}, "install the newer gateway again"},
+		"somebody else's store": {func(t *testing.T) string {
+			path := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(path, storeFolder), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, path, func(txn *badger.Txn) error { return txn.Set([]byte("key"), []byte("value")) })
+			return path
+		}, "was not made by this gateway"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := Open(context.Background(), testOptions(tt.make(t)), zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)))
+			if err == nil {
+				_ = b.Close()
+				t.Fatal("it opened")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("the error is %q, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestOptionsValidate(t *testing.T) {
+	if err := testOptions("/x").Validate(); err != nil {
+		t.Fatalf("the defaults are refused: %v", err)
+	}
+	for path, spoil := range map[string]func(*Options){
+		"path":    func(o *Options) { o.Path = "" },
+		"gateway": func(o *Options) { o.Gateway = "a/b" },
+		"source":  func(o *Options) { o.Source = "acme" },
+		"quota":   func(o *Options) { o.Quota = 1 },
+		"keep":    func(o *Options) { o.Keep = -time.Second },
+		"reserve": func(o *Options) { o.Reserve = 0 },
+		"linger":  func(o *Options) { o.Linger = time.Hour },
+	} {
+		o := testOptions("/x")
+		spoil(&o)
+		if err := o.Validate(); err == nil || !strings.HasPrefix(err.Error(), path+": ") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
