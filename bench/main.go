@@ -1,0 +1,102 @@
+// Command bench measures Sluice on real parts against the bare limit in the
+// same run: each line gives a ratio to what the libraries alone do with the
+// same work on the same machine, since a rate by itself says more about the
+// machine. It builds the gateway's binary, starts Modbus servers and the broker
+// in processes of their own, and writes bench/results.json.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// measure is one line of performance.md.
+type measure struct {
+	id   string
+	name string
+	run  func(ctx context.Context, b *bed) (result, error)
+}
+
+var measures = []measure{
+	{"P1", "end to end, 50 machines", endToEnd},
+	{"P2", "commit", commitPath},
+	{"P5", "register to subscriber", latency},
+	{"P11", "binary size", binarySize},
+}
+
+func main() {
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := playRole(role); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", role+":", err)
+			os.Exit(1)
+		}
+		return
+	}
+	only := flag.String("id", "", "run only this line, for example P2")
+	full := flag.Bool("full", false, "full length instead of at most 50 s a line")
+	out := flag.String("out", filepath.Join("bench", "results.json"), "where the results go; empty for nowhere")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := benchAll(ctx, strings.ToUpper(*only), *full, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// document is bench/results.json.
+type document struct {
+	Time     time.Time `json:"time"`
+	Platform string    `json:"platform"`
+	Go       string    `json:"go"`
+	Cores    int       `json:"cores"`
+	Full     bool      `json:"full"`
+	Results  []result  `json:"results"`
+}
+
+// benchAll runs the lines one after the other. A target that is missed is
+// printed, not an error: only a line that could not be measured is.
+func benchAll(ctx context.Context, only string, full bool, out string) error {
+	dir, err := os.MkdirTemp("", "sluice-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bed{dir: dir, full: full}
+	d := document{Time: time.Now().UTC(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Cores: runtime.NumCPU(), Full: full}
+	known := false
+	for _, m := range measures {
+		if only != "" && only != m.id {
+			continue
+		}
+		known = true
+		begin := time.Now()
+		r, err := m.run(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.id, err)
+		}
+		r.ID, r.Name = m.id, m.name
+		r.Seconds = time.Since(begin).Seconds()
+		fmt.Println(r.line())
+		d.Results = append(d.Results, r)
+	}
+	if !known {
+		return fmt.Errorf("there is no line %q", only)
+	}
+	if out == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(text, '\n'), 0o644)
+}

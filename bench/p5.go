@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/sluice-edge/sluice/internal/plantsim"
+)
+
+// p5Devices is the number of devices that are changed in turn.
+const p5Devices = 10
+
+// latency is P5: from the change of a register to the event at an MQTT
+// subscriber, with a poll interval of 100 ms. The change and the arrival are
+// timed in this process, the gateway and the broker run in their own.
+func latency(ctx context.Context, b *bed) (r result, err error) {
+	broker, err := startBroker(ctx, b.dir)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, ignoreExit(broker.stop())) }()
+	s := &stopwatch{pending: map[string]time.Time{}}
+	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker.addr).SetClientID("bench-subscriber").SetCleanSession(true))
+	if t := client.Connect(); t.Wait() && t.Error() != nil {
+		return r, t.Error()
+	}
+	defer client.Disconnect(100)
+	if t := client.Subscribe("#", 1, func(_ paho.Client, m paho.Message) { s.arrived(m.Payload()) }); t.Wait() && t.Error() != nil {
+		return r, t.Error()
+	}
+	plcs := make([]*plantsim.Modbus, p5Devices)
+	for i := range plcs {
+		if plcs[i], err = plantsim.NewModbus("127.0.0.1:0"); err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, plcs[i].Stop()) }()
+	}
+	httpAddr, err := freeAddress()
+	if err != nil {
+		return r, err
+	}
+	g, err := b.startGateway(ctx, p5Config(plcs, broker.addr, httpAddr), httpAddr)
+	if err != nil {
+		return r, err
+	}
+	length := b.length(20*time.Second, 120*time.Second)
+	err = errors.Join(changeRegisters(ctx, g, plcs, s, length), g.stop())
+	if err != nil {
+		return r, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r = newResult("p99_ms", quantile(s.samples, 0.99), 115, true)
+	r.also("p50_ms", median(s.samples), 60, true)
+	r.add("max_ms", quantile(s.samples, 1))
+	r.add("n", float64(len(s.samples)))
+	r.add("interval_p50_ms", 50)
+	r.add("interval_p99_ms", 99)
+	r.Note += fmt.Sprintf(" broker: %s", broker.name)
+	if len(s.pending) > 0 {
+		return r, fmt.Errorf("%d changes never arrived", len(s.pending))
+	}
+	return r, nil
+}
+
+// changeRegisters adds a piece at one device after the other, at random
+// moments, and waits for the last arrivals.
+func changeRegisters(ctx context.Context, g *gateway, plcs []*plantsim.Modbus, s *stopwatch, length time.Duration) error {
+	err := await(ctx, 20*time.Second, "not every device was read", func() bool {
+		n, err := g.metric("sluice_device_reads_total")
+		return err == nil && n > 3*p5Devices
+	})
+	if err != nil {
+		return err
+	}
+	counts := make([]uint16, len(plcs))
+	for begin, n := time.Now(), 0; time.Since(begin) < length; n++ {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(15+rand.IntN(25)) * time.Millisecond):
+		}
+		i := n % len(plcs)
+		counts[i]++
+		s.changed(fmt.Sprintf("M-%d", i), int64(counts[i]))
+		plcs[i].Update(func(bank *plantsim.Bank) { bank.SetHolding(0, counts[i]) })
+	}
+	return await(ctx, 5*time.Second, "not every change has arrived", s.allArrived)
+}
+
+// stopwatch times changes by machine and count.
+type stopwatch struct {
+	mu      sync.Mutex
+	pending map[string]time.Time
+	samples []float64 // milliseconds
+}
+
+func (s *stopwatch) changed(machine string, good int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending[fmt.Sprint(machine, " ", good)] = time.Now()
+}
+
+func (s *stopwatch) arrived(payload []byte) {
+	now := time.Now()
+	var e struct {
+		Subject string `json:"subject"`
+		Data    struct {
+			Good int64 `json:"good"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(payload, &e) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := fmt.Sprint(e.Subject, " ", e.Data.Good)
+	if at, ok := s.pending[key]; ok {
+		delete(s.pending, key)
+		s.samples = append(s.samples, float64(now.Sub(at).Microseconds())/1000)
+	}
+}
+
+func (s *stopwatch) allArrived() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) == 0
+}
+
+func p5Config(plcs []*plantsim.Modbus, broker, httpAddr string) string {
+	var devices, machines strings.Builder
+	for i, plc := range plcs {
+		fmt.Fprintf(&devices, "  plc-%d: {driver: modbus, endpoint: \"%s\", interval: 100ms, tags: {made: \"holding:0\"}}\n", i, plc.Addr())
+		fmt.Fprintf(&machines, "  M-%d: {device: plc-%d, counter: {good: made, pieces: 1, max_rate: 1000/s}}\n", i, i)
+	}
+	return "site: {enterprise: acme, site: bench, area: p5, gateway: bench}\n" +
+		"buffer: {path: \"{{dir}}/buffer\", keep: 1h}\nhttp: {listen: \"" + httpAddr + "\"}\n" +
+		"devices:\n" + devices.String() + "machines:\n" + machines.String() +
+		"uplinks:\n  mqtt: {driver: mqtt, url: \"tcp://" + broker + "\"}\n"
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/status"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// The rooms do not know each other; that they fit is asserted here.
+var (
+	_ derive.Log    = (*buffer.Buffer)(nil)
+	_ uplink.Queue  = (*buffer.Queue)(nil)
+	_ drivers.Sink  = (*derive.Worker)(nil)
+	_ derive.Writer = (*gateway)(nil)
+	_ status.Source = (*gateway)(nil)
+)
+
+// Deadlines of the stages on the way out; together they stay under the 10 s
+// that SIGTERM allows.
+const (
+	stopDrivers  = 2 * time.Second
+	stopMachines = 2 * time.Second
+	stopUplinks  = 3 * time.Second
+	stopHTTP     = 500 * time.Millisecond
+	stopBuffer   = 2 * time.Second
+)
+
+// gateway is a whole gateway built from a checked plan. run starts it; the
+// other methods may be called from any goroutine once run has built its parts.
+type gateway struct {
+	plan    *plan
+	log     *zap.Logger
+	started time.Time
+
+	buffer     *buffer.Buffer
+	status     *status.Server
+	url        atomic.Pointer[string]
+	workers    []*derive.Worker
+	pollers    []*drivers.Poller
+	byDevice   map[plant.DeviceID]*drivers.Poller
+	forwarders []*uplink.Forwarder
+	senders    []uplink.Sender
+	// built is set once the parts above are there, ready once all have started.
+	built, ready atomic.Bool
+}
+
+func newGateway(p *plan, log *zap.Logger) *gateway {
+	return &gateway{plan: p, log: log, started: time.Now(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+}
+
+// run starts every stage, waits for ctx, a signal of the buffer or a stage that
+// failed, and stops in reverse. A latched buffer ends it at once, with nothing
+// closed: the outcome of the failed commit is unknown, and the restart finds it
+// out from disk.
+func (g *gateway) run(ctx context.Context) error {
+	site, o := g.plan.Config.Site, g.plan.Config.Buffer
+	settings := buffer.DefaultOptions(string(o.Path))
+	settings.Gateway, settings.Source = site.Gateway, site.Path()
+	settings.Quota, settings.Reserve = int64(o.Quota), int64(o.Reserve)
+	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
+	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
+	if err != nil {
+		return fmt.Errorf("sluice: %w", err)
+	}
+	g.buffer = store
+	s := newStages(g.log)
+	if err = g.build(); err == nil {
+		err = g.start(s)
+	}
+	if err != nil {
+		s.stop()
+		return errors.Join(err, store.Close())
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-s.failed:
+	case <-store.Fault():
+	}
+	if fault := store.Err(); fault != nil {
+		return &exitError{code: exitStorage, cause: fmt.Errorf("the buffer has failed and nothing more is acknowledged; restart to find out from disk what was kept: %w", fault)}
+	}
+	return errors.Join(err, g.stop(s))
+}
+
+// build makes every part; nothing does I/O yet but the queues, which read where
+// they stand.
+func (g *gateway) build() error {
+	for _, m := range g.plan.Machines {
+		g.workers = append(g.workers, derive.NewWorker(m, g.early(g.buffer), g, derive.WorkerOptions{}, g.log.Named("machine")))
+	}
+	for _, d := range g.plan.Devices {
+		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name)))}
+		p := drivers.NewPoller(d.Plan.PollerOptions(d.Name), d.Plan.Open(env), g.sinksOf(d.Name), g.log)
+		g.byDevice[d.Name] = p
+		g.pollers = append(g.pollers, p)
+	}
+	for _, u := range g.plan.Uplinks {
+		queue, err := g.buffer.Queue(u.Name, u.Plan.Carries)
+		if err != nil {
+			return fmt.Errorf("sluice: uplink %s: %w", u.Name, err)
+		}
+		site := g.plan.Config.Site
+		sender := u.Plan.Open(uplink.Env{
+			Name: u.Name, Gateway: site.Gateway, Path: site.Path(),
+			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
+		})
+		g.senders = append(g.senders, sender)
+		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
+	}
+	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location()}, g, g.log.Named("http"))
+	g.built.Store(true)
+	return nil
+}
+
+// sinksOf returns the machines that use a tag of the device.
+func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
+	for i, m := range g.plan.Machines {
+		if slices.ContainsFunc(m.Tags(), func(r plant.TagRef) bool { return r.Device == device }) {
+			sinks = append(sinks, g.workers[i])
+		}
+	}
+	return sinks
+}
+
+// start starts the stages: HTTP, uplinks, machines, drivers.
+func (g *gateway) start(s *stages) error {
+	addr, err := g.status.Listen()
+	if err != nil {
+		return fmt.Errorf("sluice: %w", err)
+	}
+	url := "http://" + addr + "/"
+	g.url.Store(&url)
+	s.start("http", stopHTTP, g.status.Run)
+	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
+	s.start("machines", stopMachines, runs(g.workers)...)
+	s.start("drivers", stopDrivers, runs(g.pollers)...)
+	s.start("watchdog", stopHTTP, g.feedWatchdog)
+	g.ready.Store(true)
+	g.log.Info("sluice is ready", zap.String("page", url),
+		zap.Int("devices", len(g.pollers)), zap.Int("machines", len(g.workers)), zap.Int("uplinks", len(g.forwarders)))
+	g.notify(daemon.SdNotifyReady)
+	return nil
+}
+
+// stop stops the stages in reverse, then the senders and the buffer.
+func (g *gateway) stop(s *stages) error {
+	g.ready.Store(false)
+	g.notify(daemon.SdNotifyStopping)
+	late := s.stop()
+	for _, sender := range g.senders {
+		if err := sender.Close(); err != nil {
+			g.log.Warn("an uplink did not close cleanly", zap.Error(err))
+		}
+	}
+	if len(late) > 0 {
+		// What is left behind may still use the store; the process ends now, and
+		// what it had committed is on disk.
+		return fmt.Errorf("sluice: stop: %s did not end in time", strings.Join(late, ", "))
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- g.buffer.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(stopBuffer):
+		return errors.New("sluice: stop: the buffer did not close in time; everything acknowledged is on disk")
+	}
+}
+
+// runs collects the Run methods of the parts of one stage.
+func runs[T interface{ Run(context.Context) error }](parts []T) []func(context.Context) error {
+	out := make([]func(context.Context) error, len(parts))
+	for i, p := range parts {
+		out[i] = p.Run
+	}
+	return out
+}
+
+// Write routes an acknowledgement to the device's driver.
+func (g *gateway) Write(ctx context.Context, w plant.Write) error {
+	p, ok := g.byDevice[w.Device]
+	if !ok {
+		return fmt.Errorf("sluice: write %s/%s: the config has no such device", w.Device, w.Tag)
+	}
+	return p.Write(ctx, w)
+}
+
+// Snapshot implements status.Source.
+func (g *gateway) Snapshot() status.Snapshot {
+	snap := status.Snapshot{
+		At: time.Now(), Gateway: g.plan.Config.Site.Gateway, Version: version,
+		Started: g.started, Ready: g.ready.Load(), Feeds: map[plant.MachineID][]plant.DeviceID{},
+	}
+	if !g.built.Load() {
+		snap.Waiting = []string{"the gateway is starting"}
+		return snap
+	}
+	if !snap.Ready {
+		snap.Waiting = []string{"not every stage has started"}
+	}
+	snap.Buffer = g.buffer.Stats()
+	for _, p := range g.pollers {
+		snap.Devices = append(snap.Devices, p.Stats())
+	}
+	for i, w := range g.workers {
+		snap.Machines = append(snap.Machines, w.Stats())
+		m := g.plan.Machines[i]
+		for _, ref := range m.Tags() {
+			if !slices.Contains(snap.Feeds[m.Machine()], ref.Device) {
+				snap.Feeds[m.Machine()] = append(snap.Feeds[m.Machine()], ref.Device)
+			}
+		}
+	}
+	for _, f := range g.forwarders {
+		snap.Uplinks = append(snap.Uplinks, f.Stats())
+	}
+	return snap
+}
+
+// statusURL returns the page's address once run has opened it.
+func (g *gateway) statusURL() string {
+	if url := g.url.Load(); url != nil {
+		return *url
+	}
+	return ""
+}
+
+// backlog returns how many events some uplink has not settled yet.
+func (g *gateway) backlog() (n uint64) {
+	for _, q := range g.buffer.Stats().Queues {
+		n += q.Backlog
+	}
+	return n
+}
+
+// notify tells systemd, where there is one.
+func (g *gateway) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		g.log.Warn("systemd was not told", zap.String("state", state), zap.Error(err))
+	}
+}
+
+// feedWatchdog tells systemd that the gateway works for as long as its buffer
+// does: a device or a broker that is away is no reason to restart.
+func (g *gateway) feedWatchdog(ctx context.Context) error {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return err
+	}
+	ticker := time.NewTicker(interval / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if g.buffer.Err() == nil {
+				g.notify(daemon.SdNotifyWatchdog)
+			}
+		}
+	}
+}

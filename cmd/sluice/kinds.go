@@ -1,0 +1,20 @@
+package main
+
+import (
+	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/drivers/modbus"
+	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/mqtt"
+)
+
+// driverKinds and uplinkKinds are the protocols and dialects of this binary,
+// the only place that names them. A new one is one folder and one line here.
+var (
+	driverKinds = kind.NewRegistry[drivers.Plan](
+		modbus.Kind,
+	)
+	uplinkKinds = kind.NewRegistry[uplink.Plan](
+		mqtt.Kind,
+	)
+)

@@ -1,0 +1,129 @@
+// Command sluice is the edge gateway between shop-floor machines and the MES:
+// it polls PLCs and scales, turns what they say into production events, keeps
+// each event on disk until the central system has it, and shows maintenance
+// what is going on. This package is the composition root: one command a file,
+// kinds.go for the protocols, gateway.go for the wiring.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Exit codes, as docs/runbook.md lists them.
+const (
+	exitFailed  = 1  // it did not work
+	exitUsage   = 2  // wrong usage or a bad config
+	exitStorage = 70 // the buffer is latched: the supervisor restarts from disk
+)
+
+// exitError carries the exit code of a command. A nil cause means that the
+// command has said everything itself.
+type exitError struct {
+	code  int
+	cause error
+}
+
+// Error implements error.
+func (e *exitError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.cause.Error()
+}
+
+// Unwrap returns the cause.
+func (e *exitError) Unwrap() error { return e.cause }
+
+// cli is the command line.
+type cli struct {
+	LogLevel  string `help:"How much to log: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"How to log: text or json." enum:"text,json" default:"text"`
+
+	Run     runCmd     `cmd:"" help:"Run the gateway in the foreground."`
+	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
+	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// console is what a command talks to: data on Out, talk on Err.
+type console struct {
+	Out, Err io.Writer
+	Log      *zap.Logger
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it parses args, runs the command and returns
+// the exit code.
+func run(ctx context.Context, args []string, out, talk io.Writer) int {
+	var c cli
+	code := -1
+	parser, err := kong.New(&c,
+		kong.Name("sluice"),
+		kong.Description("The edge gateway between shop-floor machines and the MES."),
+		kong.UsageOnError(),
+		kong.Writers(out, talk),
+		kong.Exit(func(n int) { code = n }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		fmt.Fprintln(talk, "sluice:", err)
+		return exitFailed
+	}
+	command, err := parser.Parse(args)
+	if code >= 0 { // --help has printed and asked to leave
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(talk, "sluice: %v — see: sluice --help\n", err)
+		return exitUsage
+	}
+	log := newLogger(c.LogLevel, c.LogFormat, talk)
+	defer func() { _ = log.Sync() }() // a terminal answers EINVAL, which says nothing
+	err = command.Run(&console{Out: out, Err: talk, Log: log})
+	var exit *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.cause != nil {
+			fmt.Fprintln(talk, "sluice:", exit.cause)
+		}
+		return exit.code
+	default:
+		fmt.Fprintln(talk, "sluice:", err)
+		return exitFailed
+	}
+}
+
+// newLogger logs to w, one line an entry. There is no sampling: it would drop
+// different devices' first failures that share a message.
+func newLogger(level, format string, w io.Writer) *zap.Logger {
+	var l zapcore.Level
+	if err := l.Set(level); err != nil {
+		l = zapcore.InfoLevel
+	}
+	ec := zap.NewProductionEncoderConfig()
+	ec.EncodeTime = zapcore.RFC3339TimeEncoder
+	ec.EncodeDuration = zapcore.StringDurationEncoder
+	encoder := zapcore.NewJSONEncoder(ec)
+	if format == "text" {
+		ec.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(ec)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), l))
+}

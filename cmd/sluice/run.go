@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// runCmd runs the gateway in the foreground, also under systemd.
+type runCmd struct {
+	Config string `help:"The config file or folder (default: /etc/sluice/sluice.yaml, else ./sluice.yaml)." short:"c" placeholder:"FILE"`
+}
+
+// Run runs the gateway until a signal. A bad config ends with exit code 2 and
+// every fault on stderr; a latched buffer with exit code 70, at once.
+func (r *runCmd) Run(ctx context.Context, c *console) error {
+	p, faults := loadPlan(configPath(r.Config), driverKinds, uplinkKinds)
+	for _, f := range faults {
+		fmt.Fprintln(c.Err, f)
+	}
+	if errs := faults.Errors(); len(errs) > 0 {
+		return &exitError{code: exitUsage, cause: fmt.Errorf("the config has %d faults; nothing was started", len(errs))}
+	}
+	c.Log.Info("sluice starts", zap.String("version", version), zap.String("gateway", p.Config.Site.Gateway))
+	if err := newGateway(p, c.Log).run(ctx); err != nil {
+		return err
+	}
+	c.Log.Info("sluice has stopped")
+	return nil
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// stages starts parts in order and stops them in reverse, each with a deadline,
+// so that what a part still hands over on its way out finds the next one alive.
+// It is used from one goroutine; the parts run in their own.
+type stages struct {
+	log     *zap.Logger
+	running []*stage
+	// failed holds the first error of a part that ended by itself.
+	failed chan error
+}
+
+// stage is one part under way.
+type stage struct {
+	name     string
+	deadline time.Duration
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+}
+
+func newStages(log *zap.Logger) *stages {
+	return &stages{log: log, failed: make(chan error, 1)}
+}
+
+// start runs the parts of a stage side by side. A part that returns an error
+// makes it appear in failed; a part that returns nil early has simply finished.
+func (s *stages) start(name string, deadline time.Duration, parts ...func(context.Context) error) {
+	// Not derived from the caller's context: a signal must stop the stages one
+	// after the other, not all at once.
+	ctx, cancel := context.WithCancel(context.Background())
+	st := &stage{name: name, deadline: deadline, cancel: cancel}
+	for _, part := range parts {
+		st.done.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				select {
+				case s.failed <- fmt.Errorf("%s: %w", name, err):
+				default:
+				}
+			}
+		})
+	}
+	s.running = append(s.running, st)
+}
+
+// stop ends the stages in reverse order and returns the names of those that did
+// not end within their deadline; they are left behind.
+func (s *stages) stop() (late []string) {
+	for i := len(s.running) - 1; i >= 0; i-- {
+		st := s.running[i]
+		st.cancel()
+		ended := make(chan struct{})
+		go func() {
+			st.done.Wait()
+			close(ended)
+		}()
+		timer := time.NewTimer(st.deadline)
+		select {
+		case <-ended:
+		case <-timer.C:
+			late = append(late, st.name)
+			s.log.Error("a stage did not stop in time and is left behind", zap.String("stage", st.name), zap.Duration("deadline", st.deadline))
+		}
+		timer.Stop()
+	}
+	s.running = nil
+	return late
+}
