@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/quick"
+	"time"
 
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/plant"
@@ -229,7 +230,67 @@ func TestExceptions(t *testing.T) {
 		if wantGood := exception > 3; (b.Quality == plant.Good) != wantGood {
 			t.Errorf("after exception %d was over: %v %q", exception, b.Quality, b.Cause)
 		}
+		for _, block := range d.(*driver).blocks {
+			block.retryAt = time.Now()
+		}
+		if scans, err = d.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range scans {
+			for _, r := range s.Readings {
+				if r.Quality != plant.Good || r.Cause != "" {
+					t.Errorf("a minute after exception %d: %s is %v %q", exception, r.Tag, r.Quality, r.Cause)
+				}
+			}
+		}
 		d.Close()
 		m.Stop()
+	}
+}
+
+// A device that refuses everything is asked for something in every Read: only
+// so its loss is noticed.
+func TestARefusingDeviceCanBeLost(t *testing.T) {
+	m := startPLC(t).(plc)
+	m.Update(func(b *plantsim.Bank) { b.Fail(plantsim.Holding, 0, 65535, plantsim.IllegalFunction) })
+	d := openDriver(t, twoTags, m.Addr())
+	defer d.Close()
+	if err := d.Connect(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := d.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Stop()
+	if _, err := d.Read(t.Context()); err == nil {
+		t.Error("the loss went unnoticed")
+	}
+}
+
+func TestEveryUnitHasItsOwnMemory(t *testing.T) {
+	m := startPLC(t).(plc)
+	defer m.Stop()
+	m.Update(func(b *plantsim.Bank) {
+		for unit := range uint16(256) {
+			b.Of(uint8(unit)).SetHolding(0, 0, 1000+unit)
+		}
+	})
+	for unit := range 256 {
+		if unit > 247 && unit < 255 {
+			continue
+		}
+		d := openDriver(t, fmt.Sprintf("%sunit: %d\n", twoTags, unit), m.Addr())
+		if err := d.Connect(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		scans, err := d.Read(t.Context())
+		if err != nil || scans[0].Readings[1].Value != plant.UintValue(uint64(1000+unit)) {
+			t.Fatalf("unit %d: %v, %v", unit, scans, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -110,57 +110,55 @@ func (d *driver) Close() error {
 // Read implements drivers.Driver: it asks for every block once. Exceptions are
 // answers and make bad readings; anything else than an answer is an error.
 func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
-	d.scans = d.scans[:0]
 	if d.blocks == nil {
 		return nil, fmt.Errorf("modbus: read from %s: %w", d.endpoint, drivers.ErrNotConnected)
 	}
+	d.scans = d.scans[:0]
 	splits, asked := 0, false
 	for i := 0; i < len(d.blocks); i++ {
 		b := d.blocks[i]
-		refusal := b.refusal
 		// A Read in which every block rests would not notice a lost device.
-		ask := !b.resting(time.Now()) || !asked && i == len(d.blocks)-1
-		if ask {
-			var err error
-			if refusal, err = d.readBlock(ctx, b); err != nil {
+		if forced := !asked && i == len(d.blocks)-1; forced || !b.resting(time.Now()) {
+			if err := d.readBlock(ctx, b); err != nil {
 				return nil, fmt.Errorf("modbus: read %s from %s: %w", b, d.endpoint, err)
 			}
 			asked = true
 		}
-		if refusal.divisible() && len(b.points) > 1 && splits < maxSplits {
+		if b.refusal.divisible() && len(b.points) > 1 && splits < maxSplits {
 			first, second := b.halves()
 			d.blocks = slices.Replace(d.blocks, i, i+1, first, second)
 			splits++
-			i--
+			i-- // the halves are asked in this Read
 			continue
 		}
 		d.scans = append(d.scans, plant.Scan{
 			Device: d.device, Session: d.session, Received: time.Now(),
 			Snapshot: !b.seen, Readings: b.readings,
 		})
-		b.seen = b.seen || refusal == 0
+		b.seen = b.seen || b.refusal == 0
 	}
 	return d.scans, nil
 }
 
-// readBlock fills the block's readings. The exception is 0 if there was none.
-func (d *driver) readBlock(ctx context.Context, b *block) (exception, error) {
+// readBlock fills the block's readings, with values or with what the device's
+// exception means. The line is held until the answer is decoded, since the next
+// request overwrites it.
+func (d *driver) readBlock(ctx context.Context, b *block) error {
 	if _, err := d.transport.acquire(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	defer d.transport.release()
 	answer, err := d.ask(b)
 	var refused *pdu.ModbusError
 	switch {
 	case errors.As(err, &refused):
-		e := exception(refused.ExceptionCode)
-		b.refuse(e, time.Now())
-		return e, nil
+		b.refuse(exception(refused.ExceptionCode), time.Now())
 	case err != nil:
-		return 0, err
+		return err
+	default:
+		b.decode(answer)
 	}
-	b.decode(answer)
-	return 0, nil
+	return nil
 }
 
 func (d *driver) ask(b *block) ([]byte, error) {

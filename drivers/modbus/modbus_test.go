@@ -1,8 +1,11 @@
 package modbus
 
 import (
+	"context"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,4 +140,88 @@ func TestConformance(t *testing.T) {
 		Changing: "made", NewValue: plant.UintValue(4712),
 		Writable: "long", NewWritten: plant.UintValue(1<<63 + 5), ReadOnly: "made",
 	})
+}
+
+// recorder is a Sink that keeps copies.
+type recorder struct {
+	mu     sync.Mutex
+	inputs []plant.Input
+}
+
+func (r *recorder) Offer(in plant.Input) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := in.(plant.Scan); ok {
+		s.Readings = slices.Clone(s.Readings)
+		in = s
+	}
+	r.inputs = append(r.inputs, in)
+}
+
+// await waits until an input satisfies seen.
+func (r *recorder) await(t *testing.T, what string, seen func(plant.Input) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		found := slices.ContainsFunc(r.inputs, seen)
+		r.mu.Unlock()
+		if found {
+			return
+		}
+	}
+	t.Fatalf("no input with %s", what)
+}
+
+// Driver and Poller together, with a PLC that is switched off and on.
+func TestUnderThePoller(t *testing.T) {
+	server := startPLC(t).(plc)
+	defer server.Stop()
+	plan := openPlan(t, strings.Replace(section, "timeout: 300ms", "timeout: 300ms\ninterval: 10ms", 1), server.Addr())
+	options := plan.PollerOptions(driverstest.Device)
+	options.MinBackoff, options.MaxBackoff = time.Millisecond, 20*time.Millisecond
+	var sink recorder
+	p := drivers.NewPoller(options, plan.Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()}), []drivers.Sink{&sink}, zap.NewNop())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- p.Run(ctx) }()
+	scan := func(session uint64, made uint64) func(plant.Input) bool {
+		return func(in plant.Input) bool {
+			s, ok := in.(plant.Scan)
+			return ok && s.Session == session && slices.ContainsFunc(s.Readings, func(r plant.Reading) bool {
+				return r.Tag == "made" && r.Value == plant.UintValue(made)
+			})
+		}
+	}
+	state := func(session uint64, connected bool) func(plant.Input) bool {
+		return func(in plant.Input) bool {
+			s, ok := in.(plant.DeviceState)
+			return ok && s.Session == session && s.Connected == connected && (s.Cause != "") == !connected
+		}
+	}
+	sink.await(t, "the count", scan(1, 4711))
+	if bad := p.Stats().BadTags["refused"]; !strings.Contains(bad, "exception 2") {
+		t.Errorf("the refused tag: %q", bad)
+	}
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	sink.await(t, "the loss", state(1, false))
+	server.Set("made", plant.UintValue(4720))
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sink.await(t, "the return", state(2, true))
+	sink.await(t, "the new count", scan(2, 4720))
+	if err := p.Write(ctx, plant.Write{Device: driverstest.Device, Session: 2, Tag: "ack", Value: plant.BoolValue(true)}); err != nil {
+		t.Error(err)
+	}
+	server.Update(func(b *plantsim.Bank) {
+		if !b.Coil(9) {
+			t.Error("the acknowledgement did not arrive")
+		}
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
