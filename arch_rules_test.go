@@ -193,9 +193,9 @@ func checkInit(s source, report func(token.Pos, string)) {
 }
 
 // checkSleep lets code sleep only where time is the test's own (in a bubble of
-// testing/synctest), in a test's polling loop that looks at the clock or with a
-// reason beside it, and where
-// time is what the code is about: simulators and bench.
+// testing/synctest), in a test's polling loop that looks at the clock, in a test
+// that says why, and where time is what the code is about: simulators, negative
+// controls and bench.
 func checkSleep(s source, report func(token.Pos, string)) {
 	simulated := s.bench() || under(s.dir(), "internal/plantsim") || under(s.dir(), "internal/faultnet")
 	if simulated || strings.HasSuffix(s.path, "_chaos.go") {

@@ -12,7 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -234,6 +236,48 @@ func TestEachRuleCanFail(t *testing.T) {
 	for rule, seen := range ran {
 		if !seen {
 			t.Errorf("no snippet breaks the rule %s", rule)
+		}
+	}
+}
+
+// TestInvariantsNameTheirGuards holds the table of docs/ARCHITECTURE.md against
+// the tests that there are: a guard that was renamed or removed is missed.
+func TestInvariantsNameTheirGuards(t *testing.T) {
+	const invariants = 15
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _, err := load(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, f := range files {
+		for _, d := range f.file.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.test() && fn.Recv == nil {
+				tests[fn.Name.Name] = true
+			}
+		}
+	}
+	row := regexp.MustCompile(`(?m)^\| (\d+) \| .* \| (.*) \|$`)
+	name := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
+	rows := row.FindAllStringSubmatch(string(text), -1)
+	if len(rows) != invariants {
+		t.Errorf("the table has %d invariants, want %d", len(rows), invariants)
+	}
+	for i, r := range rows {
+		if r[1] != strconv.Itoa(i+1) {
+			t.Errorf("invariant %s is in the place of %d", r[1], i+1)
+		}
+		guards := name.FindAllStringSubmatch(r[2], -1)
+		if len(guards) == 0 {
+			t.Errorf("invariant %s names no test", r[1])
+		}
+		for _, g := range guards {
+			if !tests[g[1]] {
+				t.Errorf("invariant %s is guarded by %s, which does not exist", r[1], g[1])
+			}
 		}
 	}
 }
