@@ -282,6 +282,39 @@ func TestInvariantsNameTheirGuards(t *testing.T) {
 	}
 }
 
+// TestDocumentsLinkToWhatThereIs follows every relative link of every page.
+func TestDocumentsLinkToWhatThereIs(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
+	tree := os.DirFS(".")
+	pages := 0
+	err := fs.WalkDir(tree, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (p == "bin" || p == ".git") {
+			return fs.SkipDir
+		}
+		if path.Ext(p) != ".md" {
+			return nil
+		}
+		pages++
+		text, err := fs.ReadFile(tree, p)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			target := path.Join(path.Dir(p), m[1])
+			if _, err := fs.Stat(tree, target); err != nil {
+				t.Errorf("%s links to %s, which does not exist", p, m[1])
+			}
+		}
+		return err
+	})
+	if err != nil || pages < 5 {
+		t.Errorf("%d pages were read: %v", pages, err)
+	}
+}
+
 // TestLoadReportsABrokenFile keeps a file that does not parse from being passed
 // over in silence.
 func TestLoadReportsABrokenFile(t *testing.T) {

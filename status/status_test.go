@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -214,6 +215,35 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s differs from %s (-update rewrites it):\n%s", tt.path, golden, got)
 			}
 		})
+	}
+}
+
+// TestDocumented holds docs/api.md against what is served: each field of the
+// JSON is described, and each metric that it names exists.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	snap := plantAt()
+	snap.Uplinks[0].Problems = []uplink.Problem{{Machine: "PRESS-01", Kind: plant.KindCounter, Text: "no"}}
+	snap.Buffer.Fault, snap.Buffer.FullReason = "fault", "reason"
+	fields := regexp.MustCompile(`(?m)^ +"([a-z_]+)":`)
+	for _, m := range fields.FindAllStringSubmatch(ask(t, snap, "GET", "/api/v1/status").Body.String(), -1) {
+		name := m[1]
+		if name == "counter" || name == "startstop" || name == "bad" {
+			continue // keys of the plant, not of the API
+		}
+		if !strings.Contains(doc, "`"+name+"`") && !strings.Contains(doc, "`"+name+"[]`") && !strings.Contains(doc, "`"+name+"{") {
+			t.Errorf("docs/api.md does not describe the field %s", name)
+		}
+	}
+	served := ask(t, snap, "GET", "/metrics").Body.String()
+	for _, name := range regexp.MustCompile(`sluice_[a-z_]+[a-z]`).FindAllString(doc, -1) {
+		if !strings.Contains(served, "\n"+name+" ") && !strings.Contains(served, "\n"+name+"{") {
+			t.Errorf("docs/api.md speaks of %s, which is not served", name)
+		}
 	}
 }
 
