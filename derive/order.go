@@ -90,12 +90,26 @@ func orderNumber(v plant.Value) string {
 	return s
 }
 
+// differs reports whether a scan shows a valid order that is not the current
+// one.
+func (o *order) differs(s *orderState, v *plant.Reading) bool {
+	if o == nil || v == nil || v.Quality != plant.Good {
+		return false
+	}
+	number := orderNumber(v.Value)
+	return number != s.Current.Number && o.valid(number)
+}
+
+func (o *order) valid(number string) bool {
+	return number == "" || o.pattern == nil || o.pattern.MatchString(number)
+}
+
 // read takes a good reading of the order tag.
 func (o *order) read(r *run, v plant.Value, at rule.Stamp) {
 	s := &r.s.order
 	number := orderNumber(v)
 	switch {
-	case number == s.Current.Number || number != "" && o.pattern != nil && !o.pattern.MatchString(number):
+	case number == s.Current.Number || !o.valid(number):
 		if s.Reads > 0 {
 			o.forget(r)
 		}

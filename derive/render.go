@@ -28,6 +28,10 @@ func (r *run) Count(c counter.Report) {
 		LowerBound: c.Flags&counter.LowerBound != 0, Ambiguous: c.Flags&counter.Ambiguous != 0,
 		Suspect: c.Flags&counter.Suspect != 0,
 	}
+	if c.Gap > 0 && r.elsewhere {
+		p.Order, p.Unattributed = nil, true
+		r.s.counter.Exclude(&c)
+	}
 	p.MicroStops, p.MicroSeconds = r.microStops()
 	start := len(r.data)
 	r.data = p.AppendJSON(r.data)

@@ -35,6 +35,9 @@ type run struct {
 	now int64
 	// changed says that more than the time of the last reading changed.
 	changed bool
+	// elsewhere is set while a scan is counted that shows another order than the
+	// current one: pieces of a gap cannot be told to belong to either.
+	elsewhere bool
 
 	counts []counter.Reading
 	scrap  []plant.ScrapCount
@@ -109,13 +112,18 @@ func (r *run) scan(in *plant.Scan) {
 		r.collect()
 	}
 	if m.counter != nil {
+		r.elsewhere = m.order.differs(&s.order, found.order)
 		r.changed = m.counter.Observe(&s.counter, r.counts, in.Snapshot, r.now, r) || r.changed
 	}
+	r.elsewhere = false
 	if v := found.order; v != nil && v.Quality == plant.Good {
 		m.order.read(r, v.Value, found.orderAt)
 	}
 	if m.startstop != nil {
 		r.state(&found, in.Snapshot)
+	}
+	if m.counter != nil {
+		m.counter.Due(&s.counter, r.now, r)
 	}
 	r.dueObserved()
 }
@@ -222,7 +230,7 @@ func (r *run) wake() time.Time {
 	if next == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, next).UTC()
+	return time.Unix(0, max(next, r.now)).UTC()
 }
 
 // device notes that a device was lost or is back.

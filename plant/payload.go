@@ -90,6 +90,9 @@ type Counter struct {
 	LowerBound bool `json:"lower_bound,omitempty"`
 	// Ambiguous: the counter may have gone round unseen within a gap.
 	Ambiguous bool `json:"ambiguous,omitempty"`
+	// Unattributed: the order changed within the gap, so the pieces belong to no
+	// order that anybody knows.
+	Unattributed bool `json:"unattributed,omitempty"`
 	// Suspect: a change was larger than the machine can make, or the clock ran
 	// back; a person should look.
 	Suspect bool `json:"suspect,omitempty"`

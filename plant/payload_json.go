@@ -41,6 +41,7 @@ func (c *Counter) AppendJSON(dst []byte) []byte {
 	dst = appendSeconds(dst, `,"gap":`, c.Gap)
 	dst = appendFlag(dst, `,"lower_bound":true`, c.LowerBound)
 	dst = appendFlag(dst, `,"ambiguous":true`, c.Ambiguous)
+	dst = appendFlag(dst, `,"unattributed":true`, c.Unattributed)
 	dst = appendFlag(dst, `,"suspect":true`, c.Suspect)
 	dst = appendFlag(dst, `,"rebase":true`, c.Rebase)
 	return append(appendMicroStops(dst, c.MicroStops, c.MicroSeconds), '}')

@@ -79,8 +79,9 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 	}
 	if gap {
 		r.Flush(s, now, out)
+	} else {
+		r.Due(s, now, out)
 	}
-	r.Due(s, now, out)
 	return changed || sum.any
 }
 
@@ -149,20 +150,23 @@ func (r *Rule) base(s *State) *Totals {
 // boundary: a start, a stop, an order change. Until FlushTo or Unmark, pieces
 // after it are not reported before those up to it. An earlier mark is reported.
 func (r *Rule) Mark(s *State, at rule.Stamp, now int64, out Sink) {
+	if s.Mark == at && s.Now.From.IsZero() {
+		s.Marks++
+		return
+	}
 	if !s.Mark.IsZero() {
 		r.report(s, &s.Before, now, out)
 	}
-	s.Mark = at
+	s.Mark, s.Marks = at, 1
 	s.Before.copyFrom(&s.Now)
 	s.Now.clear()
 }
 
 // Unmark takes back the mark at that time: it was no boundary.
 func (r *Rule) Unmark(s *State, at rule.Stamp) {
-	if s.Mark != at || at.IsZero() {
+	if s.Mark != at || !s.unmark() {
 		return
 	}
-	s.Mark = rule.Stamp{}
 	p, b := &s.Now, &s.Before
 	if !b.From.IsZero() {
 		p.From = b.From
@@ -175,6 +179,16 @@ func (r *Rule) Unmark(s *State, at rule.Stamp) {
 	b.clear()
 }
 
+// unmark takes back one of the marks at the same time and reports whether none
+// is left.
+func (s *State) unmark() bool {
+	if s.Marks--; s.Marks > 0 {
+		return false
+	}
+	s.Mark, s.Marks = rule.Stamp{}, 0
+	return true
+}
+
 // FlushTo reports the pieces up to the mark at that time, before the event of
 // the boundary; where that mark is no longer set they are reported already.
 func (r *Rule) FlushTo(s *State, at rule.Stamp, now int64, out Sink) {
@@ -182,12 +196,15 @@ func (r *Rule) FlushTo(s *State, at rule.Stamp, now int64, out Sink) {
 		return
 	}
 	r.report(s, &s.Before, now, out)
-	s.Mark = rule.Stamp{}
+	s.unmark()
 }
 
 // Flush reports everything: up to the mark, and then the rest.
 func (r *Rule) Flush(s *State, now int64, out Sink) {
-	r.FlushTo(s, s.Mark, now, out)
+	if !s.Mark.IsZero() {
+		r.report(s, &s.Before, now, out)
+		s.Mark, s.Marks = rule.Stamp{}, 0
+	}
 	r.report(s, &s.Now, now, out)
 }
 
@@ -264,7 +281,7 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 		}
 		return verdict{changed: true}
 	}
-	if t.Lost && t.Gap == 0 {
+	if t.Lost && t.Gap == 0 && v.At.At >= t.Seen.At {
 		t.Gap = max(time.Duration(v.At.At-t.Seen.At), time.Millisecond)
 	}
 	rise := v.Raw >= t.Raw

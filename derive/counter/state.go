@@ -97,11 +97,12 @@ type State struct {
 	Codes []string `json:"codes,omitempty"`
 	// Carry is a negative balance of total against scrap and rework.
 	Carry int64 `json:"carry,omitempty"`
-	// Now is the newest span, Before the part up to a mark, where one is set
-	// at Mark, and Reported what events have said.
+	// Now is the newest span, Before the part up to Mark, which Marks possible
+	// boundaries share, and Reported what events have said.
 	Now      span       `json:"now"`
 	Before   span       `json:"before,omitzero"`
 	Mark     rule.Stamp `json:"mark,omitzero"`
+	Marks    int        `json:"marks,omitempty"`
 	Reported Totals     `json:"rep"`
 	// Base is what was reported when the current order began.
 	Base       Totals `json:"base,omitzero"`
@@ -112,7 +113,7 @@ type State struct {
 func (s *State) CopyFrom(o *State) {
 	s.Tracks = append(s.Tracks[:0], o.Tracks...)
 	s.Codes = append(s.Codes[:0], o.Codes...)
-	s.Carry, s.Mark, s.LastReport = o.Carry, o.Mark, o.LastReport
+	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
@@ -151,6 +152,15 @@ func (r *Rule) Fit(s *State) {
 
 // Rebase begins a new order at what is reported now.
 func (s *State) Rebase() { s.Base.copyFrom(&s.Reported) }
+
+// Exclude keeps what a report says out of what was made since Rebase.
+func (s *State) Exclude(r *Report) {
+	s.Base.Good += r.Totals.Good - r.Reported.Good
+	s.Base.Rework += r.Totals.Rework - r.Reported.Rework
+	for i := range s.Base.Scrap {
+		s.Base.Scrap[i] += r.Totals.Scrap[i] - r.Reported.Scrap[i]
+	}
+}
 
 // Counted returns all counts so far, also what no event has reported yet.
 func (s *State) Counted() *Totals { return &s.Now.Totals }

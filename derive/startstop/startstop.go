@@ -144,6 +144,7 @@ func (r *Rule) state(s *State, v *Reading, snapshot bool, out Sink) (changed boo
 	case !s.Known:
 		s.Known, s.Running, s.Since = true, v.Running, v.At
 		r.begin(s)
+		out.Mark(v.At)
 		r.tell(s, v.At, rule.Stamp{}, 0, out)
 		return true
 	case v.Running == s.Running && !s.Change.At.IsZero():

@@ -1,0 +1,538 @@
+package derive
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected events of the scenarios")
+
+// A scenario is one readable file in txtar form:
+//
+//	what it shows, in words
+//	-- config.yaml --    one machine of a config
+//	-- tags --           device/tag type [scaled] [@address], one a line
+//	-- inputs --         one a line, see parseInput
+//	-- events --         what must come out; go test -update rewrites it
+//
+// Ticks that the rules ask for come by themselves.
+type scenario struct {
+	path  string
+	intro string
+	names []string
+	files map[string]string
+}
+
+// base is when every scenario begins.
+var base = time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC)
+
+func readScenario(t *testing.T, path string) *scenario {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scenario{path: path, files: map[string]string{}}
+	name := ""
+	for line := range strings.Lines(string(text)) {
+		if inner, ok := strings.CutPrefix(strings.TrimSpace(line), "-- "); ok && strings.HasSuffix(inner, " --") {
+			name = strings.TrimSuffix(inner, " --")
+			s.names = append(s.names, name)
+			s.files[name] = ""
+			continue
+		}
+		if name == "" {
+			s.intro += line
+		} else {
+			s.files[name] += line
+		}
+	}
+	return s
+}
+
+func (s *scenario) write(t *testing.T) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(s.intro)
+	if !slices.Contains(s.names, "events") {
+		s.names = append(s.names, "events")
+	}
+	for _, n := range s.names {
+		fmt.Fprintf(&b, "-- %s --\n%s", n, s.files[n])
+	}
+	if err := os.WriteFile(s.path, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// catalog reads a tags file.
+func catalog(t *testing.T, text string) Catalog {
+	t.Helper()
+	c := Catalog{}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		ref := plant.ParseTagRef(f[0], "")
+		typ, ok := plant.ParseTagType(f[1])
+		if !ok {
+			t.Fatalf("unknown type in %q", line)
+		}
+		tag := plant.Tag{ID: ref.Tag, Type: typ}
+		for _, extra := range f[2:] {
+			switch {
+			case extra == "scaled":
+				tag.Scaled = true
+			case extra[0] == '@':
+				tag.Address = extra[1:]
+			default:
+				tag.Unit = extra
+			}
+		}
+		c[ref.Device] = append(c[ref.Device], tag)
+	}
+	return c
+}
+
+// model builds the machine of a scenario from files of these names.
+func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
+	t.Helper()
+	section, faults := config.ParseSection("PRESS-01", s.path, s.files[configFile])
+	var o Options
+	faults = append(faults, section.Decode(&o)...)
+	if len(faults.Errors()) > 0 {
+		t.Fatalf("config: %v", faults)
+	}
+	m, err := NewModel("PRESS-01", o, catalog(t, s.files[tagsFile]))
+	if err != nil {
+		t.Fatal(section.Faults(err))
+	}
+	return m
+}
+
+// action is one line of the inputs.
+type action struct {
+	in plant.Input
+	// restart encodes and decodes the state, with other files where named.
+	restart, crash      bool
+	configFile, tagFile string
+	at                  time.Time
+}
+
+// player feeds a scenario to a model.
+type player struct {
+	t     *testing.T
+	s     *scenario
+	m     *Model
+	state State
+	// committed is the state as of the last step that would have been committed
+	// with its events.
+	committed []byte
+	events    []plant.Event
+	wake      time.Time
+	// reload says after which steps the state goes through Encode and Decode.
+	reload func(step int) bool
+	steps  int
+}
+
+func newPlayer(t *testing.T, s *scenario) *player {
+	m := s.model(t, "config.yaml", "tags")
+	return &player{t: t, s: s, m: m, state: decode(t, m, nil)}
+}
+
+func decode(t *testing.T, m *Model, b []byte) State {
+	t.Helper()
+	state, err := m.Decode(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func encode(t *testing.T, m *Model, s *State) []byte {
+	t.Helper()
+	b, err := m.Encode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// step makes one step and checks that it left the state before it alone.
+func (p *player) step(in plant.Input) {
+	before := encode(p.t, p.m, &p.state)
+	next, out := p.m.Step(p.state, in)
+	if after := encode(p.t, p.m, &p.state); !bytes.Equal(before, after) {
+		p.t.Fatalf("step changed the state it was given:\n%s\n%s", before, after)
+	}
+	p.state, p.wake = next, out.Wake
+	p.events = append(p.events, out.Events...)
+	if len(out.Events) > 0 {
+		p.committed = encode(p.t, p.m, &p.state)
+	}
+	if p.reload != nil && p.reload(p.steps) {
+		p.state = decode(p.t, p.m, encode(p.t, p.m, &p.state))
+	}
+	p.steps++
+}
+
+func (p *player) play(actions []action) []plant.Event {
+	for _, a := range actions {
+		for !p.wake.IsZero() && !p.wake.After(a.at) {
+			p.step(plant.Tick{At: p.wake})
+		}
+		switch {
+		case a.crash:
+			p.state = decode(p.t, p.m, p.committed)
+			p.rearm()
+		case a.restart:
+			b := encode(p.t, p.m, &p.state)
+			p.m = p.s.model(p.t, a.configFile, a.tagFile)
+			p.state = decode(p.t, p.m, b)
+			p.rearm()
+		default:
+			p.step(a.in)
+		}
+	}
+	return p.events
+}
+
+// rearm finds out when the rules want a tick, as a worker does at its start.
+func (p *player) rearm() {
+	r := run{m: p.m, s: &p.state}
+	p.wake = r.wake()
+}
+
+// parseInputs reads lines of
+//
+//	+1s scan DEVICE tag=value[?bad|?uncertain][@-200ms] …   a scan 1 s later
+//	+1s scan DEVICE tag=5..8                                four of them
+//	+1s snapshot DEVICE …                                   after a reconnect
+//	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
+//	+1s clock +1h | clock uncertain | clock certain
+//	+1s order NUMBER [by] | stop | tick
+//	+1h restart [FILE…] | crash
+func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
+	t.Helper()
+	now := base
+	uncertain := false
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		var step time.Duration
+		if f[0][0] == '+' {
+			var err error
+			if step, err = time.ParseDuration(f[0][1:]); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			f = f[1:]
+		}
+		now = now.Add(step)
+		a := action{at: now}
+		switch f[0] {
+		case "scan", "snapshot":
+			for i, readings := range expand(t, types, f[1], f[2:], now) {
+				if i > 0 {
+					now = now.Add(step)
+				}
+				all = append(all, action{at: now, in: plant.Scan{Device: plant.DeviceID(f[1]), Snapshot: f[0] == "snapshot", Received: now, Readings: readings}})
+			}
+			continue
+		case "lost", "back":
+			a.in = plant.DeviceState{At: now, Device: plant.DeviceID(f[1]), Connected: f[0] == "back", Cause: strings.Join(f[2:], " ")}
+		case "gap":
+			n, _ := strconv.ParseUint(f[2], 10, 64)
+			a.in = plant.Gap{At: now, Device: plant.DeviceID(f[1]), Count: n, Reason: "the machine's mailbox was full"}
+		case "clock":
+			c := plant.Clock{Uncertain: uncertain}
+			switch f[1] {
+			case "uncertain", "certain":
+				c.Uncertain = f[1] == "uncertain"
+				uncertain = c.Uncertain
+			default:
+				c.Step, _ = time.ParseDuration(strings.TrimPrefix(f[1], "+"))
+				now = now.Add(c.Step)
+			}
+			c.At, a.at, a.in = now, now, c
+			// The clock says so before anything else is due by the new time.
+			all = append(all, action{at: time.Time{}, in: a.in})
+			continue
+		case "order":
+			o := plant.OrderChange{At: now}
+			if len(f) > 1 && f[1] != "none" {
+				o.Order.Number = f[1]
+			}
+			if len(f) > 2 {
+				o.By = f[2]
+			}
+			a.in = o
+		case "stop":
+			a.in = plant.Stop{At: now}
+		case "tick":
+			a.in = plant.Tick{At: now}
+		case "restart":
+			a.restart, a.configFile, a.tagFile = true, "config.yaml", "tags"
+			for _, name := range f[1:] {
+				if strings.HasPrefix(name, "tags") {
+					a.tagFile = name
+				} else {
+					a.configFile = name
+				}
+			}
+		case "crash":
+			a.crash = true
+		default:
+			t.Fatalf("unknown input %q", line)
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// expand returns the readings of one or, for a range, several scans.
+func expand(t *testing.T, types Catalog, device string, fields []string, now time.Time) [][]plant.Reading {
+	t.Helper()
+	n := 1
+	for _, f := range fields {
+		_, value, _ := strings.Cut(f, "=")
+		if lo, hi, ok := strings.Cut(value, ".."); ok {
+			a, _ := strconv.Atoi(lo)
+			b, _ := strconv.Atoi(hi)
+			n = max(n, b-a+1)
+		}
+	}
+	scans := make([][]plant.Reading, n)
+	for i := range scans {
+		for _, f := range fields {
+			name, value, _ := strings.Cut(f, "=")
+			if lo, hi, ok := strings.Cut(value, ".."); ok {
+				a, _ := strconv.Atoi(lo)
+				b, _ := strconv.Atoi(hi)
+				value = strconv.Itoa(min(a+i, b))
+			}
+			scans[i] = append(scans[i], reading(t, types, device, name, value, now))
+		}
+	}
+	return scans
+}
+
+func reading(t *testing.T, types Catalog, device, name, value string, now time.Time) plant.Reading {
+	t.Helper()
+	r := plant.Reading{Tag: plant.TagID(name), Quality: plant.Good}
+	if v, offset, ok := strings.Cut(value, "@"); ok {
+		d, err := time.ParseDuration(offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, r.Source = v, now.Add(d)
+	}
+	if v, quality, ok := strings.Cut(value, "?"); ok {
+		value = v
+		r.Quality, r.Cause = plant.Bad, "illegal data address"
+		if quality == "uncertain" {
+			r.Quality, r.Cause = plant.Uncertain, "sensor not calibrated"
+		}
+		if r.Quality == plant.Bad && value == "" {
+			return r
+		}
+	}
+	i := slices.IndexFunc(types[plant.DeviceID(device)], func(tag plant.Tag) bool { return tag.ID == r.Tag })
+	if i < 0 {
+		t.Fatalf("no tag %s/%s", device, name)
+	}
+	switch tag := types[plant.DeviceID(device)][i]; {
+	case tag.Type == plant.TypeBool:
+		r.Value = plant.BoolValue(value == "true" || value == "1")
+	case tag.Type == plant.TypeString:
+		r.Value = plant.TextValue(strings.ReplaceAll(value, "_", " "))
+	case tag.Scaled:
+		d, err := plant.ParseDecimal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.ExactValue(d)
+	case tag.Type == plant.TypeFloat32 || tag.Type == plant.TypeFloat64:
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.FloatValue(f)
+	default:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.IntValue(n)
+	}
+	return r
+}
+
+var dates = regexp.MustCompile(`2026-03-0(\d)T(\d\d:\d\d:\d\d)(?:\.000)?((?:\.\d+)?)Z`)
+
+// line writes an event for people: what every event has is left out, and times
+// are without the date.
+func line(e plant.Event) string {
+	var b strings.Builder
+	b.WriteString(string(plant.AppendTime(nil, e.Time)))
+	fmt.Fprintf(&b, " %s", e.Kind)
+	if e.TimeSource == plant.DeviceTime {
+		b.WriteString(" device-time")
+	}
+	if e.ClockOffset != 0 {
+		fmt.Fprintf(&b, " offset=%s", e.ClockOffset)
+	}
+	if e.ClockStep != 0 {
+		fmt.Fprintf(&b, " step=%s", e.ClockStep)
+	}
+	if e.TimeUncertain {
+		b.WriteString(" uncertain")
+	}
+	data := strings.NewReplacer(`"machine":"PRESS-01",`, "", `"mode":"production",`, "", `"mode":"production"`, "").Replace(string(e.Data))
+	return dates.ReplaceAllStringFunc(b.String()+" "+data, func(s string) string {
+		m := dates.FindStringSubmatch(s)
+		if m[1] == "2" {
+			return m[2] + m[3]
+		}
+		return "day" + m[1] + " " + m[2] + m[3]
+	}) + "\n"
+}
+
+func scenarios(t *testing.T) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir("testdata", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".txtar") {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	return all
+}
+
+func TestScenarios(t *testing.T) {
+	for _, path := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.ToSlash(path[len("testdata/"):]), ".txtar"), func(t *testing.T) {
+			s := readScenario(t, path)
+			actions := parseInputs(t, s.files["inputs"], catalog(t, s.files["tags"]))
+			p := newPlayer(t, s)
+			events := p.play(actions)
+			validate(t, events)
+			var got strings.Builder
+			for _, e := range events {
+				got.WriteString(line(e))
+			}
+			if *update {
+				s.files["events"] = got.String()
+				s.write(t)
+				return
+			}
+			if want := s.files["events"]; got.String() != want {
+				t.Errorf("%s\ngot:\n%swant:\n%s", strings.TrimSpace(s.intro), &got, want)
+			}
+		})
+	}
+}
+
+// TestReplayAfterACrashAnywhere is the promise of this package: a state that
+// went to disk and back at any boundary gives the same events, byte for byte.
+func TestReplayAfterACrashAnywhere(t *testing.T) {
+	for _, path := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.ToSlash(path[len("testdata/"):]), ".txtar"), func(t *testing.T) {
+			s := readScenario(t, path)
+			actions := parseInputs(t, s.files["inputs"], catalog(t, s.files["tags"]))
+			plain := newPlayer(t, s)
+			want := full(t, plain.play(actions))
+			everywhere := newPlayer(t, s)
+			everywhere.reload = func(int) bool { return true }
+			if got := full(t, everywhere.play(actions)); got != want {
+				t.Fatalf("reloaded after every step:\n%swant:\n%s", got, want)
+			}
+			for at := range plain.steps {
+				once := newPlayer(t, s)
+				once.reload = func(step int) bool { return step == at }
+				if got := full(t, once.play(actions)); got != want {
+					t.Fatalf("reloaded after step %d:\n%swant:\n%s", at, got, want)
+				}
+			}
+		})
+	}
+}
+
+// full is all of the events, byte for byte.
+func full(t *testing.T, events []plant.Event) string {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range events {
+		data := string(e.Data)
+		e.Data = nil
+		envelope, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s %s\n", envelope, data)
+	}
+	return b.String()
+}
+
+var compiled = sync.OnceValues(func() (map[plant.EventKind]*jsonschema.Schema, error) {
+	all := map[plant.EventKind]*jsonschema.Schema{}
+	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop, plant.KindReason, plant.KindParameters, plant.KindOrder, plant.KindGap, plant.KindAlarm, plant.KindObserved} {
+		text, ok := plant.Schema(kind, 1)
+		if !ok {
+			return nil, fmt.Errorf("no schema of %s", kind)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		c := jsonschema.NewCompiler()
+		if err := c.AddResource(plant.SchemaURL(kind, 1), doc); err != nil {
+			return nil, err
+		}
+		if all[kind], err = c.Compile(plant.SchemaURL(kind, 1)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+})
+
+// validate holds events against their schemas.
+func validate(t *testing.T, events []plant.Event) {
+	t.Helper()
+	schemas, err := compiled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		data, err := jsonschema.UnmarshalJSON(bytes.NewReader(e.Data))
+		if err != nil {
+			t.Fatalf("%s: %v in %s", e.Kind, err, e.Data)
+		}
+		if err := schemas[e.Kind].Validate(data); err != nil {
+			t.Errorf("%s %s: %v", e.Kind, e.Data, err)
+		}
+	}
+}
