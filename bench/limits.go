@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -129,10 +130,11 @@ type storeShape struct {
 	EventKey, EventValue, StateKey, StateValue int
 }
 
-// shapeOf reads a closed store. Keys begin with the layout's number and the
-// class, 'e' for events and 'm' for states (docs/formats.md).
+// shapeOf reads the closed store of a buffer: Badger is in its folder "store",
+// keys begin with the layout's number and the class, 'e' for events and 'm' for
+// states (docs/formats.md).
 func shapeOf(dir string) (s storeShape, err error) {
-	db, err := bareBadger(dir)
+	db, err := bareBadger(filepath.Join(dir, "store"))
 	if err != nil {
 		return s, err
 	}
