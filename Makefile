@@ -41,7 +41,7 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 	sed -E 's|^\./(.*)/[^/]+:[0-9]+:func (Fuzz[A-Za-z0-9_]*)\(.*|\1 \2|' | sort -u | \
 	while read -r dir target; do \
 		echo "== $$dir $$target"; \
-		$(GO) test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		$(GO) test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) </dev/null; \
 	done
 
 e2e: ## kill the built binary under load and count at both ends
