@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
-const testAckTimeout = 400 * time.Millisecond
+const testAckTimeout = 300 * time.Millisecond
 
 func testOptions(addr string) Options {
 	o := defaults()

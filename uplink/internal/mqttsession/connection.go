@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -25,6 +26,8 @@ type connection struct {
 	wire    *wire
 	window  *window
 	since   time.Time
+	// worked is set once an event was acknowledged.
+	worked atomic.Bool
 
 	once sync.Once
 	// lost is closed when the session is over; err is set before.
@@ -191,7 +194,9 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 		c.window.release(f.slots, f.bytes)
 		f.token = nil
 		head++
-		acked++
+		if acked++; acked == 1 {
+			c.worked.Store(true)
+		}
 	}
 	return acked, sent, nil
 }

@@ -118,7 +118,7 @@ func (s *Session) suspect(stream string, id uint64, alone bool, err error) error
 		x.sessions++
 	}
 	s.suspects[stream] = x
-	if x.sessions < poisonAfter || s.takeover.seen {
+	if x.sessions < poisonAfter {
 		return nil
 	}
 	delete(s.suspects, stream)

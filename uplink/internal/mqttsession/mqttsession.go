@@ -229,7 +229,8 @@ func (s *Session) forget(c *connection, err error) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if !errors.Is(err, errOwn) {
+	if !errors.Is(err, errOwn) && (c.worked.Load() || c.window.idle()) {
+		// With a message in flight and none acknowledged, it may be the message.
 		err = s.takeover.lost(time.Now(), c.since, s.o.ClientID, err)
 	}
 	return err

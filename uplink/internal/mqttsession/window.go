@@ -42,6 +42,13 @@ func (w *window) try(slots, bytes int) bool {
 	return true
 }
 
+// idle reports whether nothing is in flight.
+func (w *window) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.slots == w.maxSlots
+}
+
 // wait takes room when there is some. It returns errLost when lost is closed,
 // or ctx's error.
 func (w *window) wait(ctx context.Context, lost <-chan struct{}, slots, bytes int) error {

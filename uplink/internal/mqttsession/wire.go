@@ -55,12 +55,27 @@ func newWire(conn net.Conn, timeout time.Duration) *wire {
 func (w *wire) Read(p []byte) (int, error) {
 	if w.left == 0 {
 		if err := w.admit(); err != nil {
-			return 0, err
+			return 0, w.told(err)
 		}
 	}
 	n, err := w.in.Read(p[:min(len(p), w.left)])
 	w.left -= n
-	return n, err
+	return n, w.told(err)
+}
+
+// told returns why reading ended: the error of the write that closed the
+// connection, if there is one. paho takes "use of closed network connection"
+// for its own doing, and would never say that the session is lost.
+func (w *wire) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil && !w.closing {
+		return w.err
+	}
+	return err
 }
 
 // admit looks at the header of the next packet.
