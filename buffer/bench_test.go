@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -239,17 +240,9 @@ func BenchmarkOpen(b *testing.B) {
 // quiet waits until Badger has moved its tables where it wants them: files that
 // are copied while they change are no picture of a kill.
 func quiet(b *testing.B, path string) {
-	listing := func() (s string) {
-		entries, err := os.ReadDir(filepath.Join(path, storeFolder))
-		must(b, err)
-		for _, e := range entries {
-			s += e.Name() + " "
-		}
-		return s
-	}
-	before, since := "", time.Now()
+	before, since := map[string]int64(nil), time.Now()
 	eventually(b, "the files of the store come to rest", func() bool {
-		if now := listing(); now != before {
+		if now := listing(b, filepath.Join(path, storeFolder)); !maps.Equal(now, before) {
 			before, since = now, time.Now()
 		}
 		return time.Since(since) > 300*time.Millisecond

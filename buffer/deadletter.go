@@ -78,7 +78,7 @@ func (b *Buffer) DeadLetters(ctx context.Context, uplink string) iter.Seq2[DeadL
 			yield(DeadLetter{}, err)
 			return
 		}
-		prefix := uplinkKey(classDeadMsg, uplink)
+		prefix := uplinkKey(classDead, uplink)
 		stopped := false
 		err := b.view(func(txn *badger.Txn) error {
 			return b.eachItem(ctx, txn, prefix, func(key, value []byte) error {

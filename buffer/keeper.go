@@ -23,8 +23,10 @@ const (
 	trimAt, trimTo = 90, 85
 	// flattenSlack is how far the disk may exceed twice the live bytes.
 	flattenSlack = 32 << 20
-	// flattenPause spaces the compactions that give space back.
-	flattenPause = time.Minute
+	// flattenPause spaces the compactions that give space back, flattenPauseShut
+	// those that commits wait for.
+	flattenPause     = time.Minute
+	flattenPauseShut = 5 * time.Second
 	// walkPause spaces the exact measurements of what is kept beside events.
 	walkPause = 5 * time.Minute
 )
@@ -38,7 +40,9 @@ type keeper struct {
 	end   context.CancelFunc
 
 	flattened, walked time.Time
-	failing           bool
+	// flatDisk is what the disk held after the last compaction.
+	flatDisk int64
+	failing  bool
 }
 
 func (k *keeper) init() {
@@ -266,13 +270,11 @@ func (b *Buffer) deleteKeys(r *request, s *stream, after, upTo plant.Sequence) (
 	return last, done, err
 }
 
-// measureDisk reads what the store takes on disk, and from time to time what is
-// kept beside the events.
-func (b *Buffer) measureDisk() error {
-	var use int64
-	err := filepath.WalkDir(b.opts.Path, func(_ string, d fs.DirEntry, err error) error {
+// diskUse sums what the store's files take in blocks.
+func (b *Buffer) diskUse() (use int64) {
+	// A table that Badger removes while we look counts as gone.
+	_ = filepath.WalkDir(b.opts.Path, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			// Badger removes tables while we look.
 			return nil
 		}
 		if info, err := d.Info(); err == nil {
@@ -280,9 +282,13 @@ func (b *Buffer) measureDisk() error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
+	return use
+}
+
+// measureDisk reads what the store takes on disk, and from time to time what is
+// kept beside the events.
+func (b *Buffer) measureDisk() error {
+	use := b.diskUse()
 	b.space.mu.Lock()
 	b.space.disk = use
 	b.space.mu.Unlock()
@@ -300,7 +306,7 @@ func (b *Buffer) walkSide() error {
 	b.mu.Unlock()
 	var sum int64
 	err := b.view(func(txn *badger.Txn) error {
-		for _, c := range []class{classState, classKV, classMemory, classDeadMsg} {
+		for _, c := range []class{classState, classKV, classMemory, classDead} {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: appendClass(nil, c)})
 			for it.Rewind(); it.Valid(); it.Next() {
 				sum += it.Item().EstimatedSize()
@@ -332,13 +338,60 @@ func (b *Buffer) giveSpaceBack() error {
 		idle = idle && q.backlog == 0
 	}
 	b.mu.Unlock()
-	if disk <= 2*live+flattenSlack || !(shut || idle) || b.underFloor() || time.Since(b.keeper.flattened) < flattenPause {
+	pause := flattenPause
+	if shut {
+		pause = flattenPauseShut
+	}
+	if !shut && disk < b.keeper.flatDisk+flattenSlack/2 {
+		// The last compaction has given back what there was.
+		return nil
+	}
+	if disk <= 2*live+flattenSlack || !(shut || idle) || b.underFloor() || time.Since(b.keeper.flattened) < pause {
 		return nil
 	}
 	b.keeper.flattened = time.Now()
+	if err := b.turnLog(); err != nil {
+		return err
+	}
 	err := b.db.Flatten(1)
 	b.log.Info("the store was compacted", zap.Int64("disk_bytes", disk), zap.Int64("live_bytes", live),
 		zap.Duration("took", time.Since(b.keeper.flattened)), zap.Error(err))
 	b.measure()
+	b.keeper.flatDisk = b.diskUse()
 	return err
+}
+
+// fillerSize is one write of turnLog, as large as a value may be that stays out
+// of the value log.
+const fillerSize = 480 << 10
+
+// turnLog makes Badger write the log under way into a table. The newest
+// deletions are in it, and a compaction does not see them there.
+func (b *Buffer) turnLog() error {
+	key := appendClass(nil, classFiller)
+	filler := make([]byte, fillerSize)
+	for range memTableSize/fillerSize + 1 {
+		r := &request{class: classDelete, done: make(chan error, 1)}
+		r.put(key, func(dst, _ []byte) []byte { return append(dst, filler...) })
+		if err := b.submit(r); err != nil {
+			return err
+		}
+	}
+	r := &request{class: classDelete, done: make(chan error, 1)}
+	r.delete(key)
+	if err := b.submit(r); err != nil {
+		return err
+	}
+	const tries, pause = 100, 20 * time.Millisecond
+	for range tries {
+		if b.db.Levels()[0].NumTables > 0 {
+			break
+		}
+		select {
+		case <-b.keeper.ctx.Done():
+			return b.keeper.ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return nil
 }

@@ -22,16 +22,17 @@ const keyLayout = 1
 type class byte
 
 const (
-	classEpoch   class = 'o'
-	classStream  class = 's'
-	classLow     class = 'l'
-	classEvent   class = 'e'
-	classState   class = 'm'
-	classKV      class = 'v'
-	classUplink  class = 'u'
-	classCursor  class = 'q'
-	classMemory  class = 'k'
-	classDeadMsg class = 'd'
+	classEpoch  class = 'o'
+	classStream class = 's'
+	classLow    class = 'l'
+	classEvent  class = 'e'
+	classState  class = 'm'
+	classKV     class = 'v'
+	classUplink class = 'u'
+	classCursor class = 'q'
+	classMemory class = 'k'
+	classDead   class = 'd'
+	classFiller class = 'x'
 )
 
 // formatKey never changes, so that any version can say what it found.
@@ -69,7 +70,7 @@ func cursorKey(uplink string, m plant.MachineID) []byte {
 }
 
 func deadKey(uplink string, m plant.MachineID, s plant.Sequence) []byte {
-	return appendSequence(appendName(uplinkKey(classDeadMsg, uplink), string(m)), s)
+	return appendSequence(appendName(uplinkKey(classDead, uplink), string(m)), s)
 }
 
 // cutName takes a name off the front of a key's rest.

@@ -63,13 +63,17 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	return b, nil
 }
 
+// memTableSize is Badger's log and table in memory; a transaction takes 15 % of
+// it at most.
+const memTableSize = 4 << 20
+
 // badgerOptions are measured: values stay in the LSM tree, since Badger's
 // value-log GC brings deleted keys back; small tables keep memory small; every
 // commit is synced.
 func badgerOptions(folder string, log *zap.Logger) badger.Options {
 	return badger.DefaultOptions(folder).WithLogger(badgerLog{log.Sugar()}).
 		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
-		WithMemTableSize(4 << 20).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
+		WithMemTableSize(memTableSize).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 		WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
 		WithValueLogFileSize(4 << 20).WithValueThreshold(512 << 10).
 		WithNumCompactors(2).WithNumGoroutines(1).
