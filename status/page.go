@@ -186,13 +186,17 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	q := snap.queue(u.Uplink)
 	k := card{Class: "good", Name: u.Uplink, Word: "delivers", Since: c.since(u.Since)}
+	if u.Down {
+		// The breaker opens anew at each try; people ask since when nothing goes out.
+		k.Since = c.since(u.DownSince)
+	}
 	switch {
 	case u.Breaker == breakerOpen:
 		k.Class, k.Word = "bad", "does not deliver, waits before it tries again"
 	case u.Breaker == breakerHalfOpen:
 		k.Class, k.Word = "unknown", "tries again"
 	case u.Down:
-		k.Class, k.Word, k.Since = "bad", "not reached, tries again", c.since(u.DownSince)
+		k.Class, k.Word = "bad", "not reached, tries again"
 	}
 	if q.Backlog == 0 {
 		k.add("Waiting", "nothing")
