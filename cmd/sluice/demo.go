@@ -38,7 +38,10 @@ type demoReport struct {
 	OK        bool                  `json:"ok"`
 	Kinds     map[string]demoKind   `json:"kinds"`
 	Uplinks   map[string]demoUplink `json:"uplinks"`
-	Problems  []string              `json:"problems,omitempty"`
+	// Rollovers and Resets of PLC counters were counted through on the way.
+	Rollovers int64    `json:"rollovers"`
+	Resets    int64    `json:"resets"`
+	Problems  []string `json:"problems,omitempty"`
 	StatusURL string                `json:"status_url"`
 }
 
@@ -230,6 +233,7 @@ func (d *demoCmd) compare(bed *demoBed, g *gateway) *demoReport {
 		r.OK = r.OK && made == arrived
 	}
 	r.Uplinks["mqtt"] = demoUplink{Delivered: bed.mes.Delivered(), Duplicates: bed.mes.Duplicates()}
+	r.Rollovers, r.Resets = bed.mes.Seen()
 	r.Problems = bed.mes.Violations()
 	r.OK = r.OK && len(r.Problems) == 0
 	return r
@@ -250,6 +254,7 @@ func (d *demoCmd) print(c *console, r *demoReport) error {
 	}
 	u := r.Uplinks["mqtt"]
 	fmt.Fprintf(c.Out, "\n%d events delivered, %d of them more than once (recognised by source and id).\n", u.Delivered, u.Duplicates)
+	fmt.Fprintf(c.Out, "Counted through on the way: %d rollover and %d restart of a PLC's counter, and a broker that was away.\n", r.Rollovers, r.Resets)
 	for _, p := range r.Problems {
 		fmt.Fprintln(c.Out, "PROBLEM:", p)
 	}

@@ -24,6 +24,8 @@ type MES struct {
 	machines   map[string]*mesMachine
 	kinds      map[string]int64
 	pieces     int64
+	rollovers  int64
+	resets     int64
 	arrivals   uint64
 	duplicates uint64
 	violations []string
@@ -51,6 +53,10 @@ type mesEvent struct {
 			Quantity int64 `json:"quantity"`
 			Delta    int64 `json:"delta"`
 		} `json:"scrap"`
+		ReworkDelta int64 `json:"rework_delta"`
+		Rework      int64 `json:"rework"`
+		Rollover    bool  `json:"rollover"`
+		Reset       bool  `json:"reset"`
 	} `json:"data"`
 }
 
@@ -119,7 +125,7 @@ func (m *MES) count(machine *mesMachine, e mesEvent) {
 	if kind != string(plant.KindCounter) {
 		return
 	}
-	delta := e.Data.GoodDelta
+	delta := e.Data.GoodDelta + e.Data.ReworkDelta
 	var scrap int64
 	for _, s := range e.Data.Scrap {
 		delta += s.Delta
@@ -129,10 +135,16 @@ func (m *MES) count(machine *mesMachine, e mesEvent) {
 		m.violate("event %s lowers a cumulative count", e.ID)
 	}
 	machine.good, machine.scrap = e.Data.Good, scrap
+	if e.Data.Rollover {
+		m.rollovers++
+	}
+	if e.Data.Reset {
+		m.resets++
+	}
 	machine.deltas += delta
 	m.pieces += delta
-	if machine.deltas != machine.good+machine.scrap {
-		m.violate("event %s: the deltas add up to %d, the cumulative counts to %d", e.ID, machine.deltas, machine.good+machine.scrap)
+	if total := machine.good + machine.scrap + e.Data.Rework; machine.deltas != total {
+		m.violate("event %s: the deltas add up to %d, the cumulative counts to %d", e.ID, machine.deltas, total)
 	}
 }
 
@@ -197,6 +209,14 @@ func (m *MES) Duplicates() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.duplicates
+}
+
+// Seen returns how many counter events were marked as counted through a
+// rollover of the PLC's counter, and through a reset of it.
+func (m *MES) Seen() (rollovers, resets int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rollovers, m.resets
 }
 
 // Violations returns what was wrong with the streams, at most 20.
