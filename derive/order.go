@@ -80,14 +80,29 @@ func (s *orderState) at(t rule.Stamp) *plant.Order {
 	return o
 }
 
-// orderNumber returns a number or code as it is compared: without the padding of PLC
-// strings, and empty for none, which a number says with 0.
-func orderNumber(v plant.Value) string {
-	s := strings.Trim(v.Text(), " \t\r\n\x00")
-	if s == "0" && v.Type() != plant.Text {
-		return ""
+// code returns an order number or a reason code as it is compared: without the
+// padding of PLC strings, and empty for none, which a number says with 0. known
+// is what was there before; it is returned where nothing changed, so that an
+// unchanged reading costs no memory.
+func code(v plant.Value, known string) string {
+	var buffer [24]byte
+	text := buffer[:0]
+	if v.Type() == plant.Text {
+		trimmed := strings.Trim(v.Text(), " \t\r\n\x00")
+		if trimmed == known {
+			return known
+		}
+		return strings.Clone(trimmed)
 	}
-	return s
+	text = v.Append(text)
+	switch {
+	case string(text) == "0":
+		return ""
+	case string(text) == known:
+		return known
+	default:
+		return string(text)
+	}
 }
 
 // differs reports whether a scan shows a valid order that is not the current
@@ -96,7 +111,7 @@ func (o *order) differs(s *orderState, v *plant.Reading) bool {
 	if o == nil || v == nil || v.Quality != plant.Good {
 		return false
 	}
-	number := orderNumber(v.Value)
+	number := code(v.Value, s.Current.Number)
 	return number != s.Current.Number && o.valid(number)
 }
 
@@ -107,7 +122,7 @@ func (o *order) valid(number string) bool {
 // read takes a good reading of the order tag.
 func (o *order) read(r *run, v plant.Value, at rule.Stamp) {
 	s := &r.s.order
-	number := orderNumber(v)
+	number := code(v, s.Current.Number)
 	switch {
 	case number == s.Current.Number || !o.valid(number):
 		if s.Reads > 0 {

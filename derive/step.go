@@ -179,10 +179,7 @@ func (r *run) state(found *tags, snapshot bool) {
 		}
 	}
 	if v := found.reason; v != nil && v.Quality == plant.Good {
-		both[1] = startstop.Reading{At: found.reasonAt}
-		if code := orderNumber(v.Value); code != "0" {
-			both[1].Code = code
-		}
+		both[1] = startstop.Reading{At: found.reasonAt, Code: code(v.Value, r.s.startstop.Code)}
 		reason = &both[1]
 	}
 	r.changed = r.m.startstop.Observe(&r.s.startstop, running, reason, missed, snapshot, r.now, r) || r.changed

@@ -74,6 +74,12 @@ func (l *memLog) snapshot() []plant.Event {
 	return slices.Clone(l.events)
 }
 
+func (l *memLog) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.commits
+}
+
 // pieces sums the good deltas of counter events.
 func pieces(t *testing.T, events []plant.Event) (sum int64) {
 	t.Helper()
@@ -90,7 +96,7 @@ func pieces(t *testing.T, events []plant.Event) (sum int64) {
 	return sum
 }
 
-func pressModel(t *testing.T) *Model {
+func pressModel(t testing.TB) *Model {
 	t.Helper()
 	m, err := NewModel("PRESS-01", Options{
 		Device:    "press",

@@ -1,6 +1,7 @@
 package startstop
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -161,10 +162,10 @@ func (r *Rule) State(v plant.Value) (running, ok bool) {
 	if v.IsZero() {
 		return false, false
 	}
-	var text [24]byte
-	b := v.Append(text[:0])
+	var buffer [24]byte
+	text := bytes.TrimRight(v.Append(buffer[:0]), " \x00")
 	for _, want := range r.values {
-		if want == strings.TrimRight(string(b), " \x00") {
+		if want == string(text) {
 			return true, true
 		}
 	}
