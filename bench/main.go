@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -44,12 +45,18 @@ func main() {
 	full := flag.Bool("full", false, "full length instead of at most 50 s a line")
 	out := flag.String("out", filepath.Join("bench", "results.json"), "where the results go; empty for nowhere")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := benchAll(ctx, strings.ToUpper(*only), *full, *out); err != nil {
+	if err := untilSignal(func(ctx context.Context) error {
+		return benchAll(ctx, strings.ToUpper(*only), *full, *out)
+	}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func untilSignal(work func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	return work(ctx)
 }
 
 // document is bench/results.json.
@@ -64,12 +71,12 @@ type document struct {
 
 // benchAll runs the lines one after the other. A target that is missed is
 // printed, not an error: only a line that could not be measured is.
-func benchAll(ctx context.Context, only string, full bool, out string) error {
+func benchAll(ctx context.Context, only string, full bool, out string) (err error) {
 	dir, err := os.MkdirTemp("", "sluice-bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bed{dir: dir, full: full}
 	d := document{Time: time.Now().UTC(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Cores: runtime.NumCPU(), Full: full}
 	known := false

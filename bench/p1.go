@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,9 +20,9 @@ const (
 
 // load is what the gateway did between two looks.
 type load struct {
-	seconds, cpu                               float64
-	recorded, delivered, commits, syncs, bytes float64
-	backlog                                    float64
+	seconds, cpu                        float64
+	recorded, delivered, commits, syncs float64
+	backlog                             float64
 }
 
 // endToEnd is P1: 50 machines with 200 counter events a second each, from
@@ -168,7 +169,7 @@ func p1Config(plcs []string, broker, httpAddr string, interval time.Duration) st
 		"buffer: {path: \"{{dir}}/buffer\", quota: 8 GiB, keep: 1h}\n" +
 		"http: {listen: \"" + httpAddr + "\"}\n" +
 		"devices:\n" + devices.String() + "machines:\n" + machines.String() +
-		"uplinks:\n  mqtt: {driver: mqtt, url: \"tcp://" + broker + "\", window: " + fmt.Sprint(p1Window) + "}\n"
+		"uplinks:\n  mqtt: {driver: mqtt, url: \"tcp://" + broker + "\", window: " + strconv.Itoa(p1Window) + "}\n"
 }
 
 // ignoreExit drops the complaint that a process ended by the signal that we

@@ -36,12 +36,18 @@ func latency(ctx context.Context, b *bed) (r result, err error) {
 	if t := client.Subscribe("#", 1, func(_ paho.Client, m paho.Message) { s.arrived(m.Payload()) }); t.Wait() && t.Error() != nil {
 		return r, t.Error()
 	}
-	plcs := make([]*plantsim.Modbus, p5Devices)
-	for i := range plcs {
-		if plcs[i], err = plantsim.NewModbus("127.0.0.1:0"); err != nil {
+	var plcs []*plantsim.Modbus
+	defer func() {
+		for _, plc := range plcs {
+			err = errors.Join(err, plc.Stop())
+		}
+	}()
+	for range p5Devices {
+		plc, err := plantsim.NewModbus("127.0.0.1:0")
+		if err != nil {
 			return r, err
 		}
-		defer func() { err = errors.Join(err, plcs[i].Stop()) }()
+		plcs = append(plcs, plc)
 	}
 	httpAddr, err := freeAddress()
 	if err != nil {

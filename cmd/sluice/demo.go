@@ -35,14 +35,14 @@ const (
 
 // demoReport is the document that --json prints.
 type demoReport struct {
-	OK        bool                  `json:"ok"`
-	Kinds     map[string]demoKind   `json:"kinds"`
-	Uplinks   map[string]demoUplink `json:"uplinks"`
+	OK      bool                  `json:"ok"`
+	Kinds   map[string]demoKind   `json:"kinds"`
+	Uplinks map[string]demoUplink `json:"uplinks"`
 	// Rollovers and Resets of PLC counters were counted through on the way.
 	Rollovers int64    `json:"rollovers"`
 	Resets    int64    `json:"resets"`
 	Problems  []string `json:"problems,omitempty"`
-	StatusURL string                `json:"status_url"`
+	StatusURL string   `json:"status_url"`
 }
 
 type demoKind struct {

@@ -61,10 +61,15 @@ type console struct {
 	Log      *zap.Logger
 }
 
-func main() {
+func main() { os.Exit(untilSignal()) }
+
+// untilSignal runs the command line; Ctrl-C and SIGTERM end it in order, a
+// second one at once.
+func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	context.AfterFunc(ctx, stop)
+	return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 }
 
 // run is main without the process: it parses args, runs the command and returns

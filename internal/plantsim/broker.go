@@ -2,7 +2,6 @@ package plantsim
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -43,7 +42,7 @@ func (b *Broker) Start() error {
 	if err != nil {
 		return fmt.Errorf("plantsim: start broker: %w", err)
 	}
-	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
 	err = server.AddHook(new(auth.AllowHook), nil)
 	if err == nil {
 		err = server.AddHook(&receiverHook{receive: b.receive}, nil)
