@@ -156,9 +156,19 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.mailbox.recycle(items)
 		w.spare = items[:0]
 		if err != nil {
-			return err
+			return w.ended(err)
 		}
 	}
+}
+
+// ended tells the one refusal that ends a Run, a buffer that was still full
+// when ctx ended, from what is fatal.
+func (w *Worker) ended(err error) error {
+	if !errors.Is(err, plant.ErrFull) {
+		return err
+	}
+	w.zl.Warn("stopped while the buffer is full: the pieces not recorded are read again from the device's totals")
+	return nil
 }
 
 // load reads the state and what it is to be told before the first input.
@@ -213,12 +223,7 @@ func (w *Worker) stop(ctx context.Context) error {
 	defer cancel()
 	items := append(w.mailbox.take(w.spare), item{in: plant.Stop{At: w.o.Clock.Now()}})
 	w.dirty, w.committed = true, time.Time{}
-	err := w.process(ctx, last, items)
-	if errors.Is(err, plant.ErrFull) {
-		w.zl.Warn("stopped while the buffer is full: what the rules held is read again from the device's totals")
-		return nil
-	}
-	return err
+	return w.ended(w.process(ctx, last, items))
 }
 
 func answer(items []item, err error) {

@@ -73,6 +73,37 @@ func TestAFullBufferLosesNothing(t *testing.T) {
 	})
 }
 
+// TestStoppingWhileFullIsNoFault: the gateway stops in order though nothing can
+// be recorded, and the totals bring the pieces at the next start.
+func TestStoppingWhileFullIsNoFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &memLog{}
+		w := NewWorker(pressModel(t), log, nil, WorkerOptions{}, zap.NewNop())
+		stop := start(t, w)
+		w.Offer(press(10, true))
+		synctest.Wait()
+		log.mu.Lock()
+		log.fail = func(plant.Batch) error { return plant.ErrFull }
+		log.mu.Unlock()
+		w.Offer(press(15, true))
+		time.Sleep(time.Second)
+		if err := stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		log.fail = nil
+		again := NewWorker(pressModel(t), log, nil, WorkerOptions{}, zap.NewNop())
+		stop = start(t, again)
+		again.Offer(press(18, true))
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := pieces(t, log.snapshot()); got != 8 {
+			t.Errorf("%d pieces, want 8", got)
+		}
+	})
+}
+
 // TestAnOverflowIsAGap: more changes of state than the mailbox holds are lost,
 // and said to be; totals lose nothing, and memory stays bounded.
 func TestAnOverflowIsAGap(t *testing.T) {
