@@ -114,23 +114,30 @@ func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV
 				return nil
 			})
 		}
-		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-			return err
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
 		}
-		prefix := machineKey(classKV, m)
-		return b.eachItem(ctx, txn, prefix, func(key, v []byte) error {
-			body, err := opaque(key, v)
-			if err != nil {
-				b.damagedValue(m, "a kept value of the machine", err)
-				return nil
-			}
-			return each(plant.KV{Key: string(key[len(prefix):]), Value: append([]byte{}, body...)})
-		})
+		return err
 	})
+	if err == nil {
+		err = b.loadKept(ctx, m, each)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("buffer: load %s: %w", m, err)
 	}
 	return state, nil
+}
+
+func (b *Buffer) loadKept(ctx context.Context, m plant.MachineID, each func(plant.KV) error) error {
+	prefix := machineKey(classKV, m)
+	return b.pairs(ctx, prefix, func(p pair) error {
+		body, err := opaque(append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
+		if err != nil {
+			b.damagedValue(m, "a kept value of the machine", err)
+			return nil
+		}
+		return each(plant.KV{Key: string(p.key), Value: body})
+	})
 }
 
 // Commit numbers the events of batch and makes all of batch durable, or nothing
@@ -306,6 +313,7 @@ func (b *Buffer) close() error {
 	done := make(chan error, 1)
 	go func() {
 		b.keeper.stop()
+		b.writeAllCursors()
 		b.committer.stop()
 		if err := b.Err(); err != nil {
 			done <- err
@@ -322,4 +330,19 @@ func (b *Buffer) close() error {
 	case <-time.After(closeWithin):
 		return fmt.Errorf("buffer: close: the disk did not take the last writes within %s; what was committed is in the log and is read at the next start", closeWithin)
 	}
+}
+
+// writeAllCursors makes the committer write every cursor as its last work: also
+// those that have only passed over events which are not theirs.
+func (b *Buffer) writeAllCursors() {
+	b.mu.Lock()
+	for _, q := range b.queues {
+		for _, c := range q.cursors {
+			if c != nil && q.carries != nil {
+				c.dirty = true
+			}
+		}
+	}
+	b.mu.Unlock()
+	b.committer.dirtied(time.Now())
 }

@@ -391,3 +391,89 @@ func TestConcurrentCommitsShareGroups(t *testing.T) {
 	}
 	t.Logf("%d commits in %d groups", s.Commits, s.Groups)
 }
+
+func TestLoneCommitDoesNotLinger(t *testing.T) {
+	o := testOptions(quickDir(t))
+	o.Linger = MaxLinger
+	b := open(t, o)
+	// Concurrency before must not slow down who is alone afterwards.
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() { commit(t, b, plant.MachineID(fmt.Sprint("M", i)), count(1)) })
+	}
+	wg.Wait()
+	const n = 50
+	start := time.Now()
+	for i := range n {
+		commit(t, b, "lone", count(i))
+	}
+	if took := time.Since(start); took > n*MaxLinger/2 {
+		t.Errorf("%d commits took %s: they waited for others", n, took)
+	}
+}
+
+func TestCommitRefusals(t *testing.T) {
+	b := open(t, testOptions(quickDir(t)))
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.Commit(ended, "M1", plant.Batch{Events: []plant.Event{count(1)}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("commit with an ended ctx: %v", err)
+	}
+	if first, err := b.Commit(context.Background(), "M1", plant.Batch{Urgent: true}); first != 0 || err != nil {
+		t.Errorf("an empty batch: %d, %v", first, err)
+	}
+	if got := b.Stats(); got.Events != 0 || len(got.Streams) != 0 {
+		t.Errorf("something was stored: %+v", got)
+	}
+	mustClose(t, b)
+	if _, err := b.Commit(context.Background(), "M1", plant.Batch{Events: []plant.Event{count(1)}}); !errors.Is(err, errClosed) {
+		t.Errorf("commit after close: %v", err)
+	}
+	if _, err := b.Load(context.Background(), "M1", func(plant.KV) error { return nil }); !errors.Is(err, errClosed) {
+		t.Errorf("load after close: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Errorf("the second close: %v", err)
+	}
+}
+
+func TestListingsReadPages(t *testing.T) {
+	b := open(t, testOptions(quickDir(t)))
+	const n = 3*pageEntries + 7
+	var batch plant.Batch
+	for i := range n {
+		batch.Events = append(batch.Events, count(i))
+		batch.Put = append(batch.Put, plant.KV{Key: fmt.Sprintf("serial/%05d", i), Value: []byte{1}})
+	}
+	if _, err := b.Commit(context.Background(), "M1", batch); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	if _, err := b.Load(context.Background(), "M1", func(p plant.KV) error {
+		if p.Key != batch.Put[got].Key {
+			t.Fatalf("kept value %d is %s", got, p.Key)
+		}
+		got++
+		return nil
+	}); err != nil || got != n {
+		t.Fatalf("%d kept values, %v", got, err)
+	}
+	stop := errors.New("enough")
+	if _, err := b.Load(context.Background(), "M1", func(plant.KV) error { return stop }); !errors.Is(err, stop) {
+		t.Fatalf("the error of each is %v", err)
+	}
+	for _, tt := range []struct{ after, limit, want int }{{0, n, n}, {0, 300, 300}, {n - 3, n, 3}, {n, 1, 0}, {0, 0, 0}} {
+		got := 0
+		for e, err := range b.Events(context.Background(), "M1", plant.Sequence(tt.after), tt.limit) {
+			if got++; err != nil || int(e.Sequence) != tt.after+got {
+				t.Fatalf("event %d after %d is %d, %v", got, tt.after, uint64(e.Sequence), err)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%d events after %d of at most %d, want %d", got, tt.after, tt.limit, tt.want)
+		}
+	}
+	for range b.Events(context.Background(), "M1", 0, n) {
+		break
+	}
+}

@@ -3,11 +3,10 @@ package buffer
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -79,22 +78,20 @@ func (b *Buffer) DeadLetters(ctx context.Context, uplink string) iter.Seq2[DeadL
 			return
 		}
 		prefix := uplinkKey(classDead, uplink)
-		stopped := false
-		err := b.view(func(txn *badger.Txn) error {
-			return b.eachItem(ctx, txn, prefix, func(key, value []byte) error {
-				m, _, _ := cutName(key[len(prefix):])
-				d, err := b.decodeDeadLetter(uplink, plant.MachineID(m), key, value)
-				if err != nil {
-					err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", sequenceOf(key), m, uplink, err)
-				}
-				if !yield(d, err) {
-					stopped = true
-					return errStop
-				}
-				return nil
-			})
+		stopped := errors.New("the caller has enough")
+		err := b.pairs(ctx, prefix, func(p pair) error {
+			name, _, _ := cutName(p.key)
+			m := plant.MachineID(name)
+			d, err := b.decodeDeadLetter(uplink, m, append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
+			if err != nil {
+				err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", uint64(sequenceOf(p.key)), m, uplink, err)
+			}
+			if !yield(d, err) {
+				return stopped
+			}
+			return nil
 		})
-		if err != nil && !stopped {
+		if err != nil && err != stopped {
 			yield(DeadLetter{}, fmt.Errorf("buffer: list dead letters of uplink %s: %w", uplink, err))
 		}
 	}

@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	// A thousand steps take some seconds; -rapid.checks asks for more.
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	// Some hundred steps take seconds; -rapid.checks asks for more.
+	if err := flag.Set("rapid.checks", "12"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

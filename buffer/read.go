@@ -2,14 +2,19 @@ package buffer
 
 import (
 	"context"
-	"errors"
 	"iter"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// errStop ends a listing early.
-var errStop = errors.New("stopped")
+// A reader takes pages, so that no read transaction stays open while its caller
+// is slow: that would keep Badger from dropping what is deleted.
+const (
+	pageEntries = 256
+	pageBytes   = 1 << 20
+)
 
 // Events returns the stored events of a machine after that sequence, at most
 // limit of them, in order. What is damaged is counted and passed over; an error
@@ -17,33 +22,98 @@ var errStop = errors.New("stopped")
 // is not listed. It blocks on disk reads.
 func (b *Buffer) Events(ctx context.Context, m plant.MachineID, after plant.Sequence, limit int) iter.Seq2[plant.Event, error] {
 	return func(yield func(plant.Event, error) bool) {
-		if err := b.usable(ctx); err != nil {
-			yield(plant.Event{}, err)
-			return
-		}
-		b.mu.Lock()
-		s := b.streams[m]
-		view := b.kindsNow()
-		var head, low plant.Sequence
-		if s != nil {
-			head, low = s.head.sequence, s.low.sequence
-		}
-		b.mu.Unlock()
-		if s == nil || limit <= 0 {
-			return
-		}
-		n := 0
-		stopped := false
-		_, err := b.scan(ctx, s, max(after, low), head, func(r *stored) bool {
-			e := b.event(m, b.sourceOf(r.epoch, m), r, view.name(view.of(r.kind)), append([]byte{}, r.data...))
-			n++
-			stopped = !yield(e, nil)
-			return !stopped && n < limit
-		})
-		if err != nil && !stopped {
-			yield(plant.Event{}, err)
+		for limit > 0 {
+			page, last, err := b.eventPage(ctx, m, after, min(limit, pageEntries))
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(plant.Event{}, err)
+				return
+			}
+			if len(page) == 0 || last {
+				return
+			}
+			after = page[len(page)-1].Sequence
+			limit -= len(page)
 		}
 	}
+}
+
+// eventPage reads up to limit events; last is set if the stream ends there.
+func (b *Buffer) eventPage(ctx context.Context, m plant.MachineID, after plant.Sequence, limit int) (page []plant.Event, last bool, err error) {
+	if err := b.usable(ctx); err != nil {
+		return nil, false, err
+	}
+	b.mu.Lock()
+	s := b.streams[m]
+	view := b.kindsNow()
+	var head plant.Sequence
+	if s != nil {
+		head = s.head.sequence
+		after = max(after, s.low.sequence)
+	}
+	b.mu.Unlock()
+	if s == nil {
+		return nil, true, nil
+	}
+	size := 0
+	last, err = b.scan(ctx, s, after, head, func(r *stored) bool {
+		kind := view.name(view.of(r.kind))
+		page = append(page, b.event(m, b.sourceOf(r.epoch, m), r, kind, append([]byte{}, r.data...)))
+		size += r.size
+		return len(page) < limit && size < pageBytes
+	})
+	return page, last, err
+}
+
+// pair is a key without its prefix and its value, copied.
+type pair struct{ key, value []byte }
+
+// pairs calls each for every key with the prefix, in order. It reads pages, as
+// Events does. An error of each ends it and is returned.
+func (b *Buffer) pairs(ctx context.Context, prefix []byte, each func(pair) error) error {
+	var after []byte
+	for {
+		page, err := b.pairPage(ctx, prefix, after)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, p := range page {
+			if err := each(p); err != nil {
+				return err
+			}
+		}
+		after = page[len(page)-1].key
+	}
+}
+
+func (b *Buffer) pairPage(ctx context.Context, prefix, after []byte) (page []pair, err error) {
+	err = b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		from := append(append([]byte{}, prefix...), after...)
+		if after != nil {
+			from = append(from, 0)
+		}
+		size := 0
+		for it.Seek(from); it.Valid() && len(page) < pageEntries && size < pageBytes; it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			item := it.Item()
+			value, err := item.ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			page = append(page, pair{key: append([]byte{}, item.Key()[len(prefix):]...), value: value})
+			size += len(value)
+		}
+		return nil
+	})
+	return page, err
 }
 
 // Machines returns the machines that have a stream, in the order in which they

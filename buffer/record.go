@@ -148,9 +148,9 @@ func decodeEvent(key, record []byte, into *stored) error {
 	}
 	n := 1 + int(rest[0])
 	into.kind = rest[1:n]
-	length := int(binary.BigEndian.Uint32(rest[n:]))
+	length := uint64(binary.BigEndian.Uint32(rest[n:]))
 	rest = rest[n+4:]
-	if len(rest) < length {
+	if uint64(len(rest)) < length {
 		return fmt.Errorf("%w: data cut short", errDamaged)
 	}
 	into.data = rest[:length:length]
