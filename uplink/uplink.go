@@ -20,6 +20,8 @@ type Sender interface {
 	// Result covers count as Retry. The Results are in the order of the events;
 	// the first that is not Delivered or Rejected ends what may be settled.
 	Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result
+	// Close ends a Send that waits, without a Result for what is uncertain. A
+	// second Close does nothing.
 	io.Closer
 }
 

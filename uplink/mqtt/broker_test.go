@@ -1,9 +1,9 @@
 package mqtt
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -57,6 +57,7 @@ type embedded struct {
 	addr   string
 	server *mochi.Server
 	hook   *brokerHook
+	tls    *tls.Config
 }
 
 // brokerHook sees each PUBLISH before its PUBACK leaves.
@@ -67,8 +68,6 @@ type brokerHook struct {
 	// user and password are wanted at CONNECT if user is set.
 	user, password string
 	status         []string
-	// poison ends the session of who publishes a payload that holds it.
-	poison string
 }
 
 func (h *brokerHook) ID() string         { return "test" }
@@ -79,17 +78,12 @@ func (h *brokerHook) OnConnectAuthenticate(_ *mochi.Client, pk packets.Packet) b
 	return h.user == "" || (string(pk.Connect.Username) == h.user && string(pk.Connect.Password) == h.password)
 }
 func (h *brokerHook) OnACLCheck(*mochi.Client, string, bool) bool { return true }
-func (h *brokerHook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+func (h *brokerHook) OnPublish(_ *mochi.Client, pk packets.Packet) (packets.Packet, error) {
 	h.mu.Lock()
 	if pk.FixedHeader.Retain {
 		h.status = append(h.status, pk.TopicName+" "+string(pk.Payload))
 	}
-	bad := h.poison != "" && strings.Contains(string(pk.Payload), h.poison)
 	h.mu.Unlock()
-	if bad {
-		cl.Stop(io.ErrUnexpectedEOF)
-		return pk, packets.ErrRejectPacket
-	}
 	h.broker.add(pk.TopicName, pk.Payload)
 	return pk, nil
 }
@@ -106,9 +100,12 @@ func (h *brokerHook) statuses() []string {
 	return append([]string(nil), h.status...)
 }
 
-func newEmbedded(t testing.TB) *embedded {
+func newEmbedded(t testing.TB, change ...func(*embedded)) *embedded {
 	b := &embedded{t: t, addr: "127.0.0.1:0"}
 	b.hook = &brokerHook{broker: b}
+	for _, c := range change {
+		c(b)
+	}
 	b.Start()
 	t.Cleanup(b.Stop)
 	return b
@@ -119,6 +116,9 @@ func (b *embedded) Addr() string { return b.addr }
 func (b *embedded) Start() {
 	listener := listen(b.t, b.addr)
 	b.addr = listener.Addr().String()
+	if b.tls != nil {
+		listener = tls.NewListener(listener, b.tls)
+	}
 	b.server = mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err := b.server.AddHook(b.hook, nil); err != nil {
 		b.t.Fatal(err)
@@ -142,16 +142,15 @@ func (b *embedded) Stop() {
 
 // listen takes the port again after a restart; it may take a moment to be free.
 func listen(t testing.TB, addr string) net.Listener {
-	var err error
-	for range 200 {
-		var l net.Listener
-		if l, err = net.Listen("tcp", addr); err == nil {
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
 			return l
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
-	t.Fatal(err)
-	return nil
 }
 
 // mosquitto is Eclipse Mosquitto in a process of its own. What it has accepted

@@ -5,6 +5,7 @@ package mqtt
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -81,7 +82,11 @@ const writeTimeout = 5 * time.Second
 
 // status returns the payload of the status topic.
 func status(gateway, state string) []byte {
-	return fmt.Appendf(nil, `{"gateway":%q,"status":%q}`, gateway, state)
+	name, err := json.Marshal(gateway)
+	if err != nil {
+		panic(err) // a string always has a JSON form
+	}
+	return fmt.Appendf(nil, `{"gateway":%s,"status":%q}`, name, state)
 }
 
 // Send implements uplink.Sender: it publishes the events in order and waits for

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func defaults() Options {
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
 	errs := []error{
-		o.Options.Validate(),
+		o.Options.Validate(), // an inline struct is not visited by the decoder
 		checkTemplate("topic", o.Topic, eventPlaceholders),
 		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
 		o.validateKinds(),
@@ -133,9 +134,9 @@ func (o Options) validateKinds() error {
 			for j := range kinds {
 				names[j] = string(kinds[j])
 			}
-			errs = append(errs, config.Field(fmt.Sprintf("kinds.%d", i), fmt.Sprintf("there is no kind of event %q", k), "use "+strings.Join(names, ", ")))
+			errs = append(errs, config.Field(fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("there is no kind of event %q", k), "use "+strings.Join(names, ", ")))
 		} else if slices.Contains(o.Kinds[:i], k) {
-			errs = append(errs, config.Field(fmt.Sprintf("kinds.%d", i), fmt.Sprintf("%q is named twice", k), "name it once"))
+			errs = append(errs, config.Field(fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("%q is named twice", k), "name it once"))
 		}
 	}
 	return errors.Join(errs...)
@@ -195,7 +196,7 @@ func parseURL(text string) (endpoint, error) {
 	if p := u.Port(); p != "" {
 		port = p
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return bad("the port is not from 1 to 65535", remedy)
 	}
 	e.address = net.JoinHostPort(e.host, port)

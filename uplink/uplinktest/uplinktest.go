@@ -253,4 +253,6 @@ func (r *rig) within(limit time.Duration, do func()) {
 }
 
 // chunks splits events into batches of n.
-func chunks(events []plant.Event, n int) [][]plant.Event { return slices.Collect(slices.Chunk(events, n)) }
+func chunks(events []plant.Event, n int) [][]plant.Event {
+	return slices.Collect(slices.Chunk(events, n))
+}

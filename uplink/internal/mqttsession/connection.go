@@ -94,19 +94,20 @@ func (s *Session) dialWire() (*wire, error) {
 	ctx, cancel := context.WithTimeout(s.life, s.o.ConnectTimeout)
 	defer cancel()
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", s.o.Address)
+	tcp, err := dialer.DialContext(ctx, "tcp", s.o.Address)
 	if err != nil {
 		return nil, err
 	}
+	conn := tcp
 	if s.o.TLS != nil {
-		secure := tls.Client(conn, s.o.TLS)
+		secure := tls.Client(tcp, s.o.TLS)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = conn.Close() // the handshake's error is the one to tell
+			_ = tcp.Close() // the handshake's error is the one to tell
 			return nil, err
 		}
 		conn = secure
 	}
-	return newWire(conn, s.o.WriteTimeout), nil
+	return newWire(conn, tcp, s.o.WriteTimeout), nil
 }
 
 // announce publishes the online status and waits for its PUBACK.
@@ -188,7 +189,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 			return acked, sent, context.DeadlineExceeded
 		}
 		f := &flights[head]
-		if err := c.await(ctx, f, &patience); err != nil {
+		if err := c.await(ctx, f, &patience, sent == len(messages)); err != nil {
 			return acked, sent, err
 		}
 		c.window.release(f.slots, f.bytes)
@@ -203,7 +204,8 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 
 // await waits for the PUBACK of the oldest message. Any error ends the session,
 // since a message without an answer may still arrive.
-func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer) error {
+// last is set when there is nothing more to send.
+func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer, last bool) error {
 	limit := c.session.o.AckTimeout
 	for {
 		select {
@@ -213,6 +215,9 @@ func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer
 			}
 			return nil
 		default:
+		}
+		if last {
+			c.wire.tcp.ack()
 		}
 		if *patience == nil {
 			*patience = time.NewTimer(limit)

@@ -3,11 +3,10 @@
 // and a clean session for each connection, no reconnect below us, no store of
 // its own. Messages of several machines share the session and its window; a
 // message counts as delivered after the PUBACK of that very packet, and
-// whatever is uncertain ends the session and is sent again on the next.
-//
-// It leaves paho's package-wide loggers (mqtt.ERROR and others) alone: they are
-// globals, silent unless a program sets them, and every failure they would tell
-// of comes back here as an error.
+// whatever is uncertain ends the session and is sent again on the next. paho's
+// package-wide loggers (mqtt.ERROR and others) are left alone: they are globals,
+// silent unless a program sets them, and each failure that they would tell of
+// comes back from here as an error.
 package mqttsession
 
 import (

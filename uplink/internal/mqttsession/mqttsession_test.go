@@ -299,7 +299,7 @@ func TestWireReadsWhateverTheChunks(t *testing.T) {
 			stream = append(stream, rapid.SampledFrom([][]byte{{0x20, 2, 0, 0}, {0x40, 2, 1, 2}, {0xd0, 0}}).Draw(t, "packet")...)
 		}
 		near, far := net.Pipe()
-		w := newWire(near, time.Second)
+		w := newWire(near, near, time.Second)
 		cut := rapid.IntRange(0, len(stream)).Draw(t, "cut")
 		go func() {
 			_, _ = far.Write(stream[:cut]) // the reader checks what arrives

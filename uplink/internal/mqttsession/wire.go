@@ -27,7 +27,9 @@ var remaining = map[byte]byte{connack: 2, puback: 2, pingresp: 0}
 // window bounds what can be collected.
 type wire struct {
 	net.Conn
-	in *bufio.Reader
+	// tcp is below TLS.
+	tcp *acker
+	in  *bufio.Reader
 	// left is what remains of the inbound packet that was let through.
 	left int
 
@@ -44,8 +46,9 @@ type wire struct {
 // spareLimit bounds the write buffer that is kept for the next round.
 const spareLimit = 64 << 10
 
-func newWire(conn net.Conn, timeout time.Duration) *wire {
-	w := &wire{Conn: conn, in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
+// newWire returns a wire over conn, which is tcp or a TLS connection over it.
+func newWire(conn, tcp net.Conn, timeout time.Duration) *wire {
+	w := &wire{Conn: conn, tcp: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
 	w.work.L = &w.mu
 	go w.flush()
 	return w

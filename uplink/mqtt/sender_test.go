@@ -1,0 +1,256 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/faultnet"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/uplinktest"
+)
+
+func TestStatusIsRetained(t *testing.T) {
+	b := newEmbedded(t)
+	proxy, err := faultnet.New(b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	o := testOptions(proxy.Addr())
+	o.StatusTopic = defaults().StatusTopic
+	s := openWith(t, o)
+	const topic = "sluice/acme/lisbon/packing/_gateway/gw/status "
+	online, offline := topic+`{"gateway":"gw","status":"online"}`, topic+`{"gateway":"gw","status":"offline"}`
+	want := []string{online}
+	settle := func() {
+		t.Helper()
+		for deadline := time.Now().Add(5 * time.Second); !slices.Equal(b.hook.statuses(), want); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("statuses %q, want %q", b.hook.statuses(), want)
+			}
+		}
+	}
+	events := uplinktest.Events("M", 1, 2)
+	if r := s.Send(t.Context(), "M", events[:1]); len(r) != 1 || r[0].Status != plant.Delivered {
+		t.Fatalf("results %+v", r)
+	}
+	settle()
+	proxy.Cut()
+	want = append(want, "will "+offline)
+	settle()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if r := s.Send(t.Context(), "M", events[1:]); r[0].Status == plant.Delivered {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not delivered after the cut")
+		}
+	}
+	want = append(want, online)
+	settle()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, offline)
+	settle()
+}
+
+func TestWrongPasswordIsNamedAndLeftAlone(t *testing.T) {
+	b := newEmbedded(t)
+	b.hook.user, b.hook.password = "gateway", "right"
+	o := testOptions(b.Addr())
+	o.User, o.Password = "gateway", config.NewSecret("wrong")
+	s := openWith(t, o)
+	defer s.Close()
+	events := uplinktest.Events("M", 1, 1)
+	r := s.Send(t.Context(), "M", events)
+	var link *uplink.LinkError
+	if len(r) != 1 || r[0].Status != plant.Retry || r[0].Wait < 30*time.Second || !errors.As(r[0].Cause, &link) || !strings.Contains(link.Error(), "check the password") || strings.Contains(link.Error(), "wrong\"") {
+		t.Fatalf("results %+v", r)
+	}
+	o.Password = config.NewSecret("right")
+	good := openWith(t, o)
+	defer good.Close()
+	if r := good.Send(t.Context(), "M", events); len(r) != 1 || r[0].Status != plant.Delivered {
+		t.Errorf("results %+v", r)
+	}
+}
+
+// TestTLSRefusesWhoeverIsNotTheBroker: the peer must prove itself, and so must
+// the gateway where the broker asks for it.
+func TestTLSRefusesWhoeverIsNotTheBroker(t *testing.T) {
+	ours, other := newAuthority(t), newAuthority(t)
+	soon := time.Now().Add(time.Hour)
+	ours.issue(t, "broker", soon, "127.0.0.1")
+	ours.issue(t, "elsewhere", soon, "broker.example")
+	ours.issue(t, "expired", time.Now().Add(-time.Minute), "127.0.0.1")
+	other.issue(t, "stranger", soon, "127.0.0.1")
+	ours.issue(t, "gateway", soon)
+	clients := x509.NewCertPool()
+	clients.AddCert(parsed(t, ours.pair(t, "ca")))
+
+	for name, test := range map[string]struct {
+		broker *tls.Config
+		option func(*Options)
+		fails  string
+	}{
+		"good":            {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}}},
+		"wrong name":      {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "elsewhere")}}, fails: "certificate"},
+		"named otherwise": {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "elsewhere")}}, option: func(o *Options) { o.ServerName = "broker.example" }},
+		"expired":         {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "expired")}}, fails: "expired"},
+		"another CA":      {broker: &tls.Config{Certificates: []tls.Certificate{other.pair(t, "stranger")}}, fails: "unknown authority"},
+		"system's CAs":    {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}}, option: func(o *Options) { o.CA = "" }, fails: "unknown authority"},
+		"TLS 1.1":         {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, fails: "protocol version"},
+		"wants a client":  {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, fails: "mqtt: "},
+		"knows the client": {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, option: func(o *Options) {
+			o.Cert, o.Key = config.Path(ours.file("gateway.pem")), config.Path(ours.file("gateway.key"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newEmbedded(t, func(b *embedded) { b.tls = test.broker })
+			o := testOptions(b.Addr())
+			o.URL = "tls://" + b.Addr()
+			o.CA = config.Path(ours.file("ca.pem"))
+			o.ConnectTimeout = config.Duration(3 * time.Second)
+			if test.option != nil {
+				test.option(&o)
+			}
+			s := openWith(t, o)
+			defer s.Close()
+			r := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
+			switch {
+			case len(r) != 1:
+				t.Fatalf("results %+v", r)
+			case test.fails == "" && r[0].Status != plant.Delivered:
+				t.Errorf("not delivered: %v", r[0].Cause)
+			case test.fails != "" && (r[0].Status != plant.Retry || !strings.Contains(r[0].Cause.Error(), test.fails) || len(b.Arrivals()) > 0):
+				t.Errorf("status %v cause %v, want a failure with %q", r[0].Status, r[0].Cause, test.fails)
+			}
+		})
+	}
+}
+
+func parsed(t *testing.T, c tls.Certificate) *x509.Certificate {
+	cert, err := x509.ParseCertificate(c.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// memoryQueue is a Queue of a few streams in memory, for one run. Who holds the
+// number of events left may look at the streams.
+type memoryQueue struct {
+	order   chan plant.MachineID
+	streams map[plant.MachineID][]plant.Event
+	left    chan int
+}
+
+func (q *memoryQueue) Next(ctx context.Context) (plant.MachineID, error) {
+	select {
+	case m := <-q.order:
+		return m, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (q *memoryQueue) Peek(_ context.Context, m plant.MachineID, after plant.Sequence, n, _ int) ([]plant.Event, error) {
+	left := <-q.left
+	defer func() { q.left <- left }()
+	stream := q.streams[m]
+	return stream[:min(n, len(stream))], nil
+}
+
+func (q *memoryQueue) Settle(_ context.Context, m plant.MachineID, upTo plant.Sequence, _ []plant.Result) error {
+	left := <-q.left
+	stream := q.streams[m]
+	for len(stream) > 0 && stream[0].Sequence <= upTo {
+		stream = stream[1:]
+	}
+	left -= len(q.streams[m]) - len(stream)
+	q.streams[m] = stream
+	if len(stream) > 0 {
+		q.order <- m
+	}
+	q.left <- left
+	return nil
+}
+
+func (q *memoryQueue) Memory(string) ([]byte, error) { return nil, nil }
+
+// TestForwarderOverABrokerThatComesAndGoes runs the whole uplink: Forwarder,
+// breaker, back-off and session, against a broker that stops in the middle.
+func TestForwarderOverABrokerThatComesAndGoes(t *testing.T) {
+	const machines, each = 10, 300
+	b := newEmbedded(t)
+	q := &memoryQueue{order: make(chan plant.MachineID, machines), streams: map[plant.MachineID][]plant.Event{}, left: make(chan int, 1)}
+	for i := range machines {
+		m := plant.MachineID(fmt.Sprint("M", i))
+		q.streams[m] = uplinktest.Events(m, 1, each)
+	}
+	for m := range q.streams {
+		q.order <- m
+	}
+	q.left <- machines * each
+	o := testOptions(b.Addr())
+	o.BatchEvents, o.BackoffMin, o.BackoffMax = 20, config.Duration(10*time.Millisecond), config.Duration(100*time.Millisecond)
+	f := uplink.NewForwarder("broker", q, openWith(t, o), o.Options, zap.NewNop())
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.Run(ctx) }()
+
+	stopped := false
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		left := <-q.left
+		q.left <- left
+		if !stopped && left < machines*each/2 {
+			stopped = true
+			b.Stop()
+			b.Start()
+		}
+		if left == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d events are left: %+v", left, f.Stats())
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := f.Stats(); got.Delivered != machines*each || got.Rejected != 0 || len(got.Problems) != 0 {
+		t.Errorf("Stats = %+v", got)
+	}
+	next := map[string]int{}
+	for _, a := range b.Arrivals() {
+		var n int
+		if _, err := fmt.Sscanf(a.ID[strings.LastIndex(a.ID, "-")+1:], "%d", &n); err != nil {
+			t.Fatal(err)
+		}
+		if n > next[a.Source]+1 {
+			t.Fatalf("%s arrived after %d", a.ID, next[a.Source])
+		}
+		next[a.Source] = max(next[a.Source], n)
+	}
+	for source, n := range next {
+		if n != each {
+			t.Errorf("%d of %d events of %s", n, each, source)
+		}
+	}
+	if len(next) != machines {
+		t.Errorf("%d machines", len(next))
+	}
+}
