@@ -32,10 +32,10 @@ var (
 // Deadlines of the stages on the way out; together they stay under the 10 s
 // that SIGTERM allows.
 const (
-	stopDrivers  = 2 * time.Second
+	stopDrivers  = 1500 * time.Millisecond
 	stopMachines = 2 * time.Second
 	stopUplinks  = 3 * time.Second
-	stopHTTP     = 500 * time.Millisecond
+	stopHTTP     = 300 * time.Millisecond
 	stopBuffer   = 2 * time.Second
 )
 
