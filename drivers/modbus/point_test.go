@@ -27,7 +27,7 @@ func at(address string) Address {
 	return a
 }
 
-// The worked example of firmware-notes/word-order.md: 305419896 is 0x12345678.
+// 305419896 is 0x12345678.
 func TestWordOrders(t *testing.T) {
 	for order, raw := range map[WordOrder][]byte{
 		ABCD: {0x12, 0x34, 0x56, 0x78}, CDAB: {0x56, 0x78, 0x12, 0x34},
