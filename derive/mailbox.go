@@ -18,8 +18,16 @@ type item struct {
 	done chan<- error
 }
 
+const (
+	// maxReadings bounds the readings that wait, and so the memory of a machine
+	// with many tags.
+	maxReadings = 32 << 10
+	// maxFree is how many scans' memory is kept for the next ones.
+	maxFree = 8
+)
+
 // mailbox stands between the pollers and one machine. It is bounded: once limit
-// inputs wait, scans without an edge are merged into the newest one of their
+// inputs or maxReadings wait, scans without an edge are merged into the newest one of their
 // device, so that totals and process values keep their newest value; twice as
 // many with edges are kept apart. What does not fit even then is counted and
 // becomes a gap.
@@ -31,6 +39,7 @@ type mailbox struct {
 
 	mu        sync.Mutex
 	items     []item
+	readings  int
 	free      [][]plant.Reading
 	last      []plant.Value
 	gap       plant.Gap
@@ -97,23 +106,34 @@ func (b *mailbox) keep(in *plant.Scan, uses map[plant.TagID]*use) (kept []plant.
 
 // put queues a scan, or merges it where the mailbox is full.
 func (b *mailbox) put(it item) {
-	if len(b.items) < b.limit {
-		b.items = append(b.items, it)
+	if b.room(1) {
+		b.add(it)
 		return
 	}
 	into := b.newest(it.scan.Device)
 	switch {
 	case into != nil && !it.edge && !into.edge && into.scan.Session == it.scan.Session && into.scan.Record == "" && it.scan.Record == "":
 		b.merge(into, &it)
-	case len(b.items) < 2*b.limit:
-		b.items = append(b.items, it)
+	case b.room(2):
+		b.add(it)
 	default:
 		b.overflow(it.scan.Device, &it)
 		if into != nil {
 			b.merge(into, &it)
 			return
 		}
+		b.release(it.scan.Readings)
 	}
+}
+
+// room reports whether so many times the limits are not reached yet.
+func (b *mailbox) room(times int) bool {
+	return len(b.items) < times*b.limit && b.readings < times*maxReadings
+}
+
+func (b *mailbox) add(it item) {
+	b.items = append(b.items, it)
+	b.readings += len(it.scan.Readings)
 }
 
 // newest returns the newest waiting scan of a device, if there is one.
@@ -138,6 +158,7 @@ func (b *mailbox) merge(into, it *item) {
 		switch {
 		case at < 0:
 			into.scan.Readings = append(into.scan.Readings, *v)
+			b.readings++
 		case v.Quality >= into.scan.Readings[at].Quality:
 			into.scan.Readings[at] = *v
 		}
@@ -207,7 +228,7 @@ func (b *mailbox) take(spare []item) []item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items := b.items
-	b.items = spare[:0]
+	b.items, b.readings = spare[:0], 0
 	if b.gap.Count > 0 {
 		items = append(items, item{in: b.gap})
 		b.gap = plant.Gap{}
@@ -227,7 +248,7 @@ func (b *mailbox) recycle(items []item) {
 
 // release keeps the memory of readings for the next scan; b.mu is held.
 func (b *mailbox) release(readings []plant.Reading) {
-	if cap(readings) > 0 && len(b.free) < b.limit {
+	if cap(readings) > 0 && len(b.free) < maxFree {
 		b.free = append(b.free, readings[:0])
 	}
 }

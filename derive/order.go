@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -13,6 +14,10 @@ import (
 // orderReads is how many equal reads make an order valid: numbers flicker and
 // go empty between orders.
 const orderReads = 2
+
+// orderStands is how long one read must stand unchallenged to be as good as
+// two: a subscription says a value once and is then silent.
+const orderStands = 30 * time.Second
 
 // order finds the current order in a tag.
 type order struct {
@@ -125,34 +130,54 @@ func (o *order) read(r *run, v plant.Value, at rule.Stamp) {
 	number := code(v, s.Current.Number)
 	switch {
 	case number == s.Current.Number || !o.valid(number):
-		if s.Reads > 0 {
-			o.forget(r)
-		}
+		o.forget(r)
 		return
 	case s.Reads > 0 && number == s.Next:
 		s.Reads++
 	default:
-		if s.Reads > 0 {
-			o.forget(r)
-		}
+		o.forget(r)
 		s.Next, s.Reads, s.At = number, 1, at
 		r.Mark(at)
 	}
 	r.changed = true
-	if s.Reads < orderReads {
-		return
+	if s.Reads >= orderReads {
+		o.confirm(r)
 	}
+}
+
+// confirm makes the order that waits the current one, from when it was read
+// first.
+func (o *order) confirm(r *run) {
+	s := &r.s.order
 	next := plant.Order{}
 	if s.Next != "" {
 		next = plant.Order{Number: s.Next}
 	}
-	at = s.At
+	at := s.At
 	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
 	r.changeOrder(next, at, "")
 }
 
+// wake returns when an order that waits has stood for long enough, 0 for none.
+func (o *order) wake(s *orderState) int64 {
+	if o == nil || s.Reads == 0 {
+		return 0
+	}
+	return s.At.At + int64(orderStands)
+}
+
+func (o *order) due(r *run) {
+	if at := o.wake(&r.s.order); at != 0 && at <= r.now {
+		o.confirm(r)
+	}
+}
+
+// forget drops an order that waits: it was not read again, or cannot be.
 func (o *order) forget(r *run) {
 	s := &r.s.order
+	if s.Reads == 0 {
+		return
+	}
 	mark := s.At
 	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
 	r.Unmark(mark)

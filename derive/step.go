@@ -93,6 +93,9 @@ func (r *run) scan(in *plant.Scan) {
 	if uses == nil {
 		return
 	}
+	if len(s.gateway.Lost) > 0 {
+		r.back(in.Device)
+	}
 	r.counts = r.counts[:0]
 	var found tags
 	for i := range in.Readings {
@@ -118,7 +121,10 @@ func (r *run) scan(in *plant.Scan) {
 	r.elsewhere = false
 	if v := found.order; v != nil && v.Quality == plant.Good {
 		m.order.read(r, v.Value, found.orderAt)
+	} else if v != nil {
+		m.order.forget(r)
 	}
+	m.order.due(r)
 	if m.startstop != nil {
 		r.state(&found, in.Snapshot)
 	}
@@ -191,11 +197,12 @@ func (r *run) due() {
 	if s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
 		r.collect()
 	}
-	if m.counter != nil {
-		m.counter.Due(&s.counter, r.now, r)
-	}
+	m.order.due(r)
 	if m.startstop != nil {
 		r.changed = m.startstop.Due(&s.startstop, r.now, r) || r.changed
+	}
+	if m.counter != nil {
+		m.counter.Due(&s.counter, r.now, r)
 	}
 	r.dueObserved()
 }
@@ -219,6 +226,7 @@ func (r *run) wake() time.Time {
 	if r.m.startstop != nil {
 		sooner(r.m.startstop.Wake(&r.s.startstop))
 	}
+	sooner(r.m.order.wake(&r.s.order))
 	for i := range r.s.gateway.Lost {
 		if l := &r.s.gateway.Lost[i]; !l.Told {
 			sooner(l.At.At + int64(r.m.unobserved))
@@ -235,22 +243,30 @@ func (r *run) device(in plant.DeviceState) {
 	if r.m.devices[in.Device] == nil {
 		return
 	}
-	g := &r.s.gateway
-	i := slices.IndexFunc(g.Lost, func(l lostDevice) bool { return l.Device == in.Device })
 	switch {
-	case in.Connected && i >= 0:
-		r.changed = true
-		l := g.Lost[i]
-		g.Lost = slices.Delete(g.Lost, i, i+1)
-		if l.Told {
-			r.observed(plant.Observed{Observed: true, Since: stampTime(l.At), Device: l.Device})
-		}
-	case !in.Connected && i < 0:
-		r.changed = true
-		g.Lost = append(g.Lost, lostDevice{Device: in.Device, At: rule.Stamp{At: r.now}, Cause: in.Cause})
+	case in.Connected:
+		r.back(in.Device)
+	case !slices.ContainsFunc(r.s.gateway.Lost, func(l lostDevice) bool { return l.Device == in.Device }):
+		r.s.gateway.Lost = append(r.s.gateway.Lost, lostDevice{Device: in.Device, At: rule.Stamp{At: r.now}, Cause: in.Cause})
 		r.missed(in.Device)
 	}
 	r.due()
+}
+
+// back notes that a device answers: its driver says so, or a scan is there (the
+// gateway may have stopped while the device was lost).
+func (r *run) back(d plant.DeviceID) {
+	g := &r.s.gateway
+	i := slices.IndexFunc(g.Lost, func(l lostDevice) bool { return l.Device == d })
+	if i < 0 {
+		return
+	}
+	l := g.Lost[i]
+	g.Lost = slices.Delete(g.Lost, i, i+1)
+	r.changed = true
+	if l.Told {
+		r.observed(plant.Observed{Observed: true, Since: stampTime(l.At), Device: l.Device})
+	}
 }
 
 // missed tells the rules that readings of a device are missing.
@@ -260,10 +276,13 @@ func (r *run) missed(d plant.DeviceID) {
 		r.m.counter.Lost(&r.s.counter, of)
 	}
 	if r.m.startstop != nil {
-		r.m.startstop.Lost(&r.s.startstop, of)
+		r.m.startstop.Lost(&r.s.startstop, of, r)
 	}
 	if r.m.parameters != nil {
 		r.m.parameters.Lost(&r.s.parameters, of)
+	}
+	if o := r.m.order; o != nil && o.input.Ref.Device == d {
+		o.forget(r)
 	}
 	r.changed = true
 }

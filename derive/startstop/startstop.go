@@ -19,6 +19,8 @@ type candidate struct {
 	At rule.Stamp `json:"t,omitzero"`
 	// Gap is how long nobody had looked when it was seen.
 	Gap time.Duration `json:"g,omitempty"`
+	// Unmarked is set once the boundary was taken back, since nobody looks.
+	Unmarked bool `json:"u,omitempty"`
 }
 
 // State is what the rule remembers. Its fields are exported for the encoder;
@@ -116,8 +118,7 @@ type Reading struct {
 // these are the first values after a (re)connect.
 func (r *Rule) Observe(s *State, running, reason *Reading, missed, snapshot bool, now int64, out Sink) (changed bool) {
 	if missed {
-		changed = !s.Lost
-		s.Lost = true
+		changed = r.lose(s, out)
 	}
 	if reason != nil && !s.Known {
 		s.Code, changed = reason.Code, true
@@ -173,9 +174,11 @@ func (r *Rule) cancel(s *State, at, seen rule.Stamp, gap time.Duration, out Sink
 		s.MicroStops++
 		s.MicroLength += max(time.Duration(end.At-s.Change.At.At), 0)
 	}
-	mark := s.Change.At
+	was := s.Change
 	s.Change = candidate{}
-	out.Unmark(mark)
+	if !was.Unmarked {
+		out.Unmark(was.At)
+	}
 	if !s.Running {
 		r.stands(s, at, out)
 	}
@@ -301,8 +304,22 @@ func (r *Rule) Wake(s *State) int64 {
 }
 
 // Lost notes that nobody looks at a device any more.
-func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
+func (r *Rule) Lost(s *State, covers func(rule.Input) bool, out Sink) {
 	if covers(r.running) && !s.Seen.IsZero() {
-		s.Lost = true
+		r.lose(s, out)
 	}
+}
+
+// lose stops the wait for a change that nobody observes, so that the counts,
+// which may come from another device, do not wait for it.
+func (r *Rule) lose(s *State, out Sink) (changed bool) {
+	if s.Lost {
+		return false
+	}
+	s.Lost = true
+	if c := &s.Change; !c.At.IsZero() && !c.Unmarked {
+		c.Unmarked = true
+		out.Unmark(c.At)
+	}
+	return true
 }
