@@ -4,7 +4,6 @@
 package plantsim
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/simonvetter/modbus"
@@ -195,17 +193,16 @@ func NewModbus(addr string) (*Modbus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plantsim: start modbus server: %w", err)
 	}
-	if port != "0" {
-		return m, m.Start()
-	}
-	// The server library does not tell which port it was given, so the port is
-	// chosen here. Whoever takes it in between makes Start fail, and the next
+	// The server library does not tell which port it was given, so a free one is
+	// chosen here. Whoever takes it in between makes listen fail, and the next
 	// one is tried.
 	for range 20 {
-		if m.addr, err = freePort(host); err != nil {
-			break
+		if port == "0" {
+			if m.addr, err = freePort(host); err != nil {
+				break
+			}
 		}
-		if err = m.listen(); !errors.Is(err, syscall.EADDRINUSE) {
+		if err = m.listen(); err == nil || port != "0" {
 			break
 		}
 	}
@@ -231,15 +228,12 @@ func (m *Modbus) Addr() string { return m.addr }
 func (m *Modbus) Start() error {
 	var err error
 	for range 100 {
-		if err = m.listen(); !errors.Is(err, syscall.EADDRINUSE) {
-			break
+		if err = m.listen(); err == nil {
+			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if err != nil {
-		return fmt.Errorf("plantsim: start modbus server on %s: %w", m.addr, err)
-	}
-	return nil
+	return fmt.Errorf("plantsim: start modbus server on %s: %w", m.addr, err)
 }
 
 // listen uses a new server each time: a stopped one still reads the field that

@@ -188,4 +188,8 @@ func TestModbusNamesAPortThatIsTaken(t *testing.T) {
 	if _, err := NewModbus("127.0.0.1"); err == nil {
 		t.Error("an address without a port was accepted")
 	}
+	m := start(t)
+	if second, err := NewModbus(m.Addr()); err == nil || second != nil {
+		t.Errorf("a second server on %s: %v, %v", m.Addr(), second, err)
+	}
 }
