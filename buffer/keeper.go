@@ -79,9 +79,7 @@ func (b *Buffer) keepLoop() {
 		case <-ticker.C:
 		}
 		b.measure()
-		b.note(b.retain(k.ctx))
-		b.note(b.measureDisk())
-		b.note(b.giveSpaceBack())
+		b.note(errors.Join(b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
 	}
 }
 
@@ -89,13 +87,13 @@ func (b *Buffer) keepLoop() {
 // hurts recording.
 func (b *Buffer) note(err error) {
 	k := &b.keeper
-	if err == nil || k.ctx.Err() != nil || b.Err() != nil || errors.Is(err, plant.ErrFull) {
+	if k.ctx.Err() != nil || b.Err() != nil || errors.Is(err, plant.ErrFull) {
 		return
 	}
-	if !k.failing {
+	if err != nil && !k.failing {
 		b.log.Warn("housework of the store failed; it is tried again", zap.Error(err))
 	}
-	k.failing = true
+	k.failing = err != nil
 }
 
 // retain deletes events that every uplink has settled: those recorded longer

@@ -135,9 +135,12 @@ func clearFolder(folder string, log *zap.Logger) error {
 	return nil
 }
 
+// remedyAside is what is left where the store cannot be read at all.
+const remedyAside = "move the folder aside to start empty, and keep it: its events may be saved from it"
+
 // explainOpen adds the remedy to what Badger says.
 func explainOpen(folder string, err error) error {
-	remedy := "move the folder aside to start empty, and keep it: its events may be saved from it"
+	remedy := remedyAside
 	switch {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return fmt.Errorf("buffer: open %s: another process has this store open: stop the other gateway, or give each its own buffer path", folder)
@@ -164,8 +167,11 @@ func (b *Buffer) recover(ctx context.Context) error {
 		}
 		return b.readQueues(ctx, txn)
 	})
+	if errors.Is(err, errDamaged) {
+		return fmt.Errorf("buffer: read the index in %s: %w: %s", b.opts.Path, err, remedyAside)
+	}
 	if err != nil {
-		return fmt.Errorf("buffer: read the index: %w", err)
+		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)
 	}
 	for _, s := range b.order {
 		if err := b.verify(ctx, s); err != nil {
@@ -173,7 +179,7 @@ func (b *Buffer) recover(ctx context.Context) error {
 		}
 		b.eventBytes += s.live()
 	}
-	if err := b.walkSide(); err != nil {
+	if err := b.walkSide(); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
 	return b.beginEpoch(last)
