@@ -31,6 +31,8 @@ type memLog struct {
 	// delay is how long a commit takes; fail answers the next ones.
 	delay time.Duration
 	fail  func(b plant.Batch) error
+	// after makes a failing commit durable all the same: its outcome is unknown.
+	after bool
 }
 
 var _ Log = (*memLog)(nil)
@@ -52,9 +54,10 @@ func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (pl
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var failed error
 	if l.fail != nil {
-		if err := l.fail(b); err != nil {
-			return 0, err
+		if failed = l.fail(b); failed != nil && !l.after {
+			return 0, failed
 		}
 	}
 	l.commits++
@@ -65,7 +68,7 @@ func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (pl
 		l.events = append(l.events, e)
 	}
 	l.deleted = append(l.deleted, b.Delete...)
-	return first, nil
+	return first, failed
 }
 
 func (l *memLog) snapshot() []plant.Event {
