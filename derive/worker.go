@@ -53,7 +53,6 @@ type Worker struct {
 	work      *State
 	out       Output
 	spare     []item
-	encoded   []byte
 	wake      time.Time
 	offset    time.Duration
 	uncertain bool

@@ -293,14 +293,14 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 	switch {
 	case step == 0:
 		held := t.Hold.N > 0 || t.Lost
-		d := r.accept(in, t, v, 0, 0, elapsed)
+		d := r.accept(in, t, v, 0, 0)
 		d.changed = d.changed || held
 		return d
 	case elapsed < 0 && rise:
-		return r.accept(in, t, v, step, Suspect, elapsed)
+		return r.accept(in, t, v, step, Suspect)
 	case rise && r.plausible(step, elapsed):
 		r.clearAlarm(in, t, out)
-		return r.accept(in, t, v, step, 0, elapsed)
+		return r.accept(in, t, v, step, 0)
 	}
 	if !r.hold(t, v, !rise) {
 		return verdict{changed: true}
@@ -341,18 +341,18 @@ func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
 // dropped decides what a confirmed drop was: a rollover, a reset, or neither.
 func (r *Rule) dropped(in *input, t *track, v *Reading, elapsed int64, out Sink) verdict {
 	if through := v.Raw - t.Raw + in.size; in.size != 0 && r.plausible(through, elapsed) {
-		return r.accept(in, t, v, through, Rollover, elapsed)
+		return r.accept(in, t, v, through, Rollover)
 	}
 	if r.limited && v.Raw >= 0 && v.Raw <= r.most(elapsed) && elapsed >= 0 {
 		flags := Reset
 		if t.Lost {
 			flags |= LowerBound
 		}
-		return r.accept(in, t, v, v.Raw, flags, elapsed)
+		return r.accept(in, t, v, v.Raw, flags)
 	}
 	r.raise(in, t, out, fmt.Sprintf("fell from %d to %d, which is neither a rollover nor a reset: nothing was counted", t.Raw, v.Raw),
 		"compare the counts with the machine; enter a correction if pieces are missing")
-	return r.accept(in, t, v, 0, Reset|Suspect, elapsed)
+	return r.accept(in, t, v, 0, Reset|Suspect)
 }
 
 // jumped books a rise that the next readings have confirmed.
@@ -366,7 +366,7 @@ func (r *Rule) jumped(in *input, t *track, v *Reading, step, elapsed int64, out 
 	if !r.keep {
 		step = 0
 	}
-	return r.accept(in, t, v, step, Suspect, elapsed)
+	return r.accept(in, t, v, step, Suspect)
 }
 
 // outside refuses a number that the counter cannot show.
@@ -378,7 +378,7 @@ func (r *Rule) outside(in *input, t *track, v *Reading, out Sink) verdict {
 }
 
 // accept believes a reading.
-func (r *Rule) accept(in *input, t *track, v *Reading, pieces int64, flags Flags, elapsed int64) verdict {
+func (r *Rule) accept(in *input, t *track, v *Reading, pieces int64, flags Flags) verdict {
 	d := verdict{pieces: pieces, flags: flags, since: t.Seen, changed: pieces != 0 || flags != 0}
 	if t.Lost {
 		if in.size != 0 && r.rate*t.Gap.Seconds() >= float64(in.size) {

@@ -1,0 +1,178 @@
+package derive
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// parseInputs reads lines of
+//
+//	+1s scan DEVICE tag=value[?bad|?uncertain][@-200ms] …   a scan 1 s later
+//	+1s scan DEVICE tag=5..8                                four of them
+//	+1s snapshot DEVICE …                                   after a reconnect
+//	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
+//	+1s clock +1h | clock uncertain | clock certain
+//	+1s order NUMBER [by] | stop | tick
+//	+1h restart [FILE…] | crash
+func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
+	t.Helper()
+	now := base
+	uncertain := false
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		var step time.Duration
+		if f[0][0] == '+' {
+			var err error
+			if step, err = time.ParseDuration(f[0][1:]); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			f = f[1:]
+		}
+		now = now.Add(step)
+		a := action{at: now}
+		switch f[0] {
+		case "scan", "snapshot":
+			for i, readings := range expand(t, types, f[1], f[2:], now) {
+				if i > 0 {
+					now = now.Add(step)
+				}
+				all = append(all, action{at: now, in: plant.Scan{Device: plant.DeviceID(f[1]), Snapshot: f[0] == "snapshot", Received: now, Readings: readings}})
+			}
+			continue
+		case "lost", "back":
+			a.in = plant.DeviceState{At: now, Device: plant.DeviceID(f[1]), Connected: f[0] == "back", Cause: strings.Join(f[2:], " ")}
+		case "gap":
+			n, _ := strconv.ParseUint(f[2], 10, 64)
+			a.in = plant.Gap{At: now, Device: plant.DeviceID(f[1]), Count: n, Reason: "the machine's mailbox was full"}
+		case "clock":
+			c := plant.Clock{Uncertain: uncertain}
+			switch f[1] {
+			case "uncertain", "certain":
+				c.Uncertain = f[1] == "uncertain"
+				uncertain = c.Uncertain
+			default:
+				c.Step, _ = time.ParseDuration(strings.TrimPrefix(f[1], "+"))
+				now = now.Add(c.Step)
+			}
+			c.At, a.at, a.in = now, now, c
+			// The clock says so before anything else is due by the new time.
+			all = append(all, action{at: time.Time{}, in: a.in})
+			continue
+		case "order":
+			o := plant.OrderChange{At: now}
+			if len(f) > 1 && f[1] != "none" {
+				o.Order.Number = f[1]
+			}
+			if len(f) > 2 {
+				o.By = f[2]
+			}
+			a.in = o
+		case "stop":
+			a.in = plant.Stop{At: now}
+		case "tick":
+			a.in = plant.Tick{At: now}
+		case "restart":
+			a.restart, a.configFile, a.tagFile = true, "config.yaml", "tags"
+			for _, name := range f[1:] {
+				if strings.HasPrefix(name, "tags") {
+					a.tagFile = name
+				} else {
+					a.configFile = name
+				}
+			}
+		case "crash":
+			a.crash = true
+		default:
+			t.Fatalf("unknown input %q", line)
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// expand returns the readings of one or, for a range, several scans.
+func expand(t *testing.T, types Catalog, device string, fields []string, now time.Time) [][]plant.Reading {
+	t.Helper()
+	n := 1
+	for _, f := range fields {
+		_, value, _ := strings.Cut(f, "=")
+		if lo, hi, ok := strings.Cut(value, ".."); ok {
+			a, _ := strconv.Atoi(lo)
+			b, _ := strconv.Atoi(hi)
+			n = max(n, b-a+1)
+		}
+	}
+	scans := make([][]plant.Reading, n)
+	for i := range scans {
+		for _, f := range fields {
+			name, value, _ := strings.Cut(f, "=")
+			if lo, hi, ok := strings.Cut(value, ".."); ok {
+				a, _ := strconv.Atoi(lo)
+				b, _ := strconv.Atoi(hi)
+				value = strconv.Itoa(min(a+i, b))
+			}
+			scans[i] = append(scans[i], reading(t, types, device, name, value, now))
+		}
+	}
+	return scans
+}
+
+func reading(t *testing.T, types Catalog, device, name, value string, now time.Time) plant.Reading {
+	t.Helper()
+	r := plant.Reading{Tag: plant.TagID(name), Quality: plant.Good}
+	if v, offset, ok := strings.Cut(value, "@"); ok {
+		d, err := time.ParseDuration(offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, r.Source = v, now.Add(d)
+	}
+	if v, quality, ok := strings.Cut(value, "?"); ok {
+		value = v
+		r.Quality, r.Cause = plant.Bad, "illegal data address"
+		if quality == "uncertain" {
+			r.Quality, r.Cause = plant.Uncertain, "sensor not calibrated"
+		}
+		if r.Quality == plant.Bad && value == "" {
+			return r
+		}
+	}
+	i := slices.IndexFunc(types[plant.DeviceID(device)], func(tag plant.Tag) bool { return tag.ID == r.Tag })
+	if i < 0 {
+		t.Fatalf("no tag %s/%s", device, name)
+	}
+	switch tag := types[plant.DeviceID(device)][i]; {
+	case tag.Type == plant.TypeBool:
+		r.Value = plant.BoolValue(value == "true" || value == "1")
+	case tag.Type == plant.TypeString:
+		r.Value = plant.TextValue(strings.ReplaceAll(value, "_", " "))
+	case tag.Scaled:
+		d, err := plant.ParseDecimal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.ExactValue(d)
+	case tag.Type == plant.TypeFloat32 || tag.Type == plant.TypeFloat64:
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.FloatValue(f)
+	default:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Value = plant.IntValue(n)
+	}
+	return r
+}
