@@ -91,7 +91,7 @@ func (b *Buffer) DeadLetters(ctx context.Context, uplink string) iter.Seq2[DeadL
 			}
 			return nil
 		})
-		if err != nil && err != stopped {
+		if err != nil && !errors.Is(err, stopped) {
 			yield(DeadLetter{}, fmt.Errorf("buffer: list dead letters of uplink %s: %w", uplink, err))
 		}
 	}

@@ -165,10 +165,7 @@ func TestQuotaDropsDeliveredFirstThenStops(t *testing.T) {
 	big.Data = make([]byte, 200<<10)
 	commit(t, b, "done", big, big)
 	m := next(t, q)
-	got := peekAll(t, q, m, 0, 10)
-	if len(got) < 2 {
-		got = append(got, peekAll(t, q, m, got[0].Sequence, 10)...)
-	}
+	peekAll(t, q, m, 0, 10)
 	settle(t, q, m, 2, delivered(1, 2))
 	var n plant.Sequence
 	for {

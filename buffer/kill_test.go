@@ -52,7 +52,7 @@ func child(path string) error {
 	say := func(format string, a ...any) {
 		out.Lock()
 		defer out.Unlock()
-		fmt.Printf(format+"\n", a...)
+		fmt.Fprintf(os.Stdout, format+"\n", a...)
 	}
 	failed := make(chan error, childMachines+1)
 	for i := range childMachines {

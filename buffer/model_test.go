@@ -24,7 +24,6 @@ type modelCursor struct {
 	at, delivered plant.Sequence
 	// durable is what a crash cannot undo.
 	durable, durableDelivered plant.Sequence
-	leased                    bool
 	dead                      []plant.Sequence
 	memory                    map[string]string
 }
