@@ -170,7 +170,7 @@ func appendEscaped(dst []byte, s string) []byte {
 // that CloudEvents gives source: what RFC 3986 does not allow in a path is
 // percent-encoded, so "line 1" is "line%201" and two names never become one.
 func appendURIReference(dst []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if c := s[i]; inPath(c) {
 			dst = append(dst, c)
 		} else {

@@ -144,9 +144,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	}
 	st := f.machine(m)
 	limit := f.options.BatchEvents
-	if len(st.refusals.kinds) > 0 {
-		// What the receiver has begun to refuse is sent one by one, so that a
-		// held stream costs one call and nothing behind it is sent twice.
+	if st.refusals.careful(f.options.HoldAfter, f.options.HoldRetry.Std()) {
 		limit = 1
 	}
 	b, err := f.read(run, m, limit)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
-	"pgregory.net/rapid"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -300,6 +298,33 @@ func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
 	})
 }
 
+func TestForwarderIsCarefulForAWhileAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			results := s.deliver(events)
+			if events[0].Sequence == 1 {
+				results[0] = refuse(&events[0], "unknown type")
+			}
+			return results
+		}
+		q.add("m", plant.KindStartStop, 1)
+		r := start(t, q, s, s)
+		q.add("m", plant.KindCounter, 20)
+		elapse(time.Second)
+		if n := s.count("m"); n != 21 {
+			t.Errorf("%d Sends for 21 events just after a refusal, want one by one", n)
+		}
+		elapse(2 * time.Minute)
+		q.add("m", plant.KindCounter, 20)
+		synctest.Wait()
+		if n := s.count("m"); n != 22 {
+			t.Errorf("%d Sends, want the later 20 events in one", n)
+		}
+		r.finish()
+	})
+}
+
 func TestForwarderWaitsForWhatAHeldEventNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := scripted(nil)
@@ -430,204 +455,6 @@ func TestForwarderReturnsAnErrorOfTheLastSettle(t *testing.T) {
 		q.mu.Unlock()
 		if err := <-r.ended; !errors.Is(err, broken) {
 			t.Errorf("Run = %v", err)
-		}
-	})
-}
-
-// mergingSender merges counters, as a dialect with cumulative counts does.
-type mergingSender struct{ *fakeSender }
-
-func (mergingSender) Merge(earlier, later plant.Event) (plant.Event, bool) {
-	return later, later.Kind == plant.KindCounter && !strings.Contains(string(later.Data), "no merge")
-}
-
-func (s mergingSender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
-	s.queue.mu.Lock()
-	// The newest count contains the older ones of its kind.
-	for _, e := range events {
-		if e.Kind == plant.KindCounter {
-			for _, old := range s.queue.streams[m][:e.Sequence] {
-				if old.Kind == plant.KindCounter {
-					s.queue.accepted[old.ID()] = true
-				}
-			}
-		}
-	}
-	s.queue.mu.Unlock()
-	return s.fakeSender.Send(ctx, m, events)
-}
-
-func TestForwarderMergesABacklogIntoOneCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, s := scripted(nil)
-		q.add("m", plant.KindCounter, 30_000)
-		q.add("m", plant.KindStartStop, 1)
-		q.add("m", plant.KindCounter, 10)
-		r := start(t, q, mergingSender{s}, s)
-		synctest.Wait()
-		if !q.settled() || len(s.all()) != 1 {
-			t.Fatalf("%d Sends, settled %v", len(s.all()), q.settled())
-		}
-		got := s.all()[0].events
-		if len(got) != 2 || got[0].Sequence != 30_001 || got[0].Previous != 0 || got[1].Sequence != 30_011 || got[1].Previous != 30_001 {
-			t.Errorf("sent %+v", got)
-		}
-		if stats := r.f.Stats(); stats.Delivered != 30_011 {
-			t.Errorf("Delivered = %d", stats.Delivered)
-		}
-		r.finish()
-	})
-}
-
-func TestForwarderSettlesNothingThatAnOpenMergeContains(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, s := scripted(nil)
-		tries := 0
-		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
-			tries++
-			if tries == 1 {
-				return s.deliver(events[:1])
-			}
-			return s.deliver(events)
-		}
-		q.add("m", plant.KindCounter, 5)
-		q.add("m", plant.KindStartStop, 1)
-		q.add("m", plant.KindCounter, 5)
-		r := start(t, q, mergingSender{s}, s)
-		synctest.Wait()
-		if q.at("m") != 0 {
-			t.Errorf("cursor %d after only the stop was accepted", q.at("m"))
-		}
-		elapse(time.Minute)
-		if !q.settled() {
-			t.Error("not settled")
-		}
-		r.finish()
-	})
-}
-
-func TestJudge(t *testing.T) {
-	q := newFakeQueue()
-	q.add("m", plant.KindCounter, 6)
-	events := q.streams["m"]
-	ok := func(first, last plant.Sequence) plant.Result {
-		return plant.Result{First: first, Last: last, Status: plant.Delivered}
-	}
-	with := func(r plant.Result, s plant.Status) plant.Result { r.Status = s; return r }
-	for name, test := range map[string]struct {
-		results []plant.Result
-		upTo    plant.Sequence
-		status  plant.Status
-		n       int
-	}{
-		"none":               {nil, 0, plant.Retry, 0},
-		"all in one":         {[]plant.Result{ok(1, 6)}, 6, plant.Delivered, 1},
-		"each":               {[]plant.Result{ok(1, 2), ok(3, 3), ok(4, 6)}, 6, plant.Delivered, 3},
-		"too few":            {[]plant.Result{ok(1, 2)}, 2, plant.Retry, 1},
-		"a gap":              {[]plant.Result{ok(1, 2), ok(4, 6)}, 2, plant.Retry, 1},
-		"out of order":       {[]plant.Result{ok(2, 2), ok(1, 1)}, 0, plant.Retry, 0},
-		"twice":              {[]plant.Result{ok(1, 1), ok(1, 1)}, 1, plant.Retry, 1},
-		"backwards":          {[]plant.Result{ok(1, 0)}, 0, plant.Retry, 0},
-		"beyond":             {[]plant.Result{ok(1, 7)}, 0, plant.Retry, 0},
-		"more than asked":    {[]plant.Result{ok(1, 6), ok(7, 9)}, 6, plant.Delivered, 1},
-		"unknown status":     {[]plant.Result{ok(1, 3), with(ok(4, 6), 77)}, 3, plant.Retry, 1},
-		"retry in between":   {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Retry), ok(5, 6)}, 3, plant.Retry, 1},
-		"held in between":    {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Held), ok(5, 6)}, 3, plant.Held, 1},
-		"refused in between": {[]plant.Result{ok(1, 3), with(ok(4, 4), plant.Rejected), ok(5, 6)}, 6, plant.Delivered, 3},
-		"zero":               {[]plant.Result{{}}, 0, plant.Retry, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := judge(&batch{events: slices.Clone(events)}, test.results, &refusals{}, 5)
-			if v.upTo != test.upTo || v.stop.Status != test.status || len(v.results) != test.n {
-				t.Errorf("upTo %d status %v results %v; want %d %v %d", v.upTo, v.stop.Status, v.results, test.upTo, test.status, test.n)
-			}
-			if sum := v.delivered + v.rejected + v.retried; sum != 6 {
-				t.Errorf("%d delivered + %d rejected + %d retried ≠ 6", v.delivered, v.rejected, v.retried)
-			}
-		})
-	}
-}
-
-// TestForwarderLosesNothing throws random failures at it. Whatever the Sender
-// does, each event arrives, in order of first arrival, and nothing is settled
-// that the receiver has not accepted or refused.
-func TestForwarderLosesNothing(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		script := rapid.SliceOfN(rapid.IntRange(0, 99), 1, 120).Draw(rt, "script")
-		machines := rapid.IntRange(1, 6).Draw(rt, "machines")
-		events := rapid.IntRange(1, 40).Draw(rt, "events")
-		batch := rapid.IntRange(1, 10).Draw(rt, "batch")
-		var faults []string
-		synctest.Test(t, func(t *testing.T) {
-			q, s := scripted(nil)
-			arrived := map[plant.MachineID]plant.Sequence{}
-			step := 0
-			s.answer = func(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
-				q.mu.Lock()
-				// When the script is over the system is well for good.
-				do := 99
-				if step < len(script) {
-					do = script[step]
-				}
-				step++
-				n := do % (len(events) + 1)
-				took := len(events)
-				if do < 80 {
-					took = n
-				}
-				for i := range events[:took] {
-					if s := events[i].Sequence; s > arrived[m]+1 {
-						faults = append(faults, fmt.Sprintf("%s: %d arrived after %d", m, s, arrived[m]))
-					} else {
-						arrived[m] = max(arrived[m], s)
-					}
-				}
-				refuses := do >= 65 && do < 70 && took < len(events)
-				if refuses {
-					arrived[m] = max(arrived[m], events[took].Sequence)
-				}
-				q.mu.Unlock()
-				results := s.deliver(events[:took])
-				switch {
-				case do < 10: // the reply is lost
-					return nil
-				case do < 20:
-					return append(results, plant.Result{Cause: &LinkError{errors.New("cut")}})
-				case do < 30:
-					return append(results, plant.Result{First: 1, Last: 1 << 40, Status: plant.Delivered})
-				case do < 40:
-					panic("careless")
-				case do < 50:
-					<-ctx.Done()
-					return results
-				case do < 60:
-					slices.Reverse(results)
-					return results
-				case do < 65:
-					return append(results, plant.Result{Wait: 5 * time.Second, Cause: errors.New("later")})
-				case refuses:
-					return append(results, refuse(&events[took], fmt.Sprint("sort ", string(rune('a'+do)))))
-				}
-				return results
-			}
-			for i := range machines {
-				q.add(plant.MachineID(fmt.Sprint("m", i)), plant.KindCounter, events)
-			}
-			r := start(t, q, s, s, func(o *Options) { o.BatchEvents, o.Concurrent = batch, 3 })
-			for range 24 * 60 {
-				if q.settled() {
-					break
-				}
-				elapse(time.Minute)
-			}
-			if !q.settled() {
-				faults = append(faults, fmt.Sprintf("not settled after a day: %v", q.cursor))
-			}
-			r.finish()
-			faults = append(faults, append(q.faults, s.faults...)...)
-		})
-		if len(faults) > 0 {
-			rt.Fatal(strings.Join(faults, "\n"))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package uplink
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -98,10 +99,10 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 	if v.delivered+v.rejected > 0 {
 		st.backoff.Reset()
 	}
-	if linked != nil && linked != errPanicked {
+	if linked != nil && !errors.Is(linked, errPanicked) {
 		// The link keeps everybody out, or the uplink stops; the machine itself
 		// is not at fault.
-		if linked != errNeutral {
+		if !errors.Is(linked, errNeutral) {
 			f.stats.LastError, f.stats.LastErrorAt = words(v.stop.Cause), now
 		}
 		return

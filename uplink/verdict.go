@@ -122,13 +122,14 @@ func (v *verdict) settle(b *batch, stop int) {
 	at := 0
 	for _, r := range v.results {
 		for ; at < closed && b.events[at].Sequence <= r.Last; at++ {
-			if r.Status == plant.Rejected && r.First <= b.oldest(at) {
-				v.rejected += uint64(b.size(at))
-			} else if r.Status == plant.Rejected {
+			switch size := uint64(b.size(at)); {
+			case r.Status != plant.Rejected:
+				v.delivered += size
+			case r.First <= b.oldest(at):
+				v.rejected += size
+			default:
 				v.rejected++
-				v.delivered += uint64(b.size(at) - 1)
-			} else {
-				v.delivered += uint64(b.size(at))
+				v.delivered += size - 1
 			}
 		}
 	}
@@ -148,6 +149,23 @@ func (v *verdict) link() error {
 // kind of event.
 type refusals struct {
 	kinds map[plant.EventKind]refusal
+	// at is when the last one came.
+	at time.Time
+}
+
+// careful reports whether events should go one by one, so that a held stream
+// costs one call at a time and nothing behind a refused event is sent twice:
+// after holdAfter refusals in a row, and for a while after any.
+func (r *refusals) careful(holdAfter int, while time.Duration) bool {
+	if len(r.kinds) == 0 {
+		return false
+	}
+	for _, k := range r.kinds {
+		if k.n >= holdAfter {
+			return true
+		}
+	}
+	return time.Since(r.at) < while
 }
 
 type refusal struct {
@@ -172,6 +190,7 @@ func (r *refusals) refused(e *plant.Event, cause error) int {
 		r.kinds = map[plant.EventKind]refusal{}
 	}
 	r.kinds[e.Kind] = now
+	r.at = time.Now()
 	return now.n
 }
 

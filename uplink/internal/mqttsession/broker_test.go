@@ -23,7 +23,6 @@ type broker struct {
 	sessions int
 	seen     []publish
 	wills    []publish
-	offline  int
 	users    []string
 
 	// connack is the return code of CONNECT.

@@ -63,7 +63,7 @@ func (s *Session) open() (*connection, error) {
 			return w, nil
 		}).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
-			c.abandon(fmt.Errorf("the broker ended the session: %w", err))
+			_ = c.abandon(fmt.Errorf("the broker ended the session: %w", err)) // kept, for who waits
 		})
 	if s.o.User != "" {
 		options.SetUsername(s.o.User)
