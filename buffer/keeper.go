@@ -26,7 +26,7 @@ const (
 	// flattenPause spaces the compactions that give space back, flattenPauseShut
 	// those that commits wait for.
 	flattenPause     = time.Minute
-	flattenPauseShut = 5 * time.Second
+	flattenPauseShut = 2 * time.Second
 	// walkPause spaces the exact measurements of what is kept beside events.
 	walkPause = 5 * time.Minute
 )
