@@ -56,11 +56,12 @@ var layers = []layer{
 }
 
 // inTests is what a _test.go file may import besides what its package may. The
-// conformance suites are for their own family only.
+// conformance suites are for their own family only; each runs on the example of
+// its page in docs/, too, which exports a Kind.
 var inTests = map[string][]string{
 	"":        {"internal/faultnet", "internal/plantsim/..."},
-	"drivers": {"drivers/driverstest"},
-	"uplink":  {"uplink/uplinktest"},
+	"drivers": {"drivers/driverstest", "internal/kind"},
+	"uplink":  {"uplink/uplinktest", "internal/kind"},
 }
 
 // library says where a module that is not ours may be imported: exactly those

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"math/big"
@@ -18,98 +19,136 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
-	"github.com/sluice-edge/sluice/derive/counter"
-	"github.com/sluice-edge/sluice/derive/parameters"
-	"github.com/sluice-edge/sluice/derive/startstop"
-	"github.com/sluice-edge/sluice/drivers/modbus"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
-	"github.com/sluice-edge/sluice/uplink/mqtt"
 )
 
 var configPage = filepath.Join("..", "..", "docs", "config.md")
 
 // documentedIn says under which heading of docs/config.md the keys of a type
-// are.
-var documentedIn = map[reflect.Type]string{
-	reflect.TypeFor[config.Site]():          "`site`",
-	reflect.TypeFor[config.Buffer]():        "`buffer`",
-	reflect.TypeFor[config.HTTP]():          "`http`",
-	reflect.TypeFor[modbus.Options]():       "`driver: modbus`",
-	reflect.TypeFor[modbus.Tag]():           "A tag",
-	reflect.TypeFor[derive.Options]():       "`machines`",
-	reflect.TypeFor[derive.OrderOptions]():  "order",
-	reflect.TypeFor[counter.Options]():      "counter",
-	reflect.TypeFor[startstop.Options]():    "startstop",
-	reflect.TypeFor[startstop.Running]():    "startstop",
-	reflect.TypeFor[startstop.ReasonCode](): "startstop",
-	reflect.TypeFor[parameters.Parameter](): "parameters",
-	reflect.TypeFor[mqtt.Options]():         "`driver: mqtt`",
-	reflect.TypeFor[uplink.Options]():       "Every uplink",
+// are; those of a kind's own Options are under its "driver: name".
+var documentedIn = map[string]string{
+	"config.Site":          "`site`",
+	"config.Buffer":        "`buffer`",
+	"config.HTTP":          "`http`",
+	"modbus.Tag":           "A tag",
+	"derive.Options":       "`machines`",
+	"derive.OrderOptions":  "order",
+	"counter.Options":      "counter",
+	"startstop.Options":    "startstop",
+	"startstop.Running":    "startstop",
+	"startstop.ReasonCode": "startstop",
+	"parameters.Parameter": "parameters",
+	"uplink.Options":       "Every uplink",
 }
 
 // TestEachKeyIsDocumented holds the tables of docs/config.md against the types
-// that a config is decoded into: no key is missing, and none is invented.
+// that a config is decoded into: no key is missing, none is invented, and each
+// default is the one that the code has.
 func TestEachKeyIsDocumented(t *testing.T) {
-	page := readPage(t, configPage)
-	documented := keyTables(page)
-	want := make(map[string][]string)
-	seen := make(map[reflect.Type]bool)
-	for _, root := range []reflect.Type{
-		reflect.TypeFor[config.Site](), reflect.TypeFor[config.Buffer](), reflect.TypeFor[config.HTTP](),
-		reflect.TypeFor[modbus.Options](), reflect.TypeFor[derive.Options](), reflect.TypeFor[mqtt.Options](),
-	} {
-		collectKeys(t, root, want, seen)
+	empty, _ := config.Load(filepath.Join(t.TempDir(), "none.yaml"))
+	empty.Site.Gateway = "" // the computer's name, which no page can know
+	k := &keys{t: t, documented: keyTables(readPage(t, configPage)), want: make(map[string][]string), seen: make(map[string]bool)}
+	for _, options := range []any{empty.Site, empty.Buffer, empty.HTTP, derive.Options{}} {
+		k.collect(reflect.ValueOf(options), "")
 	}
-	for heading, keys := range want {
-		for _, key := range keys {
-			if !slices.Contains(documented[heading], key) {
-				t.Errorf("docs/config.md has no row for `%s` under %q", key, heading)
-			}
-		}
-		for _, key := range documented[heading] {
-			if !slices.Contains(keys, key) {
+	for _, name := range driverKinds.Names() {
+		found, _ := driverKinds.Lookup(name)
+		k.collect(reflect.ValueOf(found.Defaults()), "`driver: "+name+"`")
+	}
+	for _, name := range uplinkKinds.Names() {
+		found, _ := uplinkKinds.Lookup(name)
+		k.collect(reflect.ValueOf(found.Defaults()), "`driver: "+name+"`")
+	}
+	for heading, want := range k.want {
+		for key := range k.documented[heading] {
+			if !slices.Contains(want, key) {
 				t.Errorf("docs/config.md describes `%s` under %q, which no config has", key, heading)
 			}
 		}
 	}
 	for of := range documentedIn {
-		if !seen[of] {
+		if !k.seen[of] {
 			t.Errorf("%s is part of no config any more", of)
-		}
-	}
-	for _, name := range append(driverKinds.Names(), uplinkKinds.Names()...) {
-		if _, ok := want["`driver: "+name+"`"]; !ok {
-			t.Errorf("docs/config.md has no section for driver: %s", name)
 		}
 	}
 }
 
-// collectKeys adds the YAML names of a struct type, and of those below it, to
-// the headings under which they must be described.
-func collectKeys(t *testing.T, of reflect.Type, want map[string][]string, seen map[reflect.Type]bool) {
-	t.Helper()
-	if seen[of] {
+// keys walks through the types of a config.
+type keys struct {
+	t *testing.T
+	// documented has the default of each key, as the page writes it, under its
+	// heading; want has the keys that there are.
+	documented map[string]map[string]string
+	want       map[string][]string
+	seen       map[string]bool
+}
+
+// collect checks the keys of a struct, which holds the defaults, and of those
+// below it.
+func (k *keys) collect(v reflect.Value, heading string) {
+	k.t.Helper()
+	of := v.Type()
+	if k.seen[of.String()] {
 		return
 	}
-	seen[of] = true
-	heading, ok := documentedIn[of]
-	if !ok {
-		t.Errorf("%s has no section in docs/config.md", of)
+	k.seen[of.String()] = true
+	if heading == "" {
+		heading = documentedIn[of.String()]
+	}
+	if len(k.documented[heading]) == 0 {
+		k.t.Errorf("docs/config.md has no section for the keys of %s", of)
 		return
 	}
 	for i := range of.NumField() {
-		f := of.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		if _, tagged := f.Tag.Lookup("yaml"); !tagged || name == "-" {
+		tag, tagged := of.Field(i).Tag.Lookup("yaml")
+		name, flags, _ := strings.Cut(tag, ",")
+		switch {
+		case !tagged || name == "-":
+			continue
+		case flags == "inline":
+			k.collect(v.Field(i), "")
 			continue
 		}
-		if name != "" {
-			want[heading] = append(want[heading], name)
+		k.want[heading] = append(k.want[heading], name)
+		text, ok := k.documented[heading][name]
+		if !ok {
+			k.t.Errorf("docs/config.md has no row for `%s` under %q", name, heading)
+			continue
 		}
-		if inner := keyed(f.Type); inner != nil {
-			collectKeys(t, inner, want, seen)
+		k.compare(heading+" "+name, text, v.Field(i))
+		if inner := keyed(of.Field(i).Type); inner != nil {
+			k.collect(reflect.Zero(inner), "")
 		}
 	}
+}
+
+// compare checks the default that the page gives: the first `value` of the
+// column, as a config would have it.
+func (k *keys) compare(what, text string, v reflect.Value) {
+	k.t.Helper()
+	if v.IsZero() {
+		return // its type has no other default, or zero stands for one
+	}
+	_, text, _ = strings.Cut(text, "`")
+	text, _, _ = strings.Cut(text, "`")
+	got := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Value", Type: v.Type(), Tag: reflect.StructTag(`yaml:"value"`)}}))
+	section, _ := config.ParseSection("page", "page.yaml", "value: "+quoteText(v, text))
+	if faults := section.Decode(got.Interface()); len(faults) > 0 {
+		k.t.Errorf("%s: the default on the page is no value: %v", what, faults)
+		return
+	}
+	if !reflect.DeepEqual(got.Elem().Field(0).Interface(), v.Interface()) {
+		k.t.Errorf("%s: the page gives the default `%s`, the code has %v", what, text, v.Interface())
+	}
+}
+
+// quoteText quotes what a config must quote.
+func quoteText(v reflect.Value, text string) string {
+	if v.Kind() == reflect.String {
+		return "'" + text + "'"
+	}
+	return text
 }
 
 // keyed returns the struct with YAML names that a field of type of leads to:
@@ -132,23 +171,26 @@ func keyed(of reflect.Type) reflect.Type {
 	return nil
 }
 
-// keyTables returns what the tables with the heading "key" have in their first
-// column, under the heading of their section.
-func keyTables(page string) map[string][]string {
-	row := regexp.MustCompile("^\\| `([^`]+)` \\|")
-	found := make(map[string][]string)
+// keyTables returns what the tables "key, meaning, default, allowed" have in
+// their first and third columns, under the heading of their section.
+func keyTables(page string) map[string]map[string]string {
+	row := regexp.MustCompile("^\\| `([^`]+)` \\|[^|]*\\|([^|]*)\\|")
+	found := make(map[string]map[string]string)
 	heading, inTable := "", false
 	for line := range strings.Lines(page) {
 		switch {
 		case strings.HasPrefix(line, "#"):
 			heading, inTable = strings.TrimSpace(strings.TrimLeft(line, "#")), false
-		case strings.HasPrefix(line, "| key |"):
+		case strings.HasPrefix(line, "| key | meaning | default |"):
 			inTable = true
 		case !strings.HasPrefix(line, "|"):
 			inTable = false
 		case inTable:
 			if m := row.FindStringSubmatch(line); m != nil {
-				found[heading] = append(found[heading], m[1])
+				if found[heading] == nil {
+					found[heading] = make(map[string]string)
+				}
+				found[heading][m[1]] = m[2]
 			}
 		}
 	}
@@ -258,6 +300,52 @@ func TestFaultOnThePageIsReal(t *testing.T) {
 	line := strings.ReplaceAll(faults[0].String(), folder+string(filepath.Separator), "")
 	if !strings.Contains(page, "\n"+line+"\n") {
 		t.Errorf("the page does not show %q", line)
+	}
+}
+
+// TestExamplesOnThePagesAreReal wants each piece of Go on a page word for word
+// in the tested file that it names.
+func TestExamplesOnThePagesAreReal(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, name := range []string{"adding-a-driver.md", "adding-an-uplink.md"} {
+		shown := 0
+		for _, block := range fences(readPage(t, filepath.Join(root, "docs", name))) {
+			if block.language != "go" {
+				continue
+			}
+			shown++
+			if !strings.Contains(readPage(t, filepath.Join(root, filepath.FromSlash(block.file))), block.text) {
+				t.Errorf("docs/%s, the block of line %d is not in %s", name, block.line, block.file)
+			}
+		}
+		if shown < 3 {
+			t.Errorf("docs/%s shows %d pieces of code", name, shown)
+		}
+	}
+}
+
+// TestEnvelopeIsDocumented holds docs/events.md against the attributes that an
+// event can have.
+func TestEnvelopeIsDocumented(t *testing.T) {
+	sent := uplink.AppendCloudEvent(nil, &plant.Event{
+		Gateway: "gw-1", Source: "/acme/lisbon/packing/FILLER-01", Machine: "FILLER-01", Epoch: 0x9f3a0000000000c1,
+		Sequence: 1234567, Previous: 1234560, Kind: plant.KindCounter, Version: 1, Time: time.Unix(1774745999, 0),
+		TimeSource: plant.DeviceTime, ClockOffset: -2 * time.Millisecond, ClockStep: time.Second, TimeUncertain: true,
+		Data: []byte(`{"machine":"FILLER-01","good":12}`),
+	})
+	var attributes map[string]json.RawMessage
+	if err := json.Unmarshal(sent, &attributes); err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(readPage(t, filepath.Join("..", "..", "docs", "events.md")), -1)
+	for _, row := range rows {
+		if _, ok := attributes[row[1]]; !ok {
+			t.Errorf("docs/events.md describes %s, which no event has", row[1])
+		}
+		delete(attributes, row[1])
+	}
+	for name := range attributes {
+		t.Errorf("docs/events.md does not describe %s", name)
 	}
 }
 

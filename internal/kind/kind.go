@@ -13,12 +13,17 @@ import (
 // Kind is one protocol or dialect that yields plans of type P, for example
 // drivers.Plan. The zero Kind is of no use; make one with NewKind.
 type Kind[P any] struct {
-	name  string
-	check func(*config.Section) (P, config.Faults)
+	name     string
+	defaults func() any
+	check    func(*config.Section) (P, config.Faults)
 }
 
 // Name returns the word that a config uses after "driver:".
 func (k Kind[P]) Name() string { return k.name }
+
+// Defaults returns fresh Options as a config without a key has them, for what
+// describes the keys to people.
+func (k Kind[P]) Defaults() any { return k.defaults() }
 
 // Check decodes and validates a section and returns its plan. The plan is of
 // use only if the faults hold no error. Check does no network I/O; it reads the
@@ -30,16 +35,20 @@ func (k Kind[P]) Check(s *config.Section) (P, config.Faults) { return k.check(s)
 // plan turns good Options into what is opened later, and may still report
 // faults as config.FieldError.
 func NewKind[O, P any](name string, defaults func() O, plan func(name string, o O) (P, error)) Kind[P] {
-	return Kind[P]{name: name, check: func(s *config.Section) (P, config.Faults) {
-		var none P
-		options := defaults()
-		faults := s.Decode(&options)
-		if len(faults.Errors()) > 0 {
-			return none, faults
-		}
-		p, err := plan(s.Name, options)
-		return p, append(faults, s.Faults(err)...)
-	}}
+	return Kind[P]{
+		name:     name,
+		defaults: func() any { return defaults() },
+		check: func(s *config.Section) (P, config.Faults) {
+			var none P
+			options := defaults()
+			faults := s.Decode(&options)
+			if len(faults.Errors()) > 0 {
+				return none, faults
+			}
+			p, err := plan(s.Name, options)
+			return p, append(faults, s.Faults(err)...)
+		},
+	}
 }
 
 // Registry holds the kinds of one contract under their names.

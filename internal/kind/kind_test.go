@@ -109,3 +109,10 @@ func TestRegistry(t *testing.T) {
 	}()
 	kind.NewRegistry(fieldbus("bus"), fieldbus("ring"), fieldbus("bus"))
 }
+
+func TestDefaultsAreFresh(t *testing.T) {
+	k := fieldbus("x")
+	if got := k.Defaults(); got != (options{Unit: 1}) {
+		t.Errorf("got %+v", got)
+	}
+}
