@@ -1,0 +1,76 @@
+package derive
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// stamped is a scan of the press n seconds after the base.
+func stamped(n int, session uint64, made int64, q plant.Quality, run bool) *plant.Scan {
+	return &plant.Scan{Device: "press", Session: session, Received: base.Add(time.Duration(n) * time.Second), Readings: []plant.Reading{
+		{Tag: "made", Value: plant.IntValue(made), Quality: q},
+		{Tag: "run", Value: plant.BoolValue(run), Quality: plant.Good},
+	}}
+}
+
+// TestAFullMailboxMerges: totals keep their newest good value, changes of state
+// are kept apart, and sessions are not mixed.
+func TestAFullMailboxMerges(t *testing.T) {
+	b := newMailbox(pressModel(t), 2)
+	b.offer(stamped(0, 1, 10, plant.Good, true))
+	b.offer(stamped(1, 1, 11, plant.Good, true))
+	b.offer(stamped(2, 1, 12, plant.Good, true))  // into the second
+	b.offer(stamped(3, 1, 0, plant.Bad, true))    // a bad value takes no good one's place
+	b.offer(stamped(4, 1, 13, plant.Good, false)) // an edge of its own
+	b.offer(stamped(5, 2, 14, plant.Good, false)) // another session
+	items := b.take(nil)
+	if len(items) != 4 {
+		t.Fatalf("%d inputs wait, want 4", len(items))
+	}
+	for i, want := range []struct {
+		made, at int64
+		session  uint64
+		edge     bool
+	}{{10, 0, 1, true}, {12, 3, 1, false}, {13, 4, 1, true}, {14, 5, 2, false}} {
+		s := &items[i].scan
+		made, _ := s.Readings[0].Value.Int()
+		if at := int64(s.Received.Sub(base).Seconds()); made != want.made || at != want.at || s.Session != want.session || items[i].edge != want.edge || s.Readings[0].Quality != plant.Good {
+			t.Errorf("input %d: %d at %d s of session %d (edge %v), want %+v", i, made, at, s.Session, items[i].edge, want)
+		}
+	}
+}
+
+// TestAWideMachineIsBoundedByItsReadings: not only by the number of scans.
+func TestAWideMachineIsBoundedByItsReadings(t *testing.T) {
+	m, scan := wideModel(t)
+	b := newMailbox(m, 1<<20)
+	for range 200 {
+		scan.Received = scan.Received.Add(time.Second)
+		b.offer(&scan)
+	}
+	if b.readings > maxReadings+1000 {
+		t.Errorf("%d readings wait", b.readings)
+	}
+	items := b.take(nil)
+	if last := &items[len(items)-1].scan; !last.Received.Equal(scan.Received) {
+		t.Errorf("the newest values are of %s, want %s", last.Received, scan.Received)
+	}
+	b.recycle(items)
+	if len(b.free) > maxFree {
+		t.Errorf("the memory of %d scans is kept", len(b.free))
+	}
+}
+
+// TestWhatAMachineDoesNotUseIsNotKept: scans of other devices and tags cost
+// nothing.
+func TestWhatAMachineDoesNotUseIsNotKept(t *testing.T) {
+	b := newMailbox(pressModel(t), 2)
+	b.offer(&plant.Scan{Device: "camera", Readings: []plant.Reading{{Tag: "made"}}})
+	b.offer(&plant.Scan{Device: "press", Readings: []plant.Reading{{Tag: "spare"}}})
+	b.offer(plant.DeviceState{Device: "camera"})
+	if items := b.take(nil); len(items) != 0 {
+		t.Errorf("kept %+v", items)
+	}
+}
