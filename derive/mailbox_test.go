@@ -23,8 +23,8 @@ func TestAFullMailboxMerges(t *testing.T) {
 	b.offer(stamped(1, 1, 11, plant.Good, true))
 	b.offer(stamped(2, 1, 12, plant.Good, true))  // into the second
 	b.offer(stamped(3, 1, 0, plant.Bad, true))    // a bad value takes no good one's place
-	b.offer(stamped(4, 1, 13, plant.Good, false)) // an edge of its own
-	b.offer(stamped(5, 2, 14, plant.Good, false)) // another session
+	b.offer(stamped(4, 2, 13, plant.Good, true))  // another session
+	b.offer(stamped(5, 2, 14, plant.Good, false)) // an edge of its own
 	items := b.take(nil)
 	if len(items) != 4 {
 		t.Fatalf("%d inputs wait, want 4", len(items))
@@ -33,7 +33,7 @@ func TestAFullMailboxMerges(t *testing.T) {
 		made, at int64
 		session  uint64
 		edge     bool
-	}{{10, 0, 1, true}, {12, 3, 1, false}, {13, 4, 1, true}, {14, 5, 2, false}} {
+	}{{10, 0, 1, true}, {12, 3, 1, false}, {13, 4, 2, false}, {14, 5, 2, true}} {
 		s := &items[i].scan
 		made, _ := s.Readings[0].Value.Int()
 		if at := int64(s.Received.Sub(base).Seconds()); made != want.made || at != want.at || s.Session != want.session || items[i].edge != want.edge || s.Readings[0].Quality != plant.Good {
