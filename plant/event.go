@@ -14,7 +14,13 @@ const (
 	KindOrder      EventKind = "order"
 	KindGap        EventKind = "gap"
 	KindAlarm      EventKind = "alarm"
+	KindObserved   EventKind = "observed"
 )
+
+// EventKinds returns every kind that this version makes.
+func EventKinds() []EventKind {
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindGap, KindAlarm, KindObserved}
+}
 
 // TimeSource says whose clock Event.Time is from.
 type TimeSource string

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// KindObserved says that a machine is not observed, or is again.
-const KindObserved EventKind = "observed"
-
 // Seconds is a length of time that JSON carries as a number of seconds with at
 // most three digits after the point.
 type Seconds time.Duration

@@ -120,13 +120,8 @@ func (o Options) validateTimes() error {
 	return errors.Join(errs...)
 }
 
-// kinds are the kinds of this version.
-var kinds = []plant.EventKind{
-	plant.KindCounter, plant.KindStartStop, plant.KindReason, plant.KindParameters,
-	plant.KindOrder, plant.KindGap, plant.KindAlarm,
-}
-
 func (o Options) validateKinds() error {
+	kinds := plant.EventKinds()
 	var errs []error
 	for i, k := range o.Kinds {
 		if !slices.Contains(kinds, k) {
