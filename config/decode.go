@@ -250,7 +250,8 @@ func (d *decoder) number(n *node, v reflect.Value, path string, at Position, wan
 		d.fault(at, path, n.describe()+" where "+want+" is expected", "write "+whole+"."+fraction+", with a point")
 		return
 	}
-	bits, err := v.Type().Bits(), error(nil)
+	var err error
+	bits := v.Type().Bits()
 	var limits string
 	switch {
 	case v.CanInt():

@@ -65,31 +65,30 @@ func (l *limits) Validate() error {
 }
 
 type settings struct {
-	base     `yaml:",inline"`
-	Text     string            `yaml:"text"`
-	Flag     bool              `yaml:"flag"`
-	MaybeOn  *bool             `yaml:"maybe"`
-	Small    int8              `yaml:"small"`
-	Unit     uint8             `yaml:"unit"`
-	Big      uint64            `yaml:"big"`
-	Number   float64           `yaml:"number"`
-	Every    Duration          `yaml:"every"`
-	Quota    Size              `yaml:"quota"`
-	MaxRate  Rate              `yaml:"max_rate"`
-	Key      Secret            `yaml:"key"`
-	Cert     Path              `yaml:"cert"`
-	Words    []string          `yaml:"words"`
-	Numbers  []int             `yaml:"numbers"`
-	Codes    map[string]string `yaml:"codes"`
-	States   map[int]state     `yaml:"states"`
-	State    state             `yaml:"state"`
-	Limits   *limits           `yaml:"limits"`
-	Ranges   []limits          `yaml:"ranges"`
-	Named    map[string]limits `yaml:"named"`
-	Points   Table[point]      `yaml:"points"`
-	Plain    Table[string]     `yaml:"plain"`
-	internal int
-	NotHere  int `yaml:"-"`
+	base    `yaml:",inline"`
+	Text    string            `yaml:"text"`
+	Flag    bool              `yaml:"flag"`
+	MaybeOn *bool             `yaml:"maybe"`
+	Small   int8              `yaml:"small"`
+	Unit    uint8             `yaml:"unit"`
+	Big     uint64            `yaml:"big"`
+	Number  float64           `yaml:"number"`
+	Every   Duration          `yaml:"every"`
+	Quota   Size              `yaml:"quota"`
+	MaxRate Rate              `yaml:"max_rate"`
+	Key     Secret            `yaml:"key"`
+	Cert    Path              `yaml:"cert"`
+	Words   []string          `yaml:"words"`
+	Numbers []int             `yaml:"numbers"`
+	Codes   map[string]string `yaml:"codes"`
+	States  map[int]state     `yaml:"states"`
+	State   state             `yaml:"state"`
+	Limits  *limits           `yaml:"limits"`
+	Ranges  []limits          `yaml:"ranges"`
+	Named   map[string]limits `yaml:"named"`
+	Points  Table[point]      `yaml:"points"`
+	Plain   Table[string]     `yaml:"plain"`
+	NotHere int               `yaml:"-"`
 }
 
 // decodeText decodes text over defaults and returns the faults with "-" for the

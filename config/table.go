@@ -56,7 +56,7 @@ func (d *decoder) csv(file string, row reflect.Type, path string, at Position) (
 		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")
 		return nil, false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only: nothing to lose
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")

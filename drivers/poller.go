@@ -184,9 +184,9 @@ func (p *Poller) poll(ctx context.Context) error {
 			return err
 		}
 		slot = slot.Add(p.options.Interval)
-		if missed := time.Since(slot) / p.options.Interval; missed > 0 {
-			slot = slot.Add(missed * p.options.Interval)
-			p.update(func(s *Stats) { s.Skipped += uint64(missed) })
+		if behind := time.Since(slot); behind >= p.options.Interval {
+			slot = slot.Add(behind.Truncate(p.options.Interval))
+			p.update(func(s *Stats) { s.Skipped += uint64(behind / p.options.Interval) })
 		}
 		timer.Reset(time.Until(slot))
 	}

@@ -119,7 +119,7 @@ func (t *transport) acquire(ctx context.Context) (session uint64, err error) {
 	t.mu.Unlock()
 	if t.current == nil {
 		t.release()
-		if err != drivers.ErrNotConnected {
+		if !errors.Is(err, drivers.ErrNotConnected) {
 			err = fmt.Errorf("%w: %w", drivers.ErrNotConnected, err)
 		}
 		return 0, err

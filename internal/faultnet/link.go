@@ -54,7 +54,7 @@ func (l *link) run() {
 	over := l.over
 	l.mu.Unlock()
 	if over {
-		server.Close()
+		_ = server.Close()
 		return
 	}
 	var requests sync.WaitGroup
@@ -85,7 +85,7 @@ func (l *link) close(reset bool) {
 		if reset {
 			_ = c.SetLinger(0) // without it the peer sees an orderly end, which is a fault too
 		}
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -163,7 +163,9 @@ func (l *link) hand(to *net.TCPConn, chunk []byte, answers bool) bool {
 	case corrupt:
 		chunk[m.at%len(chunk)] ^= 0xFF
 	case duplicate:
-		return write(to, chunk) && write(to, chunk)
+		if !write(to, chunk) {
+			return false
+		}
 	}
 	return write(to, chunk)
 }
