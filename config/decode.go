@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -60,15 +61,48 @@ func (s *Section) decode(into any) Faults {
 	if root == nil {
 		root = &node{kind: mappingNode, at: s.at}
 	}
+	s.unread = nil
 	d.structure(root, v.Elem(), "", s.at, s.taken)
-	if len(d.faults.Errors()) == 0 {
-		d.validate(v.Elem(), "")
+	unread := len(d.faults)
+	d.validateAll(v.Elem())
+	for _, f := range d.faults[unread:] {
+		// Nor is more said later of what was found invalid.
+		if path := strings.TrimPrefix(strings.TrimPrefix(f.Path, s.path), "."); path != "" && !f.Warning {
+			s.unread = append(s.unread, path)
+		}
 	}
 	return d.faults
 }
 
+// validateAll validates also what was only partly read, so that one run names
+// every fault; of the fields that could not be read nothing more is said.
+func (d *decoder) validateAll(v reflect.Value) {
+	if len(d.s.unread) > 0 {
+		// Validate methods are written for values that could be read. What one of
+		// them makes of a half-read value is of no use if it panics.
+		defer func() { _ = recover() }()
+	}
+	d.validate(v, "")
+}
+
+// halfRead reports whether something below path could not be read, so that a
+// Validate which compares fields would compare with what nobody wrote. Of the
+// whole section it does not speak: one wrong key of a device must not hide what
+// is wrong with the rest of it.
+func (d *decoder) halfRead(path string) bool {
+	return path != "" && slices.ContainsFunc(d.s.unread, func(unread string) bool { return within(unread, path) })
+}
+
 func (d *decoder) fault(at Position, path, problem, remedy string) {
 	d.faults = append(d.faults, Fault{Position: at, Path: join(d.s.path, path), Problem: problem, Remedy: remedy})
+	d.s.unread = append(d.s.unread, path)
+}
+
+// absent is the fault of a key that is not there, or not there under its name:
+// the field called name, which may be "", was not read.
+func (d *decoder) absent(at Position, path, name, problem, remedy string) {
+	d.fault(at, path, problem, remedy)
+	d.s.unread[len(d.s.unread)-1] = join(path, name)
 }
 
 // wrong is the fault of a value of another kind than its field.
@@ -132,7 +166,8 @@ func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, 
 		f, ok := l.byName[e.key]
 		if !ok {
 			if !slices.Contains(taken, e.key) {
-				d.fault(e.keyAt, path, "unknown key `"+shorten(e.key)+"`", suggest(e.key, l.names))
+				meant, _ := Nearest(e.key, l.names)
+				d.absent(e.keyAt, path, cmp.Or(meant, e.key), "unknown key `"+shorten(e.key)+"`", suggest(e.key, l.names))
 			}
 			continue
 		}
@@ -141,7 +176,7 @@ func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, 
 	}
 	for i, f := range l.fields {
 		if f.required && !seen[i] && !slices.Contains(n.absent, f.name) {
-			d.fault(at, path, "required key `"+f.name+"` is missing", "add `"+f.name+":`")
+			d.absent(at, path, f.name, "required key `"+f.name+"` is missing", "add `"+f.name+":`")
 		}
 	}
 }
@@ -304,6 +339,7 @@ func (d *decoder) text(n *node, v reflect.Value, path string, at Position) {
 		f.Position = at
 		d.faults = append(d.faults, f)
 	}
+	d.s.unread = append(d.s.unread, path)
 }
 
 func (d *decoder) path(n *node, v reflect.Value, path string, at Position) {
@@ -358,7 +394,7 @@ func (d *decoder) validate(v reflect.Value, path string) {
 	if t == secretType {
 		return
 	}
-	if reflect.PointerTo(t).Implements(validatorType) && v.Kind() != reflect.Pointer {
+	if reflect.PointerTo(t).Implements(validatorType) && v.Kind() != reflect.Pointer && !d.halfRead(path) {
 		if err := v.Addr().Interface().(validator).Validate(); err != nil {
 			d.faults = d.s.locate(path, err, d.faults)
 		}

@@ -243,7 +243,7 @@ func TestDecodeFaults(t *testing.T) {
 		{"points: none.csv", "1:9: s.points: the table cannot be read: open none.csv: no such file or directory — write a mapping, or the path of a CSV file from the folder of this config"},
 		{"text: a\ntext: b\ncodes: {x: 1, x: 2}", "2:1: s: the key `text` is here twice, first on line 1 — remove or rename one of the two\n" +
 			"3:15: s.codes: the key `x` is here twice, first on line 3 — remove or rename one of the two"},
-		{"unit: 300\nlimits: {low: 2, high: 1}\nflag: yes", "1:7: s.unit: `300` is out of range — write a whole number from 0 to 255\n3:7: s.flag: `yes` where true or false is expected — write true"},
+		{"unit: 300\nlimits: {low: 2, high: 1}\nflag: yes", "1:7: s.unit: `300` is out of range — write a whole number from 0 to 255\n2:9: warning: s.limits: odd limits — look again\n2:15: s.limits.low: is above high — swap the two\n3:7: s.flag: `yes` where true or false is expected — write true"},
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			var into settings

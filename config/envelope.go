@@ -73,7 +73,7 @@ type Buffer struct {
 const (
 	minQuota   Size = 64 << 20
 	minReserve Size = 32 << 20
-	maxLinger       = Duration(time.Second)
+	maxLinger       = Duration(20 * time.Millisecond)
 )
 
 func defaultBuffer() Buffer {
@@ -93,7 +93,7 @@ func (b *Buffer) Validate() error {
 		errs = append(errs, Field("reserve", fmt.Sprintf("%s is too little to stop before the disk is full", b.Reserve), "write at least "+minReserve.String()))
 	}
 	if b.Linger > maxLinger {
-		errs = append(errs, Field("linger", fmt.Sprintf("%s would hold every event back", b.Linger), "write at most 1s; 2ms is usual"))
+		errs = append(errs, Field("linger", fmt.Sprintf("%s would hold every event back", b.Linger), "write at most 20ms; 2ms is usual"))
 	}
 	return errors.Join(errs...)
 }

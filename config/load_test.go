@@ -181,10 +181,14 @@ func TestLoadFaults(t *testing.T) {
 				"1:56: site.gateway: the name begins with `_`, which is reserved — use letters, digits, - _ and ."},
 		{"timezone", "site: {enterprise: a, site: b, area: c, timezone: Lisbon}\n", "1:51: site.timezone: unknown time zone `Lisbon` — write an IANA name, for example Europe/Lisbon"},
 		{"local timezone", "site: {enterprise: a, site: b, area: c, timezone: Local}\n", "1:51: site.timezone: unknown time zone `Local` — write an IANA name, for example Europe/Lisbon"},
-		{"buffer", site + "buffer: {quota: 1 MiB, reserve: 1 MiB, linger: 5s, keep: 7}\n", "2:58: buffer.keep: `7` is no duration — write a number and a unit, for example 250ms, 5s, 2h or 7d"},
+		{"buffer", site + "buffer: {quota: 1 MiB, reserve: 1 MiB, linger: 5s, keep: 7}\n",
+			"2:17: buffer.quota: 1 MiB is too little room for the store — write at least 64 MiB\n" +
+				"2:33: buffer.reserve: 1 MiB is too little to stop before the disk is full — write at least 32 MiB\n" +
+				"2:48: buffer.linger: 5s would hold every event back — write at most 20ms; 2ms is usual\n" +
+				"2:58: buffer.keep: `7` is no duration — write a number and a unit, for example 250ms, 5s, 2h or 7d"},
 		{"buffer bounds", site + "buffer: {quota: 1 MiB, reserve: 1 MiB, linger: 5s}\n", "2:17: buffer.quota: 1 MiB is too little room for the store — write at least 64 MiB\n" +
 			"2:33: buffer.reserve: 1 MiB is too little to stop before the disk is full — write at least 32 MiB\n" +
-			"2:48: buffer.linger: 5s would hold every event back — write at most 1s; 2ms is usual"},
+			"2:48: buffer.linger: 5s would hold every event back — write at most 20ms; 2ms is usual"},
 		{"listen", site + "http: {listen: 8080}\n", "2:16: http.listen: `8080` is no address — write host:port, for example 127.0.0.1:8080"},
 		{"port", site + "http: {listen: 127.0.0.1:80800}\n", "2:16: http.listen: `80800` is no port — write host:port, for example 127.0.0.1:8080"},
 		{"beyond loopback", site + "http: {listen: \":8080\"}\n", "2:16: http.listen: `:8080` can be reached from other computers, and the page has no TLS and no password yet — listen on 127.0.0.1 and put a reverse proxy or an SSH tunnel in front"},

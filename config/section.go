@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Section is one device, machine or uplink of the config, still undecoded. It
@@ -19,6 +21,8 @@ type Section struct {
 	root *node
 	// taken are the keys that the envelope has read already.
 	taken []string
+	// unread are the paths that Decode could not read.
+	unread []string
 }
 
 // ParseSection makes a section from the YAML text of its keys, as it would
@@ -42,11 +46,14 @@ func ParseSection(name, file, text string) (*Section, Faults) {
 // field with ",inline" gives its own fields to the struct around it; without a
 // tag it is not part of the config). Text is taken exactly as written; any type
 // with UnmarshalText reads it itself; a list may be written as its single
-// value. Slices, maps and tables replace what into held. Where no fault was
-// found, the Validate() error methods of into and of what it holds are called
-// and their FieldErrors get positions. Decode reads the files that the section
+// value. Slices, maps and tables replace what into held. The Validate()
+// error methods of into and of what it holds are called, after faults too, and
+// their FieldErrors get positions; what they say of a field that could not be
+// read is only a consequence and is left out. Decode reads the files that the section
 // names (secrets, tables). It panics if into has a field of a type that no
 // config can hold, which only a programmer can cause.
+//
+// After faults, into holds what could be read, its defaults elsewhere.
 func (s *Section) Decode(into any) Faults {
 	return s.decode(into).Sort()
 }
@@ -97,7 +104,8 @@ func (s *Section) lookup(path string) *node {
 
 // Faults gives the FieldErrors in err (joined or wrapped) their positions in
 // this section; an error of another type is a fault of the whole section. A nil
-// err gives none.
+// err gives none, and so does what is said of a field that Decode could not
+// read.
 func (s *Section) Faults(err error) Faults {
 	return s.locate("", err, nil).Sort()
 }
@@ -109,6 +117,9 @@ func (s *Section) locate(base string, err error, faults Faults) Faults {
 		return faults
 	case *FieldError:
 		path := join(base, e.Path)
+		if s.follows(path) {
+			return faults
+		}
 		return append(faults, Fault{
 			Position: s.At(path), Path: join(s.path, path),
 			Problem: e.Problem, Remedy: e.Remedy, Warning: e.Warning,
@@ -124,6 +135,18 @@ func (s *Section) locate(base string, err error, faults Faults) Faults {
 		return s.locate(base, errors.Unwrap(err), faults)
 	}
 	return append(faults, Fault{Position: s.At(base), Path: join(s.path, base), Problem: err.Error()})
+}
+
+// follows reports whether a fault at path may only be the consequence of
+// something that could not be read: there, below, or around it.
+func (s *Section) follows(path string) bool {
+	return slices.ContainsFunc(s.unread, func(unread string) bool { return within(path, unread) || within(unread, path) })
+}
+
+// within reports whether path is at or below top.
+func within(path, top string) bool {
+	rest, ok := strings.CutPrefix(path, top)
+	return ok && (top == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // folder is where relative paths of the section start.

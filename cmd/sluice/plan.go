@@ -36,7 +36,7 @@ type uplinkPlan struct {
 // does no network I/O.
 func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds kind.Registry[uplink.Plan]) (*plan, config.Faults) {
 	c, faults := config.Load(path)
-	k := &checker{plan: &plan{Config: c}, faults: faults, catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool)}
+	k := &checker{plan: &plan{Config: c}, faults: faults, catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
 	k.populated(path)
 	for _, s := range c.Devices {
 		k.device(s, driverKinds)
@@ -58,9 +58,10 @@ type checker struct {
 	plan    *plan
 	faults  config.Faults
 	catalog derive.Catalog
-	// broken are the devices with faults: of their tags only the names are
-	// known.
-	broken map[plant.DeviceID]bool
+	// broken are the devices of whose tags only the names are known, brokenTags
+	// the tags with faults on devices that could be read otherwise.
+	broken     map[plant.DeviceID]bool
+	brokenTags map[plant.TagRef]bool
 }
 
 // populated asks for one section of each sort, unless a fault of the envelope
@@ -101,33 +102,45 @@ func lookup[P any](s *config.Section, kinds kind.Registry[P]) (found kind.Kind[P
 
 func (k *checker) device(s *config.Section, kinds kind.Registry[drivers.Plan]) {
 	id := plant.DeviceID(s.Name)
+	var p drivers.Plan
 	found, faults, ok := lookup(s, kinds)
 	if ok {
-		var p drivers.Plan
 		p, faults = found.Check(s)
-		if ok = len(faults.Errors()) == 0; ok {
-			k.plan.Devices = append(k.plan.Devices, devicePlan{Name: id, Plan: p})
-			k.catalog[id] = p.Tags
-		}
 	}
 	k.faults = append(k.faults, faults...)
-	if ok {
-		return
+	names := s.Keys("tags")
+	switch errs := faults.Errors(); {
+	case ok && len(errs) == 0:
+		k.plan.Devices = append(k.plan.Devices, devicePlan{Name: id, Plan: p})
+		k.catalog[id] = p.Tags
+	case len(names) > 0 && len(p.Tags) == len(names):
+		k.catalog[id] = p.Tags
+		for _, name := range names {
+			prefix := "devices." + s.Name + ".tags." + name
+			k.brokenTags[plant.TagRef{Device: id, Tag: plant.TagID(name)}] = slices.ContainsFunc(errs, func(f config.Fault) bool {
+				return f.Path == prefix || strings.HasPrefix(f.Path, prefix+".")
+			})
+		}
+	default:
+		k.broken[id] = true
+		for _, name := range names {
+			k.catalog[id] = append(k.catalog[id], plant.Tag{ID: plant.TagID(name)})
+		}
 	}
-	k.broken[id] = true
-	var tags []plant.Tag
-	for _, name := range s.Keys("tags") {
-		tags = append(tags, plant.Tag{ID: plant.TagID(name)})
-	}
-	k.catalog[id] = tags
 }
 
 func (k *checker) machine(s *config.Section) {
 	var o derive.Options
 	faults := s.Decode(&o)
 	k.faults = append(k.faults, faults...)
+	device := "machines." + s.Name + ".device"
+	if slices.ContainsFunc(faults.Errors(), func(f config.Fault) bool { return f.Path == device }) {
+		return // nobody knows which tags are meant
+	}
 	if len(faults.Errors()) > 0 {
-		return
+		// What refers to tags can still be checked; the model is of no use, and
+		// half-read options may be more than it can stand.
+		defer func() { _ = recover() }()
 	}
 	model, err := derive.NewModel(plant.MachineID(s.Name), o, k.catalog)
 	for _, f := range s.Faults(err) {
@@ -143,7 +156,7 @@ func (k *checker) machine(s *config.Section) {
 // follows reports whether a fault of a machine is about a tag that exists, on a
 // device that has faults itself: what is said of such a tag may be wrong.
 func (k *checker) follows(s *config.Section, f config.Fault, device plant.DeviceID) bool {
-	if len(k.broken) == 0 {
+	if len(k.broken) == 0 && len(k.brokenTags) == 0 {
 		return false
 	}
 	for path := strings.TrimPrefix(f.Path, "machines."+s.Name+"."); path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
@@ -154,7 +167,7 @@ func (k *checker) follows(s *config.Section, f config.Fault, device plant.Device
 			}
 			ref := plant.ParseTagRef(text, device)
 			named := slices.ContainsFunc(k.catalog[ref.Device], func(t plant.Tag) bool { return t.ID == ref.Tag })
-			if k.broken[ref.Device] && (named || len(k.catalog[ref.Device]) == 0) {
+			if k.brokenTags[ref] || k.broken[ref.Device] && (named || len(k.catalog[ref.Device]) == 0) {
 				return true
 			}
 		}

@@ -25,8 +25,9 @@ func (k Kind[P]) Name() string { return k.name }
 // describes the keys to people.
 func (k Kind[P]) Defaults() any { return k.defaults() }
 
-// Check decodes and validates a section and returns its plan. The plan is of
-// use only if the faults hold no error. Check does no network I/O; it reads the
+// Check decodes and validates a section and returns its plan. With faults that
+// are errors the plan is only good for looking at: what could be read is right,
+// the rest has its defaults, and nothing of it may be opened. Check does no network I/O; it reads the
 // files that the section names (tables, secrets, certificates).
 func (k Kind[P]) Check(s *config.Section) (P, config.Faults) { return k.check(s) }
 
@@ -39,16 +40,27 @@ func NewKind[O, P any](name string, defaults func() O, plan func(name string, o 
 		name:     name,
 		defaults: func() any { return defaults() },
 		check: func(s *config.Section) (P, config.Faults) {
-			var none P
 			options := defaults()
 			faults := s.Decode(&options)
-			if len(faults.Errors()) > 0 {
-				return none, faults
-			}
-			p, err := plan(s.Name, options)
+			p, err := attempt(plan, s.Name, options, len(faults.Errors()) > 0)
 			return p, append(faults, s.Faults(err)...)
 		},
 	}
+}
+
+// attempt makes the plan. Of options with faults a plan is made as far as it
+// goes, so that what refers to it (tags, for one) can be checked in the same
+// run; plan functions are written for good options, so a panic is no plan.
+func attempt[O, P any](plan func(string, O) (P, error), name string, o O, faulty bool) (p P, err error) {
+	if faulty {
+		defer func() {
+			if recover() != nil {
+				var none P
+				p, err = none, nil
+			}
+		}()
+	}
+	return plan(name, o)
 }
 
 // Registry holds the kinds of one contract under their names.

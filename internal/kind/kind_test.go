@@ -44,8 +44,8 @@ func TestCheck(t *testing.T) {
 		{"{endpoint: here, unit: 5}", "press@here#5", ""},
 		{"endpoint: odd", "press@odd#1", "f.yaml:1:11: warning: press.endpoint: is odd — look again"},
 		{"endpoint: impossible", "press@impossible#1", "f.yaml:1:1: press: at all\nf.yaml:1:11: press.endpoint: cannot be planned — write another"},
-		{"endpoint: here\nunit: 300", "", "f.yaml:2:7: press.unit: there is no such unit — write 1 to 247"},
-		{"unti: 5", "", "f.yaml:1:1: press: unknown key `unti` — did you mean `unit`?\nf.yaml:1:1: press: required key `endpoint` is missing — add `endpoint:`"},
+		{"endpoint: here\nunit: 300", "press@here#Ŝ", "f.yaml:2:7: press.unit: there is no such unit — write 1 to 247"},
+		{"unti: 5", "press@#1", "f.yaml:1:1: press: unknown key `unti` — did you mean `unit`?\nf.yaml:1:1: press: required key `endpoint` is missing — add `endpoint:`"},
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			s, faults := config.ParseSection("press", "f.yaml", c.text)
