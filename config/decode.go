@@ -155,11 +155,15 @@ func (d *decoder) plain(n *node, v reflect.Value, path string, at Position) {
 }
 
 func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, taken []string) {
+	l := d.layout(v.Type())
+	if n.kind == scalarNode && len(l.names) > 0 {
+		d.fault(at, path, n.describe()+" where a mapping of keys is expected", "write keys, for example {"+l.names[0]+": …}; there are `"+strings.Join(l.names[:min(6, len(l.names))], "`, `")+"`")
+		return
+	}
 	if n.kind != mappingNode {
 		d.wrong(n, path, at, "a mapping of keys")
 		return
 	}
-	l := d.layout(v.Type())
 	seen := make([]bool, len(l.fields))
 	for i := range n.entries {
 		e := &n.entries[i]

@@ -230,7 +230,7 @@ func TestDecodeFaults(t *testing.T) {
 		{"states: {x: run, 2: go}", "1:10: s.states.x: `x` where a whole number is expected — write a whole number\n1:21: s.states.2: `go` is no state"},
 		{"limits: {}", "1:9: s.limits: required key `high` is missing — add `high:`"},
 		{"limits:\n  low: 1", "1:1: s.limits: required key `high` is missing — add `high:`"},
-		{"limits: 5", "1:9: s.limits: `5` where a mapping of keys is expected — write a mapping of keys"},
+		{"limits: 5", "1:9: s.limits: `5` where a mapping of keys is expected — write keys, for example {low: …}; there are `low`, `high`"},
 		{"limits: {low: 2, high: 1}", "1:9: warning: s.limits: odd limits — look again\n1:15: s.limits.low: is above high — swap the two"},
 		{"ranges:\n- {low: 1, high: 2}\n- {low: 3, high: 2}", "3:3: warning: s.ranges[1]: odd limits — look again\n3:9: s.ranges[1].low: is above high — swap the two"},
 		{"named: {b.c: {low: 3, high: 2}}", "1:14: warning: s.named.b.c: odd limits — look again\n1:20: s.named.b.c.low: is above high — swap the two"},

@@ -173,7 +173,7 @@ func TestLoadFaults(t *testing.T) {
 		{"no key", site + "devices: {\"\": x}\n", "2:11: devices: a key is missing or is no plain text — write `name: value`"},
 		{"unknown section", site + "device: {}\n", "2:1: unknown key `device` — did you mean `devices`?"},
 		{"unknown site key", "site: {enterprise: a, site: b, aera: c}\n", "1:7: site: required key `area` is missing — add `area:`\n1:32: site: unknown key `aera` — did you mean `area`?"},
-		{"site is no mapping", "site: lisbon\n", "1:7: site: `lisbon` where a mapping of keys is expected — write a mapping of keys"},
+		{"site is no mapping", "site: lisbon\n", "1:7: site: `lisbon` where a mapping of keys is expected — write keys, for example {enterprise: …}; there are `enterprise`, `site`, `area`, `timezone`, `gateway`"},
 		{"names", "site: {enterprise: a/b, site: \"\", area: \"c#\", gateway: _gateway}\n",
 			"1:20: site.enterprise: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ and .\n" +
 				"1:31: site.site: the name is empty — use letters, digits, - _ and .\n" +

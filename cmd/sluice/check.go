@@ -2,19 +2,16 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 
 	"github.com/sluice-edge/sluice/config"
 )
 
 // checkCmd validates a config without connecting to anything.
 type checkCmd struct {
-	Config string `help:"The config file or folder (default: /etc/sluice/sluice.yaml, else ./sluice.yaml)." short:"c" placeholder:"FILE"`
-	JSON   bool   `help:"Print one JSON document instead of lines."`
+	configFlag
+	JSON bool `help:"Print one JSON document instead of lines."`
 }
 
 // checkReport is what check prints with --json.
@@ -27,7 +24,7 @@ type checkReport struct {
 // Run prints every fault on stdout, one a line, and a summary on stderr. A
 // config with errors ends with exit code 2; warnings alone do not.
 func (c *checkCmd) Run(con *console) error {
-	path := configPath(c.Config)
+	path := c.path()
 	p, faults := loadPlan(path, driverKinds, uplinkKinds)
 	if err := c.print(con.Out, path, faults); err != nil {
 		return fmt.Errorf("check: write the faults: %w", err)
@@ -70,17 +67,4 @@ func count(n int, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
-}
-
-// configPath returns the config that is meant: the one named, else the
-// system's, else the one in this folder.
-func configPath(named string) string {
-	const system, local = "/etc/sluice/sluice.yaml", "sluice.yaml"
-	if named != "" {
-		return named
-	}
-	if _, err := os.Stat(system); errors.Is(err, fs.ErrNotExist) {
-		return local
-	}
-	return system
 }

@@ -33,11 +33,11 @@ func check(t *testing.T, c checkCmd) (out, talk string, code int) {
 
 func TestCheckGood(t *testing.T) {
 	file := filepath.Join("..", "..", "config", "testdata", "minimal.good.yaml")
-	out, talk, code := check(t, checkCmd{Config: file})
+	out, talk, code := check(t, checkCmd{configFlag: configFlag{Config: file}})
 	if want := file + " is good: 1 device with 5 tags, 1 machine, 1 uplink; 0 faults, 0 warnings\n"; code != 0 || out != "" || talk != want {
 		t.Errorf("got %d, %q, %q", code, out, talk)
 	}
-	out, _, code = check(t, checkCmd{Config: file, JSON: true})
+	out, _, code = check(t, checkCmd{configFlag: configFlag{Config: file}, JSON: true})
 	if want := `{"ok":true,"file":"` + filepath.ToSlash(file) + `","faults":[]}` + "\n"; code != 0 || strings.ReplaceAll(out, `\\`, "/") != want {
 		t.Errorf("got %d, %q", code, out)
 	}
@@ -45,14 +45,14 @@ func TestCheckGood(t *testing.T) {
 
 func TestCheckBad(t *testing.T) {
 	file := filepath.Join("..", "..", "config", "testdata", "several.bad.yaml")
-	out, talk, code := check(t, checkCmd{Config: file})
+	out, talk, code := check(t, checkCmd{configFlag: configFlag{Config: file}})
 	if lines := strings.Count(out, "\n"); code != exitUsage || lines != 5 || !strings.HasPrefix(out, file+":") {
 		t.Errorf("got %d, %q", code, out)
 	}
 	if want := file + ": 5 faults, 0 warnings\n"; talk != want {
 		t.Errorf("got %q", talk)
 	}
-	out, _, code = check(t, checkCmd{Config: file, JSON: true})
+	out, _, code = check(t, checkCmd{configFlag: configFlag{Config: file}, JSON: true})
 	var report checkReport
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestCheckBad(t *testing.T) {
 
 func TestCheckMissing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none.yaml")
-	out, _, code := check(t, checkCmd{Config: file})
+	out, _, code := check(t, checkCmd{configFlag: configFlag{Config: file}})
 	if want := file + ":1:1: the config cannot be read: no such file or directory — check the path and the permissions, or name another file with --config\n"; code != exitUsage || out != want {
 		t.Errorf("got %d, %q", code, out)
 	}
@@ -77,7 +77,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, os.ErrClosed }
 // Faults that could not be printed must not look like a good config.
 func TestCheckCannotPrint(t *testing.T) {
 	file := filepath.Join("..", "..", "config", "testdata", "several.bad.yaml")
-	for _, c := range []checkCmd{{Config: file}, {Config: file, JSON: true}} {
+	for _, c := range []checkCmd{{configFlag: configFlag{Config: file}}, {configFlag: configFlag{File: file}, JSON: true}} {
 		err := c.Run(&console{Out: brokenPipe{}, Err: &bytes.Buffer{}})
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("got %v", err)
@@ -86,10 +86,10 @@ func TestCheckCannotPrint(t *testing.T) {
 }
 
 func TestConfigPath(t *testing.T) {
-	if got := configPath("a.yaml"); got != "a.yaml" {
+	if got := (&configFlag{Config: "a.yaml"}).path(); got != "a.yaml" {
 		t.Errorf("got %q", got)
 	}
-	if got := configPath(""); got != "sluice.yaml" && got != "/etc/sluice/sluice.yaml" {
+	if got := (&configFlag{}).path(); got != "sluice.yaml" && got != "/etc/sluice/sluice.yaml" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -118,7 +118,7 @@ devices:
   filler-plc: {driver: modbus, endpoint: 10.0.0.8, tags: {made: {address: "holding:0", type: uint32}}}
 machines:
   PRESS-01: {device: press-plc, counter: {total: made, max_rate: 20/s}}
-  FILLER-01: {device: filler-plc, startstop: {running: press-plc/run}}
+  FILLER-01: {device: filler-plc, counter: {total: made, max_rate: 20/s}, startstop: {running: press-plc/run}}
 uplinks:
   a: {driver: mqtt}
 `
@@ -135,7 +135,7 @@ func TestLoadPlan(t *testing.T) {
 	if d := p.Devices[1]; d.Name != "filler-plc" || d.Plan.Open == nil || len(d.Plan.Tags) != 1 || d.Plan.Endpoint != "10.0.0.8:502" {
 		t.Errorf("got %+v", d)
 	}
-	if m := p.Machines[1]; m.Machine() != "FILLER-01" || len(m.Tags()) != 1 || m.Tags()[0].String() != "press-plc/run" {
+	if m := p.Machines[1]; m.Machine() != "FILLER-01" || len(m.Tags()) != 2 || !slices.Contains(m.Tags(), plant.TagRef{Device: "press-plc", Tag: "run"}) {
 		t.Errorf("got %+v", m)
 	}
 }

@@ -49,6 +49,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 	}
 	if len(k.faults.Errors()) == 0 {
 		k.carried()
+		k.used()
 	}
 	return k.plan, k.faults.Sort()
 }
@@ -184,6 +185,19 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 		}
 	}
 	k.faults = append(k.faults, faults...)
+}
+
+// used warns of the devices that are polled for nobody.
+func (k *checker) used() {
+	for i, d := range k.plan.Devices {
+		used := slices.ContainsFunc(k.plan.Machines, func(m *derive.Model) bool {
+			return slices.ContainsFunc(m.Tags(), func(r plant.TagRef) bool { return r.Device == d.Name })
+		})
+		if !used {
+			k.faults = append(k.faults, k.plan.Config.Devices[i].Faults(config.Warn("",
+				"no machine uses a tag of it", "name its tags in a machine, or remove the device"))...)
+		}
+	}
 }
 
 // carried warns of the kinds of events that go nowhere.

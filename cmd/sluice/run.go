@@ -9,13 +9,13 @@ import (
 
 // runCmd runs the gateway in the foreground, also under systemd.
 type runCmd struct {
-	Config string `help:"The config file or folder (default: /etc/sluice/sluice.yaml, else ./sluice.yaml)." short:"c" placeholder:"FILE"`
+	configFlag
 }
 
 // Run runs the gateway until a signal. A bad config ends with exit code 2 and
 // every fault on stderr; a latched buffer with exit code 70, at once.
 func (r *runCmd) Run(ctx context.Context, c *console) error {
-	p, faults := loadPlan(configPath(r.Config), driverKinds, uplinkKinds)
+	p, faults := loadPlan(r.path(), driverKinds, uplinkKinds)
 	for _, f := range faults {
 		fmt.Fprintln(c.Err, f)
 	}

@@ -351,7 +351,7 @@ func (r *Rule) dropped(in *input, t *track, v *Reading, elapsed int64, out Sink)
 		return r.accept(in, t, v, v.Raw, flags)
 	}
 	r.raise(in, t, out, fmt.Sprintf("fell from %d to %d, which is neither a rollover nor a reset: nothing was counted", t.Raw, v.Raw),
-		"compare the counts with the machine; enter a correction if pieces are missing")
+		"compare the counts with the machine; where pieces are missing, correct them in the central system")
 	return r.accept(in, t, v, 0, Reset|Suspect)
 }
 

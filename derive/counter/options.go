@@ -134,6 +134,9 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 		}
 		in, err := r.input(path, name, o.Modulus, resolve)
 		in.role, in.scrap = role, code
+		if i := slices.IndexFunc(r.inputs, func(other input) bool { return other.Ref == in.Ref }); err == nil && i >= 0 {
+			err = config.Field(path, fmt.Sprintf("tag %s counts as %s already", in.Ref, r.inputs[i].name), "name the tag of another counter, or remove one of the two")
+		}
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -146,7 +149,7 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 		add("scrap."+row.Name, row.Value, scrap, i)
 	}
 	add("rework", o.Rework, rework, 0)
-	if !r.limited && len(errs) == 0 {
+	if !r.limited {
 		if i := slices.IndexFunc(r.inputs, func(in input) bool { return in.size != 0 }); i >= 0 {
 			in := r.inputs[i]
 			errs = append(errs, config.Field("max_rate",
