@@ -30,8 +30,14 @@ type Driver interface {
 	// closes, backs off and connects again with the next session.
 	// Every Scan has Device, Session, Snapshot (first values of a session) and
 	// Received set.
+	//
+	// For each of Env.Records whose trigger is seen, all fields are read in one
+	// request sent after the trigger was seen, and returned by the same Read as
+	// a Scan with Record set, after the scan that shows the trigger. It is never
+	// a Snapshot.
 	Read(ctx context.Context) ([]plant.Scan, error)
-	// Write writes one tag that the config names as writable. It fails with
+	// Write writes one tag that the config names as writable or a Record as its
+	// answer. It fails with
 	// ErrSessionOver if w.Session is not the current one.
 	Write(ctx context.Context, w plant.Write) error
 	// Close ends the session and frees its socket. A closed driver may Connect
@@ -61,6 +67,10 @@ type Plan struct {
 	Timeout time.Duration
 	// Endpoint is where the device is, for people; it holds no secret.
 	Endpoint string
+	// CheckRecords reports, as config.FieldErrors or plain errors, which records
+	// the device cannot give in one request (over its limit, spread over tables)
+	// and which answers it cannot take. Nil for a driver without records.
+	CheckRecords func([]plant.Record) error
 	// Open makes the driver without any I/O.
 	Open func(Env) Driver
 }
@@ -69,6 +79,8 @@ type Plan struct {
 type Env struct {
 	Name plant.DeviceID
 	Log  *zap.Logger
+	// Records are the handshake records that the machines want of this device.
+	Records []plant.Record
 }
 
 // Sink takes what a device said. Offer must not block and must copy what it
