@@ -39,7 +39,7 @@ type plantSpec struct {
 
 // plantCommand is one line on the plant's stdin.
 type plantCommand struct {
-	Do   string // start, stop, restart, made
+	Do   string // start, stop, restart, off, on, made
 	Line int    // -1: all
 	Code uint16
 }
@@ -94,15 +94,21 @@ func obey(ctx context.Context, lines []*plantsim.Line, c plantCommand) (a plantA
 		if c.Line >= 0 && c.Line != i {
 			continue
 		}
+		var err error
 		switch c.Do {
 		case "start":
 			l.Start()
 		case "stop":
 			l.Stop(c.Code)
 		case "restart":
-			if err := l.Restart(ctx, 0); err != nil {
-				a.Error = err.Error()
-			}
+			err = l.Restart(ctx, 0)
+		case "off": // its PLC answers nobody; the line goes on
+			err = l.PLC().Stop()
+		case "on":
+			err = l.PLC().Start()
+		}
+		if err != nil {
+			a.Error = err.Error()
 		}
 	}
 	for _, l := range lines {

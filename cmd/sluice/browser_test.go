@@ -1,0 +1,185 @@
+//go:build e2e && browser
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// browserVariables name what .ci/run has installed: the folder in which
+// playwright-core can be found, and where a screenshot for the docs should go.
+const (
+	nodeFolder     = "SLUICE_NODE_FOLDER"
+	screenshotFile = "SLUICE_SCREENSHOT"
+)
+
+// TestBrowser looks at the page as maintenance does, on a phone and without
+// script: well at first, red and named when a PLC is switched off, with what
+// follows from it under it, and well again when the PLC is back.
+func TestBrowser(t *testing.T) {
+	b := newE2EBed(t, buildSluice(t))
+	cmd := b.start()
+	b.firstLook()
+	b.plant.do("start", -1, 0)
+	phone := openPhone(t, b)
+
+	well := phone.until(15*time.Second, "the page is never well", func(v *view) bool {
+		return len(v.Problems) == 0 && v.card("machines", "M-0").Word == "running"
+	})
+	green := well.card("devices", "plc-0").Edge
+	if d := well.card("devices", "plc-0"); d.Word != "connected" {
+		t.Errorf("plc-0 is %q, want connected", d.Word)
+	}
+	for _, want := range []string{"Good", "Scrap", "Last event"} {
+		if text := well.card("machines", "M-0").Text; !strings.Contains(text, want) {
+			t.Errorf("the card of M-0 does not say %q:\n%s", want, text)
+		}
+	}
+	if u := well.card("uplinks", "mqtt"); u.Word != "delivers" {
+		t.Errorf("the uplink is %q, want delivers", u.Word)
+	}
+
+	b.plant.do("off", 1, 0)
+	lost := phone.until(20*time.Second, "the lost PLC is not a problem on the page", func(v *view) bool { return len(v.Problems) > 0 })
+	if p := lost.Problems[0]; !strings.Contains(p, "plc-1") || !strings.Contains(p, "since") || !strings.Contains(p, "M-1") {
+		t.Errorf("the first problem does not name the device, since when, and the machine that misses it:\n%s", p)
+	}
+	if len(lost.Problems) > 1 {
+		t.Errorf("one cause is shown as several problems:\n%s", strings.Join(lost.Problems, "\n--\n"))
+	}
+	if red := lost.card("devices", "plc-1"); red.Edge == green || red.Word == "connected" {
+		t.Errorf("the lost device is %q with the edge %s, as the good one", red.Word, red.Edge)
+	}
+	if other := lost.card("devices", "plc-0"); other.Edge != green {
+		t.Errorf("a device that is well changed its look: %q %s", other.Word, other.Edge)
+	}
+	if file := os.Getenv(screenshotFile); file != "" {
+		phone.ask("shot " + file)
+	}
+
+	b.plant.do("on", 1, 0)
+	phone.until(40*time.Second, "the page does not get well again", func(v *view) bool {
+		return len(v.Problems) == 0 && v.card("devices", "plc-1").Edge == green && v.card("machines", "M-1").Word == "running"
+	})
+	b.plant.do("stop", -1, 9)
+	b.settle(cmd)
+}
+
+// view is what the phone shows.
+type view struct {
+	Status   int
+	Problems []string
+	Cards    []struct{ Section, Name, Word, Edge, Text string }
+	Wide     bool
+	// Foreign are requests to other hosts, Complaints what the browser says.
+	Foreign, Complaints []string
+	Error               string
+}
+
+type card struct{ Word, Edge, Text string }
+
+func (v *view) card(section, name string) card {
+	for _, c := range v.Cards {
+		if c.Section == section && c.Name == name {
+			return card{c.Word, c.Edge, c.Text}
+		}
+	}
+	return card{}
+}
+
+// phone is a browser in another process.
+type phone struct {
+	t   *testing.T
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func openPhone(t *testing.T, b *e2eBed) *phone {
+	t.Helper()
+	folder := os.Getenv(nodeFolder)
+	if folder == "" {
+		t.Fatalf("%s does not say where playwright-core is installed: run make browser", nodeFolder)
+	}
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile(filepath.Join("..", "..", "tools", "browser", "page.mjs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Node looks for modules from the script's folder upwards.
+	local := filepath.Join(folder, "page.mjs")
+	if err := os.WriteFile(local, script, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var url string
+	b.until(10*time.Second, "the gateway has no page", func() bool {
+		found := pageAddress.FindStringSubmatch(b.output.tail())
+		if found != nil {
+			url = found[1]
+		}
+		return found != nil
+	})
+	cmd := exec.Command("node", local, url, chromium)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return &phone{t: t, in: in, out: bufio.NewReader(out)}
+}
+
+// ask loads the page anew. What must hold at every look is checked here.
+func (p *phone) ask(command string) *view {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, command+"\n"); err != nil {
+		p.t.Fatal(err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		p.t.Fatalf("the browser ended: %v", err)
+	}
+	var v view
+	if err := json.Unmarshal(line, &v); err != nil {
+		p.t.Fatal(err)
+	}
+	if v.Error != "" || v.Status != 200 || v.Wide || len(v.Foreign) > 0 || len(v.Complaints) > 0 {
+		p.t.Fatalf("the page does not load as it should: %s", line)
+	}
+	return &v
+}
+
+func (p *phone) until(d time.Duration, what string, done func(*view) bool) *view {
+	p.t.Helper()
+	deadline := time.Now().Add(d)
+	for {
+		v := p.ask("look")
+		if done(v) {
+			return v
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%v are over: %s\nproblems: %q\ncards: %+v", d, what, v.Problems, v.Cards)
+		}
+		time.Sleep(200 * time.Millisecond) // the interval of the look
+	}
+}
