@@ -44,6 +44,7 @@ type Buffer struct {
 	streams map[plant.MachineID]*stream
 	order   []*stream
 	queues  []*Queue
+	recent  recent
 	// eventBytes is what all stored events take, sideBytes what everything else
 	// takes: exact at each walk of the keeper, an upper bound in between.
 	eventBytes int64
@@ -226,6 +227,7 @@ func (b *Buffer) encodeBatch(r *request, s *stream, batch *plant.Batch) (first p
 	}
 	r.recorded = recorded
 	if len(batch.Events) > 0 {
+		r.events = newChunk(r)
 		key := r.keyDone(appendName(appendClass(r.begin(), classStream), string(s.machine)))
 		b.mu.Lock()
 		value := appendStreamRecord(r.arena, key, &r.head, b.epoch, &b.kinds)
@@ -285,6 +287,8 @@ func (b *Buffer) committed(r *request) {
 	for _, q := range b.queues {
 		q.arrived(s, r)
 	}
+	b.recent.add(r.events)
+	b.passed(s)
 }
 
 func (b *Buffer) usable(ctx context.Context) error {

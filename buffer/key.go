@@ -59,6 +59,10 @@ func eventKey(m plant.MachineID, s plant.Sequence) []byte {
 	return appendSequence(machineKey(classEvent, m), s)
 }
 
+// eventKeyOverhead is what an event's key takes besides the machine's name:
+// layout, class, the name's length and the sequence.
+const eventKeyOverhead = 2 + 1 + 8
+
 func epochKey(ordinal uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendClass(nil, classEpoch), ordinal)
 }

@@ -18,6 +18,7 @@ func (q *Queue) Peek(ctx context.Context, m plant.MachineID, after plant.Sequenc
 		return nil, err
 	}
 	p.after, p.maxEvents, p.maxBytes = after, max(maxEvents, 1), maxBytes
+	p.likely = min(p.likely, p.maxEvents)
 	complete, err := q.b.scan(ctx, p.cursor.stream, p.mark.at.sequence, p.upTo, p.take)
 	if err != nil {
 		return nil, err
@@ -41,6 +42,8 @@ type peek struct {
 	carried []bool
 
 	maxEvents, maxBytes int
+	// likely is how many events there are to take, as far as is known.
+	likely int
 
 	events   []plant.Event
 	previous plant.Sequence
@@ -59,6 +62,7 @@ func (q *Queue) openPeek(m plant.MachineID, after plant.Sequence) (*peek, error)
 		return nil, err
 	}
 	p := &peek{queue: q, cursor: c, lease: c.lease, upTo: c.stream.head.sequence, previous: c.delivered}
+	p.likely = int(min(c.backlog, maxLikely))
 	from := c.lease.markAt(max(after, c.at.sequence))
 	p.mark = mark{at: from.at.clone(), carried: from.carried}
 	if after > c.at.sequence {
@@ -112,12 +116,19 @@ func (p *peek) isCarried(kind int) bool {
 	return p.carried[kind]
 }
 
-// peekChunk is how much memory the data of several events share.
-const peekChunk = 16 << 10
+const (
+	// peekChunk is how much memory the data of several events share.
+	peekChunk = 16 << 10
+	// maxLikely bounds what a Peek makes room for beforehand.
+	maxLikely = 64
+)
 
 func (p *peek) append(r *stored, kind int) {
+	if p.events == nil {
+		p.events = make([]plant.Event, 0, max(p.likely, 1))
+	}
 	if cap(p.chunk)-len(p.chunk) < len(r.data) {
-		p.chunk = make([]byte, 0, max(len(r.data), min(peekChunk, p.maxEvents*(len(r.data)+64))))
+		p.chunk = make([]byte, 0, max(len(r.data), min(peekChunk, (p.likely-len(p.events))*(len(r.data)+64))))
 	}
 	n := len(p.chunk)
 	p.chunk = append(p.chunk, r.data...)

@@ -134,6 +134,11 @@ func decodeEvent(key, record []byte, into *stored) error {
 	if fixed < eventHeaderSize {
 		return fmt.Errorf("%w: event header of %d bytes", errDamaged, fixed)
 	}
+	return parseEvent(fixed, len(key), record, into)
+}
+
+// parseEvent is decodeEvent for a record whose envelope is known to be good.
+func parseEvent(fixed, key int, record []byte, into *stored) error {
 	u64 := func(at int) uint64 { return binary.BigEndian.Uint64(record[at:]) }
 	into.epoch, into.sequence = plant.Epoch(u64(8)), plant.Sequence(u64(16))
 	into.time, into.recorded = int64(u64(24)), int64(u64(32))
@@ -141,7 +146,7 @@ func decodeEvent(key, record []byte, into *stored) error {
 	into.version, into.source = record[56], record[57]
 	into.flags = binary.BigEndian.Uint16(record[58:])
 	into.record = record
-	into.size = len(key) + len(record)
+	into.size = key + len(record)
 	rest := record[fixed:]
 	if len(rest) < 1 || len(rest) < 1+int(rest[0])+4 {
 		return fmt.Errorf("%w: kind cut short", errDamaged)

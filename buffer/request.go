@@ -36,6 +36,7 @@ type request struct {
 	// What a Commit changes.
 	stream         *stream
 	head           position
+	events         *chunk
 	kinds          []int
 	times          []int64
 	recorded       int64

@@ -46,7 +46,9 @@ func (b *Buffer) eachItem(ctx context.Context, txn *badger.Txn, prefix []byte, e
 // call only. complete is false if each ended it.
 func (b *Buffer) scan(ctx context.Context, s *stream, after, upTo plant.Sequence, each func(*stored) bool) (complete bool, err error) {
 	p := pass{b: b, ctx: ctx, stream: s, done: after, upTo: upTo, each: each}
-	err = b.view(p.iterate)
+	if err = p.recent(); err == nil && p.done < p.upTo && !p.stopped {
+		err = b.view(p.iterate)
+	}
 	if errors.Is(err, errDamaged) && !p.stopped {
 		// The block that the iterator stumbled over may hide good neighbours.
 		b.log.Error("a table of the store is damaged: its events are read one by one", zap.String("machine", string(s.machine)), zap.Error(err))
@@ -71,6 +73,35 @@ type pass struct {
 	each    func(*stored) bool
 	stopped bool
 	event   stored
+}
+
+// recent passes the events that are still in memory, as far as they follow on
+// from where the pass stands.
+func (p *pass) recent() error {
+	for p.done < p.upTo && !p.stopped {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		c := p.b.recentFrom(p.stream, p.done+1)
+		if c == nil {
+			return nil
+		}
+		for i, record := range c.records {
+			sequence := c.first + plant.Sequence(i)
+			if sequence <= p.done {
+				continue
+			}
+			if sequence > p.upTo || p.stopped {
+				break
+			}
+			if err := parseEvent(eventHeaderSize, len(p.stream.machine)+eventKeyOverhead, record, &p.event); err != nil {
+				return err
+			}
+			p.done = sequence
+			p.stopped = !p.each(&p.event)
+		}
+	}
+	return nil
 }
 
 func (p *pass) iterate(txn *badger.Txn) error {

@@ -242,6 +242,7 @@ func (q *Queue) closeSettle(w *settlement) {
 		w.cursor.dirty = true
 	}
 	q.release(w.cursor)
+	b.passed(w.cursor.stream)
 	b.mu.Unlock()
 	if changed && !w.durable {
 		b.committer.dirtied(time.Now())

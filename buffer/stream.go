@@ -29,6 +29,9 @@ type stream struct {
 	lowRecorded int64
 	lowKnown    bool
 	lost        ranges
+	// recent are the newest events that are kept in memory, in order and
+	// without a gap.
+	recent []*chunk
 }
 
 func newStream(m plant.MachineID, index int) *stream {

@@ -116,6 +116,7 @@ func (c *connection) announce() error {
 	if o.StatusTopic == "" {
 		return nil
 	}
+	c.wire.owed.Add(1)
 	token := c.client.Publish(o.StatusTopic, 1, true, o.Online)
 	timer := time.NewTimer(o.AckTimeout)
 	defer timer.Stop()
@@ -181,6 +182,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 				flights = append(flights[:0], flights[head:]...)
 				head = 0
 			}
+			c.wire.owed.Add(1)
 			token := c.client.Publish(messages[sent].Topic, 1, false, messages[sent].Payload)
 			flights = append(flights, flight{token: token, at: now, slots: slots, bytes: size})
 			sent++
@@ -189,7 +191,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 			return acked, sent, context.DeadlineExceeded
 		}
 		f := &flights[head]
-		if err := c.await(ctx, f, &patience, sent == len(messages)); err != nil {
+		if err := c.await(ctx, f, &patience); err != nil {
 			return acked, sent, err
 		}
 		c.window.release(f.slots, f.bytes)
@@ -204,8 +206,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 
 // await waits for the PUBACK of the oldest message. Any error ends the session,
 // since a message without an answer may still arrive.
-// last is set when there is nothing more to send.
-func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer, last bool) error {
+func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer) error {
 	limit := c.session.o.AckTimeout
 	for {
 		select {
@@ -215,9 +216,6 @@ func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer
 			}
 			return nil
 		default:
-		}
-		if last {
-			c.wire.tcp.ack()
 		}
 		if *patience == nil {
 			*patience = time.NewTimer(limit)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +34,10 @@ type wire struct {
 	in  *bufio.Reader
 	// left is what remains of the inbound packet that was let through.
 	left int
+	// owed is how many PUBACKs the broker owes; wrote is set by each write since
+	// the last read, whose segment acknowledges what was read.
+	owed  atomic.Int64
+	wrote atomic.Bool
 
 	timeout time.Duration
 	mu      sync.Mutex
@@ -83,7 +89,14 @@ func (w *wire) told(err error) error {
 
 // admit looks at the header of the next packet.
 func (w *wire) admit() error {
+	blocks := w.in.Buffered() == 0
+	if blocks {
+		w.acknowledge()
+	}
 	header, err := w.in.Peek(2)
+	if blocks {
+		w.wrote.Store(false) // what was written before does not acknowledge this
+	}
 	if err != nil {
 		return err
 	}
@@ -101,8 +114,24 @@ func (w *wire) admit() error {
 			return fmt.Errorf("the broker answered CONNECT with code %d, which MQTT 3.1.1 does not know", packet[3])
 		}
 	}
+	if kind == puback {
+		w.owed.Add(-1)
+	}
 	w.left = 2 + int(length)
 	return nil
+}
+
+// acknowledge makes the kernel acknowledge what was read, if the broker owes
+// more and nothing that was written since has done so. Who waits for what was
+// read runs first, since it may have something to write.
+func (w *wire) acknowledge() {
+	if w.owed.Load() <= 0 {
+		return
+	}
+	runtime.Gosched()
+	if !w.wrote.Load() {
+		w.tcp.ack()
+	}
 }
 
 // Write implements net.Conn. An error of an earlier write is returned here.
@@ -135,6 +164,7 @@ func (w *wire) flush() {
 		if len(w.out) == 0 {
 			return
 		}
+		w.collect()
 		out := w.out
 		w.out = nil
 		w.mu.Unlock()
@@ -142,6 +172,7 @@ func (w *wire) flush() {
 		if err == nil {
 			_, err = w.Conn.Write(out)
 		}
+		w.wrote.Store(true)
 		w.mu.Lock()
 		if err != nil {
 			w.err = fmt.Errorf("write to the broker: %w", err)
@@ -150,6 +181,24 @@ func (w *wire) flush() {
 		}
 		if cap(out) <= spareLimit {
 			w.spare = out[:0]
+		}
+	}
+}
+
+// collectTurns bounds how often flush lets others run before it writes.
+const collectTurns = 4
+
+// collect lets those run who are about to write, as long as it brings more:
+// a write to the socket costs more than all else that is done for a message. It
+// is called with mu held.
+func (w *wire) collect() {
+	for range collectTurns {
+		before := len(w.out)
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
+		if len(w.out) == before || w.closing {
+			return
 		}
 	}
 }
