@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/sluice-edge/sluice/internal/plantsim"
 )
@@ -59,14 +57,14 @@ func askRole[R any](role string, argument any) (r R, err error) {
 type plantRole struct{ Servers, Counters int }
 
 // playPlant runs the servers; each counter (two holding registers, low word
-// first) grows by one a millisecond, so that every poll sees a change.
+// first) grows by one at each read, so that every poll sees a change. It does
+// so without a clock of its own, which would fall behind where the processors
+// are busy and leave polls without work.
 func playPlant(in *json.Decoder, out *json.Encoder) error {
 	var argument plantRole
 	if err := in.Decode(&argument); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	var addrs []string
 	for range argument.Servers {
 		m, err := plantsim.NewModbus("127.0.0.1:0")
@@ -74,7 +72,7 @@ func playPlant(in *json.Decoder, out *json.Encoder) error {
 			return err
 		}
 		addrs = append(addrs, m.Addr())
-		go countUp(ctx, m, argument.Counters)
+		m.OnRead(counter(argument.Counters))
 	}
 	if err := out.Encode(addrs); err != nil {
 		return err
@@ -82,20 +80,16 @@ func playPlant(in *json.Decoder, out *json.Encoder) error {
 	return untilEOF(in)
 }
 
-func countUp(ctx context.Context, m *plantsim.Modbus, counters int) {
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
+// counter returns a hook that lets each counter grow by one.
+func counter(counters int) func(*plantsim.Bank) {
 	registers := make([]uint16, 2*counters)
-	for n := uint32(1); ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	n := uint32(0)
+	return func(b *plantsim.Bank) {
+		n++
 		for i := range counters {
 			registers[2*i], registers[2*i+1] = uint16(n), uint16(n>>16)
 		}
-		m.Update(func(b *plantsim.Bank) { b.SetHolding(0, registers...) })
+		b.SetHolding(0, registers...)
 	}
 }
 

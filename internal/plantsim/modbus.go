@@ -179,6 +179,7 @@ type Modbus struct {
 	mu      sync.Mutex // one request or one Update at a time
 	bank    Bank
 	onWrite func(*Bank, ModbusWrite)
+	onRead  func(*Bank)
 
 	reads, writes, exceptions atomic.Uint64
 
@@ -289,6 +290,15 @@ func (m *Modbus) OnWrite(hook func(*Bank, ModbusWrite)) {
 	m.onWrite = hook
 }
 
+// OnRead sets what is called before each read, as part of the same atomic
+// request: for a device that has something new at each poll, however often it
+// is polled. It must not call Update.
+func (m *Modbus) OnRead(hook func(*Bank)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onRead = hook
+}
+
 // Counts returns the counts since NewModbus.
 func (m *Modbus) Counts() ModbusCounts {
 	return ModbusCounts{Reads: m.reads.Load(), Writes: m.writes.Load(), Exceptions: m.exceptions.Load()}
@@ -340,6 +350,9 @@ func serve[T any](h *modbusHandler, w ModbusWrite, count uint16, write bool, cel
 		return nil, err
 	}
 	if !write {
+		if h.onRead != nil {
+			h.onRead(&h.bank)
+		}
 		return get(*cells(unit), w.Address, int(count)), nil
 	}
 	put(cells(unit), w.Address, args)

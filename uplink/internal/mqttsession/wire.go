@@ -38,6 +38,7 @@ type wire struct {
 	// the last read, whose segment acknowledges what was read.
 	owed  atomic.Int64
 	wrote atomic.Bool
+	late  *time.Timer
 
 	timeout time.Duration
 	mu      sync.Mutex
@@ -56,6 +57,7 @@ const spareLimit = 64 << 10
 func newWire(conn, tcp net.Conn, timeout time.Duration) *wire {
 	w := &wire{Conn: conn, tcp: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
 	w.work.L = &w.mu
+	w.late = time.AfterFunc(ackAfter, w.acknowledge)
 	go w.flush()
 	return w
 }
@@ -90,8 +92,8 @@ func (w *wire) told(err error) error {
 // admit looks at the header of the next packet.
 func (w *wire) admit() error {
 	blocks := w.in.Buffered() == 0
-	if blocks {
-		w.acknowledge()
+	if blocks && w.owed.Load() > 0 && !w.wrote.Load() {
+		w.late.Reset(ackAfter)
 	}
 	header, err := w.in.Peek(2)
 	if blocks {
@@ -121,15 +123,15 @@ func (w *wire) admit() error {
 	return nil
 }
 
+// ackAfter is how long the kernel may hold back the acknowledgement of what was
+// read, for something that is written to carry it.
+const ackAfter = 500 * time.Microsecond
+
 // acknowledge makes the kernel acknowledge what was read, if the broker owes
-// more and nothing that was written since has done so. Who waits for what was
-// read runs first, since it may have something to write.
+// more and nothing that was written since has done so. It runs ackAfter the
+// last read.
 func (w *wire) acknowledge() {
-	if w.owed.Load() <= 0 {
-		return
-	}
-	runtime.Gosched()
-	if !w.wrote.Load() {
+	if w.owed.Load() > 0 && !w.wrote.Load() {
 		w.tcp.ack()
 	}
 }
