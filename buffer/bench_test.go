@@ -91,7 +91,7 @@ func benchLimit(b *testing.B, mean float64) {
 	defer db.Close()
 	var k kinds
 	body := bytes.Repeat([]byte("d"), eventHeaderSize+1+len(plant.KindCounter)+4+240)
-	state := bytes.Repeat([]byte("s"), envelopeSize+200)
+	state := bytes.Repeat([]byte("s"), 200)
 	heads := make([]position, benchMachines)
 	var took []time.Duration
 	b.ReportAllocs()
@@ -110,9 +110,9 @@ func benchLimit(b *testing.B, mean float64) {
 				head.add(head.sequence+1, len(body), k.of(plant.KindCounter))
 				must(b, txn.Set(eventKey(m, head.sequence), body))
 			}
-			key := machineKey(classStream, m)
-			must(b, txn.Set(key, appendStreamRecord(nil, key, head, 1, &k)))
-			must(b, txn.Set(machineKey(classState, m), state))
+			key := machineKey(classState, m)
+			record, _ := appendState(nil, key, state, head, 1, &k)
+			must(b, txn.Set(key, record))
 		}
 		must(b, txn.Commit())
 		took = append(took, time.Since(start))

@@ -228,16 +228,9 @@ func (b *Buffer) encodeBatch(r *request, s *stream, batch *plant.Batch) (first p
 	r.recorded = recorded
 	if len(batch.Events) > 0 {
 		r.events = newChunk(r)
-		key := r.keyDone(appendName(appendClass(r.begin(), classStream), string(s.machine)))
-		b.mu.Lock()
-		value := appendStreamRecord(r.arena, key, &r.head, b.epoch, &b.kinds)
-		b.mu.Unlock()
-		r.valueDone(key, value)
 	}
+	b.encodeHead(r, s, batch.State, len(batch.Events) > 0)
 	if batch.State != nil {
-		key := r.keyDone(appendName(appendClass(r.begin(), classState), string(s.machine)))
-		r.valueDone(key, appendOpaque(r.arena, key, batch.State))
-		r.stateSize = int64(r.lastSize())
 		r.growSide += r.stateSize - s.stateSize
 	}
 	for i := range batch.Put {
@@ -249,6 +242,31 @@ func (b *Buffer) encodeBatch(r *request, s *stream, batch *plant.Batch) (first p
 		r.delete(r.keyDone(append(appendName(appendClass(r.begin(), classKV), string(s.machine)), k...)))
 	}
 	return first
+}
+
+// encodeHead adds the state, and the end of the stream as r will leave it: in
+// the state's record, which is written with nearly every commit, else in a
+// record of its own.
+func (b *Buffer) encodeHead(r *request, s *stream, state []byte, events bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	epoch := s.headEpoch
+	if events {
+		epoch = b.epoch
+	}
+	alone := events
+	if state != nil {
+		key := r.keyDone(appendName(appendClass(r.begin(), classState), string(s.machine)))
+		value, whole := appendState(r.arena, key, state, &r.head, epoch, &b.kinds)
+		r.valueDone(key, value)
+		r.stateSize = int64(r.lastSize())
+		// A head that this record has no room for may be only in the one before.
+		alone = !whole
+	}
+	if alone {
+		key := r.keyDone(appendName(appendClass(r.begin(), classStream), string(s.machine)))
+		r.valueDone(key, appendStreamRecord(r.arena, key, &r.head, epoch, &b.kinds))
+	}
 }
 
 // stream returns the machine's stream, a new one if it has none.

@@ -239,7 +239,7 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		s := b.streamLocked(machine(key))
 		head, epoch, err := decodeStreamRecord(key, value, &b.kinds)
 		if err != nil {
-			// verify counts the stream anew.
+			// The state's record may say it too, else verify counts the stream anew.
 			b.damagedValue(s.machine, "the end of the stream", err)
 			return nil
 		}
@@ -261,7 +261,12 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		return err
 	}
 	return b.eachItem(ctx, txn, appendClass(nil, classState), func(key, value []byte) error {
-		b.streamLocked(machine(key)).stateSize = int64(len(key) + len(value))
+		s := b.streamLocked(machine(key))
+		s.stateSize = int64(len(key) + len(value))
+		// A damaged state is counted by Load; verify then counts the stream anew.
+		if head, epoch, err := decodeStateHead(key, value, &b.kinds); err == nil && head.sequence > s.head.sequence {
+			s.head, s.headEpoch = head, epoch
+		}
 		return nil
 	})
 }

@@ -128,7 +128,7 @@ func (p *peek) append(r *stored, kind int) {
 		p.events = make([]plant.Event, 0, max(p.likely, 1))
 	}
 	if cap(p.chunk)-len(p.chunk) < len(r.data) {
-		p.chunk = make([]byte, 0, max(len(r.data), min(peekChunk, (p.likely-len(p.events))*(len(r.data)+64))))
+		p.chunk = make([]byte, 0, max(len(r.data), min(peekChunk, max(p.likely-len(p.events), len(p.events))*(len(r.data)+64))))
 	}
 	n := len(p.chunk)
 	p.chunk = append(p.chunk, r.data...)

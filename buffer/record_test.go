@@ -144,6 +144,8 @@ func FuzzRecords(f *testing.F) {
 	c := cursor{at: position{sequence: 3, bytes: 4, counts: []uint64{3}}}
 	f.Add(appendEvent(nil, key, &e, 9, 7, 5))
 	f.Add(appendCursorRecord(nil, key, &c, &k))
+	state, _ := appendState(nil, key, []byte("state"), &c.at, 1, &k)
+	f.Add(state)
 	f.Add(appendStreamRecord(nil, key, &c.at, 1, &k))
 	f.Add([]byte{1, 0, 0, 8, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, record []byte) {
@@ -157,6 +159,7 @@ func FuzzRecords(f *testing.F) {
 		var got cursor
 		_ = decodeCursorRecord(key, record, &got, &k)
 		_, _, _ = decodeStreamRecord(key, record, &k)
+		_, _, _ = decodeStateHead(key, record, &k)
 		_, _ = decodeLowRecord(key, record, &k)
 		b := Buffer{}
 		_, _ = b.decodeDeadLetter("mes", "M1", key, record)

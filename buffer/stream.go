@@ -66,6 +66,44 @@ func appendStreamRecord(dst, key []byte, head *position, epoch plant.Epoch, k *k
 	return dst
 }
 
+// maxStateHead bounds the end of the stream in a state's record. A stream with
+// so many kinds that it does not fit has a record of its own.
+const maxStateHead = 4 << 10
+
+// appendState appends a state's record, which also says where the stream ends:
+// so a commit needs no second record for it. whole is false if that did not
+// fit; such a record says nothing of the stream, as those of a machine without
+// events.
+func appendState(dst, key, state []byte, head *position, epoch plant.Epoch, k *kinds) (record []byte, whole bool) {
+	at := len(dst)
+	dst = appendEnvelope(dst)
+	whole = true
+	if head.sequence > 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(epoch))
+		dst = appendPosition(dst, head, k)
+		if whole = len(dst)-at <= maxStateHead; !whole {
+			dst = dst[:at+envelopeSize]
+		}
+	}
+	fixed := len(dst) - at
+	dst = append(dst, state...)
+	seal(dst, at, key, fixed)
+	return dst, whole
+}
+
+// decodeStateHead returns where the stream ends according to a state's record,
+// sequence 0 if the record does not say.
+func decodeStateHead(key, record []byte, k *kinds) (head position, epoch plant.Epoch, err error) {
+	fixed, err := unseal(key, record)
+	if err != nil || fixed == envelopeSize {
+		return position{}, 0, err
+	}
+	f := fields{rest: record[envelopeSize:fixed]}
+	epoch = plant.Epoch(f.uint64())
+	head = f.position(k)
+	return head, epoch, f.err("end of the stream")
+}
+
 func decodeStreamRecord(key, record []byte, k *kinds) (head position, epoch plant.Epoch, err error) {
 	body, err := opaque(key, record)
 	if err != nil {

@@ -146,9 +146,6 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.closing {
 		return 0, net.ErrClosed
 	}
-	if w.out == nil {
-		w.out, w.spare = w.spare, nil
-	}
 	w.out = append(w.out, p...)
 	w.work.Signal()
 	return len(p), nil
@@ -168,7 +165,7 @@ func (w *wire) flush() {
 		}
 		w.collect()
 		out := w.out
-		w.out = nil
+		w.out, w.spare = w.spare, nil
 		w.mu.Unlock()
 		err := w.Conn.SetWriteDeadline(time.Now().Add(w.timeout))
 		if err == nil {
