@@ -78,6 +78,8 @@ func (m *model) open(rt *rapid.T) {
 		rt.Fatalf("epoch %s was given twice", b.Epoch())
 	}
 	m.epochs[b.Epoch()] = true
+	// Reading from memory, from disk, and from both must be the same.
+	b.recent.limit = rapid.SampledFrom([]int{0, 700, 3000, recentBytes}).Draw(rt, "recent")
 	m.b, m.queues = b, map[string]*Queue{}
 	for _, u := range modelUplinks {
 		q, err := b.Queue(u, m.carries[u])
@@ -223,6 +225,9 @@ func (m *model) check(rt *rapid.T) {
 	s := m.b.Stats()
 	if s.Lost != 0 || s.Fault != "" || s.Full {
 		rt.Fatalf("stats %+v", s)
+	}
+	if err := checkRecent(m.b); err != nil {
+		rt.Fatal(err)
 	}
 	for _, q := range s.Queues {
 		backlog, dead := 0, 0

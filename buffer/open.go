@@ -52,6 +52,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		opts: o, log: log, db: db,
 		origins: map[plant.Epoch]origin{}, streams: map[plant.MachineID]*stream{}, faulted: make(chan struct{}),
 	}
+	b.recent.limit = recentBytes
 	b.committer.init(db)
 	b.keeper.init()
 	if err := b.recover(ctx); err != nil {

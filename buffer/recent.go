@@ -14,7 +14,7 @@ const recentBytes = 4 << 20
 // recent is the newest events of all streams, as they are stored. It is guarded
 // by Buffer.mu.
 type recent struct {
-	bytes          int
+	bytes, limit   int
 	oldest, newest *chunk
 }
 
@@ -56,7 +56,7 @@ func (c *chunk) last() plant.Sequence { return c.first + plant.Sequence(len(c.re
 // add keeps c, which is durable, and lets go of the oldest ones of any stream
 // where there are too many.
 func (t *recent) add(c *chunk) {
-	if c.bytes > recentBytes {
+	if c.bytes > t.limit {
 		t.forget(c.stream, c.last())
 		return
 	}
@@ -69,7 +69,7 @@ func (t *recent) add(c *chunk) {
 	t.newest = c
 	t.bytes += c.bytes
 	c.stream.recent = append(c.stream.recent, c)
-	for t.bytes > recentBytes {
+	for t.bytes > t.limit {
 		t.forget(t.oldest.stream, t.oldest.last())
 	}
 }
