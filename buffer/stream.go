@@ -8,8 +8,8 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// stream is one machine's events in memory: where they begin and end, never the
-// events themselves.
+// stream is one machine's events in memory: where they begin and end, and of the
+// events themselves the newest ones, as many as recentBytes allows.
 type stream struct {
 	machine plant.MachineID
 	index   int
