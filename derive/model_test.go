@@ -108,8 +108,9 @@ unobserved_after: 5s
 	m := s.model(t, "config", "tags")
 	state := decode(t, m, nil)
 	var st Stats
-	if m.Describe(&state, &st); !slices.Equal(st.Problems, []string{"the counter press/made was never read"}) {
-		t.Errorf("before the first reading: %q", st.Problems)
+	m.Describe(&state, &st)
+	if got := problemTexts(t, st); !slices.Equal(got, []string{"the counter press/made was never read"}) || st.Problems[0].Device != "press" || st.Problems[0].Tag != "made" {
+		t.Errorf("before the first reading: %+v", st.Problems)
 	}
 	for _, in := range parseInputs(t, "+0s scan press made=5 run=true state=0\n+1s scan press made=6 run=false state=9\n+1s scan press made=6 run=true state=0\n+1s scan press made=6 run=false state=7\n+1s lost press\n+5s tick", catalog(t, modelTags)) {
 		state, _ = m.Step(state, in.in)
@@ -120,7 +121,19 @@ unobserved_after: 5s
 		"stop code 9 is not in the table of reasons: it is sent with the default type",
 		"not observed: press has not answered since 2026-03-02T06:00:04Z",
 	}
-	if !slices.Equal(st.Problems, want) || st.Good != 1 || st.Running == nil || *st.Running || st.Reason != "jam at infeed" || st.Mode != plant.Production {
+	if !slices.Equal(problemTexts(t, st), want) || st.Good != 1 || st.Running == nil || *st.Running || st.Reason != "jam at infeed" || st.Mode != plant.Production {
 		t.Errorf("stats %+v", st)
 	}
+}
+
+// problemTexts returns what the problems say; each has a remedy.
+func problemTexts(t *testing.T, st Stats) (texts []string) {
+	t.Helper()
+	for _, p := range st.Problems {
+		if p.Remedy == "" {
+			t.Errorf("%q has no remedy", p.Text)
+		}
+		texts = append(texts, p.Text)
+	}
+	return texts
 }

@@ -113,21 +113,41 @@ func (m *Model) Describe(s *State, out *Stats) {
 	out.Problems = m.problems(s)
 }
 
-func (m *Model) problems(s *State) []string {
-	var all []string
+func (m *Model) problems(s *State) (all []Problem) {
 	if m.counter != nil && s.ready {
-		all = append(all, m.counter.Problems(&s.counter)...)
+		suspects, unread := m.counter.Suspects(&s.counter)
+		for _, ref := range suspects {
+			all = append(all, Problem{
+				Text:   "the counter " + ref.String() + " changed implausibly",
+				Remedy: "Compare the counts with the machine's own display.",
+			})
+		}
+		for _, ref := range unread {
+			all = append(all, Problem{
+				Text:   "the counter " + ref.String() + " was never read",
+				Remedy: "Check the tag's address and type against the PLC program.",
+				Device: ref.Device, Tag: ref.Tag,
+			})
+		}
 	}
 	for _, code := range s.startstop.Unmapped {
-		all = append(all, "stop code "+code+" is not in the table of reasons: it is sent with the default type")
+		all = append(all, Problem{
+			Text:   "stop code " + code + " is not in the table of reasons: it is sent with the default type",
+			Remedy: "Add the code to the table of reasons in the config.",
+		})
 	}
 	if s.order.Other != "" {
-		all = append(all, s.order.Other+" names another order than the machine")
+		all = append(all, Problem{
+			Text:   s.order.Other + " names another order than the machine",
+			Remedy: "See which order is really made, and correct the other.",
+		})
 	}
 	for i := range s.gateway.Lost {
-		l := &s.gateway.Lost[i]
-		if l.Told {
-			all = append(all, "not observed: "+string(l.Device)+" has not answered since "+l.At.Time().Format(time.RFC3339))
+		if l := &s.gateway.Lost[i]; l.Told {
+			all = append(all, Problem{
+				Text:   "not observed: " + string(l.Device) + " has not answered since " + l.At.Time().Format(time.RFC3339),
+				Remedy: "See what is wrong with the device.", Device: l.Device,
+			})
 		}
 	}
 	return all

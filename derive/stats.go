@@ -32,7 +32,18 @@ type Stats struct {
 	// Waiting is set while commits are refused because the buffer is full.
 	Waiting      bool
 	WaitingSince time.Time
-	// Problems are in plain words, for the page: a suspect counter, a tag never
+	// Problems are what a person should look at: a suspect counter, a tag never
 	// seen.
-	Problems []string
+	Problems []Problem
+}
+
+// Problem is one thing that is wrong with a machine, for people.
+type Problem struct {
+	// Text says what is wrong, Remedy what to do about it.
+	Text, Remedy string
+	// Device is set where it is only the consequence of that device being away,
+	// and Tag where it is one of that tag being bad; whoever shows the cause
+	// leaves it out.
+	Device plant.DeviceID
+	Tag    plant.TagID
 }

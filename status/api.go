@@ -240,7 +240,10 @@ func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
 		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, Mode: string(s.Mode),
 		LastEvent: string(s.LastEvent), LastEventTime: instant(s.LastEventTime), LastSequence: uint64(s.LastSequence),
 		Inputs: s.Inputs, Commits: s.Commits, Events: make(map[string]uint64, len(s.Events)),
-		Overflows: s.Overflows, WritesFailed: s.WritesFailed, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: list(s.Problems),
+		Overflows: s.Overflows, WritesFailed: s.WritesFailed, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: []string{},
+	}
+	for _, p := range s.Problems {
+		doc.Problems = append(doc.Problems, p.Text)
 	}
 	for kind, n := range s.Events {
 		doc.Events[string(kind)] = n

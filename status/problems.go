@@ -65,7 +65,7 @@ func Problems(snap Snapshot) []Problem {
 		ps = append(ps, uplinkProblems(snap, &snap.Uplinks[i])...)
 	}
 	for i := range snap.Machines {
-		ps = append(ps, machineProblems(&snap.Machines[i])...)
+		ps = append(ps, machineProblems(snap, &snap.Machines[i])...)
 	}
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Severity, b.Severity), compareSince(a.Since, b.Since))
@@ -113,7 +113,7 @@ func bufferProblems(snap Snapshot) []Problem {
 	if b.Lost > 0 {
 		p := Problem{
 			Severity: Doubtful, What: count(b.Lost, "stored record") + " found damaged or missing",
-			Do: "The receivers are told by a gap event. Check the disk of this PC.",
+			Do: "They were passed over, delivery goes on. Check the disk of this PC; the log names them.",
 		}
 		if n := len(b.Damage); n > 0 {
 			newest := b.Damage[n-1]
@@ -219,11 +219,12 @@ func streamProblem(name string, s uplink.Problem) Problem {
 	return p
 }
 
-func machineProblems(m *derive.Stats) []Problem {
+func machineProblems(snap Snapshot, m *derive.Stats) []Problem {
 	var ps []Problem
-	for _, text := range m.Problems {
-		ps = append(ps, Problem{Severity: Doubtful, What: "Machine " + string(m.Machine) + ": " + text,
-			Do: "Compare with the machine's own display."})
+	for _, p := range m.Problems {
+		if !explained(snap, p) {
+			ps = append(ps, Problem{Severity: Doubtful, What: "Machine " + string(m.Machine) + ": " + p.Text, Do: p.Remedy})
+		}
 	}
 	if m.WritesFailed > 0 {
 		ps = append(ps, Problem{
@@ -239,6 +240,18 @@ func machineProblems(m *derive.Stats) []Problem {
 		})
 	}
 	return ps
+}
+
+// explained reports whether a device that is away, or a tag that is bad, is the
+// cause of p and shown as such.
+func explained(snap Snapshot, p derive.Problem) bool {
+	for i := range snap.Devices {
+		if d := &snap.Devices[i]; p.Device != "" && d.Device == p.Device {
+			_, bad := d.BadTags[p.Tag]
+			return !d.Connected || p.Tag != "" && bad
+		}
+	}
+	return false
 }
 
 func sortedTags(bad map[plant.TagID]string) []plant.TagID {

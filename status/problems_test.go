@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -165,5 +166,28 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		if got := advice(cause); !strings.Contains(got, part) {
 			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)
 		}
+	}
+}
+
+// What is only the consequence of a device that is away, or of a tag that is
+// bad, is not a problem of its own.
+func TestProblemsLeaveOutWhatIsExplained(t *testing.T) {
+	snap := plantAt()
+	device := &snap.Devices[0]
+	snap.Machines[0].Problems = []derive.Problem{{Text: "the counter was never read", Remedy: "check it", Device: device.Device, Tag: "made"}}
+	told := func() bool {
+		return slices.ContainsFunc(whats(Problems(snap)), func(what string) bool { return strings.Contains(what, "never read") })
+	}
+	device.Connected, device.BadTags = true, nil
+	if !told() {
+		t.Error("without another cause it must be told")
+	}
+	device.BadTags = map[plant.TagID]string{"made": "exception 2"}
+	if told() {
+		t.Error("told beside the bad tag that is its cause")
+	}
+	device.Connected, device.BadTags = false, nil
+	if told() {
+		t.Error("told beside the device that is away")
 	}
 }

@@ -20,7 +20,7 @@ import (
 // gateway with a real buffer in a temporary folder, a broker that is away for a
 // while, and a receiver that counts for itself.
 type demoCmd struct {
-	For    time.Duration `help:"End after this time and compare; without it the demo runs until Ctrl-C." placeholder:"30s"`
+	For    time.Duration `help:"End after this time (15s or more) and compare; without it the demo runs until Ctrl-C." placeholder:"DURATION"`
 	JSON   bool          `help:"Print one JSON document on stdout."`
 	Listen string        `help:"Where the status page listens." default:"127.0.0.1:0"`
 }
@@ -39,8 +39,10 @@ type demoReport struct {
 	Kinds   map[string]demoKind   `json:"kinds"`
 	Uplinks map[string]demoUplink `json:"uplinks"`
 	// Rollovers and Resets of PLC counters were counted through on the way.
-	Rollovers int64    `json:"rollovers"`
-	Resets    int64    `json:"resets"`
+	Rollovers int64 `json:"rollovers"`
+	Resets    int64 `json:"resets"`
+	// Outages is how often the broker went away.
+	Outages   int      `json:"outages"`
 	Problems  []string `json:"problems,omitempty"`
 	StatusURL string   `json:"status_url"`
 }
@@ -234,6 +236,7 @@ func (d *demoCmd) compare(bed *demoBed, g *gateway) *demoReport {
 	}
 	r.Uplinks["mqtt"] = demoUplink{Delivered: bed.mes.Delivered(), Duplicates: bed.mes.Duplicates()}
 	r.Rollovers, r.Resets = bed.mes.Seen()
+	r.Outages = bed.broker.Outages()
 	r.Problems = bed.mes.Violations()
 	r.OK = r.OK && len(r.Problems) == 0
 	return r
@@ -254,7 +257,8 @@ func (d *demoCmd) print(c *console, r *demoReport) error {
 	}
 	u := r.Uplinks["mqtt"]
 	fmt.Fprintf(c.Out, "\n%d events delivered, %d of them more than once (recognised by source and id).\n", u.Delivered, u.Duplicates)
-	fmt.Fprintf(c.Out, "Counted through on the way: %d rollover and %d restart of a PLC's counter, and a broker that was away.\n", r.Rollovers, r.Resets)
+	fmt.Fprintf(c.Out, "On the way: %s of a PLC's counter and %s of a PLC counted through, %s of the broker outlasted.\n",
+		count(int(r.Rollovers), "rollover"), count(int(r.Resets), "restart"), count(r.Outages, "outage"))
 	for _, p := range r.Problems {
 		fmt.Fprintln(c.Out, "PROBLEM:", p)
 	}

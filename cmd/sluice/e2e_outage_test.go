@@ -5,11 +5,13 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,4 +158,44 @@ func (b *e2eBed) status(t *testing.T) (s e2eStatus) {
 		}
 	}
 	return s
+}
+
+// TestE2ESystemd plays systemd's side of the notify protocol: ready once it is,
+// fed while it works, told when it stops.
+func TestE2ESystemd(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	b := newE2EBed(t, buildSluice(t), "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=300000")
+	cmd := b.start()
+	told := func(want string) {
+		t.Helper()
+		buffer := make([]byte, 256)
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := conn.Read(buffer)
+		if err != nil || string(buffer[:n]) != want {
+			t.Fatalf("systemd was told %q (%v), want %q", buffer[:n], err, want)
+		}
+	}
+	told("READY=1")
+	told("WATCHDOG=1")
+	told("WATCHDOG=1")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for buffer := make([]byte, 256); ; {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			t.Fatalf("systemd was never told STOPPING=1: %v", err)
+		}
+		if string(buffer[:n]) == "STOPPING=1" {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the gateway did not end in order: %v\n%s", err, b.output.tail())
+	}
 }

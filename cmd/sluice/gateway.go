@@ -74,7 +74,7 @@ func (g *gateway) run(ctx context.Context) error {
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
 	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
 	if err != nil {
-		return fmt.Errorf("sluice: %w", err)
+		return err
 	}
 	g.buffer = store
 	s := newStages(g.log)
@@ -111,7 +111,7 @@ func (g *gateway) build() error {
 	for _, u := range g.plan.Uplinks {
 		queue, err := g.buffer.Queue(u.Name, u.Plan.Carries)
 		if err != nil {
-			return fmt.Errorf("sluice: uplink %s: %w", u.Name, err)
+			return fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
 		site := g.plan.Config.Site
 		sender := u.Plan.Open(uplink.Env{
@@ -140,7 +140,7 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 func (g *gateway) start(s *stages) error {
 	addr, err := g.status.Listen()
 	if err != nil {
-		return fmt.Errorf("sluice: %w", err)
+		return err
 	}
 	url := "http://" + addr + "/"
 	g.url.Store(&url)
@@ -169,7 +169,7 @@ func (g *gateway) stop(s *stages) error {
 	if len(late) > 0 {
 		// What is left behind may still use the store; the process ends now, and
 		// what it had committed is on disk.
-		return fmt.Errorf("sluice: stop: %s did not end in time", strings.Join(late, ", "))
+		return fmt.Errorf("stop: %s did not end in time", strings.Join(late, ", "))
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- g.buffer.Close() }()
@@ -177,7 +177,7 @@ func (g *gateway) stop(s *stages) error {
 	case err := <-closed:
 		return err
 	case <-time.After(stopBuffer):
-		return errors.New("sluice: stop: the buffer did not close in time; everything acknowledged is on disk")
+		return errors.New("stop: the buffer did not close in time; everything acknowledged is on disk")
 	}
 }
 
@@ -194,7 +194,7 @@ func runs[T interface{ Run(context.Context) error }](parts []T) []func(context.C
 func (g *gateway) Write(ctx context.Context, w plant.Write) error {
 	p, ok := g.byDevice[w.Device]
 	if !ok {
-		return fmt.Errorf("sluice: write %s/%s: the config has no such device", w.Device, w.Tag)
+		return fmt.Errorf("gateway: write %s/%s: the config has no such device", w.Device, w.Tag)
 	}
 	return p.Write(ctx, w)
 }
@@ -225,8 +225,10 @@ func (g *gateway) Snapshot() status.Snapshot {
 			}
 		}
 	}
-	for _, f := range g.forwarders {
-		snap.Uplinks = append(snap.Uplinks, f.Stats())
+	for i, f := range g.forwarders {
+		s := f.Stats()
+		s.Endpoint = g.plan.Uplinks[i].Plan.Endpoint
+		snap.Uplinks = append(snap.Uplinks, s)
 	}
 	return snap
 }
@@ -254,8 +256,10 @@ func (g *gateway) notify(state string) {
 	}
 }
 
-// feedWatchdog tells systemd that the gateway works for as long as its buffer
-// does: a device or a broker that is away is no reason to restart.
+// feedWatchdog tells systemd that the gateway works, for as long as its buffer
+// does and the poller of every polled device moves, be it from one failed
+// attempt to the next: a device or a broker that is away is no reason to
+// restart.
 func (g *gateway) feedWatchdog(ctx context.Context) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -263,14 +267,54 @@ func (g *gateway) feedWatchdog(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(interval / 3)
 	defer ticker.Stop()
+	moves := pulse{patience: pollerPatience}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
-			if g.buffer.Err() == nil {
+		case now := <-ticker.C:
+			if moves.beats(now, g.polls()) && g.buffer.Err() == nil {
 				g.notify(daemon.SdNotifyWatchdog)
 			}
 		}
 	}
+}
+
+// polls returns, for each polled device, how often it was asked.
+func (g *gateway) polls() (counts []uint64) {
+	for i, p := range g.pollers {
+		if g.plan.Devices[i].Plan.Interval > 0 {
+			s := p.Stats()
+			counts = append(counts, s.Reads+s.Errors)
+		}
+	}
+	return counts
+}
+
+// pollerPatience is how long a poller may rest: it waits 30 s at most between
+// two attempts, and an attempt has its own time-out.
+const pollerPatience = 3 * time.Minute
+
+// pulse notices counters that have ceased to move.
+type pulse struct {
+	patience time.Duration
+
+	last  []uint64
+	moved []time.Time
+}
+
+// beats takes the counters as they are now and reports whether each has moved
+// within patience.
+func (p *pulse) beats(now time.Time, counts []uint64) bool {
+	if p.last == nil {
+		p.last, p.moved = make([]uint64, len(counts)), slices.Repeat([]time.Time{now}, len(counts))
+	}
+	alive := true
+	for i, n := range counts {
+		if n != p.last[i] {
+			p.last[i], p.moved[i] = n, now
+		}
+		alive = alive && now.Sub(p.moved[i]) < p.patience
+	}
+	return alive
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -20,7 +21,7 @@ func (r *runCmd) Run(ctx context.Context, c *console) error {
 		fmt.Fprintln(c.Err, f)
 	}
 	if errs := faults.Errors(); len(errs) > 0 {
-		return &exitError{code: exitUsage, cause: fmt.Errorf("the config has %d faults; nothing was started", len(errs))}
+		return &exitError{code: exitUsage, cause: errors.New("the config has " + count(len(errs), "fault") + "; nothing was started")}
 	}
 	c.Log.Info("sluice starts", zap.String("version", version), zap.String("gateway", p.Config.Site.Gateway))
 	if err := newGateway(p, c.Log).run(ctx); err != nil {

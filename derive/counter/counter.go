@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // Reading is what one input said. Input is the index in Rule.Tags.
@@ -409,16 +410,16 @@ func (r *Rule) clearAlarm(in *input, t *track, out Sink) {
 	out.Alarm(rule.Alarm{Name: "counter_suspect:" + in.name, Text: "the counter " + in.Ref.String() + " counts plausibly again"})
 }
 
-// Problems says in plain words what is wrong with the inputs.
-func (r *Rule) Problems(s *State) []string {
-	var all []string
+// Suspects returns the tags that changed implausibly, and those of which no good
+// value was ever read.
+func (r *Rule) Suspects(s *State) (suspects, unread []plant.TagRef) {
 	for i := range s.Tracks {
 		switch t := &s.Tracks[i]; {
 		case t.Alarm:
-			all = append(all, "the counter "+r.inputs[i].Ref.String()+" changed implausibly")
+			suspects = append(suspects, r.inputs[i].Ref)
 		case t.Seen.IsZero():
-			all = append(all, "the counter "+r.inputs[i].Ref.String()+" was never read")
+			unread = append(unread, r.inputs[i].Ref)
 		}
 	}
-	return all
+	return suspects, unread
 }

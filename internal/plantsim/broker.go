@@ -19,9 +19,10 @@ import (
 type Broker struct {
 	receive func(topic string, payload []byte)
 
-	mu     sync.Mutex
-	addr   string
-	server *mqtt.Server
+	mu      sync.Mutex
+	addr    string
+	server  *mqtt.Server
+	outages int
 }
 
 // NewBroker returns a stopped broker; receive is called for every publish, from
@@ -71,10 +72,18 @@ func (b *Broker) Stop() error {
 	}
 	err := b.server.Close()
 	b.server = nil
+	b.outages++
 	if err != nil {
 		return fmt.Errorf("plantsim: stop broker: %w", err)
 	}
 	return nil
+}
+
+// Outages returns how often the broker was stopped.
+func (b *Broker) Outages() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.outages
 }
 
 // Addr returns host:port, which stays the same over Stop and Start.
