@@ -202,7 +202,7 @@ func TestANightWithoutThePLCIsTwoLines(t *testing.T) {
 		away.Store(true)
 		time.Sleep(10 * time.Hour)
 		st := b.Stats()
-		if st.Connected || st.LastError != "connection refused" || st.Session != 1 {
+		if st.Connected || st.LastError != "connection refused" || st.Session != 1 || st.Since.Sub(s.start) != 3*time.Second {
 			t.Errorf("in the night: %+v", st)
 		}
 		away.Store(false)
@@ -220,6 +220,41 @@ func TestANightWithoutThePLCIsTwoLines(t *testing.T) {
 		}
 		if st := b.Stats(); st.Reconnects != 1 || st.Session != 2 || !st.Connected {
 			t.Errorf("in the morning: %+v", st)
+		}
+	})
+}
+
+// A long night must not make the first attempt after the next loss late.
+func TestBackoffBeginsAnewWithEachLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		s := &script{}
+		s.connect = func(context.Context, uint64) error {
+			if away.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		s.read = func(context.Context) ([]plant.Scan, error) {
+			if away.Load() {
+				return nil, errors.New("no answer")
+			}
+			return scan(s.sessions[len(s.sessions)-1], plant.Good, ""), nil
+		}
+		b := run(t, s, PollerOptions{Interval: time.Second})
+		away.Store(true)
+		time.Sleep(time.Hour)
+		away.Store(false)
+		time.Sleep(time.Minute)
+		if !b.Stats().Connected {
+			t.Fatal("the device is not back")
+		}
+		attempts := len(s.connects)
+		away.Store(true)
+		time.Sleep(5 * time.Second)
+		b.stop()
+		if n := len(s.connects) - attempts; n < 3 {
+			t.Errorf("%d attempts in the 5 s after a loss, want at least 3: the waits of the last outage go on", n)
 		}
 	})
 }

@@ -227,6 +227,18 @@ func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 				t.Errorf("%d × %q, want %d", n, message, want)
 			}
 		}
+
+		// The next outage begins with short waits again.
+		down.Store(true)
+		q.add("0", plant.KindCounter, 1)
+		elapse(100 * time.Millisecond)
+		tries = len(s.all())
+		elapse(5 * time.Second)
+		if n := len(s.all()) - tries; n < 3 {
+			t.Errorf("%d Sends in the first 5 s of the second outage, want at least 3", n)
+		}
+		down.Store(false)
+		elapse(time.Minute)
 		r.finish()
 	})
 }
