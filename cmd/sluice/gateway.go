@@ -34,7 +34,7 @@ var (
 const (
 	stopDrivers  = 1500 * time.Millisecond
 	stopMachines = 2 * time.Second
-	stopUplinks  = 3 * time.Second
+	stopUplinks  = 4 * time.Second // an uplink may take 3 s (its stop_timeout)
 	stopHTTP     = 300 * time.Millisecond
 	stopBuffer   = 2 * time.Second
 )
@@ -177,7 +177,7 @@ func (g *gateway) stop(s *stages) error {
 	case err := <-closed:
 		return err
 	case <-time.After(stopBuffer):
-		return errors.New("stop: the buffer did not close in time; everything acknowledged is on disk")
+		return errors.New("stop: the buffer did not close in time; the next start reads from disk what was committed")
 	}
 }
 

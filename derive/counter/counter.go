@@ -276,7 +276,7 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 		return r.outside(in, t, v, out)
 	}
 	if t.Seen.IsZero() {
-		t.Seen, t.Raw = v.At, v.Raw
+		t.Seen, t.Raw, t.Fresh = v.At, v.Raw, true
 		if r.zero && v.Raw > 0 {
 			return verdict{pieces: v.Raw, since: v.At, changed: true}
 		}
@@ -301,6 +301,9 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 		return r.accept(in, t, v, step, Suspect)
 	case rise && r.plausible(step, elapsed):
 		r.clearAlarm(in, t, out)
+		if t.resumes(v) && r.returned(t, v) {
+			return r.takeBack(in, t, v)
+		}
 		return r.accept(in, t, v, step, 0)
 	}
 	if !r.hold(t, v, !rise) {
@@ -333,7 +336,7 @@ func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
 	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.At-h.At.At) {
 		h.N++
 	} else {
-		*h = hold{N: 1, Drop: drop}
+		*h = hold{N: 1, Drop: drop, First: v.Raw}
 	}
 	h.Raw, h.At = v.Raw, v.At
 	return h.N >= r.confirm
@@ -349,7 +352,10 @@ func (r *Rule) dropped(in *input, t *track, v *Reading, elapsed int64, out Sink)
 		if t.Lost {
 			flags |= LowerBound
 		}
-		return r.accept(in, t, v, v.Raw, flags)
+		before := prior{Raw: t.Raw, At: t.Seen, First: v.Raw, Since: v.At}
+		d := r.accept(in, t, v, v.Raw, flags)
+		t.Prior = before
+		return d
 	}
 	r.raise(in, t, out, fmt.Sprintf("fell from %d to %d, which is neither a rollover nor a reset: nothing was counted", t.Raw, v.Raw),
 		"compare the counts with the machine; where pieces are missing, correct them in the central system")
@@ -358,6 +364,14 @@ func (r *Rule) dropped(in *input, t *track, v *Reading, elapsed int64, out Sink)
 
 // jumped books a rise that the next readings have confirmed.
 func (r *Rule) jumped(in *input, t *track, v *Reading, step, elapsed int64, out Sink) verdict {
+	switch {
+	case !t.Prior.At.IsZero() && r.returned(t, v):
+		return r.takeBack(in, t, v)
+	case t.Fresh && !r.zero:
+		r.raise(in, t, out, fmt.Sprintf("showed %d at first and %d after it: the first reading was noise, and counting begins with the second", t.Raw, t.Hold.First),
+			"compare the counts with the machine, and max_rate with what it can make")
+		return r.accept(in, t, v, v.Raw-t.Hold.First, Suspect)
+	}
 	what := "it was counted"
 	if !r.keep {
 		what = "it was not counted"
@@ -368,6 +382,34 @@ func (r *Rule) jumped(in *input, t *track, v *Reading, step, elapsed int64, out 
 		step = 0
 	}
 	return r.accept(in, t, v, step, Suspect)
+}
+
+// bootTime is how long a PLC may show 0 while it boots for its old number to be
+// known again where a rise to it is plausible for pieces, too.
+const bootTime = time.Minute
+
+// priorTime is how long a number from before a reset is remembered at all.
+const priorTime = time.Hour
+
+// resumes reports whether nothing was counted between a reset, a moment ago,
+// and v.
+func (t *track) resumes(v *Reading) bool {
+	p := &t.Prior
+	return !p.At.IsZero() && !t.Lost && t.Raw == p.First && v.At.At-p.Since.At <= int64(bootTime)
+}
+
+// returned reports whether v goes on from the number before the last reset as
+// if there had been none.
+func (r *Rule) returned(t *track, v *Reading) bool {
+	return v.Raw >= t.Prior.Raw && r.plausible(v.Raw-t.Prior.Raw, v.At.At-t.Prior.At.At)
+}
+
+// takeBack undoes a reset that was none: a PLC that showed 0 while it booted has
+// its number again. What was counted since is part of it.
+func (r *Rule) takeBack(in *input, t *track, v *Reading) verdict {
+	d := r.accept(in, t, v, max(v.Raw-t.Prior.Raw-t.Raw, 0), 0)
+	d.changed = true
+	return d
 }
 
 // outside refuses a number that the counter cannot show.
@@ -390,7 +432,10 @@ func (r *Rule) accept(in *input, t *track, v *Reading, pieces int64, flags Flags
 		}
 		d.changed = true
 	}
-	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold = v.At, v.Raw, false, 0, hold{}
+	if v.Raw >= t.Prior.Raw || v.At.At-t.Prior.Since.At > int64(priorTime) {
+		t.Prior = prior{}
+	}
+	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold, t.Fresh = v.At, v.Raw, false, 0, hold{}, false
 	return d
 }
 

@@ -47,10 +47,12 @@ func (t *Totals) pieces(o *Totals) int64 {
 // hold is a reading that is not believed yet.
 type hold struct {
 	// N readings agreed so far; 0 holds nothing.
-	N    int        `json:"n,omitempty"`
-	Drop bool       `json:"d,omitempty"`
-	Raw  int64      `json:"r,omitempty"`
-	At   rule.Stamp `json:"a,omitzero"`
+	N    int  `json:"n,omitempty"`
+	Drop bool `json:"d,omitempty"`
+	// First is the first of them, Raw and At the last.
+	First int64      `json:"f,omitempty"`
+	Raw   int64      `json:"r,omitempty"`
+	At    rule.Stamp `json:"a,omitzero"`
 }
 
 // track is what the rule knows of one input.
@@ -67,6 +69,20 @@ type track struct {
 	Gap   time.Duration `json:"g,omitempty"`
 	Hold  hold          `json:"h,omitzero"`
 	Alarm bool          `json:"m,omitempty"`
+	// Fresh is set while only the baseline was read, which may have been noise.
+	Fresh bool `json:"f,omitempty"`
+	// Prior is what was believed before the last reset, in case the reset turns
+	// out to be a PLC that showed 0 while it booted.
+	Prior prior `json:"p,omitzero"`
+}
+
+// prior is a number from before a reset.
+type prior struct {
+	Raw int64      `json:"r,omitempty"`
+	At  rule.Stamp `json:"a,omitzero"`
+	// First is the number that the reset was seen by, at Since.
+	First int64      `json:"f,omitempty"`
+	Since rule.Stamp `json:"s,omitzero"`
 }
 
 // span is what is not reported yet: the counts at its end and how they came.
