@@ -5,6 +5,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,13 +26,13 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen
 	}
-	security, err := o.security(endpoint)
+	security, err := o.tls(endpoint)
 	if err != nil {
 		return uplink.Plan{}, err
 	}
 	return uplink.Plan{
 		Endpoint: endpoint.String(),
-		Carries:  o.carries,
+		Carries:  o.Kinds.Carry,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
 			return open(o, endpoint, security, env)
@@ -48,7 +49,7 @@ type Sender struct {
 
 var _ uplink.Sender = (*Sender)(nil)
 
-func open(o Options, endpoint endpoint, security security, env uplink.Env) *Sender {
+func open(o Options, endpoint endpoint, security *tls.Config, env uplink.Env) *Sender {
 	place := newPlace(env.Path, env.Gateway)
 	id := o.ClientID
 	if id == "" {
@@ -59,7 +60,7 @@ func open(o Options, endpoint endpoint, security security, env uplink.Env) *Send
 		maxPacket: int(o.MaxPacket),
 		session: mqttsession.New(mqttsession.Options{
 			Address:        endpoint.address,
-			TLS:            security.config(endpoint),
+			TLS:            security,
 			ClientID:       id,
 			User:           o.User,
 			Password:       o.Password.Reveal,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,9 +44,8 @@ type Options struct {
 	KeepAlive      config.Duration `yaml:"keep_alive"`
 	ConnectTimeout config.Duration `yaml:"connect_timeout"`
 	AckTimeout     config.Duration `yaml:"ack_timeout"`
-	// Kinds are the kinds of events that go to this broker; empty means all. A
-	// gap always goes: no loss is silent.
-	Kinds []plant.EventKind `yaml:"kinds"`
+	// Kinds are the kinds of events that go to this broker.
+	Kinds uplink.Kinds `yaml:"kinds"`
 
 	uplink.Options `yaml:",inline"`
 }
@@ -72,7 +70,6 @@ func (o Options) Validate() error {
 		o.Options.Validate(), // an inline struct is not visited by the decoder
 		checkTemplate("topic", o.Topic, eventPlaceholders),
 		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
-		o.validateKinds(),
 		o.validateTimes(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
@@ -118,28 +115,6 @@ func (o Options) validateTimes() error {
 			"leave all three out, or raise send_timeout")
 	}
 	return errors.Join(errs...)
-}
-
-func (o Options) validateKinds() error {
-	kinds := plant.EventKinds()
-	var errs []error
-	for i, k := range o.Kinds {
-		if !slices.Contains(kinds, k) {
-			names := make([]string, len(kinds))
-			for j := range kinds {
-				names[j] = string(kinds[j])
-			}
-			errs = append(errs, config.Field(fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("there is no kind of event %q", k), "use "+strings.Join(names, ", ")))
-		} else if slices.Contains(o.Kinds[:i], k) {
-			errs = append(errs, config.Field(fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("%q is named twice", k), "name it once"))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// carries reports whether events of that kind go to the broker.
-func (o Options) carries(k plant.EventKind) bool {
-	return len(o.Kinds) == 0 || k == plant.KindGap || slices.Contains(o.Kinds, k)
 }
 
 // endpoint is a checked URL.
