@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/mqtt"
+	"github.com/sluice-edge/sluice/uplink/rest"
 )
 
 // driverKinds and uplinkKinds are the protocols and dialects of this binary,
@@ -16,5 +17,6 @@ var (
 	)
 	uplinkKinds = kind.NewRegistry[uplink.Plan](
 		mqtt.Kind,
+		rest.Kind,
 	)
 )

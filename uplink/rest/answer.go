@@ -1,0 +1,317 @@
+package rest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// outcome is what a status says of the events of a request.
+type outcome uint8
+
+const (
+	// taken: the receiver has them.
+	taken outcome = iota
+	// refused: it will never take them as they are.
+	refused
+	// conflicting: it has them already, or is busy with them, or refuses them;
+	// receivers differ.
+	conflicting
+	// again: it stumbled over these events; others may pass.
+	again
+	// down: it, or what stands before it, can take nothing now.
+	down
+	// wrong: something is set wrongly here or there, and only a person can mend
+	// it. No event is at fault.
+	wrong
+	// unsure: wrong, or the receiver's word on one machine.
+	unsure
+)
+
+// statuses says what each status means (RFC 9110 section 15, RFC 6585, RFC
+// 8470) and, where a setting may be at fault, which. A 4xx that is not here is
+// refused, a 5xx is down, and whatever else nobody knows is wrong.
+var statuses = map[int]struct {
+	outcome outcome
+	advice  string
+}{
+	401: {wrong, "check the secret of auth"},
+	402: {wrong, "ask whoever runs the receiver"},
+	403: {unsure, "check what auth may do at the receiver"},
+	404: {unsure, "check url"},
+	405: {wrong, "check url and method"},
+	406: {wrong, "check url"},
+	407: {wrong, "the proxy wants a login, which this uplink has not; let the proxy pass this computer"},
+	408: {down, ""},
+	409: {conflicting, "if that means that it has the event already, set conflict: delivered"},
+	410: {unsure, "check url"},
+	414: {wrong, "check url"},
+	415: {wrong, "the receiver does not take CloudEvents in JSON; check url and batch"},
+	421: {wrong, "check url"},
+	423: {again, ""},
+	424: {again, ""},
+	425: {down, ""},
+	426: {wrong, "check url"},
+	429: {down, ""},
+	431: {wrong, "check headers and auth"},
+	451: {wrong, "ask whoever runs the receiver"},
+	500: {again, ""},
+	501: {wrong, "check url and method"},
+	505: {wrong, "the receiver does not speak HTTP/1.1"},
+	511: {wrong, "the network wants a login before it lets anything pass"},
+}
+
+func outcomeOf(status int) outcome {
+	if s, ok := statuses[status]; ok {
+		return s.outcome
+	}
+	switch {
+	case status >= 200 && status <= 299:
+		return taken
+	case status >= 400 && status <= 499:
+		return refused
+	case status >= 500 && status <= 599:
+		return down
+	default:
+		return wrong
+	}
+}
+
+const (
+	// wrongWait is how long a refusal is left alone that only a person can cure.
+	wrongWait = time.Minute
+	// maxWait bounds what Retry-After may ask for.
+	maxWait = time.Hour
+	// unsureSpan is how long something taken shows that the settings are right.
+	unsureSpan = time.Minute
+	// conflictTries is how often the same events are sent before a 409 is final:
+	// it may be the answer to a request whose twin is still being worked on.
+	conflictTries = 3
+)
+
+// conflict counts the 409 in a row for a machine's next event.
+type conflict struct {
+	first plant.Sequence
+	tries int
+}
+
+// judge turns an answer into Results. It returns nil if several events were
+// refused as one, so that smaller bodies have to show which is at fault.
+func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []plant.Result {
+	o := outcomeOf(a.status)
+	if o != conflicting {
+		s.settled(m)
+	}
+	if o == taken {
+		s.taken.Store(time.Now().UnixNano())
+		return s.judgeTaken(events, a)
+	}
+	cause := s.cause(a)
+	wait := retryAfter(a.header, time.Now())
+	machine := func() []plant.Result {
+		r := answerFor(events[:1], plant.Retry, cause)
+		r.Wait = wait
+		return []plant.Result{r}
+	}
+	system := func(least time.Duration) []plant.Result {
+		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: cause})
+		r.Wait = max(wait, least)
+		return []plant.Result{r}
+	}
+	switch o {
+	case again:
+		return machine()
+	case down:
+		return system(0)
+	case wrong:
+		return system(wrongWait)
+	case unsure:
+		if time.Since(time.Unix(0, s.taken.Load())) > unsureSpan {
+			return system(wrongWait)
+		}
+		wait = max(wait, wrongWait)
+		return machine()
+	case conflicting:
+		if s.options.Conflict == conflictDelivered && len(events) == 1 {
+			s.settled(m)
+			return []plant.Result{answerFor(events, plant.Delivered, nil)}
+		}
+		if s.options.Conflict != conflictDelivered && s.conflict(m, events[0].Sequence) < conflictTries {
+			return machine()
+		}
+	}
+	if len(events) > 1 {
+		return nil
+	}
+	s.settled(m)
+	return []plant.Result{answerFor(events, plant.Rejected, cause)}
+}
+
+// conflict counts a 409 and returns how many came in a row.
+func (s *Sender) conflict(m plant.MachineID, first plant.Sequence) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.conflicts[m]
+	if c.first != first {
+		c = conflict{first: first}
+	}
+	c.tries++
+	s.conflicts[m] = c
+	return c.tries
+}
+
+// settled forgets the conflicts of m.
+func (s *Sender) settled(m plant.MachineID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conflicts) > 0 {
+		delete(s.conflicts, m)
+	}
+}
+
+// judgeTaken turns a 2xx into Results: all delivered, unless the body speaks
+// for each event.
+func (s *Sender) judgeTaken(events []plant.Event, a *answer) []plant.Result {
+	must := a.status == http.StatusMultiStatus || s.options.Results == resultsRequired
+	silent := func(why string) []plant.Result {
+		return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", title(a.status), why))}
+	}
+	if !s.speaks(a) {
+		return []plant.Result{answerFor(events, plant.Delivered, nil)}
+	}
+	if a.bodyErr != nil {
+		return silent("what it says of each event cannot be read: " + s.clean(a.bodyErr.Error()))
+	}
+	items, spoken := parseItems(a.body)
+	if !spoken {
+		if must {
+			return silent("says nothing of each event")
+		}
+		return []plant.Result{answerFor(events, plant.Delivered, nil)}
+	}
+	return s.judgeItems(events, items, retryAfter(a.header, time.Now()))
+}
+
+// cause returns what the receiver said, in words.
+func (s *Sender) cause(a *answer) error {
+	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", s.options.Method, show(s.target), title(a.status))
+	if words := s.clean(wordsOf(a.body, a.header)); words != "" {
+		text += ": " + words
+	}
+	switch advice := statuses[a.status].advice; {
+	case a.elsewhere != "":
+		text += "; it sends us to " + s.clean(a.elsewhere) + ", which is not followed; if that is right, write it as url"
+	case a.status == http.StatusUnauthorized && s.options.Auth.none():
+		text += "; it wants to know who we are: set auth"
+	case advice != "":
+		text += "; " + advice
+	case a.status < 200 || a.status >= 300 && a.status < 400 || a.status > 599:
+		text += ", which says nothing of the event; check url"
+	}
+	return &refusal{text}
+}
+
+// refusal is an answer that is no success, in words that hold no secret.
+type refusal struct{ text string }
+
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
+
+// title returns a status as people write it.
+func title(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
+// retryAfter returns how long the receiver asks to wait, by seconds or by a
+// date (RFC 9110 section 10.2.3). A date is held against the receiver's own
+// clock where it says what that is.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := strings.TrimSpace(h.Get("Retry-After"))
+	if text == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(maxWait/time.Second))) * time.Second
+	}
+	if digits := strings.Trim(text, "0123456789"); digits == "" {
+		return maxWait // more than 64 bits of seconds
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), maxWait)
+}
+
+// wordsOf finds what is meant for people in the body of an answer: the usual
+// members of a JSON object (RFC 9457 has title and detail), or plain text. A
+// page of HTML is for browsers.
+func wordsOf(body []byte, h http.Header) string {
+	if !jsonType(h) {
+		if text := strings.TrimSpace(string(body)); !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
+			return text
+		}
+	}
+	return wordsOfJSON(body, 3)
+}
+
+// wordsOfJSON looks into objects at most depth deep: what comes from outside may
+// be nested without end.
+func wordsOfJSON(raw []byte, depth int) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var object map[string]json.RawMessage
+	if depth == 0 || json.Unmarshal(raw, &object) != nil {
+		return ""
+	}
+	var words []string
+	for _, member := range []string{"title", "message", "error", "error_description", "detail", "reason"} {
+		if w := wordsOfJSON(object[member], depth-1); w != "" {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, ": ")
+}
+
+// longestWords is how much of a receiver's words is shown, in characters.
+const longestWords = 300
+
+// clean makes text from outside safe to show: no secret, no control or
+// formatting characters, one line, not long.
+func (s *Sender) clean(text string) string {
+	text = s.redact.Replace(text)
+	var b strings.Builder
+	n, space := 0, false
+	for _, r := range text {
+		if unicode.IsSpace(r) || unicode.IsControl(r) {
+			space = b.Len() > 0
+			continue
+		}
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			r = '?'
+		}
+		if n == longestWords {
+			return b.String() + "…"
+		}
+		if space {
+			b.WriteByte(' ')
+			space = false
+		}
+		b.WriteRune(r)
+		n++
+	}
+	return b.String()
+}

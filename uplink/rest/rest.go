@@ -1,0 +1,197 @@
+// Package rest is the uplink to an HTTP receiver: CloudEvents in JSON, one or
+// many in a body. "Delivered" is the receiver's word, a status 2xx or, where it
+// answers for each event, what it says of that event.
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// Kind is the kind "rest" of an uplink.
+var Kind = kind.NewKind("rest", defaults, plan)
+
+// maxRequests bounds the requests of one Send, so that a receiver of usual
+// speed answers them all within send_timeout.
+const maxRequests = 32
+
+// plan turns good Options into a Plan. It reads the certificates.
+func plan(_ string, o Options) (uplink.Plan, error) {
+	target, err := parseURL("url", o.URL)
+	if err != nil {
+		return uplink.Plan{}, err // Validate has seen it, so this does not happen
+	}
+	security, err := o.files().Load(target.Hostname())
+	if err != nil {
+		return uplink.Plan{}, err
+	}
+	var proxy *url.URL
+	if o.Proxy != "" {
+		if proxy, err = parseURL("proxy", o.Proxy); err != nil {
+			return uplink.Plan{}, err // as above
+		}
+	}
+	o.BatchEvents = min(o.BatchEvents, o.Batch*maxRequests)
+	return uplink.Plan{
+		Endpoint: show(target),
+		Carries:  o.Kinds.Carry,
+		Options:  o.Options,
+		Open: func(env uplink.Env) uplink.Sender {
+			dial := newDialer()
+			return &Sender{
+				options: o, target: target, dialer: dial, log: env.Log,
+				transport: newTransport(security.Clone(), proxy, o.Concurrent, o.Timeout.Std(), dial),
+				headers:   o.header(),
+				redact:    o.Auth.redactor(),
+				conflicts: make(map[plant.MachineID]conflict),
+			}
+		},
+	}, nil
+}
+
+// Sender posts the events of all machines to one URL.
+type Sender struct {
+	options   Options
+	target    *url.URL
+	headers   http.Header
+	transport *http.Transport
+	dialer    *dialer
+	redact    *strings.Replacer
+	log       *zap.Logger
+
+	// taken is when the receiver last took something, in Unix nanoseconds.
+	taken atomic.Int64
+	// most is the largest body of several events that the receiver has not yet
+	// called too large; 0 while it has called none so.
+	most atomic.Int64
+
+	mu        sync.Mutex
+	conflicts map[plant.MachineID]conflict
+}
+
+var _ uplink.Sender = (*Sender)(nil)
+
+// errLate is the Cause of events that there was no time for.
+var errLate = errors.New("the receiver is slow: send_timeout ended before all events of the batch were sent; if it is always that slow, raise batch, or lower batch_events")
+
+// Send implements uplink.Sender: it sends the events in order, one request
+// after the other, up to the first that is not taken.
+func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.dialer.life, func() { cancel(net.ErrClosed) })()
+	var results []plant.Result
+	for at := 0; at < len(events); {
+		if at > 0 && s.late(ctx) {
+			return add(results, answerFor(events[at:at+1], plant.Retry, errLate))
+		}
+		body, n := s.fill(events[at:])
+		if n == 0 {
+			return add(results, answerFor(events[at:at+1], plant.Rejected, &tooBig{len(body), int(s.options.MaxBody)}))
+		}
+		answers := s.deliver(ctx, m, events[at:at+n], body)
+		results = add(results, answers...)
+		if results[len(results)-1].Status != plant.Delivered || len(answers) > 1 {
+			return results
+		}
+		at += n
+	}
+	return results
+}
+
+// late reports whether the next request might not end before ctx does. To begin
+// it would leave in doubt what became of it.
+func (s *Sender) late(ctx context.Context) bool {
+	end, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && time.Until(end) < s.options.Timeout.Std()
+}
+
+// deliver sends events in one body, and in halves if that one is refused
+// without a word on which event is at fault.
+func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.Event, body []byte) []plant.Result {
+	a, err := s.post(ctx, events, body)
+	if err != nil {
+		return []plant.Result{answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: s.failed(ctx, err)})}
+	}
+	results := s.judge(m, events, a)
+	if results != nil {
+		return results
+	}
+	if a.status == http.StatusRequestEntityTooLarge {
+		s.tooLarge(len(body))
+	}
+	half := len(events) / 2
+	for _, part := range [][]plant.Event{events[:half], events[half:]} {
+		if len(results) > 0 && s.late(ctx) {
+			return add(results, answerFor(part[:1], plant.Retry, errLate))
+		}
+		answers := s.deliver(ctx, m, part, s.render(part))
+		results = add(results, answers...)
+		if results[len(results)-1].Status != plant.Delivered {
+			return results
+		}
+	}
+	return results
+}
+
+// tooLarge remembers that a body of several events was called too large, so
+// that not each batch is sent twice.
+func (s *Sender) tooLarge(size int) {
+	for {
+		most := s.most.Load()
+		if most != 0 && most <= int64(size)/2 {
+			return
+		}
+		if s.most.CompareAndSwap(most, int64(size)/2) {
+			s.log.Info("the receiver calls a body too large, smaller batches from now on", zap.Int("bytes", size))
+			return
+		}
+	}
+}
+
+// add appends results, contiguous Delivered ones as one.
+func add(results []plant.Result, more ...plant.Result) []plant.Result {
+	for _, r := range more {
+		if n := len(results); n > 0 && r.Status == plant.Delivered && results[n-1].Status == plant.Delivered {
+			results[n-1].Last = r.Last
+			continue
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+// answerFor returns one Result for all of events.
+func answerFor(events []plant.Event, status plant.Status, cause error) plant.Result {
+	return plant.Result{First: events[0].Sequence, Last: events[len(events)-1].Sequence, Status: status, Cause: cause}
+}
+
+// tooBig is the Cause of an event that is not sent at all.
+type tooBig struct{ size, limit int }
+
+// Error implements error.
+func (e *tooBig) Error() string {
+	return fmt.Sprintf("rest: send event: its body of %d bytes is larger than max_body (%d bytes)", e.size, e.limit)
+}
+
+// Close implements io.Closer: it ends every connection. It does not wait for a
+// Send under way, which ends with the connections.
+func (s *Sender) Close() error {
+	s.dialer.close()
+	s.transport.CloseIdleConnections()
+	return nil
+}
