@@ -40,6 +40,9 @@ var documentedIn = map[string]string{
 	"startstop.ReasonCode": "startstop",
 	"parameters.Parameter": "parameters",
 	"uplink.Options":       "Every uplink",
+	"rest.Auth":            "auth",
+	"rest.Basic":           "basic",
+	"rest.APIKey":          "api_key",
 }
 
 // TestEachKeyIsDocumented holds the tables of docs/config.md against the types
@@ -244,7 +247,7 @@ func TestConfigsOfThePagesLoad(t *testing.T) {
 		whole, parts int
 	}{
 		{filepath.Join("..", "..", "README.md"), 1, 0},
-		{configPage, 1, 6},
+		{configPage, 1, 7},
 	} {
 		blocks := fences(readPage(t, c.page))
 		base, whole, parts := "", 0, 0
@@ -286,7 +289,7 @@ func TestConfigsOfThePagesLoad(t *testing.T) {
 // TestFaultOnThePageIsReal breaks the config of docs/config.md as the page says,
 // and wants the line that the page shows.
 func TestFaultOnThePageIsReal(t *testing.T) {
-	t.Setenv("BROKER_PASSWORD", "for the test")
+	t.Setenv("BROKER_PASSWORD", "for-the-test")
 	page := readPage(t, configPage)
 	blocks := fences(page)
 	base := blocks[slices.IndexFunc(blocks, fence.whole)].text
@@ -382,10 +385,10 @@ var (
 func provide(t *testing.T, folder, text string) {
 	t.Helper()
 	for _, m := range envSecret.FindAllStringSubmatch(text, -1) {
-		t.Setenv(m[1], "for the test")
+		t.Setenv(m[1], "for-the-test")
 	}
 	for _, m := range fileSecret.FindAllStringSubmatch(text, -1) {
-		write(t, folder, m[1], []byte("for the test\n"))
+		write(t, folder, m[1], []byte("for-the-test\n"))
 	}
 	files := make(map[string]bool)
 	for _, m := range pemFile.FindAllStringSubmatch(text, -1) {

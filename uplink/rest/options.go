@@ -112,7 +112,7 @@ func (o Options) Validate() error {
 	if o.Timeout < config.Duration(100*time.Millisecond) || o.Timeout > config.Duration(maxTimeout) {
 		bad("timeout", "it must be from 100ms to 5m", "leave it out for 10s")
 	} else if o.SendTimeout < 2*o.Timeout {
-		bad("send_timeout", fmt.Sprintf("it must leave time for two requests (2 × timeout = %v)", 2*o.Timeout), "leave both out, or raise send_timeout")
+		bad("timeout", fmt.Sprintf("send_timeout (%v) does not leave time for two requests (2 × timeout = %v)", o.SendTimeout, 2*o.Timeout), "lower it, or raise send_timeout")
 	}
 	return errors.Join(errs...)
 }

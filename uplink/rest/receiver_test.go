@@ -178,6 +178,12 @@ func openWith(t testing.TB, o Options) uplink.Sender {
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	return openUnchecked(t, o)
+}
+
+// openUnchecked is for options that are warned of.
+func openUnchecked(t testing.TB, o Options) uplink.Sender {
+	t.Helper()
 	p, err := plan("mes", o)
 	if err != nil {
 		t.Fatal(err)

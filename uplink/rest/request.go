@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -269,6 +270,7 @@ func (f *failure) Unwrap() error { return f.cause }
 func (s *Sender) failed(ctx context.Context, err error) error {
 	what := s.clean(err.Error())
 	var timeout net.Error
+	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(context.Cause(ctx), net.ErrClosed):
 		what = "the uplink is closed"
@@ -276,6 +278,8 @@ func (s *Sender) failed(ctx context.Context, err error) error {
 		what = "no answer before send_timeout, or before the gateway stopped"
 	case errors.Is(err, errProxyLogin):
 		what = "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
+	case errors.As(err, &record):
+		what = "it does not speak TLS there; check the port in url, or write http://"
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		what = fmt.Sprintf("no answer within %v", s.options.Timeout)
 	}

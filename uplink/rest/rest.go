@@ -125,7 +125,11 @@ func (s *Sender) late(ctx context.Context) bool {
 func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.Event, body []byte) []plant.Result {
 	a, err := s.post(ctx, events, body)
 	if err != nil {
-		return []plant.Result{answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: s.failed(ctx, err)})}
+		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: s.failed(ctx, err)})
+		if errors.Is(err, errProxyLogin) {
+			r.Wait = wrongWait
+		}
+		return []plant.Result{r}
 	}
 	results := s.judge(m, events, a)
 	if results != nil {

@@ -1,0 +1,140 @@
+package rest
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// check runs the kind over the text of an uplink's section.
+func check(t testing.TB, text string) (uplink.Plan, config.Faults) {
+	t.Helper()
+	s, faults := config.ParseSection("mes", filepath.Join(t.TempDir(), "sluice.yaml"), "driver: rest\n"+text)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	return Kind.Check(s)
+}
+
+func TestCheckAcceptsAnUplink(t *testing.T) {
+	t.Setenv("MES_TOKEN", "hunter2")
+	p, faults := check(t, "url: https://mes.example/v1/events?plant=7\nauth: {bearer: env:MES_TOKEN}\nheaders: {X-Plant: lisbon}\nkinds: [counter]\nconcurrent: 4\n")
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if p.Endpoint != "https://mes.example/v1/events" || p.Options.Concurrent != 4 || p.Options.BatchEvents != maxRequests {
+		t.Errorf("plan %+v", p)
+	}
+	for kind, want := range map[plant.EventKind]bool{"counter": true, "gap": true, "parameters": false} {
+		if p.Carries(kind) != want {
+			t.Errorf("Carries(%s) = %v", kind, !want)
+		}
+	}
+	if p, _ := check(t, "url: https://mes.example\nbatch: 100\n"); p.Options.BatchEvents != uplink.DefaultOptions().BatchEvents {
+		t.Errorf("batches of %d events", p.Options.BatchEvents)
+	}
+}
+
+func TestCheckNamesEachFault(t *testing.T) {
+	t.Setenv("GOOD", "hunter2")
+	t.Setenv("LINES", "hunter2\nhunter2")
+	t.Setenv("WORDS", "Bearer hunter2")
+	const base = "url: https://mes.example\n"
+	for text, want := range map[string]string{
+		"batch: 5":                                          "url",
+		"url: mes.example":                                  "does not begin with",
+		"url: ftp://mes.example":                            "does not begin with",
+		"url: 'https://'":                                   "names no host",
+		"url: 'https://:443'":                               "names no host",
+		"url: https://gw:hunter2@mes.example":               "use auth:",
+		"url: 'https://mes.example/#x'":                     "fragment",
+		"url: 'https://mes.example/#'":                      "fragment",
+		"url: https://mes.example:0":                        "port",
+		"url: 'https://mes.example:'":                       "port",
+		"url: https://mes.example:70000":                    "port",
+		"url: 'https://mes.example/a b'":                    "no URL",
+		"url: https://mes.example/ü":                        "no URL",
+		"url: 'https://[::1'":                               "no URL",
+		"url: http://mes.example":                           "warning",
+		"url: http://mes.example\nauth: {bearer: env:GOOD}": "would go over the network in clear text",
+		"url: http://mes.example\nallow_insecure: true\nauth: {bearer: env:GOOD}": "warning",
+		"url: http://127.0.0.1\nproxy: http://p:80\nauth: {bearer: env:GOOD}":     "would go over the network in clear text",
+		"url: https://mes.example?access_token=hunter2":                           "its query holds `access_token`",
+		base + "method: GET":               "neither POST nor PUT",
+		base + "batch: 0":                  "batch",
+		base + "batch: 1001":               "batch",
+		base + "batch: 600":                "above batch_events",
+		base + "max_body: 1 B":             "max_body",
+		base + "results: always":           "results",
+		base + "conflict: retry":           "conflict",
+		base + "timeout: 1ms":              "timeout",
+		base + "timeout: 20s":              "2 × timeout",
+		base + "concurrent: 0":             "concurrent",
+		base + "kinds: [counter, count]":   `kinds[1]: there is no kind of event "count"`,
+		base + "kinds: [counter, counter]": "named twice",
+		base + "auth: {bearer: hunter2}":   "clear text",
+		base + "auth: {bearer: env:LINES}": "auth.bearer",
+		base + "auth: {bearer: env:WORDS}": "without the word Bearer",
+		base + "auth: {bearer: env:GOOD, basic: {user: u, password: env:GOOD}}":         "more than one way",
+		base + "auth: {basic: {user: u}}":                                               "password",
+		base + "auth: {basic: {user: 'a:b', password: env:GOOD}}":                       "auth.basic.user",
+		base + "auth: {basic: {user: a, password: env:LINES}}":                          "auth.basic.password",
+		base + "auth: {api_key: {header: 'X Key', value: env:GOOD}}":                    "auth.api_key.header",
+		base + "auth: {api_key: {header: host, value: env:GOOD}}":                       "auth.api_key.header",
+		base + "auth: {api_key: {header: X-Key, value: env:LINES}}":                     "auth.api_key.value",
+		base + "headers: {Authorization: x}":                                            "looks like a secret",
+		base + "headers: {X-Api-Key: x}":                                                "looks like a secret",
+		base + "headers: {content-type: x}":                                             "sets this header itself",
+		base + "headers: {'a b': x}":                                                    "no name of a header",
+		base + `headers: {X-A: "a\r\nX-B: b"}`:                                          "headers.X-A",
+		base + "headers: {X-A: a, x-a: b}":                                              "twice",
+		base + "headers: {X-Key: a}\nauth: {api_key: {header: x-key, value: env:GOOD}}": "twice",
+		base + "proxy: socks5://p":                                                      "proxy",
+		base + "proxy: https://p":                                                       "by TLS is not supported",
+		base + "proxy: http://u:hunter2@p":                                              "without a login",
+		base + "proxy: http://p/x":                                                      "behind host and port",
+		"url: http://127.0.0.1\nca: ca.pem":                                             "without TLS",
+		base + "ca: ca.pem":                                                             "cannot be read",
+		base + "cert: c.pem":                                                            "belong together",
+		base + "cert: c.pem\nkey: k.pem":                                                "cannot be read",
+		base + "urls: x":                                                                "did you mean `url`",
+	} {
+		t.Run("", func(t *testing.T) { // a name would stand in the file's path
+			_, faults := check(t, text)
+			var all []string
+			for _, f := range faults {
+				all = append(all, f.String())
+				if f.Remedy == "" {
+					t.Errorf("no remedy in %s", f)
+				}
+			}
+			if got := strings.Join(all, "\n"); !strings.Contains(got, want) || strings.Contains(got, "hunter2") {
+				t.Errorf("%s\nfaults %q, want one with %q", text, got, want)
+			}
+		})
+	}
+}
+
+// FuzzURL: a URL that is accepted names a host, and no part that may be secret
+// is ever shown.
+func FuzzURL(f *testing.F) {
+	for _, seed := range []string{"https://mes.example/events?key=c4nary", "http://u:c4nary@h", "https://h:1/#x", "//h", "http:x", "https://[::1]:80/%2f", "https://h\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := parseURL("url", text)
+		if err != nil {
+			if strings.Contains(text, "c4nary") && strings.Contains(err.Error(), "c4nary") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		if shown := show(u); u.Hostname() == "" || u.User != nil || strings.ContainsAny(shown, "?#") || strings.ContainsAny(shown, "\r\n\x1b") {
+			t.Errorf("%q is shown as %q", text, shown)
+		}
+	})
+}
