@@ -278,6 +278,29 @@ func TestConnectionIsKept(t *testing.T) {
 	}
 }
 
+// TestKeptConnectionThatJustEnded: a receiver that ends a kept connection while
+// a request is on its way is not taken for one that is away.
+func TestKeptConnectionThatJustEnded(t *testing.T) {
+	r := answering(t, func(n int, _ request, w http.ResponseWriter) bool {
+		if n == 2 {
+			raw(t, w, "")
+		}
+		return n != 2
+	})
+	s := openWith(t, testOptions(r.Addr()))
+	if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 3)); delivered(got, 1) != 3 {
+		t.Fatalf("results %+v", got)
+	}
+	q := r.seen()
+	if len(q) != 4 || q[1].header.Get("Idempotency-Key") != q[2].header.Get("Idempotency-Key") || string(q[1].body) != string(q[2].body) || q[1].remote == q[2].remote {
+		t.Errorf("%d requests", len(q))
+	}
+	always := answering(t, func(_ int, _ request, w http.ResponseWriter) bool { raw(t, w, ""); return false })
+	if got := openWith(t, testOptions(always.Addr())).Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); len(got) != 1 || !systemWide(got[0]) || len(always.seen()) != 1 {
+		t.Errorf("%d requests, results %+v", len(always.seen()), got)
+	}
+}
+
 // TestSlowReceiverIsNotInterrupted: a Send ends before its time is over rather
 // than leave an event in doubt.
 func TestSlowReceiverIsNotInterrupted(t *testing.T) {

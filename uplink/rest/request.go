@@ -24,7 +24,7 @@ const (
 	batchType = "application/cloudevents-batch+json; charset=utf-8"
 	// envelope is more than the attributes of an event take, unless names are
 	// long.
-	envelope = 768
+	envelope = 512
 	// maxHops is how many redirects of one request are followed.
 	maxHops = 3
 	// maxAnswer and maxAnswerEvent bound what is read of an answer: the second
