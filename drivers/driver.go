@@ -45,6 +45,14 @@ type Driver interface {
 	io.Closer
 }
 
+// DuplicateCounter is a Driver whose protocol can tell a repeated answer from a
+// new one.
+type DuplicateCounter interface {
+	// Duplicates returns how many repeated answers were dropped since the start.
+	// It may be called from any goroutine and does not block.
+	Duplicates() uint64
+}
+
 // Errors of a Driver.
 var (
 	// ErrNotConnected says that there is no session.

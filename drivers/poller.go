@@ -128,6 +128,9 @@ func (p *Poller) Stats() Stats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.BadTags = maps.Clone(s.BadTags)
+	if d, ok := p.driver.(DuplicateCounter); ok {
+		s.Duplicates = d.Duplicates()
+	}
 	return s
 }
 

@@ -33,6 +33,9 @@ type Stats struct {
 	Skipped uint64
 	// Writes counts writes asked for, WriteErrors those that failed.
 	Writes, WriteErrors uint64
+	// Duplicates counts repeated answers that the driver dropped; each was byte
+	// for byte what had been answered before.
+	Duplicates uint64
 	// Panics counts panics of the driver; each ended a session.
 	Panics uint64
 	// BadTags names the tags that are not Good now, with the cause.

@@ -63,6 +63,7 @@ type deviceDoc struct {
 	Skipped     uint64            `json:"skipped"`
 	Writes      uint64            `json:"writes"`
 	WriteErrors uint64            `json:"write_errors"`
+	Duplicates  uint64            `json:"duplicates"`
 	Panics      uint64            `json:"panics"`
 	BadTags     map[string]string `json:"bad_tags"`
 }
@@ -225,7 +226,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Session: s.Session,
 		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
 		LastRead: instant(s.LastRead), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
-		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Panics: s.Panics,
+		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)),
 	}
 	for tag, cause := range s.BadTags {

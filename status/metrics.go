@@ -37,10 +37,10 @@ type collector struct {
 
 	buildInfo, startTime, ready *prometheus.Desc
 
-	deviceConnected, deviceSince, deviceReads, deviceErrors, deviceReconnects *prometheus.Desc
-	deviceReadings, deviceBadReadings, deviceBadTags                          *prometheus.Desc
-	deviceLastRead, deviceReadTime, deviceLate                                *prometheus.Desc
-	deviceSkipped, deviceWrites, deviceWriteErrors, devicePanics              *prometheus.Desc
+	deviceConnected, deviceSince, deviceReads, deviceErrors, deviceReconnects      *prometheus.Desc
+	deviceReadings, deviceBadReadings, deviceBadTags                               *prometheus.Desc
+	deviceLastRead, deviceReadTime, deviceLate                                     *prometheus.Desc
+	deviceSkipped, deviceWrites, deviceWriteErrors, deviceDuplicates, devicePanics *prometheus.Desc
 
 	machineRunning, machineGood, machineScrap, machineInputs, machineCommits *prometheus.Desc
 	machineEvents, machineOverflows, machineWaiting, machineLastEvent        *prometheus.Desc
@@ -80,6 +80,7 @@ func newCollector(source Source) *collector {
 	c.deviceSkipped = d("device_skipped_polls_total", "Polls left out because the one before took longer than the interval.", "device")
 	c.deviceWrites = d("device_writes_total", "Writes asked for.", "device")
 	c.deviceWriteErrors = d("device_write_errors_total", "Writes that failed.", "device")
+	c.deviceDuplicates = d("device_duplicate_answers_total", "Repeated answers, the same as before, that were dropped.", "device")
 	c.devicePanics = d("device_panics_total", "Panics of the driver; each ended a session.", "device")
 
 	c.machineRunning = d("machine_running", "1 while the machine runs, 0 while it is stopped; absent until its state was seen.", "machine")
@@ -156,6 +157,7 @@ func (c *collector) devices(out sink, snap Snapshot) {
 		out.counter(c.deviceSkipped, s.Skipped, name)
 		out.counter(c.deviceWrites, s.Writes, name)
 		out.counter(c.deviceWriteErrors, s.WriteErrors, name)
+		out.counter(c.deviceDuplicates, s.Duplicates, name)
 		out.counter(c.devicePanics, s.Panics, name)
 	}
 }

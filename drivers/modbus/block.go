@@ -4,14 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/sluice-edge/sluice/plant"
 )
-
-// retryRefused is how long a tag that the device refuses by itself is left
-// alone: a PLC program that is changed while we run may bring it back.
-const retryRefused = time.Minute
 
 // block is one request: neighbouring points of one table.
 type block struct {
@@ -23,7 +18,7 @@ type block struct {
 	seen     bool            // it was read in this session
 
 	refusal exception // that readings speak of; 0 for none
-	retryAt time.Time // a refused block rests until then
+	search
 }
 
 func newBlock(points []*point) *block {
@@ -74,19 +69,6 @@ func fresh(planned []*block) []*block {
 	return blocks
 }
 
-// halves divides a block between its points.
-func (b *block) halves() (first, second *block) {
-	middle := len(b.points) / 2
-	first, second = newBlock(b.points[:middle]), newBlock(b.points[middle:])
-	first.seen, second.seen = b.seen, b.seen
-	return first, second
-}
-
-// resting reports whether the block is not to be asked now.
-func (b *block) resting(now time.Time) bool {
-	return b.refusal.lasting() && now.Before(b.retryAt)
-}
-
 // String names the block for people: "holding:100…109".
 func (b *block) String() string {
 	if b.count == 1 {
@@ -112,12 +94,8 @@ func (b *block) decode(answer []byte) {
 	}
 }
 
-// refuse fills the readings with what the exception means. A block that will
-// not be divided, refused for good, is not asked again for a while.
-func (b *block) refuse(e exception, now time.Time) {
-	if e.lasting() && (len(b.points) == 1 || !e.divisible()) {
-		b.retryAt = now.Add(retryRefused)
-	}
+// refuse fills the readings with what the exception means.
+func (b *block) refuse(e exception) {
 	if b.refusal == e {
 		return // they say so already
 	}

@@ -7,9 +7,13 @@ import "fmt"
 type exception byte
 
 const (
-	illegalFunction exception = 1
-	illegalAddress  exception = 2
-	illegalValue    exception = 3
+	illegalFunction    exception = 1
+	illegalAddress     exception = 2
+	illegalValue       exception = 3
+	acknowledge        exception = 5
+	deviceBusy         exception = 6
+	gatewayPathMissing exception = 10
+	gatewayTargetLost  exception = 11
 )
 
 var exceptions = map[exception]struct{ name, remedy string }{
@@ -19,6 +23,7 @@ var exceptions = map[exception]struct{ name, remedy string }{
 	4:  {"server device failure", "the device reports a fault of its own: look at the device"},
 	5:  {"acknowledge", "the device works on it and needs longer"},
 	6:  {"server device busy", "the device is busy: it is asked again, a longer interval helps"},
+	7:  {"negative acknowledge", "the device cannot do it now: look at the device"},
 	8:  {"memory parity error", "the device reports broken memory: look at the device"},
 	10: {"gateway path unavailable", "the gateway has no line for this unit: check unit and the gateway's settings"},
 	11: {"gateway target device failed to respond", "the device behind the gateway is silent: check its power, its wire and unit"},
@@ -51,8 +56,15 @@ func (e exception) Error() string {
 	return s
 }
 
-// divisible reports whether one point of a block may be to blame.
-func (e exception) divisible() bool { return e == illegalAddress || e == illegalValue }
+// ofAddress reports whether the exception speaks of what was asked for, so that
+// one point of a block may be to blame.
+func (e exception) ofAddress() bool { return e == illegalAddress || e == illegalValue }
+
+// ofUnit reports whether the exception speaks of the unit or of the way to it,
+// not of an address.
+func (e exception) ofUnit() bool {
+	return e == acknowledge || e == deviceBusy || e == gatewayPathMissing || e == gatewayTargetLost
+}
 
 // lasting reports whether asking again at once is of no use.
-func (e exception) lasting() bool { return e == illegalFunction || e.divisible() }
+func (e exception) lasting() bool { return e == illegalFunction || e.ofAddress() }

@@ -1,15 +1,19 @@
 // Package modbus is the driver for Modbus TCP devices. Neighbouring tags are
 // read in one request; a tag that the device refuses is a bad reading that
-// costs its neighbours nothing; an answer that does not match its request to
-// the last byte ends the session, so that a late answer never becomes another
-// tag's value.
+// costs its neighbours nothing. Each answer must match its request in
+// transaction id, unit, function and length; anything else, a request without
+// an answer, and a second answer that differs from the first end the session,
+// so that a late answer never becomes another tag's value. What the protocol
+// cannot tell: an answer does not say which address it is of, so a device that
+// puts wrong registers under the right transaction id is believed, until its
+// second answer is seen. That is before the Read hands anything over, unless
+// the second answer to a Read's last request arrives after that Read.
 package modbus
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	pdu "github.com/goburrow/modbus"
@@ -21,10 +25,6 @@ import (
 
 // Kind is "driver: modbus".
 var Kind = kind.NewKind("modbus", defaults, plan)
-
-// maxSplits bounds how many refused blocks one Read divides: the search for a
-// bad address goes on in the next Read, the good tags are not kept waiting.
-const maxSplits = 16
 
 func plan(_ string, o Options) (drivers.Plan, error) {
 	points, tags := make([]*point, len(o.Tags.Rows)), make([]plant.Tag, len(o.Tags.Rows))
@@ -45,9 +45,9 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Interval: o.Interval.Std(),
 		// Each request has its own time-out in the driver; this one bounds a
 		// whole Read of a device that uses up nearly all of each.
-		Timeout:  o.Timeout.Std() * time.Duration(requests+2*maxSplits),
+		Timeout:  o.Timeout.Std() * time.Duration(requests+maxExtra),
 		Endpoint: string(o.Endpoint),
-		Open:     func(env drivers.Env) drivers.Driver { return open(env.Name, o) },
+		Open:     func(env drivers.Env) drivers.Driver { return open(env, o) },
 	}, nil
 }
 
@@ -62,17 +62,23 @@ type driver struct {
 
 	// Of the goroutine of Connect, Read and Close.
 	session uint64
-	blocks  []*block // as planned, or divided in this session
+	roots   []*block // as planned, with what they are divided into; nil without a session
+	blocks  []*block // those whose readings the last Read gave
 	scans   []plant.Scan
+	// The good answers of this Read and of the one before.
+	well, wellBefore int
 }
 
-var _ drivers.Driver = (*driver)(nil)
+var (
+	_ drivers.Driver           = (*driver)(nil)
+	_ drivers.DuplicateCounter = (*driver)(nil)
+)
 
-func open(name plant.DeviceID, o Options) *driver {
+func open(env drivers.Env, o Options) *driver {
 	d := &driver{
-		device: name, endpoint: string(o.Endpoint),
+		device: env.Name, endpoint: string(o.Endpoint),
 		points:    make(map[plant.TagID]*point, len(o.Tags.Rows)),
-		transport: newTransport(o.Timeout.Std()),
+		transport: newTransport(o.Timeout.Std(), env.Log),
 	}
 	points := make([]*point, len(o.Tags.Rows))
 	for i, row := range o.Tags.Rows {
@@ -94,13 +100,14 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 	if err := d.transport.open(ctx, d.endpoint, session); err != nil {
 		return fmt.Errorf("modbus: connect %s: %w", d.endpoint, err)
 	}
-	d.session, d.blocks = session, fresh(d.planned)
+	d.session, d.roots, d.blocks = session, fresh(d.planned), nil
+	d.well, d.wellBefore = 0, 0
 	return nil
 }
 
 // Close implements drivers.Driver.
 func (d *driver) Close() error {
-	d.blocks = nil
+	d.roots, d.blocks = nil, nil
 	if err := d.transport.close(drivers.ErrNotConnected); err != nil {
 		return fmt.Errorf("modbus: close %s: %w", d.endpoint, err)
 	}
@@ -110,35 +117,19 @@ func (d *driver) Close() error {
 // Read implements drivers.Driver: it asks for every block once. Exceptions are
 // answers and make bad readings; anything else than an answer is an error.
 func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
-	if d.blocks == nil {
+	if d.roots == nil {
 		return nil, fmt.Errorf("modbus: read from %s: %w", d.endpoint, drivers.ErrNotConnected)
 	}
-	d.scans = d.scans[:0]
-	splits, asked := 0, false
-	for i := 0; i < len(d.blocks); i++ {
-		b := d.blocks[i]
-		// A Read in which every block rests would not notice a lost device.
-		if forced := !asked && i == len(d.blocks)-1; forced || !b.resting(time.Now()) {
-			if err := d.readBlock(ctx, b); err != nil {
-				return nil, fmt.Errorf("modbus: read %s from %s: %w", b, d.endpoint, err)
-			}
-			asked = true
-		}
-		if b.refusal.divisible() && len(b.points) > 1 && splits < maxSplits {
-			first, second := b.halves()
-			d.blocks = slices.Replace(d.blocks, i, i+1, first, second)
-			splits++
-			i-- // the halves are asked in this Read
-			continue
-		}
-		d.scans = append(d.scans, plant.Scan{
-			Device: d.device, Session: d.session, Received: time.Now(),
-			Snapshot: !b.seen, Readings: b.readings,
-		})
-		b.seen = b.seen || b.refusal == 0
+	d.scans, d.blocks = d.scans[:0], d.blocks[:0]
+	d.well, d.wellBefore = 0, d.well
+	if err := d.readAll(ctx); err != nil {
+		return nil, err
 	}
 	return d.scans, nil
 }
+
+// Duplicates implements drivers.DuplicateCounter.
+func (d *driver) Duplicates() uint64 { return d.transport.duplicates.Load() }
 
 // readBlock fills the block's readings, with values or with what the device's
 // exception means. The line is held until the answer is decoded, since the next
@@ -152,11 +143,15 @@ func (d *driver) readBlock(ctx context.Context, b *block) error {
 	var refused *pdu.ModbusError
 	switch {
 	case errors.As(err, &refused):
-		b.refuse(exception(refused.ExceptionCode), time.Now())
+		e := exception(refused.ExceptionCode)
+		b.refuse(e)
+		b.refused(e, time.Now(), d.well+d.wellBefore > 0)
 	case err != nil:
 		return err
 	default:
 		b.decode(answer)
+		b.answered(time.Now())
+		d.well++
 	}
 	return nil
 }

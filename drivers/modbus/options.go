@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -85,6 +86,10 @@ type Endpoint string
 
 // UnmarshalText accepts "10.0.0.7", "10.0.0.7:502", "tcp://10.0.0.7:502".
 func (e *Endpoint) UnmarshalText(b []byte) error {
+	if at := bytes.LastIndexByte(b, '@'); at >= 0 {
+		// What is before it may be a password: it is not repeated.
+		return config.Field("", fmt.Sprintf("`…%s` has a user before the @, but Modbus knows none", b[at:]), "write host:port alone, for example 10.0.0.7:502")
+	}
 	s := strings.TrimPrefix(strings.TrimSpace(string(b)), "tcp://")
 	bad := func(problem string) error {
 		return config.Field("", fmt.Sprintf("`%s` %s", b, problem), "write host:port, for example 10.0.0.7:502")
@@ -99,7 +104,7 @@ func (e *Endpoint) UnmarshalText(b []byte) error {
 			return bad("is no host and port")
 		}
 	}
-	if host == "" || strings.ContainsAny(host, " /@") {
+	if host == "" || strings.ContainsAny(host, " /") {
 		return bad("names no host")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

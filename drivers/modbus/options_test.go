@@ -76,6 +76,7 @@ func TestFaults(t *testing.T) {
 		{"driver: modbus\nendpoint: rtu:///dev/ttyS0\ntags: {made: 40101}\n", "press.endpoint", "`rtu` is not supported"},
 		{"driver: modbus\nendpoint: 10.0.0.7:99999\ntags: {made: 40101}\n", "press.endpoint", "port"},
 		{"driver: modbus\nendpoint: ':502'\ntags: {made: 40101}\n", "press.endpoint", "names no host"},
+		{"driver: modbus\nendpoint: 'plc:geh@im@10.0.0.7:502'\ntags: {made: 40101}\n", "press.endpoint", "`…@10.0.0.7:502` has a user before the @"},
 		{"driver: modbus\nendpoint: a:b:c\ntags: {made: 40101}\n", "press.endpoint", "no host and port"},
 		{head + "unit: 248\ntags: {made: 40101}\n", "press.unit", "248"},
 		{head + "interval: 0s\ntags: {made: 40101}\n", "press.interval", "it is 0"},

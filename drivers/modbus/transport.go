@@ -10,9 +10,11 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pdu "github.com/goburrow/modbus"
+	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/drivers"
 )
@@ -25,18 +27,27 @@ const (
 	minLength  = 2
 	maxLength  = 254
 	maxFrame   = headerSize - 1 + maxLength
-	// maxStale bounds the answers to somebody else's question that are read
-	// over in one request, so that a babbling peer costs no time.
-	maxStale = 8
+	// maxDuplicates bounds the repeated answers that are read over in one
+	// request, so that a babbling peer costs no time.
+	maxDuplicates = 8
+	// answersKept is how many answers a session remembers, to tell a repeated
+	// answer from a contradicting one.
+	answersKept = 16
 )
 
 var _ pdu.Transporter = (*transport)(nil)
+
+var errRepeats = protocolError("more than %d answers in a row were given before", maxDuplicates)
 
 // transport carries one request after the other over the one connection of a
 // session. Any error ends the session: after it nobody knows what the next
 // bytes belong to.
 type transport struct {
 	timeout time.Duration
+	log     *zap.Logger
+	// duplicates counts the repeated answers, all byte for byte the same, that
+	// were dropped.
+	duplicates atomic.Uint64
 	// busy holds a token while a request is under way; a channel, so that
 	// waiting for it ends with a context.
 	busy chan struct{}
@@ -56,10 +67,17 @@ type link struct {
 	session  uint64
 	in       [2 * maxFrame]byte
 	from, to int
+
+	// The last answers, the oldest overwritten first. A frame begins with its
+	// transaction id.
+	kept     [answersKept][maxFrame]byte
+	sizes    [answersKept]int // 0 for none
+	next     int
+	repeated bool // the log knows that the device repeats itself
 }
 
-func newTransport(timeout time.Duration) *transport {
-	return &transport{timeout: timeout, busy: make(chan struct{}, 1), cause: drivers.ErrNotConnected}
+func newTransport(timeout time.Duration, log *zap.Logger) *transport {
+	return &transport{timeout: timeout, log: log, busy: make(chan struct{}, 1), cause: drivers.ErrNotConnected}
 }
 
 // open dials once. It replaces no session that is still open.
@@ -160,17 +178,85 @@ func (t *transport) Send(request []byte) (answer []byte, err error) {
 	if _, err := l.conn.Write(request); err != nil {
 		return nil, err
 	}
-	for range maxStale {
-		answer, err := l.frame()
+	if answer, err = t.receive(l, request); err != nil {
+		return nil, err
+	}
+	if err := check(request, answer); err != nil {
+		return nil, err
+	}
+	// What came together with the answer may contradict it. What comes later is
+	// seen by the next request.
+	for n := 0; l.whole(); n++ {
+		f, err := l.frame()
 		if err != nil {
 			return nil, err
 		}
-		if binary.BigEndian.Uint16(answer) != binary.BigEndian.Uint16(request) {
-			continue // a late answer to an earlier question
+		if n == maxDuplicates {
+			return nil, errRepeats
 		}
-		return answer, check(request, answer)
+		if err := t.repeat(l, f); err != nil {
+			return nil, err
+		}
 	}
-	return nil, protocolError("%d answers in a row belong to no request of ours", maxStale)
+	return answer, nil
+}
+
+// receive returns the answer to request, over repeated answers to earlier ones.
+func (t *transport) receive(l *link, request []byte) ([]byte, error) {
+	for range maxDuplicates + 1 {
+		f, err := l.frame()
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(f[:2], request[:2]) {
+			return l.keep(f), nil
+		}
+		if err := t.repeat(l, f); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errRepeats
+}
+
+// repeat takes a frame that answers no open request. Since a request without
+// an answer ends the session, it can only be an answer given before: one with
+// other bytes shows that at least one of the two was wrong.
+func (t *transport) repeat(l *link, f []byte) error {
+	for i, size := range l.sizes {
+		old := l.kept[i][:size]
+		if size == 0 || !bytes.Equal(old[:2], f[:2]) {
+			continue
+		}
+		if !bytes.Equal(old, f) {
+			return protocolError("a second, different answer to request %d", binary.BigEndian.Uint16(f))
+		}
+		t.duplicates.Add(1)
+		if !l.repeated {
+			l.repeated = true
+			t.log.Warn("the device repeats its answers; what is the same is dropped")
+		}
+		return nil
+	}
+	return protocolError("an answer to request %d, which is none of the last %d", binary.BigEndian.Uint16(f), answersKept)
+}
+
+// keep remembers an answer and returns what it remembers, valid for the next
+// answersKept-1 answers.
+func (l *link) keep(f []byte) []byte {
+	i := l.next
+	l.next = (l.next + 1) % answersKept
+	l.sizes[i] = copy(l.kept[i][:], f)
+	return l.kept[i][:l.sizes[i]]
+}
+
+// whole reports whether a frame, or a header that begins none, was read ahead.
+func (l *link) whole() bool {
+	ahead := l.in[l.from:l.to]
+	if len(ahead) < headerSize {
+		return false
+	}
+	length := int(binary.BigEndian.Uint16(ahead[4:]))
+	return length > maxLength || len(ahead) >= headerSize-1+length
 }
 
 // frame returns the next frame; it is valid until the next call.

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
@@ -88,18 +91,18 @@ func TestHostileAnswers(t *testing.T) {
 		want   string // a part of the error
 	}{
 		{"right", func(r []byte) [][]byte { return [][]byte{answer(r)} }, good},
-		{"wrong transaction id only", func(r []byte) [][]byte { return [][]byte{withTransaction(answer(r), request(r)+1)} }, "no answer within"},
+		{"wrong transaction id only", func(r []byte) [][]byte { return [][]byte{withTransaction(answer(r), request(r)+1)} }, "none of the last"},
 		{"late answer to the request before", func(r []byte) [][]byte {
 			late := withTransaction(frame(r, 1, 3, 4, 9, 9, 9, 9), request(r)-1)
 			return [][]byte{append(late, answer(r)...)}
-		}, good},
+		}, "none of the last"},
 		{"endless answers to nobody", func(r []byte) [][]byte {
 			var out [][]byte
 			for i := range 1000 {
 				out = append(out, withTransaction(answer(r), request(r)+1+uint16(i)))
 			}
 			return out
-		}, "belong to no request"},
+		}, "none of the last"},
 		{"wrong unit", func(r []byte) [][]byte { return [][]byte{frame(r, 2, 3, 4, 9, 9, 9, 9)} }, "unit 2"},
 		{"wrong function", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 4, 4, 9, 9, 9, 9)} }, "function 4"},
 		{"exception of another function", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 0x84, 2)} }, "function 132"},
@@ -132,6 +135,18 @@ func TestHostileAnswers(t *testing.T) {
 		}, good},
 		{"half an answer", func(r []byte) [][]byte { return [][]byte{answer(r)[:9]} }, "no answer within"},
 		{"silence", func([]byte) [][]byte { return nil }, "no answer within"},
+		{"endless repetition", func(r []byte) [][]byte { return [][]byte{bytes.Repeat(answer(r), 20)} }, "given before"},
+		{"another answer together with the right one", func(r []byte) [][]byte {
+			return [][]byte{append(answer(r), frame(r, 1, 3, 4, 9, 9, 9, 9)...)}
+		}, "different answer"},
+		{"another answer before the right one", func(r []byte) [][]byte {
+			return [][]byte{append(frame(r, 1, 3, 4, 9, 9, 9, 9), answer(r)...)}
+		}, "different answer"},
+		{"an exception, then the answer", func(r []byte) [][]byte {
+			return [][]byte{append(frame(r, 1, 0x83, 11), answer(r)...)}
+		}, "different answer"},
+		{"junk behind the answer", func(r []byte) [][]byte { return [][]byte{append(answer(r), "HTTP/1.1 400"...)} }, "protocol id"},
+		{"the answer twice together", func(r []byte) [][]byte { return [][]byte{bytes.Repeat(answer(r), 2)} }, good},
 		{"the answer twice", func(r []byte) [][]byte { return [][]byte{answer(r), answer(r)} }, good},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -166,6 +181,48 @@ func TestHostileAnswers(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// A repeated answer is dropped, whenever it comes, and counted.
+func TestRepeatedAnswersAreCounted(t *testing.T) {
+	var last []byte
+	d := openDriver(t, twoTags, peer(t, func(r []byte) [][]byte {
+		before := last
+		last = frame(r, 1, 3, 4, byte(len(before)), 2, 3, 4)
+		return [][]byte{bytes.Clone(append(before, last...))}
+	}))
+	defer d.Close()
+	if err := d.Connect(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := d.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.(drivers.DuplicateCounter).Duplicates(); n != 4 {
+		t.Errorf("%d duplicates counted, want 4", n)
+	}
+}
+
+// A wrong answer to one request of a Read, contradicted during the next: nothing
+// of that Read is handed over.
+func TestAContradictedReadIsNotHandedOver(t *testing.T) {
+	var second []byte
+	d := openDriver(t, twoTags+"  far: holding:500\n", peer(t, func(r []byte) [][]byte {
+		if r[11] == 2 {
+			second = frame(r, 1, 3, 4, 1, 1, 1, 1)
+			return [][]byte{frame(r, 1, 3, 4, 9, 9, 9, 9)}
+		}
+		return [][]byte{second, frame(r, 1, 3, 2, 5, 5)}
+	}))
+	defer d.Close()
+	if err := d.Connect(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if scans, err := d.Read(t.Context()); err == nil || len(scans) != 0 || !strings.Contains(err.Error(), "different answer") {
+		t.Errorf("read: %v, %v", scans, err)
 	}
 }
 
@@ -291,7 +348,7 @@ func FuzzTransport(f *testing.F) {
 				_, _ = far.Write(input) // the driver may hang up at any byte
 			}
 		}()
-		tr := newTransport(5 * time.Second)
+		tr := newTransport(5*time.Second, zap.NewNop())
 		tr.start(near, 1)
 		if _, err := tr.acquire(t.Context()); err != nil {
 			t.Fatal(err)
