@@ -119,6 +119,18 @@ func TestCheckNowhere(t *testing.T) {
 	}
 }
 
+// What is missing is named in one run, and nothing that follows from it.
+func TestLoadPlanEmpty(t *testing.T) {
+	_, faults := loadPlan(writeConfig(t, "site: {enterprise: acme, site: lisbon, area: packing}\n"), driverKinds, uplinkKinds)
+	if len(faults) != 3 {
+		t.Errorf("got %v", faults)
+	}
+	_, faults = loadPlan(writeConfig(t, "site: {enterprise: acme, site: lisbon, area: packing}\n"+plantText[strings.Index(plantText, "machines:"):strings.Index(plantText, "uplinks:")]), driverKinds, uplinkKinds)
+	if len(faults) != 2 || !strings.Contains(faults[0].Problem, "no devices") || !strings.Contains(faults[1].Problem, "no uplinks") {
+		t.Errorf("got %v", faults)
+	}
+}
+
 // A file that could not be read to its end may hold more faults, and what it
 // holds is not said to be missing.
 func TestCheckUnread(t *testing.T) {

@@ -76,7 +76,7 @@ type counting struct {
 // populated asks for one section of each sort, unless a fault of the envelope
 // explains why there is none.
 func (k *checker) populated(path string) {
-	c := k.plan.Config
+	c, named := k.plan.Config, k.faults.Errors()
 	for _, p := range []struct {
 		name, remedy string
 		sections     []*config.Section
@@ -85,7 +85,7 @@ func (k *checker) populated(path string) {
 		{"machines", "describe a machine, for example machines: {PRESS-01: {device: press-plc, counter: …}}", c.Machines},
 		{"uplinks", "say where events go, for example uplinks: {broker: {driver: mqtt, url: tls://mes.example:8883}}", c.Uplinks},
 	} {
-		explained := slices.ContainsFunc(k.faults.Errors(), func(f config.Fault) bool {
+		explained := slices.ContainsFunc(named, func(f config.Fault) bool {
 			return f.Path == "" || f.Path == p.name || strings.HasPrefix(f.Path, p.name+".")
 		})
 		if len(p.sections) == 0 && !explained {
