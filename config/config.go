@@ -32,6 +32,12 @@ type Fault struct {
 	Problem string `json:"problem"`
 	Remedy  string `json:"remedy,omitempty"`
 	Warning bool   `json:"warning,omitempty"`
+	// Runtime marks a Warning about what the gateway finds only where it is
+	// started, such as a secret that systemd provides: see Faults.Starting.
+	Runtime bool `json:"runtime,omitempty"`
+	// Unread is set if nothing after this fault could be read in its file, so
+	// that there may be more.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // String returns "file:line:column: path: problem — remedy".
@@ -89,6 +95,16 @@ func (f Faults) Errors() Faults {
 		if !fault.Warning {
 			out = append(out, fault)
 		}
+	}
+	return out
+}
+
+// Starting returns the faults as they are for who starts the gateway now: what
+// should be there at run time and is not is a fault, no warning any more.
+func (f Faults) Starting() Faults {
+	out := slices.Clone(f)
+	for i := range out {
+		out[i].Warning = out[i].Warning && !out[i].Runtime
 	}
 	return out
 }

@@ -121,6 +121,8 @@ func (d *decoder) value(n *node, v reflect.Value, path string, at Position) {
 	t := v.Type()
 	pointer := reflect.PointerTo(t)
 	switch {
+	case n.reported:
+		d.s.unread = append(d.s.unread, path)
 	case t == secretType:
 		d.secret(n, v, path, at)
 	case t == pathType:
@@ -164,25 +166,49 @@ func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, 
 		d.wrong(n, path, at, "a mapping of keys")
 		return
 	}
-	seen := make([]bool, len(l.fields))
+	present := make(map[string]bool, len(n.entries))
+	var unknown []*entry
 	for i := range n.entries {
 		e := &n.entries[i]
 		f, ok := l.byName[e.key]
-		if !ok {
-			if !slices.Contains(taken, e.key) {
-				meant, _ := Nearest(e.key, l.names)
-				d.absent(e.keyAt, path, cmp.Or(meant, e.key), "unknown key `"+shorten(e.key)+"`", suggest(e.key, l.names))
-			}
-			continue
-		}
-		seen[f] = true
-		d.value(e.value, v.FieldByIndex(l.fields[f].index), join(path, e.key), e.place())
-	}
-	for i, f := range l.fields {
-		if f.required && !seen[i] && !slices.Contains(n.absent, f.name) {
-			d.absent(at, path, f.name, "required key `"+f.name+"` is missing", "add `"+f.name+":`")
+		switch {
+		case ok:
+			present[e.key] = true
+			d.value(e.value, v.FieldByIndex(l.fields[f].index), join(path, e.key), e.place())
+		case !slices.Contains(taken, e.key):
+			unknown = append(unknown, e)
 		}
 	}
+	missing := l.missing(func(name string) bool { return present[name] || slices.Contains(n.absent, name) })
+	for _, e := range unknown {
+		meant, remedy := l.meant(e.key, len(unknown), missing)
+		d.absent(e.keyAt, path, cmp.Or(meant, e.key), "unknown key `"+shorten(e.key)+"`", remedy)
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == meant })
+	}
+	for _, name := range missing {
+		d.absent(at, path, name, "required key `"+name+"` is missing", "add `"+name+":`")
+	}
+}
+
+// missing returns the required fields that are not there.
+func (l *layout) missing(there func(name string) bool) (names []string) {
+	for _, f := range l.fields {
+		if f.required && !there(f.name) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// meant guesses which field an unknown name stands for, and says so. The only
+// name that nobody knows and the only one that is missing are one mistake, not
+// two.
+func (l *layout) meant(name string, unknown int, missing []string) (field, remedy string) {
+	field, near := Nearest(name, l.names)
+	if !near && unknown == 1 && len(missing) == 1 {
+		return missing[0], "did you mean `" + missing[0] + "`, which is required?"
+	}
+	return field, suggest(name, l.names)
 }
 
 func (d *decoder) mapping(n *node, v reflect.Value, path string, at Position) {
@@ -285,9 +311,11 @@ func (d *decoder) number(n *node, v reflect.Value, path string, at Position, wan
 		d.fault(at, path, n.describe()+" has leading zeros where "+want+" is expected", "write it without them")
 		return
 	}
-	if whole, fraction, ok := strings.Cut(n.text, ","); ok && v.CanFloat() && strings.Trim(whole+fraction, "+-0123456789") == "" {
-		d.fault(at, path, n.describe()+" where "+want+" is expected", "write "+whole+"."+fraction+", with a point")
-		return
+	if point, ok := withPoint(n.text); ok && v.CanFloat() {
+		if _, err := strconv.ParseFloat(point, 64); err == nil {
+			d.fault(at, path, "a decimal comma in "+n.describe(), writePoint(point))
+			return
+		}
 	}
 	var err error
 	bits := v.Type().Bits()
@@ -334,6 +362,10 @@ func (d *decoder) text(n *node, v reflect.Value, path string, at Position) {
 	}
 	err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.text))
 	if err == nil {
+		return
+	}
+	if point, ok := withPoint(n.text); ok && reflect.New(v.Type()).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(point)) == nil {
+		d.fault(at, path, "a decimal comma in `"+shorten(n.text)+"`", writePoint(point))
 		return
 	}
 	for _, f := range d.s.locate(path, err, nil) {

@@ -209,17 +209,28 @@ func TestDecodeFaults(t *testing.T) {
 		{"unit: 007", "1:7: s.unit: `007` has leading zeros where a whole number is expected — write it without them"},
 		{"unit: \"7\"", "1:7: s.unit: the text \"7\" where a whole number is expected — remove the quotes"},
 		{"number: 00.5", "1:9: s.number: `00.5` has leading zeros where a number is expected — write it without them"},
-		{"number: 1,5", "1:9: s.number: `1,5` where a number is expected — write 1.5, with a point"},
+		{"number: 1,5", "1:9: s.number: a decimal comma in `1,5` — write 1.5"},
+		{"number: 1,500", "1:9: s.number: a decimal comma in `1,500` — write 1.500, or 1500 if thousands are meant"},
+		{"number: 1,5s", "1:9: s.number: `1,5s` where a number is expected — write a number"},
 		{"number: .nan", "1:9: s.number: `.nan` where a number is expected — write a number"},
 		{"number: 0x1p4", "1:9: s.number: `0x1p4` where a number is expected — write a number"},
 		{"number: 1e999", "1:9: s.number: `1e999` is out of range — write a smaller number"},
 		{"every: 5", "1:8: s.every: `5` is no duration — write a number and a unit, for example 250ms, 5s, 2h or 7d"},
+		{"every: 1 5s", "1:8: s.every: `1 5s` is no duration — write a number and a unit, for example 250ms, 5s, 2h or 7d"},
+		{"every: 1,5s", "1:8: s.every: a decimal comma in `1,5s` — write 1.5s"},
+		{"{max_rate: 2,5/s, unit: 3}", "1:12: s.max_rate: a decimal comma in `2,5/s` — write 2.5/s"},
+		{"{number: 0,5}", "1:10: s.number: a decimal comma in `0,5` — write 0.5; a list stands in brackets: [0, 5]"},
+		{"{number: 0, 5}", "1:13: s: unknown key `5` — choose from `timeout`, `text`, `flag`, `maybe`, `small`, `unit`, `big`, `number`, `every`, `quota`, `max_rate`, `key`, …"},
 		{"every: {a: 1}", "1:8: s.every: a mapping where one value is expected — write one value"},
 		{"quota: 5", "1:8: s.quota: `5` is no size — write a number and a unit, for example 64 MiB or 2 GiB"},
 		{"max_rate: 5", "1:11: s.max_rate: `5` is no rate — write a number above 0 per s, min, h or d, for example 20/s or 40/min"},
 		{"key: hunter2", "1:6: s.key: a secret in clear text — write env:NAME or file:PATH, and change the secret, since it was in a file that is copied around"},
 		{"key: \"env:\"", "1:6: s.key: a secret in clear text — write env:NAME or file:PATH, and change the secret, since it was in a file that is copied around"},
-		{"key: env:SLUICE_TEST_UNSET", "1:6: s.key: the environment variable SLUICE_TEST_UNSET is not set — set it where the gateway is started, for example in its systemd unit"},
+		{"key: env:SLUICE_TEST_UNSET", "1:6: warning: s.key: the environment variable SLUICE_TEST_UNSET is not set — it must be there when the service starts, for example from its systemd unit"},
+		{"key: ENV:hunter2", "1:6: s.key: `ENV:` is not known — write env:, in lower case"},
+		{"key: \"${HUNTER}\"", "1:6: s.key: a config does not fill in `${HUNTER}` as a shell does — write env:HUNTER"},
+		{"key: $hunter2", "1:6: s.key: a secret in clear text — write env:NAME or file:PATH, and change the secret, since it was in a file that is copied around"},
+		{"key: file:/run/credentials/sluice-none.service/x", "1:6: warning: s.key: the secret cannot be read: stat /run/credentials/sluice-none.service/x: no such file or directory — it must be there when the service starts: LoadCredential= in its systemd unit"},
 		{"key: [env:A]", "1:6: s.key: a list where env:NAME or file:PATH is expected — write env:NAME or file:PATH"},
 		{"cert: \"\"", "1:7: s.cert: quoted text where the path of a file is expected — write the path of a file"},
 		{"words:", "1:1: s.words: no value — write a list or remove the key"},
@@ -239,7 +250,7 @@ func TestDecodeFaults(t *testing.T) {
 		{"points: {a: }", "1:10: s.points.a: no value — write a mapping of keys or remove the key"},
 		{"points: {a: [1]}", "1:13: s.points.a: a list where a mapping of keys is expected — write a mapping of keys"},
 		{"points: {a: 12345678901234567890123456789012345678901}", "1:13: s.points.a: an address this long — write a shorter one"},
-		{"points: {a: {adress: 1}}", "1:13: s.points.a: required key `address` is missing — add `address:`\n1:14: s.points.a: unknown key `adress` — did you mean `address`?"},
+		{"points: {a: {adress: 1}}", "1:14: s.points.a: unknown key `adress` — did you mean `address`?"},
 		{"points: none.csv", "1:9: s.points: the table cannot be read: open none.csv: no such file or directory — write a mapping, or the path of a CSV file from the folder of this config"},
 		{"text: a\ntext: b\ncodes: {x: 1, x: 2}", "2:1: s: the key `text` is here twice, first on line 1 — remove or rename one of the two\n" +
 			"3:15: s.codes: the key `x` is here twice, first on line 3 — remove or rename one of the two"},
@@ -303,7 +314,7 @@ func lines(s string) []string {
 
 // No message may show what might be a secret.
 func TestDecodeSecretNotShown(t *testing.T) {
-	for _, text := range []string{"key: hunter2", "key: \"hunter2\"", "key: hunter2:x", "key: {hunter2: x}", "key: [hunter2]", "key: |\n  hunter2"} {
+	for _, text := range []string{"key: hunter2", "key: \"hunter2\"", "key: hunter2:x", "key: ENV:hunter2", "key: $hunter2", "key: {hunter2: x}", "key: [hunter2]", "key: |\n  hunter2"} {
 		var into settings
 		for _, m := range decodeText(t, text, &into) {
 			if strings.Contains(m, "hunter2") {

@@ -124,10 +124,12 @@ func (h *HTTP) Validate() error {
 	return nil
 }
 
-const nameRemedy = "use letters, digits, - _ and ."
+const nameRemedy = "use letters, digits, - _ . and, inside of it, spaces"
 
 // unusable says why a name cannot stand in an event id, a topic and a path;
-// empty if it can.
+// empty if it can. "/" parts all three, + and # are MQTT's wildcards, a
+// backslash parts paths elsewhere, and what cannot be seen cannot be compared
+// by eye. Anything else a plant may call itself.
 func unusable(name string) string {
 	const longest = 100
 	switch {

@@ -115,6 +115,9 @@ func (l *loader) fault(at Position, path, problem, remedy string) {
 	l.faults = append(l.faults, Fault{Position: at, Path: path, Problem: problem, Remedy: remedy})
 }
 
+// envelope are the sections of a config.
+var envelope = []string{"site", "buffer", "http", "devices", "machines", "uplinks"}
+
 func (l *loader) fragment(file string, text []byte) {
 	root, faults := parse(file, "", text)
 	l.faults = append(l.faults, faults...)
@@ -123,8 +126,14 @@ func (l *loader) fragment(file string, text []byte) {
 		return
 	}
 	for i := range root.entries {
-		e := &root.entries[i]
-		switch e.key {
+		e := root.entries[i]
+		if meant, ok := Nearest(e.key, envelope); ok && meant != e.key && root.find(meant) == nil {
+			// Named once, and read as what it stands for: all else in it, and what
+			// refers to it, is checked in the same run.
+			l.fault(e.keyAt, "", "unknown key `"+shorten(e.key)+"`", suggest(e.key, envelope))
+			e.key = meant
+		}
+		switch e := &e; e.key {
 		case "site":
 			l.part(e, &l.config.Site)
 		case "buffer":
@@ -138,8 +147,7 @@ func (l *loader) fragment(file string, text []byte) {
 		case "uplinks":
 			l.config.Uplinks = l.sections(e, l.config.Uplinks)
 		default:
-			known := []string{"site", "buffer", "http", "devices", "machines", "uplinks"}
-			l.fault(e.keyAt, "", "unknown key `"+shorten(e.key)+"`", suggest(e.key, known))
+			l.fault(e.keyAt, "", "unknown key `"+shorten(e.key)+"`", suggest(e.key, envelope))
 		}
 	}
 }
@@ -171,8 +179,7 @@ func (l *loader) sections(e *entry, all []*Section) []*Section {
 		one := &e.value.entries[i]
 		path := join(e.key, one.key)
 		if problem := unusable(one.key); problem != "" {
-			l.fault(one.keyAt, path, "the name "+problem, nameRemedy)
-			continue
+			l.fault(one.keyAt, path, "the name "+problem, nameRemedy) // it is there, though: others may name it
 		}
 		if !l.once(path, one.keyAt) {
 			continue
@@ -186,7 +193,11 @@ func (l *loader) sections(e *entry, all []*Section) []*Section {
 func (l *loader) section(kind, path string, e *entry) *Section {
 	s := &Section{Name: e.key, path: path, at: e.place(), root: e.value}
 	if e.value.kind != mappingNode {
-		l.fault(e.place(), path, e.value.describe()+" where a mapping of keys is expected", "write the keys below the name, indented")
+		remedy := "write the keys below the name, indented"
+		if spaced, ok := unspaced(e.value.text); ok {
+			remedy = "write `" + shorten(spaced) + "`, with a space after the colon"
+		}
+		l.fault(e.place(), path, e.value.describe()+" where a mapping of keys is expected", remedy)
 		s.root = &node{kind: mappingNode, at: e.place()}
 		return s
 	}

@@ -152,7 +152,7 @@ func TestLoadFaults(t *testing.T) {
 		{"no site", "devices: {}\n", "1:1: the section `site` is missing — add site: {enterprise: …, site: …, area: …}, the names that events carry"},
 		{"two documents", site + "---\na: 1\n", "2:1: a second YAML document — keep one document a file; a folder of *.yaml files may hold fragments"},
 		{"documents after the end mark", site + "...\na: 1\n", "3:1: a second YAML document — keep one document a file; a folder of *.yaml files may hold fragments"},
-		{"tabs", "site:\n\tarea: x\n\tsite: y\n", "2:1: a tab indents this line (and 1 more) — indent by spaces"},
+		{"tabs", "site:\n\tarea: x\n\tsite: y\n", "1:1: site: required key `enterprise` is missing — add `enterprise:`\n2:1: a tab indents this line (and 1 more) — indent by spaces"},
 		{"unclosed", site + "devices: [1,\n", "2:10: not valid YAML: sequence end token ']' not found — " + syntax},
 		{"quote", site + "devices: \"x\n", "2:10: not valid YAML: could not find end character of double-quoted text — " + syntax},
 		{"indent", "site:\n  area: a\n   site: b\n", "2:9: not valid YAML: mapping value is not allowed in this context — give keys of one level the same indentation, and quote a value that holds `: `"},
@@ -172,13 +172,13 @@ func TestLoadFaults(t *testing.T) {
 		{"key of a list", site + "? [a]\n: b\n", "3:1: not valid YAML: found an invalid key for this map — " + syntax},
 		{"no key", site + "devices: {\"\": x}\n", "2:11: devices: a key is missing or is no plain text — write `name: value`"},
 		{"unknown section", site + "device: {}\n", "2:1: unknown key `device` — did you mean `devices`?"},
-		{"unknown site key", "site: {enterprise: a, site: b, aera: c}\n", "1:7: site: required key `area` is missing — add `area:`\n1:32: site: unknown key `aera` — did you mean `area`?"},
+		{"unknown site key", "site: {enterprise: a, site: b, aera: c}\n", "1:32: site: unknown key `aera` — did you mean `area`?"},
 		{"site is no mapping", "site: lisbon\n", "1:7: site: `lisbon` where a mapping of keys is expected — write keys, for example {enterprise: …}; there are `enterprise`, `site`, `area`, `timezone`, `gateway`"},
 		{"names", "site: {enterprise: a/b, site: \"\", area: \"c#\", gateway: _gateway}\n",
-			"1:20: site.enterprise: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ and .\n" +
-				"1:31: site.site: the name is empty — use letters, digits, - _ and .\n" +
-				"1:41: site.area: the name holds '#', which ids, topics or paths use otherwise — use letters, digits, - _ and .\n" +
-				"1:56: site.gateway: the name begins with `_`, which is reserved — use letters, digits, - _ and ."},
+			"1:20: site.enterprise: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"1:31: site.site: the name is empty — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"1:41: site.area: the name holds '#', which ids, topics or paths use otherwise — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"1:56: site.gateway: the name begins with `_`, which is reserved — use letters, digits, - _ . and, inside of it, spaces"},
 		{"timezone", "site: {enterprise: a, site: b, area: c, timezone: Lisbon}\n", "1:51: site.timezone: unknown time zone `Lisbon` — write an IANA name, for example Europe/Lisbon"},
 		{"local timezone", "site: {enterprise: a, site: b, area: c, timezone: Local}\n", "1:51: site.timezone: unknown time zone `Local` — write an IANA name, for example Europe/Lisbon"},
 		{"buffer", site + "buffer: {quota: 1 MiB, reserve: 1 MiB, linger: 5s, keep: 7}\n",
@@ -196,10 +196,10 @@ func TestLoadFaults(t *testing.T) {
 			"3:11: machines: `x` where a mapping is expected — write one `name: {…}` for each\n" +
 			"4:1: uplinks: nothing where a mapping is expected — write one `name: {…}` for each"},
 		{"section names", site + "devices: {a/b: {driver: x}}\nmachines: {\" a\": {}, ..: {}, _gateway: {}}\n",
-			"2:11: devices.a/b: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ and .\n" +
-				"3:12: machines. a: the name begins or ends with a space — use letters, digits, - _ and .\n" +
-				"3:22: machines...: the name is a folder's — use letters, digits, - _ and .\n" +
-				"3:30: machines._gateway: the name begins with `_`, which is reserved — use letters, digits, - _ and ."},
+			"2:11: devices.a/b: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"3:12: machines. a: the name begins or ends with a space — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"3:22: machines...: the name is a folder's — use letters, digits, - _ . and, inside of it, spaces\n" +
+				"3:30: machines._gateway: the name begins with `_`, which is reserved — use letters, digits, - _ . and, inside of it, spaces"},
 		{"section values", site + "devices:\n  a:\n  b: x\nuplinks:\n  c: {}\n  d: {driver: [x]}\n",
 			"3:3: devices.a: nothing where a mapping of keys is expected — write the keys below the name, indented\n" +
 				"4:6: devices.b: `x` where a mapping of keys is expected — write the keys below the name, indented\n" +

@@ -16,8 +16,11 @@ const (
 type node struct {
 	kind   nodeKind
 	quoted bool
-	text   string
-	at     Position
+	// reported is set if a fault of it has been named already, so that it has
+	// no value.
+	reported bool
+	text     string
+	at       Position
 	// entries are a mapping's, in the order of the file, without duplicates.
 	entries []entry
 	items   []*node

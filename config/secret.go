@@ -1,45 +1,80 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"strings"
 )
 
+// credentials is where systemd puts the credentials of a running service, which
+// nobody else can see.
+const credentials = "/run/credentials"
+
+// shellVariable is how a shell names a variable in braces. Without them it
+// could as well be a password that begins with a dollar sign.
+var shellVariable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+
 // secret resolves "env:NAME" and "file:PATH". No message shows the value,
 // since what stands in the config may be the secret itself.
 func (d *decoder) secret(n *node, v reflect.Value, path string, at Position) {
-	const remedy = "write env:NAME or file:PATH"
 	if n.kind != scalarNode {
 		d.wrong(n, path, at, "env:NAME or file:PATH")
 		return
 	}
-	scheme, where, _ := strings.Cut(n.text, ":")
-	var clear string
-	switch {
+	var s Secret
+	ok := false
+	switch scheme, where, _ := strings.Cut(n.text, ":"); {
 	case scheme == "env" && where != "":
-		value, ok := os.LookupEnv(where)
-		if !ok || value == "" {
-			d.fault(at, path, "the environment variable "+where+" is not set", "set it where the gateway is started, for example in its systemd unit")
-			return
-		}
-		clear = value
+		s, ok = d.secretVariable(where, path, at), true
 	case scheme == "file" && where != "":
-		value, ok := d.secretFile(where, path, at)
-		if !ok {
-			return
-		}
-		clear = value
+		s, ok = d.secretFile(where, path, at)
 	default:
-		d.fault(at, path, "a secret in clear text", remedy+", and change the secret, since it was in a file that is copied around")
-		return
+		d.clearText(n.text, path, at)
 	}
-	v.Set(reflect.ValueOf(Secret{clear: clear}))
+	if ok {
+		v.Set(reflect.ValueOf(s))
+	}
 }
 
-func (d *decoder) secretFile(where, path string, at Position) (clear string, ok bool) {
+// clearText refuses what is no reference, and tells apart what is nearly one.
+func (d *decoder) clearText(text, path string, at Position) {
+	scheme, where, _ := strings.Cut(text, ":")
+	lower := strings.ToLower(strings.TrimSpace(scheme))
+	shell := shellVariable.FindStringSubmatch(text)
+	switch {
+	case shell != nil:
+		d.fault(at, path, "a config does not fill in `"+shorten(text)+"` as a shell does", "write env:"+shell[1])
+	case where != "" && (lower == "env" || lower == "file"):
+		d.fault(at, path, "`"+shorten(scheme)+":` is not known", "write "+lower+":, in lower case")
+	default:
+		d.fault(at, path, "a secret in clear text", "write env:NAME or file:PATH, and change the secret, since it was in a file that is copied around")
+	}
+}
+
+// later warns of a secret that only the gateway's own surroundings may have.
+func (d *decoder) later(path string, at Position, problem, remedy string) Secret {
+	d.faults = append(d.faults, Fault{Position: at, Path: join(d.s.path, path), Problem: problem, Remedy: remedy, Warning: true, Runtime: true})
+	return Secret{absent: true}
+}
+
+func (d *decoder) secretVariable(name, path string, at Position) Secret {
+	const remedy = "it must be there when the service starts, for example from its systemd unit"
+	switch value, ok := os.LookupEnv(name); {
+	case !ok:
+		return d.later(path, at, "the environment variable "+shorten(name)+" is not set", remedy)
+	case value == "":
+		return d.later(path, at, "the environment variable "+shorten(name)+" is empty", remedy)
+	default:
+		return Secret{clear: value}
+	}
+}
+
+func (d *decoder) secretFile(where, path string, at Position) (s Secret, ok bool) {
 	const largest = 64 << 10
 	name := d.absolute(where)
 	info, err := os.Stat(name)
@@ -54,13 +89,17 @@ func (d *decoder) secretFile(where, path string, at Position) (clear string, ok 
 		b, err = os.ReadFile(name)
 	}
 	if err != nil {
+		var system *os.PathError
+		if errors.As(err, &system) && strings.HasPrefix(filepath.ToSlash(name), credentials+"/") {
+			return d.later(path, at, "the secret cannot be read: "+err.Error(), "it must be there when the service starts: LoadCredential= in its systemd unit"), true
+		}
 		d.fault(at, path, "the secret cannot be read: "+err.Error(), "create the file, readable by the gateway's user only")
-		return "", false
+		return Secret{}, false
 	}
-	clear = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	clear := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	if clear == "" {
 		d.fault(at, path, "the secret file "+name+" is empty", "write the secret into it")
-		return "", false
+		return Secret{}, false
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
 		d.faults = append(d.faults, Fault{
@@ -68,5 +107,5 @@ func (d *decoder) secretFile(where, path string, at Position) (clear string, ok 
 			Problem: "the secret file " + name + " is readable by every user", Remedy: "chmod 600 " + name,
 		})
 	}
-	return clear, true
+	return Secret{clear: clear}, true
 }

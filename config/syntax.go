@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,29 +28,43 @@ const (
 // a fault left nothing to look into; duplicate keys do not.
 func parse(file, path string, text []byte) (*node, Faults) {
 	r := &reader{file: file, path: path}
-	text = r.clean(text)
-	if len(r.faults) > 0 {
-		return nil, r.faults
+	root := r.read(text)
+	if root == nil {
+		r.faults[len(r.faults)-1].Unread = true
 	}
+	return root, r.faults
+}
+
+// read returns nil after a fault that left nothing to look into.
+func (r *reader) read(text []byte) *node {
+	text, ok := r.clean(text)
+	if !ok {
+		return nil
+	}
+	text = r.indent(text)
+	mended := len(r.faults)
 	tokens := lexer.Tokenize(string(text))
 	r.refuse(tokens)
-	if len(r.faults) > 0 {
-		return nil, r.faults
+	if len(r.faults) > mended {
+		return nil
 	}
 	body, err := r.document(tokens)
 	if err != nil {
-		r.syntax(err)
-		return nil, r.faults
+		if mended == 0 { // else it may be the consequence of the indentation
+			r.syntax(err, text)
+		}
+		return nil
 	}
-	if len(r.faults) > 0 {
-		return nil, r.faults
-	}
-	root := r.convert(body, path)
+	root := r.convert(body, r.path)
 	if root.kind != mappingNode {
-		r.fault(root.at, root.describe()+" where keys are expected", "write `key: value` lines")
-		return nil, r.faults
+		remedy := "write `key: value` lines"
+		if spaced, ok := unspaced(root.text); ok {
+			remedy = "write `" + shorten(spaced) + "`, with a space after the colon"
+		}
+		r.fault(root.at, root.describe()+" where keys are expected", remedy)
+		return nil
 	}
-	return root, r.faults
+	return root
 }
 
 // reader turns the text of one file into nodes.
@@ -58,6 +73,8 @@ type reader struct {
 	// path is where in the tree the text stands; empty for a whole config.
 	path   string
 	faults Faults
+	// shift is by how many columns a line was widened to be read.
+	shift map[int]int
 }
 
 func (r *reader) fault(at Position, problem, remedy string) {
@@ -72,51 +89,36 @@ func (r *reader) position(t *token.Token) Position {
 	if t == nil || t.Position == nil {
 		return Position{File: r.file, Line: 1, Column: 1}
 	}
-	return Position{File: r.file, Line: max(1, t.Position.Line), Column: max(1, t.Position.Column)}
+	return Position{File: r.file, Line: max(1, t.Position.Line), Column: max(1, t.Position.Column-r.shift[t.Position.Line])}
 }
 
-// clean refuses what is no plain text and returns it with LF line ends and
-// without a byte order mark, so that columns count alike everywhere.
-func (r *reader) clean(text []byte) []byte {
+// clean returns plain text with LF line ends and without a byte order mark, so
+// that columns count alike everywhere; not ok if it is no plain text.
+func (r *reader) clean(text []byte) (plain []byte, ok bool) {
 	start := Position{File: r.file, Line: 1, Column: 1}
 	switch {
 	case len(text) > maxFile:
 		r.fault(start, fmt.Sprintf("the file is larger than %s", Size(maxFile)), "split it into a folder of fragments, or move tables into CSV files")
-		return nil
+		return nil, false
 	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
 		r.fault(start, "the file is UTF-16", "save it as UTF-8")
-		return nil
+		return nil, false
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
-	var tabs []Position
 	for i, line := range bytes.Split(text, []byte("\n")) {
 		at := Position{File: r.file, Line: i + 1, Column: 1}
 		if bad := strange(line); bad >= 0 {
 			at.Column = utf8.RuneCount(line[:bad]) + 1
 			r.strange(at, line[bad:])
-			return nil
+			return nil, false
 		}
-		indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]
-		content := line[len(indent):]
-		if tab := bytes.IndexByte(indent, '\t'); tab >= 0 && len(content) > 0 && content[0] != '#' {
-			at.Column = tab + 1
-			tabs = append(tabs, at)
-		}
-		if nest := len(line) - len(bytes.TrimLeft(line, " -?:")); nest > maxIndent && len(content) > 0 {
+		if nest := len(line) - len(bytes.TrimLeft(line, " \t-?:")); nest > maxIndent && len(bytes.TrimLeft(line, " \t")) > 0 {
 			r.fault(at, fmt.Sprintf("the line is indented by more than %d columns", maxIndent), "indent each level by two spaces")
-			return nil
+			return nil, false
 		}
 	}
-	if len(tabs) > 0 {
-		problem := "a tab indents this line"
-		if n := len(tabs) - 1; n > 0 {
-			problem += fmt.Sprintf(" (and %d more)", n)
-		}
-		r.fault(tabs[0], problem, "indent by spaces")
-		return nil
-	}
-	return text
+	return text, true
 }
 
 // strange returns the index of the first byte of a line that a config cannot
@@ -213,7 +215,7 @@ func (r *reader) document(tokens token.Tokens) (body ast.Node, err error) {
 	return nil, errors.New("nothing but comments and marks")
 }
 
-func (r *reader) syntax(err error) {
+func (r *reader) syntax(err error, text []byte) {
 	at, message := Position{File: r.file, Line: 1, Column: 1}, err.Error()
 	var detail yaml.Error
 	if errors.As(err, &detail) {
@@ -222,6 +224,11 @@ func (r *reader) syntax(err error) {
 	remedy := "check the indentation, quotes and brackets here and on the line before"
 	if strings.Contains(message, "mapping value is not allowed") {
 		remedy = "give keys of one level the same indentation, and quote a value that holds `: `"
+	}
+	if lines := bytes.Split(text, []byte("\n")); at.Line <= len(lines) {
+		if spaced, ok := unspaced(string(bytes.TrimSpace(lines[at.Line-1]))); ok {
+			remedy = "write `" + shorten(spaced) + "`, with a space after the colon"
+		}
 	}
 	r.fault(at, "not valid YAML: "+oneLine(message, 200), remedy)
 }
@@ -273,6 +280,9 @@ func (r *reader) mapping(start *token.Token, values []*ast.MappingValueNode, pat
 		if !ok {
 			continue
 		}
+		if r.comma(start, out.entries, key, v, path) {
+			continue
+		}
 		if first := out.find(key.text); first != nil {
 			r.faultAt(key.at, path, fmt.Sprintf("the key `%s` is here twice, first on line %d", shorten(key.text), first.keyAt.Line), "remove or rename one of the two")
 			continue
@@ -307,6 +317,18 @@ func (r *reader) key(k ast.MapKeyNode, path string) (*node, bool) {
 	}
 	r.faultAt(at, path, "a key is missing or is no plain text", "write `name: value`")
 	return nil, false
+}
+
+// wordColon is a key and its value without the space between them.
+var wordColon = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_-]*):([^\s/:][^:]*)$`)
+
+// unspaced returns "key: value" for "key:value", which YAML reads as one word.
+func unspaced(text string) (spaced string, ok bool) {
+	m := wordColon.FindStringSubmatch(text)
+	if m == nil {
+		return "", false
+	}
+	return m[1] + ": " + m[2], true
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -113,8 +114,13 @@ func (c *sheet) load(text []byte) {
 			return
 		}
 	}
+	comma := separator(bytes.TrimLeft(text, "\r\n"))
+	if m := excelSeparator.FindSubmatch(text); m != nil {
+		comma, _ = utf8.DecodeRune(m[1])
+		text = text[len(m[0])-1:] // the line end stays, so that lines count on
+	}
 	in := csv.NewReader(bytes.NewReader(text))
-	in.Comma = separator(bytes.TrimLeft(text, "\r\n"))
+	in.Comma = comma
 	in.FieldsPerRecord = -1
 	for {
 		record, err := in.Read()
@@ -133,7 +139,9 @@ func (c *sheet) load(text []byte) {
 		switch {
 		case !slices.ContainsFunc(row, func(c cell) bool { return c.text != "" }):
 		case c.header == nil:
-			c.columns(row)
+			if c.columns(row); c.header == nil {
+				return // whatever follows has no meaning
+			}
 		default:
 			c.cells = append(c.cells, row)
 		}
@@ -161,6 +169,10 @@ func (c *sheet) position(line, column int) Position {
 	}
 	return at
 }
+
+// excelSeparator is a first line that is not part of the table: it tells Excel
+// what is between the cells.
+var excelSeparator = regexp.MustCompile(`^(?i)"?sep=([,;\t|])"?\r?\n`)
 
 // separator guesses what is between the cells by the first row.
 func separator(text []byte) rune {
@@ -191,23 +203,46 @@ func (c *sheet) columns(row []cell) {
 		return
 	}
 	l := c.d.layout(c.row)
+	if !l.anyOf(row[1:]) {
+		c.fault(row[0].at, "the first row must name the columns, and none of its cells does", "write them above it: the name first, then any of `"+strings.Join(l.names, "`, `")+"`")
+		c.header = nil
+		return
+	}
+	var unknown []cell
 	for i, cell := range row[1:] {
 		_, known := l.byName[cell.text]
 		switch {
 		case cell.text == "":
 		case !known:
-			c.fault(cell.at, "unknown column `"+shorten(cell.text)+"`", suggest(cell.text, l.names))
+			unknown = append(unknown, cell)
 		case slices.Contains(c.header, cell.text):
 			c.fault(cell.at, "the column `"+cell.text+"` is here twice", "remove one of the two")
 		default:
 			c.header[i+1] = cell.text
 		}
 	}
-	for _, f := range l.fields {
-		if f.required && !slices.Contains(c.header, f.name) {
-			c.fault(row[0].at, "the column `"+f.name+"` is missing", "add it to the first row")
-		}
+	missing := l.missing(func(name string) bool { return slices.Contains(c.header, name) })
+	for _, cell := range unknown {
+		meant, remedy := l.meant(cell.text, len(unknown), missing)
+		c.fault(cell.at, "unknown column `"+shorten(cell.text)+"`", remedy)
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == meant })
 	}
+	for _, name := range missing {
+		c.fault(row[0].at, "the column `"+name+"` is missing", "add it to the first row")
+	}
+}
+
+// anyOf reports whether one of the cells may be the name of a field, however it
+// is spelt, or there is nothing to tell by.
+func (l *layout) anyOf(row []cell) bool {
+	named := false
+	for _, c := range row {
+		if _, near := Nearest(c.text, l.names); near {
+			return true
+		}
+		named = named || c.text != ""
+	}
+	return !named
 }
 
 func (c *sheet) mapping() *node {

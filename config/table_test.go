@@ -35,6 +35,8 @@ func TestTableCSV(t *testing.T) {
 		"plain":     "name,address,type,scale\nmade,40001,uint16,0.1\nbad,0002,,\n",
 		"excel":     "\ufeffname;address;type;scale\r\nmade;40001;uint16;0.1\r\nbad;0002;;\r\n;;;\r\n",
 		"tabs":      "name\taddress\ttype\tscale\nmade\t40001\tuint16\t0.1\nbad\t0002\t\t",
+		"sep=":      "\ufeffsep=;\r\nname;address;type;scale\r\nmade;40001;uint16;0.1\r\nbad;0002;;\r\n",
+		"sep=tab":   "\"SEP=\t\"\nname\taddress\ttype\tscale\nmade\t40001\tuint16\t0.1\nbad\t0002\t\t",
 		"quoted":    "tag,\"address\",type,scale\n\"made\",\"40001\",uint16,0.1\nbad,0002\n",
 		"reordered": "Tag;scale;;type;address\n\nmade;0.1;a remark;uint16;40001\nbad;;;;0002\n",
 	} {
@@ -71,9 +73,13 @@ func TestTableCSVFaults(t *testing.T) {
 		{"empty", "points", "", "t.csv:1:1: s.points: the table is empty — name the columns in its first row: the name first, then the fields"},
 		{"blank", "points", "\n;;\n", "t.csv:1:1: s.points: the table is empty — name the columns in its first row: the name first, then the fields"},
 		{"missing column", "points", "name,type\nmade,uint16\n", "t.csv:1:1: s.points: the column `address` is missing — add it to the first row"},
+		{"no header", "points", "made,40001,uint16\nbad,40002,\n", "t.csv:1:1: s.points: the first row must name the columns, and none of its cells does — write them above it: the name first, then any of `address`, `type`, `scale`, `codes`"},
+		{"sep= and a fault", "points", "sep=;\nname;address\n;5\n", "t.csv:3:1: s.points: a row without a name — write the name into the first column"},
+		{"misspelt column", "points", "name,Adresse,type\nmade,40001,uint16\n", "t.csv:1:6: s.points: unknown column `Adresse` — did you mean `address`?"},
+		{"foreign column", "points", "name,Ort,type\nmade,40001,uint16\n", "t.csv:1:6: s.points: unknown column `Ort` — did you mean `address`, which is required?"},
 		{"unknown column", "points", "name,adress,address\nmade,1,2\n", "t.csv:1:6: s.points: unknown column `adress` — did you mean `address`?"},
 		{"column twice", "points", "name,address,address\nmade,1,2\n", "t.csv:1:14: s.points: the column `address` is here twice — remove one of the two"},
-		{"bad value", "points", "name;address;scale\nmäde;x;1,5\nb;y;ü\n", "t.csv:2:8: s.points.mäde.scale: `1,5` where a number is expected — write 1.5, with a point\n" +
+		{"bad value", "points", "name;address;scale\nmäde;x;1,5\nb;y;ü\n", "t.csv:2:8: s.points.mäde.scale: a decimal comma in `1,5` — write 1.5\n" +
 			"t.csv:3:5: s.points.b.scale: `ü` where a number is expected — write a number"},
 		{"missing cell", "points", "name,address,type\nmade,,uint16\nbad\n", "t.csv:2:1: s.points.made: required key `address` is missing — add `address:`\n" +
 			"t.csv:3:1: s.points.bad: required key `address` is missing — add `address:`"},

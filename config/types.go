@@ -20,7 +20,7 @@ func (d Duration) String() string { return time.Duration(d).String() }
 
 // UnmarshalText reads a duration with its unit.
 func (d *Duration) UnmarshalText(b []byte) error {
-	s := string(b)
+	s := closed(strings.TrimSpace(string(b)))
 	for suffix, unit := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
 		if number, ok := strings.CutSuffix(s, suffix); ok {
 			n, err := strconv.ParseFloat(number, 64)
@@ -32,11 +32,29 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v < 0 {
-		return Field("", fmt.Sprintf("`%s` is no duration", s), "write a number and a unit, for example 250ms, 5s, 2h or 7d")
+		return Field("", fmt.Sprintf("`%s` is no duration", b), "write a number and a unit, for example 250ms, 5s, 2h or 7d")
 	}
 	*d = Duration(v)
 	return nil
 }
+
+// closed takes the spaces out that stand between a number and its unit, or a
+// unit and the next number: "5 s", "1h 30m". Others stay, since "1 5s" is no
+// duration. s is trimmed.
+func closed(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] == ' ' && (digit(s[i-1]) && letter(s[i+1]) || letter(s[i-1]) && digit(s[i+1])) {
+			continue // it is neither the first nor the last: s is trimmed
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+func letter(c byte) bool { return c >= 'a' && c <= 'z' }
 
 // Size is a number of bytes that a config writes with its unit: "512 MiB",
 // "2GiB", "2 GB" (MiB = 1024² bytes, MB = 1000²).
@@ -120,7 +138,12 @@ func (r *Rate) UnmarshalText(b []byte) error {
 // Secret is a password, key or token. A config writes it as "env:NAME" or
 // "file:PATH", never in clear text; the decoder resolves it. It prints as
 // "(secret)" everywhere.
-type Secret struct{ clear string }
+type Secret struct {
+	clear string
+	// absent says that the config names a secret which is not there on this
+	// computer, so that the rest is checked as if it were.
+	absent bool
+}
 
 // NewSecret returns a Secret for tests and for simulated systems.
 func NewSecret(clear string) Secret { return Secret{clear: clear} }
@@ -129,11 +152,11 @@ func NewSecret(clear string) Secret { return Secret{clear: clear} }
 func (s Secret) Reveal() string { return s.clear }
 
 // IsZero reports whether the secret is not set.
-func (s Secret) IsZero() bool { return s.clear == "" }
+func (s Secret) IsZero() bool { return s.clear == "" && !s.absent }
 
 // String returns "(secret)", or nothing if it is not set.
 func (s Secret) String() string {
-	if s.clear == "" {
+	if s.IsZero() {
 		return ""
 	}
 	return "(secret)"

@@ -11,7 +11,7 @@ import (
 
 func TestDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"250ms": 250 * time.Millisecond, "5s": 5 * time.Second, "1h30m": 90 * time.Minute,
+		"250ms": 250 * time.Millisecond, "5s": 5 * time.Second, "5 s": 5 * time.Second, " 7 d ": 7 * 24 * time.Hour, "1h 30 m": 90 * time.Minute, "1h30m": 90 * time.Minute,
 		"7d": 7 * 24 * time.Hour, "0.5d": 12 * time.Hour, "1w": 7 * 24 * time.Hour, "0": 0, "0s": 0,
 	} {
 		var d Duration

@@ -24,14 +24,18 @@ type checkReport struct {
 // Run prints every fault on stdout, one a line, and a summary on stderr. A
 // config with errors ends with exit code 2; warnings alone do not.
 func (c *checkCmd) Run(con *console) error {
-	path := c.path()
-	p, faults := loadPlan(path, driverKinds, uplinkKinds)
+	path, p, faults := c.load()
 	if err := c.print(con.Out, path, faults); err != nil {
 		return fmt.Errorf("check: write the faults: %w", err)
 	}
 	wrong := len(faults.Errors())
 	summary := count(wrong, "fault") + ", " + count(len(faults)-wrong, "warning")
 	if wrong > 0 {
+		for _, f := range faults {
+			if f.Unread {
+				summary += "; the rest of " + f.File + " was not read: mend this first"
+			}
+		}
 		fmt.Fprintf(con.Err, "%s: %s\n", path, summary)
 		return &exitError{code: exitUsage}
 	}

@@ -18,6 +18,7 @@ var updateCorpus = flag.Bool("update", false, "rewrite the expected faults of th
 // warnings.
 func TestConfigCorpus(t *testing.T) {
 	t.Setenv("SLUICE_CORPUS_PASSWORD", "hunter2")
+	t.Setenv("SLUICE_CORPUS_EMPTY", "")
 	folder := filepath.Join("..", "..", "config", "testdata")
 	good, err := filepath.Glob(filepath.Join(folder, "*.good.yaml"))
 	if err != nil {

@@ -86,11 +86,113 @@ func TestCheckCannotPrint(t *testing.T) {
 }
 
 func TestConfigPath(t *testing.T) {
-	if got := (&configFlag{Config: "a.yaml"}).path(); got != "a.yaml" {
-		t.Errorf("got %q", got)
+	t.Chdir(t.TempDir())
+	system := filepath.Join(t.TempDir(), "sluice.yaml")
+	look := func(f configFlag, want string) {
+		t.Helper()
+		if got := f.path(system); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
-	if got := (&configFlag{}).path(); got != "sluice.yaml" && got != "/etc/sluice/sluice.yaml" {
-		t.Errorf("got %q", got)
+	look(configFlag{Config: "a.yaml"}, "a.yaml")
+	look(configFlag{File: "b.yaml"}, "b.yaml")
+	look(configFlag{}, "")
+	if err := os.WriteFile("sluice.yaml", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look(configFlag{}, "sluice.yaml")
+	if err := os.WriteFile(system, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look(configFlag{}, system)
+}
+
+// Who names no config is told both places where one is looked for.
+func TestCheckNowhere(t *testing.T) {
+	if _, err := os.Stat(systemConfig); err == nil {
+		t.Skip("this computer has a gateway's config")
+	}
+	t.Chdir(t.TempDir())
+	out, _, code := check(t, checkCmd{})
+	if want := "sluice.yaml:1:1: there is no config: neither /etc/sluice/sluice.yaml nor ./sluice.yaml is there — write one there, or name another file with --config\n"; code != exitUsage || out != want {
+		t.Errorf("got %d, %q", code, out)
+	}
+}
+
+// What is missing is named in one run, and nothing that follows from it.
+func TestLoadPlanEmpty(t *testing.T) {
+	_, faults := loadPlan(writeConfig(t, "site: {enterprise: acme, site: lisbon, area: packing}\n"), driverKinds, uplinkKinds)
+	if len(faults) != 3 {
+		t.Errorf("got %v", faults)
+	}
+	_, faults = loadPlan(writeConfig(t, "site: {enterprise: acme, site: lisbon, area: packing}\n"+plantText[strings.Index(plantText, "machines:"):strings.Index(plantText, "uplinks:")]), driverKinds, uplinkKinds)
+	if len(faults) != 2 || !strings.Contains(faults[0].Problem, "no devices") || !strings.Contains(faults[1].Problem, "no uplinks") {
+		t.Errorf("got %v", faults)
+	}
+}
+
+// A file that could not be read to its end may hold more faults, and what it
+// holds is not said to be missing.
+func TestCheckUnread(t *testing.T) {
+	file := writeConfig(t, strings.Replace(plantText, "machines:", "  broken: [\nmachines:", 1))
+	_, talk, code := check(t, checkCmd{configFlag: configFlag{File: file}})
+	if want := file + ": 1 fault, 0 warnings; the rest of " + file + " was not read: mend this first\n"; code != exitUsage || talk != want {
+		t.Errorf("got %d, %q", code, talk)
+	}
+	devices, rest, _ := strings.Cut(plantText, "machines:")
+	folder := t.TempDir()
+	for name, text := range map[string]string{"devices.yaml": devices + "  broken: [\n", "machines.yaml": "site: {enterprise: acme, site: lisbon, area: packing}\nmachines:" + strings.Replace(rest, "driver: mqtt", "driver: mqtt, url: tcp://127.0.0.1", 1) + "devices: {other: {driver: modbus, endpoint: plc, tags: {a: 40001}}}\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _, _ := check(t, checkCmd{configFlag: configFlag{File: folder}})
+	if strings.Count(out, "\n") != 1 || !strings.Contains(out, "not valid YAML") {
+		t.Errorf("got %q", out)
+	}
+}
+
+// A secret that only the service has is a warning for who checks the config,
+// and a fault for who starts the gateway.
+func TestSecretsOfTheService(t *testing.T) {
+	file := filepath.Join("..", "..", "config", "testdata", "secret-at-start.good.yaml")
+	if out, _, code := check(t, checkCmd{configFlag: configFlag{File: file}}); code != 0 || strings.Count(out, "warning:") != 3 {
+		t.Errorf("check: got %d, %q", code, out)
+	}
+	var talk bytes.Buffer
+	err := (&runCmd{configFlag{File: file}}).Run(t.Context(), &console{Out: &talk, Err: &talk})
+	var exit *exitError
+	if !errors.As(err, &exit) || exit.code != exitUsage || strings.Count(talk.String(), "\n") != 3 || strings.Contains(talk.String(), "warning") {
+		t.Errorf("run: got %v, %q", err, talk.String())
+	}
+}
+
+// The README's config is good as it stands, on a computer without its password.
+func TestReadmeConfigWithoutItsPassword(t *testing.T) {
+	text := fences(readPage(t, filepath.Join("..", "..", "README.md")))
+	i := slices.IndexFunc(text, fence.whole)
+	if i < 0 {
+		t.Fatal("the README has no config")
+	}
+	out, _, code := check(t, checkCmd{configFlag: configFlag{File: writeConfig(t, text[i].text)}})
+	if code != 0 || strings.Count(out, "\n") != 1 || !strings.Contains(out, "warning: uplinks.broker.password: the environment variable BROKER_PASSWORD is not set") {
+		t.Errorf("got %d, %q", code, out)
+	}
+}
+
+// What people try first works.
+func TestHelpAndVersion(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"help", "Usage: sluice <command>"}, {"--help", "Usage: sluice <command>"}, {"help check", "Usage: sluice check"},
+		{"--version", "sluice " + version + " "}, {"version", "sluice " + version + " "},
+	} {
+		var out, talk bytes.Buffer
+		if code := run(t.Context(), strings.Fields(c.args), &out, &talk); code != 0 || !strings.HasPrefix(out.String(), c.want) {
+			t.Errorf("%s: got %d, %q, %q", c.args, code, out.String(), talk.String())
+		}
+	}
+	if got, want := (buildInfo{Version: "v1", Go: "go1", Platform: "linux/arm64"}).String(), "sluice v1 go1 linux/arm64"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
+
+	"github.com/sluice-edge/sluice/config"
 )
 
 // configFlag names the config of a command, as a flag or as its argument.
@@ -20,18 +23,33 @@ func (f *configFlag) Validate() error {
 	return nil
 }
 
-// path returns the config that is meant: the one named, else the system's, else
-// the one in this folder.
-func (f *configFlag) path() string {
-	const system, local = "/etc/sluice/sluice.yaml", "sluice.yaml"
-	if f.Config != "" {
-		return f.Config
+// Where a config is that nobody has named.
+const systemConfig, localConfig = "/etc/sluice/sluice.yaml", "sluice.yaml"
+
+// load reads and checks the config that is meant: the one named, else the
+// system's, else the one in this folder. It returns which that was, too.
+func (f *configFlag) load() (path string, p *plan, faults config.Faults) {
+	path = f.path(systemConfig)
+	if path == "" {
+		return localConfig, &plan{}, config.Faults{{
+			Position: config.Position{File: localConfig, Line: 1, Column: 1},
+			Problem:  "there is no config: neither " + systemConfig + " nor ./" + localConfig + " is there",
+			Remedy:   "write one there, or name another file with --config",
+		}}
 	}
-	if f.File != "" {
-		return f.File
+	p, faults = loadPlan(path, driverKinds, uplinkKinds)
+	return path, p, faults
+}
+
+// path returns "" if no config is named and none is there.
+func (f *configFlag) path(system string) string {
+	if named := cmp.Or(f.Config, f.File); named != "" {
+		return named
 	}
-	if _, err := os.Stat(system); errors.Is(err, fs.ErrNotExist) {
-		return local
+	for _, path := range []string{system, localConfig} {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path
+		}
 	}
-	return system
+	return ""
 }

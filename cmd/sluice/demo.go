@@ -148,8 +148,8 @@ func (d *demoCmd) openGateway(c *console, dir string, bed *demoBed) (*gateway, e
 		return nil, fmt.Errorf("demo: write the config: %w", err)
 	}
 	p, faults := loadPlan(file, driverKinds, uplinkKinds)
-	if len(faults.Errors()) > 0 {
-		return nil, fmt.Errorf("demo: %v", faults[0])
+	if errs := faults.Starting().Errors(); len(errs) > 0 {
+		return nil, fmt.Errorf("demo: %v", errs[0])
 	}
 	return newGateway(p, c.Log), nil
 }

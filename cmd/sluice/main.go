@@ -49,6 +49,8 @@ type cli struct {
 	LogLevel  string `help:"How much to log: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"How to log: text or json." enum:"text,json" default:"text"`
 
+	ShowVersion versionFlag `name:"version" help:"Print the version."`
+
 	Run     runCmd     `cmd:"" help:"Run the gateway in the foreground."`
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
@@ -88,6 +90,9 @@ func run(ctx context.Context, args []string, out, talk io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(talk, "sluice:", err)
 		return exitFailed
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:len(args):len(args)], "--help")
 	}
 	command, err := parser.Parse(args)
 	if code >= 0 { // --help has printed and asked to leave

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ type uplinkPlan struct {
 // does no network I/O.
 func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds kind.Registry[uplink.Plan]) (*plan, config.Faults) {
 	c, faults := config.Load(path)
-	k := &checker{plan: &plan{Config: c}, faults: faults, catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
+	k := &checker{plan: &plan{Config: c}, faults: faults, counted: make(map[plant.TagRef]counting), catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
 	k.populated(path)
 	for _, s := range c.Devices {
 		k.device(s, driverKinds)
@@ -63,12 +64,19 @@ type checker struct {
 	// the tags with faults on devices that could be read otherwise.
 	broken     map[plant.DeviceID]bool
 	brokenTags map[plant.TagRef]bool
+	// counted is which machine was the first to count a tag, and where.
+	counted map[plant.TagRef]counting
+}
+
+type counting struct {
+	machine string
+	at      config.Position
 }
 
 // populated asks for one section of each sort, unless a fault of the envelope
 // explains why there is none.
 func (k *checker) populated(path string) {
-	c := k.plan.Config
+	c, named := k.plan.Config, k.faults.Errors()
 	for _, p := range []struct {
 		name, remedy string
 		sections     []*config.Section
@@ -77,7 +85,7 @@ func (k *checker) populated(path string) {
 		{"machines", "describe a machine, for example machines: {PRESS-01: {device: press-plc, counter: …}}", c.Machines},
 		{"uplinks", "say where events go, for example uplinks: {broker: {driver: mqtt, url: tls://mes.example:8883}}", c.Uplinks},
 	} {
-		explained := slices.ContainsFunc(k.faults.Errors(), func(f config.Fault) bool {
+		explained := slices.ContainsFunc(named, func(f config.Fault) bool {
 			return f.Path == "" || f.Path == p.name || strings.HasPrefix(f.Path, p.name+".")
 		})
 		if len(p.sections) == 0 && !explained {
@@ -138,6 +146,9 @@ func (k *checker) machine(s *config.Section) {
 	if slices.ContainsFunc(faults.Errors(), func(f config.Fault) bool { return f.Path == device }) {
 		return // nobody knows which tags are meant
 	}
+	if len(k.plan.Config.Devices) == 0 {
+		return // which has been named once, for all machines
+	}
 	if len(faults.Errors()) > 0 {
 		// What refers to tags can still be checked; the model is of no use, and
 		// half-read options may be more than it can stand.
@@ -150,15 +161,47 @@ func (k *checker) machine(s *config.Section) {
 		}
 	}
 	if model != nil {
+		k.countedOnce(s, o)
 		k.plan.Machines = append(k.plan.Machines, model)
 	}
 }
 
+// countedOnce warns of a tag that another machine counts as well, which happens
+// when a machine is copied: each piece would be told twice.
+func (k *checker) countedOnce(s *config.Section, o derive.Options) {
+	if o.Counter == nil {
+		return
+	}
+	paths := map[string]string{"counter.good": o.Counter.Good, "counter.total": o.Counter.Total, "counter.rework": o.Counter.Rework}
+	for _, row := range o.Counter.Scrap.Rows {
+		paths["counter.scrap."+row.Name] = row.Value
+	}
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if paths[path] == "" {
+			continue
+		}
+		ref := plant.ParseTagRef(paths[path], plant.DeviceID(o.Device))
+		first, twice := k.counted[ref]
+		switch {
+		case !twice:
+			k.counted[ref] = counting{machine: s.Name, at: s.At(path)}
+		case first.machine != s.Name: // else it is a fault of the counter
+			k.faults = append(k.faults, s.Faults(config.Warn(path, "the tag "+ref.String()+" is counted by "+first.machine+" already, at "+first.at.String(),
+				"name the tag of this machine; each piece would be told twice"))...)
+		}
+	}
+}
+
 // follows reports whether a fault of a machine is about a tag that exists, on a
-// device that has faults itself: what is said of such a tag may be wrong.
+// device that has faults itself: what is said of such a tag may be wrong. So may
+// what is said of a device that is not there while a file could not be read.
 func (k *checker) follows(s *config.Section, f config.Fault, device plant.DeviceID) bool {
-	if len(k.broken) == 0 && len(k.brokenTags) == 0 {
+	unread := slices.ContainsFunc(k.faults, func(f config.Fault) bool { return f.Unread })
+	if len(k.broken) == 0 && len(k.brokenTags) == 0 && !unread {
 		return false
+	}
+	if text, ok := s.Text("device"); ok && unread && f.Path == "machines."+s.Name+".device" && k.catalog[plant.DeviceID(text)] == nil {
+		return true // it may be in what could not be read
 	}
 	for path := strings.TrimPrefix(f.Path, "machines."+s.Name+"."); path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
 		for _, at := range []string{path, path + ".tag"} {
@@ -167,6 +210,9 @@ func (k *checker) follows(s *config.Section, f config.Fault, device plant.Device
 				continue
 			}
 			ref := plant.ParseTagRef(text, device)
+			if unread && k.catalog[ref.Device] == nil {
+				return true
+			}
 			named := slices.ContainsFunc(k.catalog[ref.Device], func(t plant.Tag) bool { return t.ID == ref.Tag })
 			if k.brokenTags[ref] || k.broken[ref.Device] && (named || len(k.catalog[ref.Device]) == 0) {
 				return true

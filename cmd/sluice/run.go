@@ -16,7 +16,8 @@ type runCmd struct {
 // Run runs the gateway until a signal. A bad config ends with exit code 2 and
 // every fault on stderr; a latched buffer with exit code 70, at once.
 func (r *runCmd) Run(ctx context.Context, c *console) error {
-	p, faults := loadPlan(r.path(), driverKinds, uplinkKinds)
+	_, p, faults := r.load()
+	faults = faults.Starting()
 	for _, f := range faults {
 		fmt.Fprintln(c.Err, f)
 	}

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
 )
 
 // version is set by the build (-ldflags "-X main.version=…").
@@ -41,6 +45,25 @@ func (v *versionCmd) Run(c *console) error {
 	if v.JSON {
 		return json.NewEncoder(c.Out).Encode(b)
 	}
-	_, err := fmt.Fprintf(c.Out, "sluice %s %s %s %s\n", b.Version, b.Commit, b.Go, b.Platform)
+	_, err := fmt.Fprintln(c.Out, b)
 	return err
+}
+
+// String returns what is known, on one line.
+func (b buildInfo) String() string {
+	known := slices.DeleteFunc([]string{"sluice", b.Version, b.Commit, b.Go, b.Platform}, func(s string) bool { return s == "" })
+	return strings.Join(known, " ")
+}
+
+// versionFlag is the same for who tries a flag first.
+type versionFlag bool
+
+// BeforeReset prints the version and leaves: kong calls it as soon as it has
+// seen the flag, before it asks for a command.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if _, err := fmt.Fprintln(app.Stdout, thisBuild()); err != nil {
+		return err
+	}
+	app.Exit(0)
+	return nil
 }

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -56,9 +57,9 @@ func ParseAddress(s string) (Address, error) {
 	var a Address
 	var err error
 	if name, number, ok := strings.Cut(body, ":"); ok {
-		a, err = parseNamed(strings.TrimSpace(name), strings.TrimSpace(number))
-	} else {
-		a, err = parseClassic(body)
+		a, err = parseNamed(s, strings.TrimSpace(name), strings.TrimSpace(number))
+	} else if a, ok = parseClassic(body); !ok {
+		err = notClassic(s)
 	}
 	if err != nil {
 		return Address{}, err
@@ -71,13 +72,13 @@ func ParseAddress(s string) (Address, error) {
 	case a.Table.bits():
 		return Address{}, config.Field("", fmt.Sprintf("`%s` asks for a bit of a bit", s), "remove the part after the point: a "+a.Table.String()+" is one bit already")
 	case perr != nil || n > 15:
-		return Address{}, config.Field("", fmt.Sprintf("`%s` is no bit of a register", bitText), "write a number from 0 (least significant) to 15 after the point")
+		return Address{}, config.Field("", fmt.Sprintf("`%s`: `%s` is no bit of a register", s, bitText), "write a number from 0 (least significant) to 15 after the point")
 	}
 	a.bit = uint8(n) + 1
 	return a, nil
 }
 
-func parseNamed(name, number string) (Address, error) {
+func parseNamed(whole, name, number string) (Address, error) {
 	var a Address
 	for t := Coil; t <= Holding; t++ {
 		if strings.EqualFold(name, tables[t].name) {
@@ -85,7 +86,7 @@ func parseNamed(name, number string) (Address, error) {
 		}
 	}
 	if a.Table == 0 {
-		return Address{}, config.Field("", fmt.Sprintf("`%s` is no table", name), "write holding, input, coil or discrete before the colon")
+		return Address{}, config.Field("", fmt.Sprintf("`%s`: `%s` is no table", whole, name), "write holding, input, coil or discrete before the colon")
 	}
 	base, digits := 10, number
 	if hex, ok := strings.CutPrefix(strings.ToLower(number), "0x"); ok {
@@ -93,28 +94,55 @@ func parseNamed(name, number string) (Address, error) {
 	}
 	n, err := strconv.ParseUint(digits, base, 16)
 	if err != nil {
-		return Address{}, config.Field("", fmt.Sprintf("`%s` is no address of a table", number), "write a number from 0 to 65535, or 0x0 to 0xFFFF")
+		return Address{}, config.Field("", fmt.Sprintf("`%s` is no address of a table", whole), "write a number from 0 to 65535, or 0x0 to 0xFFFF")
 	}
 	a.Number = uint16(n)
 	return a, nil
 }
 
-func parseClassic(s string) (Address, error) {
-	bad := config.Field("", fmt.Sprintf("`%s` is no Modbus address", s), addressRemedy)
-	if len(s) != 5 && len(s) != 6 || strings.Trim(s, "0123456789") != "" {
-		return Address{}, bad
+func parseClassic(s string) (a Address, ok bool) {
+	if !classicForm(s) {
+		return Address{}, false
 	}
+	n, _ := strconv.Atoi(s[1:]) // five digits at most
+	a = Address{Table: tableOf(s[0]), Number: uint16(n - 1)}
+	return a, a.Table != 0 && n >= 1 && n <= tableSize
+}
+
+func classicForm(s string) bool {
+	return (len(s) == 5 || len(s) == 6) && strings.Trim(s, "0123456789") == ""
+}
+
+// What people write for an address that is none: a number that a spreadsheet
+// has rounded, and the PLC's own names (IEC 61131-3, and Siemens').
+var (
+	rounded  = regexp.MustCompile(`^\d(?:[.,]\d+)?[eE]\+?\d+$`)
+	internal = regexp.MustCompile(`^(?:%[IQMiqm]|(?i:DB\d+\.|[MIQEA][BWD]?\d))`)
+)
+
+// notClassic is the fault of an address without a table, whole as it is written.
+func notClassic(s string) error {
+	problem, remedy := fmt.Sprintf("`%s` is no Modbus address", s), addressRemedy
+	body, _, _ := strings.Cut(s, ".")
+	switch {
+	case rounded.MatchString(s):
+		problem, remedy = fmt.Sprintf("`%s` is a number that a spreadsheet has rounded", s), "format the column as text, and write the address again"
+	case internal.MatchString(s):
+		problem, remedy = fmt.Sprintf("`%s` is the PLC's own name, no Modbus address", s), "look up in the PLC's project where it is in Modbus, and write that, for example holding:100"
+	case classicForm(body) && strings.Trim(body[1:], "0") == "" && tableOf(body[0]) != 0:
+		remedy = fmt.Sprintf("such numbers count from 1: the first is %s1, the same as %s:0", body[:len(body)-1], tableOf(body[0]))
+	}
+	return config.Field("", problem, remedy)
+}
+
+// tableOf returns the table of a classic number's leading digit, 0 if none.
+func tableOf(digit byte) Table {
 	for t := Coil; t <= Holding; t++ {
-		if s[0] != tables[t].digit {
-			continue
+		if tables[t].digit == digit {
+			return t
 		}
-		n, _ := strconv.Atoi(s[1:]) // five digits at most
-		if n < 1 || n > 65536 {
-			return Address{}, bad
-		}
-		return Address{Table: t, Number: uint16(n - 1)}, nil
 	}
-	return Address{}, bad
+	return 0
 }
 
 // Bit returns the bit of the register that a names; ok is false for none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +79,55 @@ func (o *Options) Validate() error {
 				"raise max_registers if the device allows it: a value read in two requests may be torn")
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.overlaps()...)...)
+}
+
+// overlaps warns of tags that share registers, since that is how a table looks
+// of which a row was copied and only half of it changed. Bits are left out:
+// they share their register with each other, and with the word they are in, on
+// purpose.
+func (o *Options) overlaps() (warnings []error) {
+	var words []int
+	for i, row := range o.Tags.Rows {
+		if t := row.Value.Address.Table; (t == Input || t == Holding) && row.Value.kind() != plant.TypeBool {
+			words = append(words, i)
+		}
+	}
+	at := func(i int) Address { return o.Tags.Rows[i].Value.Address }
+	end := func(i int) int { return int(at(i).Number) + o.Tags.Rows[i].Value.registers() }
+	slices.SortStableFunc(words, func(a, b int) int {
+		return cmp.Or(cmp.Compare(at(a).Table, at(b).Table), cmp.Compare(at(a).Number, at(b).Number))
+	})
+	reach := 0 // the one of those before that reaches furthest
+	for i, this := range words {
+		before := words[reach]
+		if i > 0 && at(before).Table == at(this).Table && end(before) > int(at(this).Number) {
+			warnings = append(warnings, o.shared(min(before, this), max(before, this)))
+		}
+		if at(before).Table != at(this).Table || end(this) > end(before) {
+			reach = i
+		}
+	}
+	return warnings
+}
+
+// shared is the warning of two rows with registers in common.
+func (o *Options) shared(first, second int) error {
+	a, b := &o.Tags.Rows[first], &o.Tags.Rows[second]
+	problem := fmt.Sprintf("it shares registers with the tag `%s` on line %d: %s and %s", a.Name, a.At.Line, a.Value.span(), b.Value.span())
+	if a.Value.Address == b.Value.Address && a.Value.registers() == b.Value.registers() {
+		problem = fmt.Sprintf("it is at the same address as the tag `%s` on line %d: %s", a.Name, a.At.Line, a.Value.span())
+	}
+	return config.Warn("tags."+b.Name, problem, "check both against the PLC's list: one of the two addresses or types is probably wrong")
+}
+
+// span names the registers of a tag.
+func (t *Tag) span() string {
+	text := fmt.Sprintf("%s:%d", t.Address.Table, t.Address.Number)
+	if n := t.registers(); n > 1 {
+		text += fmt.Sprintf(" to %d", int(t.Address.Number)+n-1)
+	}
+	return text
 }
 
 // Endpoint is host:port of a device.
@@ -104,8 +153,8 @@ func (e *Endpoint) UnmarshalText(b []byte) error {
 			return bad("is no host and port")
 		}
 	}
-	if host == "" || strings.ContainsAny(host, " /") {
-		return bad("names no host")
+	if problem := config.HostProblem(host); problem != "" {
+		return bad(problem)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return bad("has no port from 1 to 65535")

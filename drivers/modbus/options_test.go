@@ -78,6 +78,9 @@ func TestFaults(t *testing.T) {
 		{"driver: modbus\nendpoint: ':502'\ntags: {made: 40101}\n", "press.endpoint", "names no host"},
 		{"driver: modbus\nendpoint: 'plc:geh@im@10.0.0.7:502'\ntags: {made: 40101}\n", "press.endpoint", "`…@10.0.0.7:502` has a user before the @"},
 		{"driver: modbus\nendpoint: a:b:c\ntags: {made: 40101}\n", "press.endpoint", "no host and port"},
+		{"driver: modbus\nendpoint: 10.0.0.300\ntags: {made: 40101}\n", "press.endpoint", "no IPv4 address"},
+		{"driver: modbus\nendpoint: 10.0.0.7.502\ntags: {made: 40101}\n", "press.endpoint", "no IPv4 address"},
+		{"driver: modbus\nendpoint: 10,0,0,7:502\ntags: {made: 40101}\n", "press.endpoint", "holds ','"},
 		{head + "unit: 248\ntags: {made: 40101}\n", "press.unit", "248"},
 		{head + "interval: 0s\ntags: {made: 40101}\n", "press.interval", "it is 0"},
 		{head + "timeout: 0s\ntags: {made: 40101}\n", "press.timeout", "it is 0"},
@@ -117,13 +120,41 @@ func TestFaults(t *testing.T) {
 
 func TestGoodForms(t *testing.T) {
 	for _, text := range []string{
-		"endpoint: tcp://10.0.0.7:1502\ntags: {a: 40001, b: 40001, c: holding:0}\n",
+		"endpoint: tcp://10.0.0.7:1502\ntags: {a: 40001, b: 000001, c: holding:1}\n",
 		"endpoint: '[::1]:502'\nunit: 255\ntags: {a: {address: holding:65534, type: int32}}\n",
 		"endpoint: '::1'\nunit: 0\nword_order: little\ntags: {a: {address: 40001, type: string, length: 125}}\n",
 		"endpoint: plc-3.plant.local\nmax_registers: 1\nmax_gap: 0\ntags: {a: 40001, b: 40002}\n",
+		"endpoint: plc_3\ntags: {word: 40001, first: holding:0.0, again: holding:0.0, coil: coil:0, copy: coil:0, input: input:0}\n",
+		"endpoint: plc\ntags: {text: {address: holding:0, type: string, length: 4}, next: holding:4, wide: {address: holding:5, type: float64}, last: holding:9}\n",
 	} {
 		if faults := faultsOf(t, text); len(faults) > 0 {
 			t.Errorf("%s\ngives %v", text, faults)
+		}
+	}
+}
+
+// Tags that share registers are doubtful; the warning is at the later one and
+// names the other.
+func TestOverlaps(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: {address: holding:100, type: uint32}\n  b: holding:101": "press.tags.b: it shares registers with the tag `a` on line 4: holding:100 to 101 and holding:101",
+		"a: holding:101\n  b: {address: holding:100, type: uint32}": "press.tags.b: it shares registers with the tag `a` on line 4: holding:101 and holding:100 to 101",
+		"a: holding:100\n  b: {address: holding:100, type: uint32}": "press.tags.b: it shares registers with the tag `a` on line 4: holding:100 and holding:100 to 101",
+		"a: 40101\n  b: {address: holding:100, type: int16}":        "press.tags.b: it is at the same address as the tag `a` on line 4: holding:100",
+		"a: {address: input:0, type: string, length: 9}\n  b: input:1\n  c: {address: input:7, type: uint64}\n  d: input:10": "press.tags.b: it shares registers with the tag `a` on line 4: input:0 to 8 and input:1; " +
+			"press.tags.c: it shares registers with the tag `a` on line 4: input:0 to 8 and input:7 to 10; " +
+			"press.tags.d: it shares registers with the tag `c` on line 6: input:7 to 10 and input:10",
+		"a: {address: holding:100, type: uint32}\n  b: input:101": "",
+	} {
+		var got []string
+		for _, f := range faultsOf(t, "driver: modbus\nendpoint: 10.0.0.7\ntags:\n  "+text+"\n") {
+			if !f.Warning {
+				t.Errorf("an error: %s", f)
+			}
+			got = append(got, f.Path+": "+f.Problem)
+		}
+		if strings.Join(got, "; ") != want {
+			t.Errorf("%s\ngives %s\nwant %s", text, strings.Join(got, "; "), want)
 		}
 	}
 }

@@ -66,9 +66,10 @@ func defaults() Options {
 
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
+	topic := checkTemplate("topic", o.Topic, eventPlaceholders)
 	errs := []error{
 		o.Options.Validate(), // an inline struct is not visited by the decoder
-		checkTemplate("topic", o.Topic, eventPlaceholders),
+		topic,
 		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
 		o.validateTimes(),
 	}
@@ -77,12 +78,12 @@ func (o Options) Validate() error {
 	if err != nil {
 		errs = append(errs, err)
 	} else {
-		errs = append(errs, o.validateSecurity(endpoint))
+		errs = append(errs, o.validateSecurity(endpoint), endpoint.doubtfulPort())
 	}
 	if strings.ContainsFunc(o.ClientID, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(o.ClientID) > 256 {
 		bad("client_id", "it holds a control character or is longer than 256 bytes", "leave it out for sluice-<gateway>-<uplink>")
 	}
-	if !strings.Contains(o.Topic, "{machine}") {
+	if topic == nil && !strings.Contains(o.Topic, "{machine}") { // else {mashine} would be named twice
 		errs = append(errs, config.Warn("topic", "it does not name the {machine}, so all machines share a topic", "put {machine} into it"))
 	}
 	if o.Window < 1 || o.Window > 100 {
@@ -132,6 +133,20 @@ func (e endpoint) loopback() bool {
 	return e.host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
+// doubtfulPort warns of the registered port of MQTT with TLS, and of that
+// without (IANA: 8883 secure-mqtt, 1883 mqtt).
+func (e endpoint) doubtfulPort() error {
+	_, port, _ := net.SplitHostPort(e.address)
+	switch {
+	case e.secure && port == "1883":
+		return config.Warn("url", "port 1883 is where brokers speak without TLS", "write port 8883, or tcp:// if the broker has no TLS")
+	case !e.secure && port == "8883":
+		return config.Warn("url", "port 8883 is where brokers speak TLS", "write tls://, or port 1883")
+	default:
+		return nil
+	}
+}
+
 // parseURL reads a broker's URL; its error is a config.FieldError and never
 // holds a password.
 func parseURL(text string) (endpoint, error) {
@@ -157,8 +172,8 @@ func parseURL(text string) (endpoint, error) {
 	if u.User != nil {
 		return bad("it holds a user or password, which would be shown and logged", "use user: and password: (env:NAME or file:PATH)")
 	}
-	if e.host == "" {
-		return bad("it names no host", remedy)
+	if problem := config.HostProblem(e.host); problem != "" {
+		return bad("it "+problem, remedy)
 	}
 	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return bad("there is something behind host and port", remedy)

@@ -63,7 +63,11 @@ func checkTemplate(path, template string, allowed []string) error {
 	}
 	for _, name := range used {
 		if !slices.Contains(allowed, name) {
-			errs = append(errs, config.Field(path, fmt.Sprintf("there is no placeholder {%s}", name), "use {"+strings.Join(allowed, "}, {")+"}"))
+			remedy := "use {" + strings.Join(allowed, "}, {") + "}"
+			if meant, ok := config.Nearest(name, allowed); ok {
+				remedy = "did you mean {" + meant + "}?"
+			}
+			errs = append(errs, config.Field(path, fmt.Sprintf("there is no placeholder {%s}", name), remedy))
 		}
 	}
 	return errors.Join(errs...)

@@ -208,6 +208,8 @@ func parseURL(path, text string) (*url.URL, error) {
 		return bad("it holds a user or password, which would be shown and logged", "use auth: {basic: {user: …, password: env:NAME}}")
 	case u.Hostname() == "":
 		return bad("it names no host", remedy)
+	case config.HostProblem(u.Hostname()) != "":
+		return bad("it "+config.HostProblem(u.Hostname()), remedy)
 	case u.Fragment != "" || strings.HasSuffix(text, "#"):
 		return bad("it has a fragment (#…), which is never sent", "leave out what begins with #")
 	}
