@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -168,7 +169,9 @@ type fakeSender struct {
 	busy   map[plant.MachineID]bool
 	most   int
 	closed bool
-	faults []string
+	// farewell is how long Close takes.
+	farewell time.Duration
+	faults   []string
 }
 
 type sent struct {
@@ -215,6 +218,7 @@ func (s *fakeSender) deliver(events []plant.Event) []plant.Result {
 }
 
 func (s *fakeSender) Close() error {
+	time.Sleep(s.farewell)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

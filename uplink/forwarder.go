@@ -47,8 +47,8 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 }
 
 // Run forwards until ctx ends; it is called once. The Sends then under way may
-// end within StopTimeout and are settled; Run closes the Sender and returns
-// nil. An error is the Queue's, and fatal to the process: nobody knows then
+// end within StopTimeout and are settled; Run closes the Sender and returns nil,
+// at most half a second after StopTimeout if the disk is not slow. An error is the Queue's, and fatal to the process: nobody knows then
 // what is settled.
 func (f *Forwarder) Run(ctx context.Context) error {
 	run, stop := context.WithCancel(ctx)
@@ -74,13 +74,33 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		start(func() error { return f.work(run, sends, leases) })
 	}
 	<-run.Done()
+	end := time.Now().Add(f.options.StopTimeout.Std() + closeGrace)
 	deadline := time.AfterFunc(f.options.StopTimeout.Std(), abandon)
 	workers.Wait()
 	deadline.Stop()
-	if err := f.sender.Close(); err != nil {
-		f.log.Warn("uplink closed with an error", zap.Error(err))
-	}
+	f.close(time.Until(end))
 	return fatal
+}
+
+// closeGrace is what closing the Sender gets at least.
+const closeGrace = 400 * time.Millisecond
+
+// close closes the Sender and waits for it, but not longer than limit: a
+// farewell to a receiver that does not read must not use up the time of those
+// who stop after the uplinks.
+func (f *Forwarder) close(limit time.Duration) {
+	closed := make(chan error, 1)
+	go func() { closed <- f.sender.Close() }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		if err != nil {
+			f.log.Warn("uplink closed with an error", zap.Error(err))
+		}
+	case <-timer.C:
+		f.log.Warn("uplink not closed in time, its connection is dropped")
+	}
 }
 
 func (f *Forwarder) fatal(verb string, err error) error {
@@ -156,7 +176,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 		return f.settle(run, m, 0, nil)
 	}
 	v, linked := f.send(sends, m, st, &b)
-	pass.report(linked, v.delivered > 0, v.stop.Wait)
+	pass.report(linked, v.delivered > 0, v.linkWait())
 	// Noted before the lease ends: whoever has the next one must find it.
 	f.note(st, &v, linked)
 	if v.stop.Status == plant.Held {
@@ -199,7 +219,7 @@ func (f *Forwarder) send(sends context.Context, m plant.MachineID, st *machine, 
 	case sends.Err() != nil:
 		return v, errNeutral
 	case ctx.Err() != nil && len(v.results) == 0:
-		v.stop.Cause = &LinkError{fmt.Errorf("no answer within %v", f.options.SendTimeout)}
+		v.stop.Cause = &LinkError{Err: fmt.Errorf("no answer within %v", f.options.SendTimeout)}
 		return v, v.stop.Cause
 	}
 	return v, nil

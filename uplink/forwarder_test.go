@@ -170,7 +170,7 @@ func TestForwarderHonoursTheReceiversWait(t *testing.T) {
 					}
 					cause := errors.New("slow down")
 					if link {
-						cause = &LinkError{cause}
+						cause = &LinkError{Err: cause}
 					}
 					return []plant.Result{{First: 1, Last: 1, Wait: 90 * time.Second, Cause: cause}}
 				}
@@ -193,7 +193,7 @@ func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 		q, s := scripted(nil)
 		s.answer = func(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
 			if down.Load() {
-				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: &LinkError{errors.New("connection refused")}}}
+				return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Cause: &LinkError{Err: errors.New("connection refused")}}}
 			}
 			return s.deliver(events)
 		}

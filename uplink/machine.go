@@ -99,6 +99,10 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 	if v.delivered+v.rejected > 0 {
 		st.backoff.Reset()
 	}
+	if failure := v.linkError(); failure != nil && failure.Suspect && !errors.Is(linked, errNeutral) {
+		f.stuck(st, v, now.Add(max(st.backoff.Next(), v.stop.Wait)), now)
+		return
+	}
 	if linked != nil && !errors.Is(linked, errPanicked) {
 		// The link keeps everybody out, or the uplink stops; the machine itself
 		// is not at fault.

@@ -42,7 +42,7 @@ func DefaultOptions() Options {
 		BackoffMax:  config.Duration(20 * time.Second),
 		HoldAfter:   5,
 		HoldRetry:   config.Duration(time.Minute),
-		StopTimeout: config.Duration(3 * time.Second),
+		StopTimeout: config.Duration(2 * time.Second),
 	}
 }
 
@@ -74,8 +74,8 @@ func (o Options) Validate() error {
 	if o.HoldRetry < config.Duration(time.Second) {
 		bad("hold_retry", "it must be at least 1s", "leave it out for 1m")
 	}
-	if o.StopTimeout <= 0 || o.StopTimeout > config.Duration(8*time.Second) {
-		bad("stop_timeout", "it must be above 0 and at most 8s, since the gateway stops within 10s", "leave it out for 3s")
+	if o.StopTimeout <= 0 || o.StopTimeout > config.Duration(3*time.Second) {
+		bad("stop_timeout", "it must be above 0 and at most 3s, since the gateway stops within 10s", "leave it out for 2s")
 	}
 	return errors.Join(errs...)
 }

@@ -61,7 +61,13 @@ type Queue interface {
 // could not be reached, did not answer, or asked everybody to wait. The
 // Forwarder then backs off the whole uplink. Any other Cause of a Retry
 // concerns one machine, and the link is healthy.
-type LinkError struct{ Err error }
+type LinkError struct {
+	Err error
+	// Suspect is set if it also comes again and again with one and the same event
+	// of one machine: that machine then waits longer than the link, by the Wait of
+	// the Result too, and is shown among the Problems.
+	Suspect bool
+}
 
 // Error returns the words of the cause.
 func (e *LinkError) Error() string { return e.Err.Error() }

@@ -138,11 +138,27 @@ func (v *verdict) settle(b *batch, stop int) {
 // link returns the failure of the system as a whole that v shows, nil if the
 // other end was there.
 func (v *verdict) link() error {
+	if failure := v.linkError(); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// linkError returns what link does; Suspect is of use to the machine only.
+func (v *verdict) linkError() *LinkError {
 	var failure *LinkError
 	if v.stop.Status == plant.Retry && errors.As(v.stop.Cause, &failure) {
 		return failure
 	}
 	return nil
+}
+
+// linkWait returns how long the receiver wants everybody to wait.
+func (v *verdict) linkWait() time.Duration {
+	if failure := v.linkError(); failure != nil && failure.Suspect {
+		return 0 // one machine is meant
+	}
+	return v.stop.Wait
 }
 
 // refusals counts, for one machine, the refusals of the same sort in a row per

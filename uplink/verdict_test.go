@@ -101,7 +101,7 @@ func TestForwarderLosesNothing(t *testing.T) {
 				case do < 10: // the reply is lost
 					return nil
 				case do < 20:
-					return append(results, plant.Result{Cause: &LinkError{errors.New("cut")}})
+					return append(results, plant.Result{Cause: &LinkError{Err: errors.New("cut")}})
 				case do < 30:
 					return append(results, plant.Result{First: 1, Last: 1 << 40, Status: plant.Delivered})
 				case do < 40:

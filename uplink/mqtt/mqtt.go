@@ -153,12 +153,16 @@ func (e *tooLarge) Sort() string { return "larger than max_packet" }
 func failure(e *plant.Event, err error) plant.Result {
 	r := plant.Result{First: e.Sequence, Last: e.Sequence, Cause: &uplink.LinkError{Err: fmt.Errorf("mqtt: %w", err)}}
 	var poison *mqttsession.PoisonError
+	var suspect *mqttsession.SuspectError
 	var wait *mqttsession.WaitError
 	switch {
 	case errors.As(err, &poison):
 		r.Status, r.Cause = plant.Rejected, poison
 	case errors.As(err, &wait):
 		r.Wait = wait.For
+	case errors.As(err, &suspect):
+		r.Wait = suspect.For
+		r.Cause = &uplink.LinkError{Err: fmt.Errorf("mqtt: %w", err), Suspect: true}
 	}
 	return r
 }

@@ -26,18 +26,24 @@ type connection struct {
 	wire    *wire
 	window  *window
 	since   time.Time
-	// worked is set once an event was acknowledged.
-	worked atomic.Bool
+	// served counts the events that were acknowledged; trial is the one that is
+	// alone in flight, if any.
+	served atomic.Int64
+	trial  atomic.Pointer[trial]
 
 	once sync.Once
-	// lost is closed when the session is over; err is set before.
-	lost chan struct{}
-	err  error
+	// lost is closed when the session is over; err and ended are set before.
+	lost  chan struct{}
+	err   error
+	ended time.Time
+	// tried is set if the broker closed the connection during a trial.
+	tried bool
 }
 
 // open connects, waits for CONNACK and for the acknowledgement of the online
 // status: a session that is handed out has worked once.
 func (s *Session) open() (*connection, error) {
+	connected := func() bool { return true }
 	c := &connection{session: s, window: newWindow(s.o.Window, s.o.WindowBytes), lost: make(chan struct{})}
 	options := mqtt.NewClientOptions().
 		AddBroker("tcp://" + s.o.Address). // for the URL only, dialWire does the dialling
@@ -56,10 +62,12 @@ func (s *Session) open() (*connection, error) {
 		SetStore(noStore{}).
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			w, err := s.dialWire()
-			c.wire = w
 			if err != nil {
 				return nil, err
 			}
+			c.wire = w
+			// A broker that accepts and says nothing must not delay Close.
+			connected = context.AfterFunc(s.life, w.abort)
 			return w, nil
 		}).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
@@ -74,7 +82,8 @@ func (s *Session) open() (*connection, error) {
 	}
 	c.client = mqtt.NewClient(options)
 	token := c.client.Connect()
-	<-token.Done() // bounded by ConnectTimeout
+	<-token.Done() // bounded by ConnectTimeout and by life
+	connected()
 	if err := token.Error(); err != nil {
 		if c.wire != nil {
 			c.wire.abort()
@@ -116,7 +125,6 @@ func (c *connection) announce() error {
 	if o.StatusTopic == "" {
 		return nil
 	}
-	c.wire.owed.Add(1)
 	token := c.client.Publish(o.StatusTopic, 1, true, o.Online)
 	timer := time.NewTimer(o.AckTimeout)
 	defer timer.Stop()
@@ -144,9 +152,9 @@ type flight struct {
 }
 
 // publish sends messages within the window and waits for each PUBACK, in order.
-// It returns how many were acknowledged and how many were sent. alone keeps
+// It returns how many were acknowledged and how many were sent. A trial keeps
 // every other message out of the session meanwhile.
-func (c *connection) publish(ctx context.Context, messages []Message, alone bool) (acked, sent int, err error) {
+func (c *connection) publish(ctx context.Context, messages []Message, alone *trial) (acked, sent int, err error) {
 	stop := lastStart(ctx, c.session.o.AckTimeout)
 	flights := make([]flight, 0, min(len(messages), c.session.o.Window))
 	head := 0
@@ -163,7 +171,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 				break
 			}
 			slots, size := 1, len(messages[sent].Payload)+len(messages[sent].Topic)
-			if alone {
+			if alone != nil {
 				slots = c.session.o.Window
 			}
 			if !c.window.try(slots, size) {
@@ -182,7 +190,9 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 				flights = append(flights[:0], flights[head:]...)
 				head = 0
 			}
-			c.wire.owed.Add(1)
+			if alone != nil {
+				c.begin(alone)
+			}
 			token := c.client.Publish(messages[sent].Topic, 1, false, messages[sent].Payload)
 			flights = append(flights, flight{token: token, at: now, slots: slots, bytes: size})
 			sent++
@@ -194,12 +204,14 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone bool
 		if err := c.await(ctx, f, &patience); err != nil {
 			return acked, sent, err
 		}
+		if alone != nil {
+			c.trial.Store(nil)
+		}
+		c.served.Add(1)
 		c.window.release(f.slots, f.bytes)
 		f.token = nil
 		head++
-		if acked++; acked == 1 {
-			c.worked.Store(true)
-		}
+		acked++
 	}
 	return acked, sent, nil
 }
@@ -260,6 +272,7 @@ func lastStart(ctx context.Context, ack time.Duration) time.Time {
 // publishes the will. It returns the cause, the first one if there are several.
 func (c *connection) abandon(err error) error {
 	c.once.Do(func() {
+		c.ended = time.Now()
 		c.err = c.session.forget(c, err)
 		close(c.lost)
 		c.wire.abort()
@@ -291,6 +304,11 @@ func (c *connection) over() bool {
 		return false
 	}
 }
+
+// closedByPeer reports whether it was the broker that closed the connection, as
+// far as a client can tell: no time-out, no fault of ours, no word that MQTT does
+// not know.
+func (c *connection) closedByPeer() bool { return c.wire.peerClosed.Load() }
 
 // cause returns why the session is over; it waits for the end.
 func (c *connection) cause() error {

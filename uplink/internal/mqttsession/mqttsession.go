@@ -13,7 +13,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -61,26 +60,12 @@ type Message struct {
 // ErrClosed is returned by a Publish during or after Close.
 var ErrClosed = errors.New("the session is closed")
 
-// PoisonError says that the first message of a Publish cannot be delivered: it
-// ended several sessions in a row which had worked until then, the last of them
-// while it was the only message in flight.
-type PoisonError struct {
-	Sessions int
-	Err      error
-}
-
-// Error implements error.
-func (e *PoisonError) Error() string {
-	return fmt.Sprintf("the session ended %d times at this message, the last time: %v; look for its size and topic in the broker's limits and log", e.Sessions, e.Err)
-}
-
-// Unwrap returns how the last session ended.
-func (e *PoisonError) Unwrap() error { return e.Err }
-
 // Session is one session after the other with one broker. Publish may be called
 // from any number of goroutines.
 type Session struct {
 	o Options
+	// controlAge is controlAge, less in tests.
+	controlAge time.Duration
 
 	// life ends at Close, and with it a dial under way.
 	life context.Context
@@ -96,7 +81,7 @@ type Session struct {
 
 // New returns a Session. It connects at the first Publish.
 func New(o Options) *Session {
-	s := &Session{o: o, suspects: map[string]suspect{}}
+	s := &Session{o: o, controlAge: controlAge, suspects: map[string]suspect{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -115,26 +100,24 @@ func (s *Session) Publish(ctx context.Context, stream string, messages []Message
 	if err != nil {
 		return 0, err
 	}
-	if s.suspected(stream, messages[0].ID) {
+	if t := s.try(stream, &messages[0]); t != nil {
 		// Alone in flight, so that nobody else is blamed for it.
-		if _, err := s.publish(ctx, c, stream, messages[:1], true); err != nil {
+		if _, err := s.publish(ctx, c, stream, messages[:1], t); err != nil {
 			return 0, err
 		}
 		acked, messages = 1, messages[1:]
 	}
-	n, err := s.publish(ctx, c, stream, messages, false)
+	n, err := s.publish(ctx, c, stream, messages, nil)
 	return acked + n, err
 }
 
-func (s *Session) publish(ctx context.Context, c *connection, stream string, messages []Message, alone bool) (int, error) {
-	acked, sent, err := c.publish(ctx, messages, alone)
+func (s *Session) publish(ctx context.Context, c *connection, stream string, messages []Message, t *trial) (int, error) {
+	acked, sent, err := c.publish(ctx, messages, t)
 	if acked > 0 {
 		s.cleared(stream)
 	}
 	if err != nil && acked < sent && c.died() {
-		if poison := s.suspect(stream, messages[acked].ID, alone, err); poison != nil {
-			return acked, poison
-		}
+		err = s.suspect(c, stream, &messages[acked], t, err)
 	}
 	return acked, err
 }
@@ -202,6 +185,9 @@ func (s *Session) dial(d *dial) {
 	s.mu.Lock()
 	s.dialling = nil
 	closed := s.closed
+	if d.err != nil {
+		s.doubt()
+	}
 	if d.err == nil && !closed && !d.c.over() {
 		s.current = d.c
 		s.mu.Unlock()
@@ -228,7 +214,12 @@ func (s *Session) forget(c *connection, err error) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if !errors.Is(err, errOwn) && (c.worked.Load() || c.window.idle()) {
+	if c.trial.Load() != nil && c.closedByPeer() {
+		c.tried = true
+		return err // what it says of the message is for suspect to find
+	}
+	s.doubt()
+	if !errors.Is(err, errOwn) && (c.served.Load() > 0 || c.window.idle()) {
 		// With a message in flight and none acknowledged, it may be the message.
 		err = s.takeover.lost(time.Now(), c.since, s.o.ClientID, err)
 	}

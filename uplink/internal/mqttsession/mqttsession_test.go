@@ -160,48 +160,6 @@ func TestRefusedConnectNamesTheRemedy(t *testing.T) {
 	}
 }
 
-func TestPoisonIsFoundAndItsNeighboursAreNot(t *testing.T) {
-	b := newBroker(t)
-	b.onPublish = func(_ int, p publish, reply func([]byte)) bool {
-		if p.payload == "m7" {
-			return false // the broker ends the session
-		}
-		reply(ack(p.id))
-		return true
-	}
-	s := b.session()
-	var poison *PoisonError
-	var streams sync.WaitGroup
-	for _, stream := range []string{"good", "bad"} {
-		streams.Go(func() {
-			left := messages(1, 8)
-			if stream == "good" {
-				left = messages(100, 60)
-			}
-			for range 200 {
-				n, err := s.Publish(t.Context(), stream, left)
-				left = left[n:]
-				var p *PoisonError
-				if errors.As(err, &p) {
-					if stream != "bad" || left[0].ID != 7 {
-						t.Errorf("stream %s message %d: %v", stream, left[0].ID, err)
-					}
-					poison = p
-					left = left[1:]
-				}
-				if len(left) == 0 {
-					return
-				}
-			}
-			t.Errorf("stream %s: %d messages left", stream, len(left))
-		})
-	}
-	streams.Wait()
-	if poison == nil || poison.Sessions != poisonAfter {
-		t.Errorf("poison %v", poison)
-	}
-}
-
 func TestTakeoverIsNamed(t *testing.T) {
 	b := newBroker(t)
 	b.onPublish = func(_ int, p publish, reply func([]byte)) bool {

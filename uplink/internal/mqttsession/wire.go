@@ -2,12 +2,15 @@ package mqttsession
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,6 +20,8 @@ const (
 	connack  = 2
 	puback   = 4
 	pingresp = 13
+	// publishType is what the client itself sends (section 3.3).
+	publishType = 3
 )
 
 var remaining = map[byte]byte{connack: 2, puback: 2, pingresp: 0}
@@ -29,8 +34,9 @@ var remaining = map[byte]byte{connack: 2, puback: 2, pingresp: 0}
 // window bounds what can be collected.
 type wire struct {
 	net.Conn
-	// tcp is below TLS.
-	tcp *acker
+	// tcp is below TLS; ack acknowledges on it.
+	tcp net.Conn
+	ack *acker
 	in  *bufio.Reader
 	// left is what remains of the inbound packet that was let through.
 	left int
@@ -39,6 +45,10 @@ type wire struct {
 	owed  atomic.Int64
 	wrote atomic.Bool
 	late  *time.Timer
+	// peerClosed is set when the other end closed or reset the connection before
+	// this one did. strays counts the PUBACKs in a row that answer nothing.
+	peerClosed atomic.Bool
+	strays     int
 
 	timeout time.Duration
 	mu      sync.Mutex
@@ -46,6 +56,8 @@ type wire struct {
 	out     []byte
 	spare   []byte
 	closing bool
+	// open holds a bit for each packet identifier without its PUBACK.
+	open    [1 << 16 / 64]uint64
 	err     error
 	flushed chan struct{}
 }
@@ -55,7 +67,7 @@ const spareLimit = 64 << 10
 
 // newWire returns a wire over conn, which is tcp or a TLS connection over it.
 func newWire(conn, tcp net.Conn, timeout time.Duration) *wire {
-	w := &wire{Conn: conn, tcp: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
+	w := &wire{Conn: conn, tcp: tcp, ack: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
 	w.work.L = &w.mu
 	w.late = time.AfterFunc(ackAfter, w.acknowledge)
 	go w.flush()
@@ -86,7 +98,16 @@ func (w *wire) told(err error) error {
 	if w.err != nil && !w.closing {
 		return w.err
 	}
+	w.noteEnd(err)
 	return err
+}
+
+// noteEnd notes whether err is the other end's doing. It is called with mu held.
+func (w *wire) noteEnd(err error) {
+	if !w.closing && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		w.peerClosed.Store(true)
+	}
 }
 
 // admit looks at the header of the next packet.
@@ -117,10 +138,58 @@ func (w *wire) admit() error {
 		}
 	}
 	if kind == puback {
-		w.owed.Add(-1)
+		packet, err := w.in.Peek(4)
+		if err != nil {
+			return err
+		}
+		if err := w.answered(binary.BigEndian.Uint16(packet[2:])); err != nil {
+			return err
+		}
 	}
 	w.left = 2 + int(length)
 	return nil
+}
+
+// maxStrays bounds the PUBACKs in a row for packets that nobody waits for: paho
+// takes them in silence, and a broker that sends nothing else would keep the
+// session and a processor busy.
+const maxStrays = 100
+
+// answered notes the PUBACK of a packet.
+func (w *wire) answered(id uint16) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	word, bit := &w.open[id/64], uint64(1)<<(id%64)
+	if *word&bit != 0 {
+		*word &^= bit
+		w.owed.Add(-1)
+		w.strays = 0
+		return nil
+	}
+	if w.strays++; w.strays > maxStrays {
+		return fmt.Errorf("the broker sent %d PUBACKs in a row for packets that it was not sent or has answered (the last for packet %d)", w.strays, id)
+	}
+	return nil
+}
+
+// expect notes that a PUBACK is owed if p is a PUBLISH of QoS 1. It is called
+// with mu held. paho writes a packet in one piece.
+func (w *wire) expect(p []byte) {
+	if len(p) == 0 || p[0]>>4 != publishType || p[0]&0x06 == 0 {
+		return
+	}
+	_, n := binary.Uvarint(p[1:]) // the remaining length is coded in the same way (section 2.2.3)
+	if n <= 0 || len(p) < 1+n+2 {
+		return
+	}
+	p = p[1+n:]
+	topic := int(binary.BigEndian.Uint16(p))
+	if len(p) < 2+topic+2 {
+		return
+	}
+	id := binary.BigEndian.Uint16(p[2+topic:])
+	w.open[id/64] |= 1 << (id % 64)
+	w.owed.Add(1)
 }
 
 // ackAfter is how long the kernel may hold back the acknowledgement of what was
@@ -132,7 +201,7 @@ const ackAfter = 500 * time.Microsecond
 // last read.
 func (w *wire) acknowledge() {
 	if w.owed.Load() > 0 && !w.wrote.Load() {
-		w.tcp.ack()
+		w.ack.ack()
 	}
 }
 
@@ -146,6 +215,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.closing {
 		return 0, net.ErrClosed
 	}
+	w.expect(p)
 	w.out = append(w.out, p...)
 	w.work.Signal()
 	return len(p), nil
@@ -174,6 +244,7 @@ func (w *wire) flush() {
 		w.wrote.Store(true)
 		w.mu.Lock()
 		if err != nil {
+			w.noteEnd(err)
 			w.err = fmt.Errorf("write to the broker: %w", err)
 			_ = w.Conn.Close() // the reader must see the end, too
 			return
@@ -230,6 +301,9 @@ func (w *wire) abort() {
 	w.err = errors.Join(w.err, net.ErrClosed)
 	w.work.Signal()
 	w.mu.Unlock()
-	_ = w.Conn.Close() // what it says of a broken connection helps nobody
+	// What closing says of a broken connection helps nobody. TLS would first
+	// send its farewell, for up to five seconds if the broker does not read.
+	_ = w.tcp.Close()
+	_ = w.Conn.Close()
 	<-w.flushed
 }
