@@ -218,7 +218,7 @@ func (s *fakeSender) deliver(events []plant.Event) []plant.Result {
 }
 
 func (s *fakeSender) Close() error {
-	time.Sleep(s.farewell)
+	<-time.After(s.farewell) // a slow farewell is what is tested
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

@@ -71,6 +71,7 @@ func TestCheckNamesEachFault(t *testing.T) {
 		"url: tcp://b\nconnect_timeout: 0s":              "connect_timeout",
 		"url: tcp://b\nack_timeout: 1h":                  "ack_timeout",
 		"url: tcp://b\nsend_timeout: 10s":                "send_timeout",
+		"url: tcp://b\nstop_timeout: 4s":                 "stop_timeout",
 		"url: tcp://b\nconcurrent: 0":                    "concurrent",
 		"url: tcp://b\nbackoff_min: 5s\nbackoff_max: 1s": "backoff_max",
 		"url: tcp://b\ntopic: 'a/#'":                     "wildcard",

@@ -187,12 +187,12 @@ func TestRandomlySickBrokerNeverLosesAnEvent(t *testing.T) {
 				return true
 			}
 			s := soon(b.session(func(o *Options) { o.AckTimeout = 30 * time.Millisecond }))
-			recover := time.AfterFunc(700*time.Millisecond, func() {
+			cure := time.AfterFunc(700*time.Millisecond, func() {
 				mu.Lock()
 				well = true
 				mu.Unlock()
 			})
-			defer recover.Stop()
+			defer cure.Stop()
 			var streams sync.WaitGroup
 			for k := range 4 {
 				streams.Go(func() {
