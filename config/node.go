@@ -143,6 +143,10 @@ func (n *node) step(path string) (e *entry, rest string) {
 	if n.kind == sequenceNode {
 		return n.item(path)
 	}
+	if rest, one := strings.CutPrefix(path, "[0]"); one {
+		// A list of one may be written as that one.
+		return &entry{keyAt: n.at, value: n}, strings.TrimPrefix(rest, ".")
+	}
 	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
 		if e := n.find(path[:end]); e != nil {
 			return e, strings.TrimPrefix(path[end:], ".")

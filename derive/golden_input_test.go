@@ -14,6 +14,7 @@ import (
 //
 //	+1s scan DEVICE tag=value[?bad|?uncertain][@-200ms] …   a scan 1 s later
 //	+1s scan DEVICE tag=5..8                                four of them
+//	+1s record DEVICE RULE tag=value …                      a handshake record
 //	+1s snapshot DEVICE …                                   after a reconnect
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
@@ -23,6 +24,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 	t.Helper()
 	now := base
 	uncertain := false
+	session := uint64(1)
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
 		f := strings.Fields(line)
@@ -40,15 +42,23 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		now = now.Add(step)
 		a := action{at: now}
 		switch f[0] {
-		case "scan", "snapshot":
+		case "scan", "snapshot", "record":
+			var record plant.RecordID
+			if f[0] == "record" {
+				record = plant.RecordID("PRESS-01/" + f[2])
+				f = slices.Delete(f, 2, 3)
+			}
 			for i, readings := range expand(t, types, f[1], f[2:], now) {
 				if i > 0 {
 					now = now.Add(step)
 				}
-				all = append(all, action{at: now, in: plant.Scan{Device: plant.DeviceID(f[1]), Snapshot: f[0] == "snapshot", Received: now, Readings: readings}})
+				all = append(all, action{at: now, in: plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Received: now, Readings: readings}})
 			}
 			continue
 		case "lost", "back":
+			if f[0] == "lost" {
+				session++
+			}
 			a.in = plant.DeviceState{At: now, Device: plant.DeviceID(f[1]), Connected: f[0] == "back", Cause: strings.Join(f[2:], " ")}
 		case "gap":
 			n, _ := strconv.ParseUint(f[2], 10, 64)
@@ -81,6 +91,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		case "tick":
 			a.in = plant.Tick{At: now}
 		case "restart":
+			session++
 			a.restart, a.configFile, a.tagFile = true, "config.yaml", "tags"
 			for _, name := range f[1:] {
 				if strings.HasPrefix(name, "tags") {
@@ -90,6 +101,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				}
 			}
 		case "crash":
+			session++
 			a.crash = true
 		default:
 			t.Fatalf("unknown input %q", line)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -145,8 +146,12 @@ type player struct {
 	// committed is the state as of the last step that would have been committed
 	// with its events.
 	committed []byte
-	events    []plant.Event
-	wake      time.Time
+	// keyed is what was put and not deleted; kept is as of committed.
+	keyed, kept map[string][]byte
+	events      []plant.Event
+	// lines are the events and writes for people, in their order.
+	lines strings.Builder
+	wake  time.Time
 	// reload says after which steps the state goes through Encode and Decode.
 	reload func(step int) bool
 	steps  int
@@ -154,12 +159,12 @@ type player struct {
 
 func newPlayer(t *testing.T, s *scenario) *player {
 	m := s.model(t, "config.yaml", "tags")
-	return &player{t: t, s: s, m: m, state: decode(t, m, nil)}
+	return &player{t: t, s: s, m: m, state: decode(t, m, nil), keyed: map[string][]byte{}, kept: map[string][]byte{}}
 }
 
-func decode(t *testing.T, m *Model, b []byte) State {
+func decode(t *testing.T, m *Model, b []byte, keyed ...plant.KV) State {
 	t.Helper()
-	state, err := m.Decode(b, nil)
+	state, err := m.Decode(b, keyed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,13 +189,37 @@ func (p *player) step(in plant.Input) {
 	}
 	p.state, p.wake = next, out.Wake
 	p.events = append(p.events, out.Events...)
-	if len(out.Events) > 0 {
-		p.committed = encode(p.t, p.m, &p.state)
+	for _, kv := range out.Put {
+		p.keyed[kv.Key] = kv.Value
 	}
+	for _, key := range out.Delete {
+		delete(p.keyed, key)
+	}
+	if len(out.Events)+len(out.Writes)+len(out.Put)+len(out.Delete) > 0 {
+		p.committed, p.kept = encode(p.t, p.m, &p.state), maps.Clone(p.keyed)
+	}
+	p.note(in, out)
 	if p.reload != nil && p.reload(p.steps) {
-		p.state = decode(p.t, p.m, encode(p.t, p.m, &p.state))
+		p.state = decode(p.t, p.m, encode(p.t, p.m, &p.state), pairs(p.keyed)...)
 	}
 	p.steps++
+}
+
+func (p *player) note(in plant.Input, out Output) {
+	for _, e := range out.Events {
+		p.lines.WriteString(line(e))
+	}
+	for _, w := range out.Writes {
+		fmt.Fprintf(&p.lines, "%s write %s/%s=%s session %d\n", in.When().Format("15:04:05.999"), w.Device, w.Tag, w.Value, w.Session)
+	}
+}
+
+// pairs are keyed values in an order that says nothing.
+func pairs(m map[string][]byte) (all []plant.KV) {
+	for k, v := range m {
+		all = append(all, plant.KV{Key: k, Value: v})
+	}
+	return all
 }
 
 func (p *player) play(actions []action) []plant.Event {
@@ -200,12 +229,13 @@ func (p *player) play(actions []action) []plant.Event {
 		}
 		switch {
 		case a.crash:
-			p.state = decode(p.t, p.m, p.committed)
+			p.keyed = maps.Clone(p.kept)
+			p.state = decode(p.t, p.m, p.committed, pairs(p.keyed)...)
 			p.rearm()
 		case a.restart:
 			b := encode(p.t, p.m, &p.state)
 			p.m = p.s.model(p.t, a.configFile, a.tagFile)
-			p.state = decode(p.t, p.m, b)
+			p.state = decode(p.t, p.m, b, pairs(p.keyed)...)
 			p.rearm()
 		default:
 			p.step(a.in)
@@ -272,17 +302,13 @@ func TestScenarios(t *testing.T) {
 			p := newPlayer(t, s)
 			events := p.play(actions)
 			validate(t, events)
-			var got strings.Builder
-			for _, e := range events {
-				got.WriteString(line(e))
-			}
 			if *update {
-				s.files["events"] = got.String()
+				s.files["events"] = p.lines.String()
 				s.write(t)
 				return
 			}
-			if want := s.files["events"]; got.String() != want {
-				t.Errorf("%s\ngot:\n%swant:\n%s", strings.TrimSpace(s.intro), &got, want)
+			if want := s.files["events"]; p.lines.String() != want {
+				t.Errorf("%s\ngot:\n%swant:\n%s", strings.TrimSpace(s.intro), &p.lines, want)
 			}
 		})
 	}
@@ -331,7 +357,7 @@ func full(t *testing.T, events []plant.Event) string {
 
 var compiled = sync.OnceValues(func() (map[plant.EventKind]*jsonschema.Schema, error) {
 	all := map[plant.EventKind]*jsonschema.Schema{}
-	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop, plant.KindReason, plant.KindParameters, plant.KindOrder, plant.KindGap, plant.KindAlarm, plant.KindObserved} {
+	for _, kind := range plant.EventKinds() {
 		text, ok := plant.Schema(kind, 1)
 		if !ok {
 			return nil, fmt.Errorf("no schema of %s", kind)

@@ -73,6 +73,14 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	sequence, wanted := false, in.Record == ""
+	if !wanted {
+		var i int
+		if i, wanted = b.m.records.byID[in.Record]; !wanted {
+			return // another machine's
+		}
+		sequence = b.m.records.shakes[i].rule.Sequence()
+	}
 	kept, edge := b.keep(in, uses)
 	if len(kept) == 0 {
 		b.release(kept)
@@ -80,7 +88,11 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 	}
 	it := item{scan: *in, edge: edge}
 	it.scan.Readings = kept
-	b.put(it)
+	if in.Record != "" {
+		b.putRecord(it, sequence)
+	} else {
+		b.put(it)
+	}
 	b.wake()
 }
 
@@ -92,11 +104,11 @@ func (b *mailbox) keep(in *plant.Scan, uses map[plant.TagID]*use) (kept []plant.
 	for i := range in.Readings {
 		v := &in.Readings[i]
 		u := uses[v.Tag]
-		if u == nil {
+		if u == nil || in.Record == "" && !u.polled {
 			continue
 		}
 		kept = append(kept, *v)
-		if b.m.edges[u.index] && v.Quality == plant.Good && v.Value != b.last[u.index] {
+		if in.Record == "" && b.m.edges[u.index] && v.Quality == plant.Good && v.Value != b.last[u.index] {
 			b.last[u.index] = v.Value
 			edge = true
 		}
@@ -112,7 +124,7 @@ func (b *mailbox) put(it item) {
 	}
 	into := b.newest(it.scan.Device)
 	switch {
-	case into != nil && !it.edge && !into.edge && into.scan.Session == it.scan.Session && into.scan.Record == "" && it.scan.Record == "":
+	case into != nil && !it.edge && !into.edge && into.scan.Session == it.scan.Session:
 		b.merge(into, &it)
 	case b.room(2):
 		b.add(it)
@@ -136,10 +148,42 @@ func (b *mailbox) add(it item) {
 	b.readings += len(it.scan.Readings)
 }
 
-// newest returns the newest waiting scan of a device, if there is one.
+// putRecord queues a handshake record. It is never merged; one that waits
+// already, with its trigger unchanged since, is not queued again. What does not
+// fit is offered again for as long as a level stands; a number is not.
+func (b *mailbox) putRecord(it item, sequence bool) {
+	for i := len(b.items) - 1; i >= 0; i-- {
+		o := &b.items[i]
+		if o.in != nil || o.scan.Device != it.scan.Device {
+			continue
+		}
+		same := o.scan.Record == it.scan.Record
+		if same && o.scan.Session == it.scan.Session && slices.Equal(o.scan.Readings, it.scan.Readings) {
+			b.release(it.scan.Readings)
+			return
+		}
+		if same || o.edge || o.scan.Session != it.scan.Session {
+			break
+		}
+	}
+	if len(b.items) < 3*b.limit && b.readings < 3*maxReadings {
+		b.add(it)
+		return
+	}
+	if sequence {
+		b.overflows++
+		b.gap.At, b.gap.Device = it.scan.Received, it.scan.Device
+		b.gap.Count++
+		b.gap.Reason = "the machine's mailbox was full while commits waited"
+	}
+	b.release(it.scan.Readings)
+}
+
+// newest returns the newest waiting scan of a device, if there is one. Records
+// stand aside: what is merged past one is no edge.
 func (b *mailbox) newest(d plant.DeviceID) *item {
 	for i := len(b.items) - 1; i >= 0; i-- {
-		if it := &b.items[i]; it.in == nil && it.scan.Device == d {
+		if it := &b.items[i]; it.in == nil && it.scan.Device == d && it.scan.Record == "" {
 			return it
 		}
 	}

@@ -27,6 +27,7 @@ type Model struct {
 	counter    *counter.Rule
 	startstop  *startstop.Rule
 	parameters *parameters.Rule
+	records    recordRules
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
 	// tags are all of them; edges says where each change counts (a state, a
@@ -39,6 +40,10 @@ type Model struct {
 type use struct {
 	counters, parameters   []int
 	running, reason, order bool
+	// shakes are the handshakes whose trigger or answer it is.
+	shakes []int
+	// polled is set if it is of use outside of handshake records.
+	polled bool
 	// index is the tag's place in Model.tags.
 	index int
 }
@@ -84,6 +89,8 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		m.parameters, err = parameters.New(o.Parameters, r.find)
 		errs = append(errs, below("parameters", err))
 	}
+	m.records, err = newRecordRules(id, &o, r.find)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -117,6 +124,24 @@ func (m *Model) bind() {
 	for _, tags := range m.devices {
 		for _, u := range tags {
 			m.edges[u.index] = u.running || u.reason
+			u.polled = true
+		}
+	}
+	m.bindRecords()
+}
+
+// bindRecords notes the tags of handshakes. Each change of a trigger counts;
+// the fields of a record say nothing while nobody offers it.
+func (m *Model) bindRecords() {
+	for i, h := range m.records.shakes {
+		rec := h.rule.Record()
+		for _, tag := range append([]plant.TagID{rec.Trigger}, rec.Writes...) {
+			u := m.use(plant.TagRef{Device: rec.Device, Tag: tag})
+			u.shakes, u.polled = append(u.shakes, i), true
+		}
+		m.edges[m.use(h.rule.Trigger()).index] = true
+		for _, tag := range rec.Fields {
+			m.use(plant.TagRef{Device: rec.Device, Tag: tag})
 		}
 	}
 }
@@ -158,6 +183,15 @@ func (m *Model) Kinds() []plant.EventKind {
 	}
 	if m.parameters != nil {
 		kinds = append(kinds, plant.KindParameters)
+	}
+	if len(m.records.dosing) > 0 {
+		kinds = append(kinds, plant.KindDosing)
+	}
+	if m.records.serial != nil {
+		kinds = append(kinds, plant.KindSerial)
+	}
+	if m.records.attach != nil {
+		kinds = append(kinds, plant.KindItemAttach)
 	}
 	slices.Sort(kinds)
 	return kinds

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/serial"
 	"github.com/sluice-edge/sluice/derive/startstop"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -26,6 +29,11 @@ type Options struct {
 	Counter    *counter.Options   `yaml:"counter"`
 	StartStop  *startstop.Options `yaml:"startstop"`
 	Parameters parameters.Options `yaml:"parameters"`
+	// Dosing are the scales of the machine, Serial and ItemAttach its station:
+	// records that the PLC hands over and waits to see acknowledged.
+	Dosing     []dosing.Options `yaml:"dosing"`
+	Serial     *serial.Options  `yaml:"serial"`
+	ItemAttach *attach.Options  `yaml:"item_attach"`
 	// Mode is what the machine is used for; production if it is not set.
 	Mode plant.Mode `yaml:"mode"`
 	// CommitEvery is how long changed state may wait for its commit where no
@@ -78,8 +86,9 @@ func (o *Options) Validate() error {
 		}
 		errs = append(errs, config.Unknown("mode", "mode", string(o.Mode), names))
 	}
-	if o.Counter == nil && o.StartStop == nil && len(o.Parameters.Rows) == 0 && o.Order == nil {
-		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters: or order:"))
+	if o.Counter == nil && o.StartStop == nil && len(o.Parameters.Rows) == 0 && o.Order == nil &&
+		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil {
+		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters:, order:, dosing:, serial: or item_attach:"))
 	}
 	return errors.Join(errs...)
 }

@@ -142,6 +142,7 @@ func (m *Model) problems(s *State) (all []Problem) {
 			Remedy: "See which order is really made, and correct the other.",
 		})
 	}
+	all = append(all, m.problemsOfRecords(s)...)
 	for i := range s.gateway.Lost {
 		if l := &s.gateway.Lost[i]; l.Told {
 			all = append(all, Problem{

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/serial"
 	"github.com/sluice-edge/sluice/derive/startstop"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -23,6 +25,9 @@ type State struct {
 	startstop  startstop.State
 	parameters parameters.State
 	order      orderState
+	dosing     []dosingState
+	serial     serial.State
+	attach     attach.State
 	gateway    gatewayState
 	// stray are keyed values that no rule of the Model owns.
 	stray []string
@@ -53,6 +58,7 @@ func (s *State) copyFrom(o *State) {
 	s.startstop.CopyFrom(&o.startstop)
 	s.parameters.CopyFrom(&o.parameters)
 	s.order = o.order
+	s.copyRecords(o)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
 	s.gateway.Lost = lost
@@ -67,6 +73,7 @@ func (s *State) shift(step time.Duration) {
 	s.parameters.Shift(step)
 	s.order.Since.Shift(step)
 	s.order.At.Shift(step)
+	s.shiftRecords(step)
 	for i := range s.gateway.Lost {
 		s.gateway.Lost[i].At.Shift(step)
 	}
@@ -79,13 +86,16 @@ type record struct {
 	Counter    *counter.State    `json:"counter,omitempty"`
 	StartStop  *startstop.State  `json:"startstop,omitempty"`
 	Parameters *parameters.State `json:"parameters,omitempty"`
+	Dosing     []dosingState     `json:"dosing,omitempty"`
+	Serial     *serial.State     `json:"serial,omitempty"`
+	ItemAttach *attach.State     `json:"item_attach,omitempty"`
 	Gateway    *gatewayState     `json:"gateway,omitempty"`
 }
 
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
-	r := record{Version: stateVersion, Order: s.order, Gateway: &s.gateway}
+	r := record{Version: stateVersion, Order: s.order, Dosing: s.dosing, Gateway: &s.gateway}
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -94,6 +104,12 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 	}
 	if m.parameters != nil {
 		r.Parameters = &s.parameters
+	}
+	if m.records.serial != nil {
+		r.Serial = &s.serial
+	}
+	if m.records.attach != nil {
+		r.ItemAttach = &s.attach
 	}
 	b, err := json.Marshal(&r)
 	if err != nil {
@@ -109,20 +125,18 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 // another address is a new baseline.
 func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 	var s State
-	for i := range keyed {
-		s.stray = append(s.stray, keyed[i].Key)
-	}
 	if state != nil {
-		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Gateway: &s.gateway}
+		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Serial: &s.serial, ItemAttach: &s.attach, Gateway: &s.gateway}
 		if err := json.Unmarshal(state, &r); err != nil {
 			return State{}, fmt.Errorf("derive: decode state of %s: %w", m.machine, err)
 		}
 		if r.Version < 1 || r.Version > stateVersion {
 			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
 		}
-		s.order = r.Order
+		s.order, s.dosing = r.Order, r.Dosing
 	}
 	m.fit(&s)
+	s.stray = m.records.load(&s, keyed)
 	return s, nil
 }
 
@@ -148,4 +162,11 @@ func (m *Model) fit(s *State) {
 		s.parameters = parameters.State{}
 	}
 	m.order.fit(&s.order)
+	if m.records.serial == nil {
+		s.serial = serial.State{}
+	}
+	if m.records.attach == nil {
+		s.attach = attach.State{}
+	}
+	m.records.fit(s)
 }

@@ -15,7 +15,7 @@ import (
 
 // Step is the machine's rules: what an input leads to. It is pure: it keeps
 // nothing of in, never changes prev, and gives the same for the same. Order
-// within a step: parameters, counter, order change, start/stop.
+// within a step: parameters, counter, order change, start/stop, records.
 func (m *Model) Step(prev State, in plant.Input) (State, Output) {
 	var next State
 	next.copyFrom(&prev)
@@ -96,6 +96,10 @@ func (r *run) scan(in *plant.Scan) {
 	if len(s.gateway.Lost) > 0 {
 		r.back(in.Device)
 	}
+	if in.Record != "" {
+		r.record(in)
+		return
+	}
 	r.counts = r.counts[:0]
 	var found tags
 	for i := range in.Readings {
@@ -110,6 +114,11 @@ func (r *run) scan(in *plant.Scan) {
 		}
 		r.count(u, v, at)
 		found.note(u, v, at)
+		for _, i := range u.shakes {
+			h := &m.records.shakes[i]
+			r.changed = h.rule.Seen(h.state(s), in.Session, v) || r.changed
+			found.shakes = true
+		}
 	}
 	if found.parameters || s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
 		r.collect()
@@ -131,12 +140,15 @@ func (r *run) scan(in *plant.Scan) {
 	if m.counter != nil {
 		m.counter.Due(&s.counter, r.now, r)
 	}
+	if found.shakes {
+		r.settle()
+	}
 	r.dueObserved()
 }
 
 // tags are the readings of a scan that are not collected in order.
 type tags struct {
-	parameters                   bool
+	parameters, shakes           bool
 	order, running, reason       *plant.Reading
 	orderAt, runningAt, reasonAt rule.Stamp
 }
@@ -204,6 +216,7 @@ func (r *run) due() {
 	if m.counter != nil {
 		m.counter.Due(&s.counter, r.now, r)
 	}
+	r.dueRecords()
 	r.dueObserved()
 }
 
@@ -227,6 +240,10 @@ func (r *run) wake() time.Time {
 		sooner(r.m.startstop.Wake(&r.s.startstop))
 	}
 	sooner(r.m.order.wake(&r.s.order))
+	for i := range r.m.records.shakes {
+		h := &r.m.records.shakes[i]
+		sooner(h.rule.Wake(h.state(r.s)))
+	}
 	for i := range r.s.gateway.Lost {
 		if l := &r.s.gateway.Lost[i]; !l.Told {
 			sooner(l.At.At + int64(r.m.unobserved))
@@ -284,6 +301,7 @@ func (r *run) missed(d plant.DeviceID) {
 	if o := r.m.order; o != nil && o.input.Ref.Device == d {
 		o.forget(r)
 	}
+	r.lostRecords(d)
 	r.changed = true
 }
 

@@ -49,9 +49,10 @@ func (l *memLog) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) 
 }
 
 func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {
-	if l.delay > 0 {
-		time.Sleep(l.delay) // of the synctest bubble's clock
-	}
+	l.mu.Lock()
+	delay := l.delay
+	l.mu.Unlock()
+	time.Sleep(delay) // of the synctest bubble's clock
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var failed error
@@ -66,6 +67,15 @@ func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (pl
 	for _, e := range b.Events {
 		e.Data = slices.Clone(e.Data)
 		l.events = append(l.events, e)
+	}
+	for _, kv := range b.Put {
+		if l.keyed == nil {
+			l.keyed = map[string][]byte{}
+		}
+		l.keyed[kv.Key] = slices.Clone(kv.Value)
+	}
+	for _, key := range b.Delete {
+		delete(l.keyed, key)
 	}
 	l.deleted = append(l.deleted, b.Delete...)
 	return first, failed

@@ -34,7 +34,10 @@ type Driver interface {
 	// For each of Env.Records whose trigger is seen, all fields are read in one
 	// request sent after the trigger was seen, and returned by the same Read as
 	// a Scan with Record set, after the scan that shows the trigger. It is never
-	// a Snapshot.
+	// a Snapshot. The trigger is looked at once more, in that request or behind
+	// it: a record that is not offered any more may be half of the next one and
+	// is not returned. A record that cannot be read is returned with its bad
+	// readings and their causes, and read again by the next Read.
 	Read(ctx context.Context) ([]plant.Scan, error)
 	// Write writes one tag that the config names as writable or a Record as its
 	// answer. It fails with
@@ -77,7 +80,9 @@ type Plan struct {
 	Endpoint string
 	// CheckRecords reports, as config.FieldErrors or plain errors, which records
 	// the device cannot give in one request (over its limit, spread over tables)
-	// and which answers it cannot take. Nil for a driver without records.
+	// and which answers it cannot take. The Path of a config.FieldError is the
+	// tag that is to blame; the gateway finds the place where a machine names it.
+	// Nil for a driver without records.
 	CheckRecords func([]plant.Record) error
 	// Open makes the driver without any I/O.
 	Open func(Env) Driver

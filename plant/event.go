@@ -15,11 +15,14 @@ const (
 	KindGap        EventKind = "gap"
 	KindAlarm      EventKind = "alarm"
 	KindObserved   EventKind = "observed"
+	KindDosing     EventKind = "dosing"
+	KindSerial     EventKind = "serial"
+	KindItemAttach EventKind = "item_attach"
 )
 
 // EventKinds returns every kind that this version makes.
 func EventKinds() []EventKind {
-	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindGap, KindAlarm, KindObserved}
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach}
 }
 
 // TimeSource says whose clock Event.Time is from.

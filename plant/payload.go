@@ -198,6 +198,8 @@ type Alarm struct {
 	Raised bool   `json:"raised"`
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
+	// Fields are, of a handshake record that was refused, all that came.
+	Fields []Field `json:"fields,omitempty"`
 }
 
 // Observed is the data of a KindObserved event: whether somebody looks at the

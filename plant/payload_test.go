@@ -126,7 +126,8 @@ func TestEverySchemaHoldsItsPayload(t *testing.T) {
 	for kind, payload := range map[plant.EventKind]any{
 		plant.KindCounter: plant.Counter{}, plant.KindStartStop: plant.StartStop{}, plant.KindReason: plant.Reason{},
 		plant.KindParameters: plant.Parameters{}, plant.KindOrder: plant.OrderEvent{}, plant.KindGap: plant.GapData{},
-		plant.KindAlarm: plant.Alarm{}, plant.KindObserved: plant.Observed{},
+		plant.KindAlarm: plant.Alarm{}, plant.KindObserved: plant.Observed{}, plant.KindDosing: plant.Dosing{},
+		plant.KindSerial: plant.Serial{}, plant.KindItemAttach: plant.ItemAttach{},
 	} {
 		text, ok := plant.Schema(kind, 1)
 		if !ok {

@@ -103,7 +103,7 @@ func (g *gateway) build() error {
 		g.workers = append(g.workers, derive.NewWorker(m, g.early(g.buffer), g, derive.WorkerOptions{}, g.log.Named("machine")))
 	}
 	for _, d := range g.plan.Devices {
-		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name)))}
+		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
 		p := drivers.NewPoller(d.Plan.PollerOptions(d.Name), d.Plan.Open(env), g.sinksOf(d.Name), g.log)
 		g.byDevice[d.Name] = p
 		g.pollers = append(g.pollers, p)

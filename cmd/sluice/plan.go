@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -49,6 +50,8 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 		k.uplink(s, uplinkKinds)
 	}
 	if len(k.faults.Errors()) == 0 {
+		k.records()
+		k.answers()
 		k.carried()
 		k.used()
 	}
@@ -231,6 +234,70 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 		}
 	}
 	k.faults = append(k.faults, faults...)
+}
+
+// records returns what the machines want of a device.
+func (p *plan) records(device plant.DeviceID) (all []plant.Record) {
+	for _, m := range p.Machines {
+		for _, r := range m.Records() {
+			if r.Device == device {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// records refuses handshake records that their device cannot give. What a
+// driver says of a tag is said where the machine names it.
+func (k *checker) records() {
+	for i, m := range k.plan.Machines {
+		for _, r := range m.Records() {
+			at := slices.IndexFunc(k.plan.Devices, func(d devicePlan) bool { return d.Name == r.Device })
+			if check := k.plan.Devices[at].Plan.CheckRecords; check != nil {
+				k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(k.placed(m, r, check([]plant.Record{r})))...)
+				continue
+			}
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Field(m.RecordPath(r.ID, ""),
+				"devices of the driver of `"+string(r.Device)+"` hand over no records", "use a device whose driver does"))...)
+		}
+	}
+}
+
+// placed moves the errors of a driver, whose paths are tags, to the places where
+// the machine names these tags.
+func (k *checker) placed(m *derive.Model, r plant.Record, err error) error {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, inner := range e.Unwrap() {
+			errs = append(errs, k.placed(m, r, inner))
+		}
+		return errors.Join(errs...)
+	case *config.FieldError:
+		moved := *e
+		moved.Path = m.RecordPath(r.ID, plant.TagID(e.Path))
+		return &moved
+	default:
+		return err
+	}
+}
+
+// answers refuses a tag that two machines answer with.
+func (k *checker) answers() {
+	by := make(map[plant.TagRef]plant.MachineID)
+	for i, m := range k.plan.Machines {
+		for _, r := range m.Records() {
+			for _, tag := range r.Writes {
+				ref := plant.TagRef{Device: r.Device, Tag: tag}
+				if other, taken := by[ref]; taken && other != m.Machine() {
+					k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Field(m.RecordPath(r.ID, tag),
+						"tag `"+ref.String()+"` answers a record of "+string(other)+" already", "give each handshake a tag of its own"))...)
+				}
+				by[ref] = m.Machine()
+			}
+		}
+	}
 }
 
 // used warns of the devices that are polled for nobody.

@@ -45,9 +45,10 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Interval: o.Interval.Std(),
 		// Each request has its own time-out in the driver; this one bounds a
 		// whole Read of a device that uses up nearly all of each.
-		Timeout:  o.Timeout.Std() * time.Duration(requests+maxExtra),
-		Endpoint: string(o.Endpoint),
-		Open:     func(env drivers.Env) drivers.Driver { return open(env, o) },
+		Timeout:      o.Timeout.Std() * time.Duration(requests+maxExtra),
+		Endpoint:     string(o.Endpoint),
+		CheckRecords: func(records []plant.Record) error { return checkRecords(records, o) },
+		Open:         func(env drivers.Env) drivers.Driver { return open(env, o) },
 	}, nil
 }
 
@@ -64,6 +65,7 @@ type driver struct {
 	session uint64
 	roots   []*block // as planned, with what they are divided into; nil without a session
 	blocks  []*block // those whose readings the last Read gave
+	records []*record
 	scans   []plant.Scan
 	// The good answers of this Read and of the one before.
 	well, wellBefore int
@@ -86,6 +88,7 @@ func open(env drivers.Env, o Options) *driver {
 		d.points[points[i].tag] = points[i]
 	}
 	d.planned = join(points, o.MaxRegisters, o.MaxGap)
+	d.planRecords(env, o)
 	// Of goburrow only the coding of requests and answers is used. The handler
 	// outlives sessions, so that transaction ids go on over a reconnect.
 	handler := pdu.NewTCPClientHandler(d.endpoint)
@@ -102,6 +105,9 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 	}
 	d.session, d.roots, d.blocks = session, fresh(d.planned), nil
 	d.well, d.wellBefore = 0, 0
+	for _, r := range d.records {
+		r.newSession()
+	}
 	return nil
 }
 
@@ -123,6 +129,9 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 	d.scans, d.blocks = d.scans[:0], d.blocks[:0]
 	d.well, d.wellBefore = 0, d.well
 	if err := d.readAll(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.readRecords(ctx); err != nil {
 		return nil, err
 	}
 	return d.scans, nil

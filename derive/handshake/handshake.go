@@ -1,0 +1,359 @@
+package handshake
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+const (
+	// badReads is how often, or badFor how long, a record must be unreadable
+	// before it is refused: a busy device gives it the next time.
+	badReads = 3
+	badFor   = 5 * time.Second
+	// changedReads is how often another record must be read behind a trigger
+	// that was not seen low: a PLC that has its answer may lower the trigger and
+	// prepare the next record just while this one is read once more.
+	changedReads = 2
+)
+
+// State is what a handshake remembers.
+type State struct {
+	// Binding ties it to its tags.
+	Binding string `json:"b,omitempty"`
+	// Content is the record that was answered last, for as long as its trigger
+	// has not been seen low; Refused if the answer was no.
+	Content string `json:"c,omitempty"`
+	Refused bool   `json:"r,omitempty"`
+	// Number is the PLC's number of the newest record that was taken.
+	Number string `json:"n,omitempty"`
+	// Wait is what was read but not believed yet.
+	Wait *Waiting `json:"w,omitempty"`
+	// Alarmed is set since a record was refused, until one is taken.
+	Alarmed bool `json:"a,omitempty"`
+	// Taken and Unreadable count the records, for people.
+	Taken      uint64 `json:"t,omitempty"`
+	Unreadable uint64 `json:"u,omitempty"`
+
+	// What follows is of Session, and read again in the next.
+	Session uint64 `json:"s,omitempty"`
+	Trigger answer `json:"tr,omitzero"`
+	Ack     answer `json:"ak,omitzero"`
+	Bad     answer `json:"er,omitzero"`
+	// offered is set once Content was read behind its trigger in this session: in
+	// no other one is it answered. It is not kept on disk, since sessions begin
+	// at 1 again when the gateway does.
+	offered bool
+}
+
+// Waiting is a record that is not believed yet. It is never changed in place.
+type Waiting struct {
+	Content string `json:"c"`
+	Reads   int    `json:"n"`
+	Since   int64  `json:"t"`
+	// Problem and Fields are of one that cannot be read.
+	Problem string        `json:"p,omitempty"`
+	Fields  []plant.Field `json:"f,omitempty"`
+	Number  string        `json:"no,omitempty"`
+	Value   int64         `json:"v,omitempty"`
+}
+
+// answer is what is known of the trigger or of a tag that is written.
+type answer struct {
+	Known bool  `json:"k,omitempty"`
+	Value int64 `json:"v,omitempty"`
+	// written is set once it was cleared in this session without being known.
+	written bool
+	// owed is set when a record is taken back: its answer may still be on its
+	// way, so that what the tag shows says nothing yet.
+	owed bool
+}
+
+// CopyFrom makes s equal to o.
+func (s *State) CopyFrom(o *State) { *s = *o }
+
+// Shift follows a step of the gateway's clock.
+func (s *State) Shift(step time.Duration) {
+	if s.Wait != nil {
+		moved := *s.Wait
+		moved.Since += int64(step)
+		s.Wait = &moved
+	}
+}
+
+// Owner takes the records of one handshake.
+type Owner interface {
+	// Problem says why a record cannot be read, empty if it can.
+	Problem(rec *Record) string
+	// Take makes events of a record.
+	Take(rec *Record)
+}
+
+// Sink takes what else a handshake leads to.
+type Sink interface {
+	Write(w plant.Write)
+	// Refused reports a record that cannot be read, and Missing records that the
+	// PLC numbered but that nobody saw.
+	Refused(name, problem string, fields []plant.Field)
+	Readable(name string)
+	Missing(device plant.DeviceID, count uint64, reason string)
+}
+
+// Fit forgets what was learned from other tags.
+func (r *Rule) Fit(s *State) {
+	if s.Binding != r.binding {
+		*s = State{Binding: r.binding, Alarmed: s.Alarmed, Taken: s.Taken, Unreadable: s.Unreadable}
+	}
+}
+
+// Bound reports whether s was learned from the tags of r.
+func (r *Rule) Bound(s *State) bool { return s.Binding == r.binding }
+
+// Lost notes that the device is away: what its tags show has to be read again.
+func (r *Rule) Lost(s *State) {
+	s.begin(0)
+}
+
+// begin notes the session of a scan.
+func (s *State) begin(session uint64) {
+	if s.Session != session {
+		s.Session, s.Trigger, s.Ack, s.Bad, s.offered = session, answer{}, answer{}, answer{}, false
+	}
+}
+
+// Seen takes a reading of one of the handshake's own tags, outside of a record;
+// Settle is called once all of a scan were seen. It reports whether the state
+// changed.
+func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
+	s.begin(session)
+	if v.Tag == r.ack.Ref.Tag {
+		s.Ack.note(v)
+	}
+	if r.refusal != 0 && v.Tag == r.errorTag.Ref.Tag {
+		s.Bad.note(v)
+	}
+	if v.Tag != r.trigger.Ref.Tag {
+		return false
+	}
+	s.Trigger.note(v)
+	if !s.Trigger.Known || s.Trigger.Value != 0 {
+		return false
+	}
+	changed = s.Content != "" || s.Wait != nil
+	if s.Content != "" {
+		_, _, a := r.answered(s, 0)
+		a.owed = true
+	}
+	s.Content, s.Refused, s.Wait, s.offered = "", false, nil, false
+	return changed
+}
+
+func (a *answer) note(v *plant.Reading) {
+	n, ok := v.Value.Int()
+	*a = answer{Known: ok && v.Quality == plant.Good, Value: n, written: a.written, owed: a.owed}
+}
+
+// Settle writes what the tags of a scan call for: an answer to a record that is
+// not offered any more is taken back, and so is one that was left from before;
+// the answer to a number that stays is given again where it is not there, since
+// a driver reads the record of a number once.
+func (r *Rule) Settle(s *State, out Sink) {
+	switch t := &s.Trigger; {
+	case !t.Known:
+	case t.Value == 0:
+		r.clear(s, &s.Ack, r.ack, out)
+		if r.split() {
+			r.clear(s, &s.Bad, r.errorTag, out)
+		}
+	case r.sequence && s.Content != "" && s.offered && strconv.FormatInt(t.Value, 10) == s.Number:
+		r.answerAgain(s, t.Value, out)
+	}
+}
+
+// split reports whether a refusal has a tag of its own.
+func (r *Rule) split() bool { return r.refusal != 0 && r.errorTag.Ref != r.ack.Ref }
+
+func (r *Rule) clear(s *State, a *answer, in rule.Input, out Sink) {
+	if !a.owed && (a.Known && a.Value == 0 || !a.Known && a.written) {
+		return
+	}
+	*a = answer{written: true}
+	out.Write(r.write(s, in, 0))
+}
+func (r *Rule) write(s *State, in rule.Input, n int64) plant.Write {
+	v := plant.IntValue(n)
+	if in.Tag.Type == plant.TypeBool {
+		v = plant.BoolValue(n != 0)
+	}
+	return plant.Write{Device: in.Ref.Device, Session: s.Session, Tag: in.Ref.Tag, Value: v}
+}
+
+// answer says to the PLC what became of the record that it offers. n is the
+// trigger's number in a sequence.
+func (r *Rule) answer(s *State, n int64, out Sink) {
+	in, value, a := r.answered(s, n)
+	*a = answer{} // what was read of it before is out of date
+	out.Write(r.write(s, in, value))
+}
+
+// answerAgain does so where the answer is not there.
+func (r *Rule) answerAgain(s *State, n int64, out Sink) {
+	if _, value, a := r.answered(s, n); !a.Known || a.Value != value {
+		r.answer(s, n, out)
+	}
+}
+
+func (r *Rule) answered(s *State, n int64) (in rule.Input, value int64, a *answer) {
+	switch {
+	case s.Refused && r.sequence && r.split():
+		return r.errorTag, n, &s.Bad
+	case s.Refused && r.split():
+		return r.errorTag, r.refusal, &s.Bad
+	case s.Refused && r.refusal != 0:
+		return r.ack, r.refusal, &s.Ack
+	case r.sequence:
+		return r.ack, n, &s.Ack
+	default:
+		return r.ack, 1, &s.Ack
+	}
+}
+
+// Observe takes a record that was read behind its trigger. It reports whether
+// the state changed.
+func (r *Rule) Observe(s *State, in *plant.Scan, maxSkew time.Duration, now int64, owner Owner, out Sink) (changed bool) {
+	s.begin(in.Session)
+	rec := r.record(in, maxSkew)
+	content := rec.content()
+	n, problem := int64(1), rec.Bad()
+	if r.sequence {
+		var ok bool
+		v := &rec.Readings[r.number]
+		if n, ok = v.Value.Int(); v.Quality != plant.Good || !ok {
+			n = s.Trigger.Value
+			problem = cmp.Or(problem, "its number cannot be read")
+		}
+		if n == 0 {
+			return false // nothing is offered
+		}
+		rec.Number = strconv.FormatInt(n, 10)
+		content += " " + rec.Number
+	}
+	if problem == "" {
+		problem = owner.Problem(rec)
+	}
+	switch {
+	case s.Content == content:
+		changed = s.Wait != nil
+		s.Wait, s.offered = nil, true
+		r.answerAgain(s, n, out)
+		return changed
+	case problem != "":
+		return r.unreadable(s, &Waiting{Content: content, Since: now, Problem: problem, Fields: rec.Fields(), Number: rec.Number, Value: n}, now, out)
+	case r.unsettled(s, rec, content, n, now):
+		return true
+	}
+	r.missing(s, n, out)
+	rec.Repeated = rec.Number != "" && rec.Number == s.Number
+	s.Content, s.Refused, s.Number, s.Wait, s.offered = content, false, rec.Number, nil, true
+	s.Taken++
+	if s.Alarmed {
+		s.Alarmed = false
+		out.Readable(r.name)
+	}
+	owner.Take(rec)
+	r.answer(s, n, out)
+	return true
+}
+
+// unsettled reports whether a record that took the place of another one behind
+// the same trigger may still be the PLC's preparation of the next.
+func (r *Rule) unsettled(s *State, rec *Record, content string, n int64, now int64) bool {
+	if s.Content == "" {
+		return false
+	}
+	if r.sequence {
+		// Behind a number that has its answer the PLC may write what it likes.
+		return rec.Number == s.Number && s.Ack.Known && s.Ack.Value == n
+	}
+	return r.wait(s, &Waiting{Content: content, Since: now}) < changedReads
+}
+
+// wait counts how often one record was read in a row.
+func (r *Rule) wait(s *State, w *Waiting) (reads int) {
+	w.Reads = 1
+	if old := s.Wait; old != nil && old.Content == w.Content {
+		w.Reads, w.Since = old.Reads+1, old.Since
+	}
+	s.Wait = w
+	return w.Reads
+}
+
+// unreadable holds a record that cannot be read until that is certain.
+func (r *Rule) unreadable(s *State, w *Waiting, now int64, out Sink) bool {
+	s.offered = true
+	if r.wait(s, w) >= badReads || now >= w.Since+int64(badFor) {
+		r.refuse(s, out)
+	}
+	return true
+}
+
+// refuse answers the record that waits, so that the PLC goes on, and shows it.
+func (r *Rule) refuse(s *State, out Sink) {
+	w := s.Wait
+	s.Content, s.Refused, s.Wait = w.Content, true, nil
+	if w.Number != "" {
+		s.Number = w.Number
+	}
+	s.Unreadable++
+	s.Alarmed = true
+	out.Refused(r.name, w.Problem, w.Fields)
+	if s.offered {
+		r.answer(s, w.Value, out)
+	}
+}
+
+// Wake returns when a record that waits is due, 0 for none.
+func (r *Rule) Wake(s *State) int64 {
+	if s.Wait == nil || s.Wait.Problem == "" {
+		return 0
+	}
+	return s.Wait.Since + int64(badFor)
+}
+
+// Due refuses a record that could not be read for long enough.
+func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
+	at := r.Wake(s)
+	if at == 0 || at > now {
+		return false
+	}
+	r.refuse(s, out)
+	return true
+}
+
+// missing tells of numbers that were never seen. A number that is lower is a
+// PLC that began again.
+func (r *Rule) missing(s *State, n int64, out Sink) {
+	last, err := strconv.ParseInt(s.Number, 10, 64)
+	if !r.sequence || err != nil || n <= last+1 {
+		return
+	}
+	lost := uint64(n - last - 1)
+	reason := fmt.Sprintf("the PLC went from record %d to %d", last, n)
+	out.Missing(r.trigger.Ref.Device, lost, reason+": the ones between were never offered while the gateway looked")
+}
+
+// Describe says in plain words what is wrong with the records, empty if nothing.
+func (r *Rule) Describe(s *State) string {
+	switch {
+	case s.Alarmed:
+		return fmt.Sprintf("%s: the newest record of %s could not be read and was refused (%d so far)", r.name, r.trigger.Ref.Device, s.Unreadable)
+	case s.Wait != nil && s.Wait.Problem != "":
+		return fmt.Sprintf("%s: a record of %s cannot be read: %s", r.name, r.trigger.Ref.Device, s.Wait.Problem)
+	default:
+		return ""
+	}
+}

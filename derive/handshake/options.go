@@ -1,0 +1,116 @@
+// Package handshake is how a PLC hands over a record and gets a word that it is
+// kept: the PLC offers the record behind a trigger, the gateway commits it and
+// then answers. It tells a new record from one that is offered again, holds one
+// that cannot be read until that is certain, and clears an answer that is of
+// yesterday. It is pure: what is written is an output like an event.
+package handshake
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Options are the tags and the protocol of one handshake.
+type Options struct {
+	// Trigger is the tag by which the PLC offers a record, Ack the one by which
+	// it is answered.
+	Trigger string `yaml:"trigger,required"`
+	Ack     string `yaml:"ack,required"`
+	// Protocol is "level" (the default: the trigger is high while a record is
+	// offered, the ack is high until the trigger is low) or "sequence" (the
+	// trigger is a number that goes up with each record, the ack repeats it).
+	Protocol string `yaml:"protocol"`
+	// Error answers a record that cannot be read; without it such a record is
+	// acknowledged.
+	Error *ErrorAnswer `yaml:"error"`
+}
+
+// ErrorAnswer is what is written for a record that cannot be read.
+type ErrorAnswer struct {
+	Tag string `yaml:"tag,required"`
+	// Value is a whole number; 0 means 1. A sequence writes the number of the
+	// refused record instead.
+	Value int64 `yaml:"value"`
+}
+
+// UnmarshalText reads the short form, the tag alone.
+func (e *ErrorAnswer) UnmarshalText(b []byte) error {
+	e.Tag = string(b)
+	return nil
+}
+
+// Validate checks what can be checked without the tags.
+func (o *Options) Validate() error {
+	var errs []error
+	if !slices.Contains([]string{"", "level", "sequence"}, o.Protocol) {
+		errs = append(errs, config.Field("protocol", fmt.Sprintf("unknown protocol %q", o.Protocol), "write level (the default) or sequence"))
+	}
+	if o.Trigger != "" && o.Trigger == o.Ack {
+		errs = append(errs, config.Field("ack", "is the trigger itself", "the PLC writes the trigger and the gateway the ack: give each a tag of its own"))
+	}
+	if o.Error != nil && o.Trigger != "" && o.Error.Tag == o.Trigger {
+		errs = append(errs, config.Field("error", "is the trigger itself", "give the error value a tag of its own, or that of ack"))
+	}
+	return errors.Join(errs...)
+}
+
+// Text is a text of a record: a constant, or {tag: component, values: {1: SUGAR}}.
+type Text struct {
+	constant string
+	Tag      string `yaml:"tag,required"`
+	// Values says what the device's codes mean; none means that the tag says it
+	// itself.
+	Values map[string]string `yaml:"values"`
+}
+
+// UnmarshalText reads the short form, a constant.
+func (t *Text) UnmarshalText(b []byte) error {
+	t.constant = string(b)
+	return nil
+}
+
+// Constant returns a Text that is always the same.
+func Constant(s string) Text { return Text{constant: s} }
+
+// IsZero reports whether t was not configured.
+func (t *Text) IsZero() bool { return t.constant == "" && t.Tag == "" }
+
+// Allowed reports values that t can take and that are none of allowed.
+func (t *Text) Allowed(path string, allowed ...string) error {
+	var errs []error
+	if t.constant != "" && !slices.Contains(allowed, t.constant) {
+		errs = append(errs, config.Unknown(path, path, t.constant, allowed))
+	}
+	for code, v := range t.Values {
+		if !slices.Contains(allowed, v) {
+			errs = append(errs, config.Unknown(path+".values."+code, path, v, allowed))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Amount is a number of a record: a constant such as 0.5, or a tag.
+type Amount struct {
+	constant *plant.Decimal
+	Tag      string `yaml:"tag,required"`
+}
+
+// UnmarshalText reads the short form: a number, or the name of a tag.
+func (a *Amount) UnmarshalText(b []byte) error {
+	if d, err := plant.ParseDecimal(string(b)); err == nil {
+		a.constant = &d
+		return nil
+	}
+	a.Tag = string(b)
+	return nil
+}
+
+// IsZero reports whether a was not configured.
+func (a *Amount) IsZero() bool { return a.constant == nil && a.Tag == "" }
+
+// Negative reports whether a is a constant below 0.
+func (a *Amount) Negative() bool { return a.constant != nil && a.constant.Unscaled < 0 }

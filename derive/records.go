@@ -1,0 +1,371 @@
+package derive
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/attach"
+	"github.com/sluice-edge/sluice/derive/dosing"
+	"github.com/sluice-edge/sluice/derive/handshake"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/derive/serial"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// shake is one handshake of a machine with what becomes of its records.
+type shake struct {
+	rule  *handshake.Rule
+	state func(*State) *handshake.State
+	// owner is made for one call.
+	owner func(*run) handshake.Owner
+}
+
+// recordRules are the rules of a machine that live of handshake records.
+type recordRules struct {
+	dosing []*dosing.Rule
+	serial *serial.Rule
+	attach *attach.Rule
+	shakes []shake
+	byID   map[plant.RecordID]int
+}
+
+// dosingState is what is remembered of one scale.
+type dosingState struct {
+	handshake.State
+	// Flagged is set while an alarm says that a dose was booked with a doubt.
+	Flagged bool `json:"fl,omitempty"`
+}
+
+func newRecordRules(id plant.MachineID, o *Options, resolve rule.Resolver) (recordRules, error) {
+	r := recordRules{byID: map[plant.RecordID]int{}}
+	var errs []error
+	for i := range o.Dosing {
+		name := "dosing"
+		if len(o.Dosing) > 1 {
+			name = fmt.Sprintf("dosing[%d]", i)
+		}
+		d, err := dosing.New(id, name, o.Dosing[i], resolve)
+		if err != nil {
+			errs = append(errs, below(name, err))
+			continue
+		}
+		r.dosing = append(r.dosing, d)
+		r.add(d.Handshake(), func(s *State) *handshake.State { return &s.dosing[i].State },
+			func(r *run) handshake.Owner { return doses{r, d, i} })
+	}
+	if o.Serial != nil {
+		var err error
+		if r.serial, err = serial.New(id, "serial", *o.Serial, resolve); err != nil {
+			errs = append(errs, below("serial", err))
+		} else {
+			r.add(r.serial.Handshake(), func(s *State) *handshake.State { return &s.serial.State },
+				func(r *run) handshake.Owner { return serials{r, r.m.records.serial} })
+		}
+	}
+	if o.ItemAttach != nil {
+		var err error
+		if r.attach, err = attach.New(id, "item_attach", *o.ItemAttach, resolve); err != nil {
+			errs = append(errs, below("item_attach", err))
+		} else {
+			r.add(r.attach.Handshake(), func(s *State) *handshake.State { return &s.attach.State },
+				func(r *run) handshake.Owner { return attaches{r, r.m.records.attach} })
+		}
+	}
+	errs = append(errs, r.oneWriter())
+	return r, errors.Join(errs...)
+}
+
+func (r *recordRules) add(h *handshake.Rule, state func(*State) *handshake.State, owner func(*run) handshake.Owner) {
+	r.byID[h.Record().ID] = len(r.shakes)
+	r.shakes = append(r.shakes, shake{h, state, owner})
+}
+
+// oneWriter refuses a tag that two handshakes answer with: neither would know
+// whose record is meant.
+func (r *recordRules) oneWriter() error {
+	var errs []error
+	by := map[plant.TagRef]string{}
+	for _, s := range r.shakes {
+		for _, ref := range s.rule.Answers() {
+			if other, taken := by[ref]; taken {
+				errs = append(errs, config.Field(s.rule.Name()+"."+s.rule.Path(ref.Tag), fmt.Sprintf("tag %s answers %s already", ref, other), "give each handshake a tag of its own"))
+			}
+			by[ref] = s.rule.Name()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *recordRules) fit(s *State) {
+	old := s.dosing
+	if !r.bound(old) {
+		s.dosing = make([]dosingState, len(r.dosing))
+		for i, d := range r.dosing {
+			for j := range old {
+				if d.Handshake().Bound(&old[j].State) {
+					s.dosing[i] = old[j]
+				}
+			}
+		}
+	}
+	for _, h := range r.shakes {
+		h.rule.Fit(h.state(s))
+	}
+}
+
+// bound reports whether the states are those of the rules, in their order.
+func (r *recordRules) bound(all []dosingState) bool {
+	return slices.EqualFunc(r.dosing, all, func(d *dosing.Rule, s dosingState) bool { return d.Handshake().Bound(&s.State) })
+}
+
+// load gives keyed values to the rules that put them, and returns the keys that
+// belong to none.
+func (r *recordRules) load(s *State, keyed []plant.KV) (stray []string) {
+	for i := range keyed {
+		k := keyed[i].Key
+		if (r.serial == nil || !strings.HasPrefix(k, serial.Prefix)) && (r.attach == nil || !strings.HasPrefix(k, attach.Prefix)) {
+			stray = append(stray, k)
+		}
+	}
+	if r.serial != nil {
+		stray = append(stray, r.serial.Load(&s.serial, keyed)...)
+	}
+	if r.attach != nil {
+		stray = append(stray, r.attach.Load(&s.attach, keyed)...)
+	}
+	return stray
+}
+
+// Records returns what the rules want of drivers.
+func (m *Model) Records() []plant.Record {
+	all := make([]plant.Record, len(m.records.shakes))
+	for i := range m.records.shakes {
+		all[i] = m.records.shakes[i].rule.Record()
+	}
+	return all
+}
+
+// RecordPath returns where the machine's config names a tag of a record, for
+// what a driver has against it; the rule as a whole if it names none such.
+func (m *Model) RecordPath(id plant.RecordID, tag plant.TagID) string {
+	i, ok := m.records.byID[id]
+	if !ok {
+		return ""
+	}
+	h := m.records.shakes[i].rule
+	if path := h.Path(tag); path != "" {
+		return h.Name() + "." + path
+	}
+	return h.Name()
+}
+
+// settle answers what a scan without a record has shown of handshakes.
+func (r *run) settle() {
+	for i := range r.m.records.shakes {
+		h := &r.m.records.shakes[i]
+		h.rule.Settle(h.state(r.s), r)
+	}
+	r.dueRecords()
+}
+
+func (r *run) dueRecords() {
+	for i := range r.m.records.shakes {
+		h := &r.m.records.shakes[i]
+		r.changed = h.rule.Due(h.state(r.s), r.now, r) || r.changed
+	}
+}
+
+// record takes a record that a device was asked for.
+func (r *run) record(in *plant.Scan) {
+	i, ok := r.m.records.byID[in.Record]
+	if !ok {
+		return
+	}
+	h := &r.m.records.shakes[i]
+	r.changed = h.rule.Observe(h.state(r.s), in, r.m.maxSkew, r.now, h.owner(r), r) || r.changed
+}
+
+var _ handshake.Sink = (*run)(nil)
+
+// Write implements handshake.Sink. Of several writes to one tag in one commit
+// only the last is of use.
+func (r *run) Write(w plant.Write) {
+	r.out.Writes = slices.DeleteFunc(r.out.Writes, func(o plant.Write) bool { return o.Device == w.Device && o.Tag == w.Tag })
+	r.out.Writes = append(r.out.Writes, w)
+}
+
+// Put implements memory.Changes.
+func (r *run) Put(kv plant.KV) {
+	r.out.Delete = slices.DeleteFunc(r.out.Delete, func(k string) bool { return k == kv.Key })
+	r.out.Put = slices.DeleteFunc(r.out.Put, func(o plant.KV) bool { return o.Key == kv.Key })
+	r.out.Put = append(r.out.Put, kv)
+}
+
+// Delete implements memory.Changes.
+func (r *run) Delete(key string) {
+	r.out.Put = slices.DeleteFunc(r.out.Put, func(o plant.KV) bool { return o.Key == key })
+	r.out.Delete = append(r.out.Delete, key)
+}
+
+// Refused implements handshake.Sink.
+func (r *run) Refused(name, problem string, fields []plant.Field) {
+	at := rule.Stamp{At: r.now}
+	r.emitJSON(plant.KindAlarm, at, plant.Alarm{
+		Head: r.head(r.s.order.at(at)), Alarm: "record_refused:" + name, Raised: true,
+		Text:   "a record was refused: " + problem,
+		Remedy: "enter it by hand from the fields of this alarm, and look at the PLC's program and the tags of " + name,
+		Fields: fields,
+	})
+}
+
+// Readable implements handshake.Sink.
+func (r *run) Readable(name string) {
+	r.Alarm(rule.Alarm{Name: "record_refused:" + name, Text: "records can be read again"})
+}
+
+// Missing implements handshake.Sink.
+func (r *run) Missing(device plant.DeviceID, count uint64, reason string) {
+	at := rule.Stamp{At: r.now}
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: count, Device: device, Reason: reason})
+}
+
+// recordHead is the head of a record's event: the order that the record names
+// wins over the machine's.
+func (r *run) recordHead(own string, at rule.Stamp) plant.Head {
+	o := r.s.order.at(at)
+	if own != "" && (o == nil || o.Number != own) {
+		o = &plant.Order{Number: own}
+	}
+	return r.head(o)
+}
+
+// doses is the owner of the records of one scale.
+type doses struct {
+	*run
+	rule *dosing.Rule
+	i    int
+}
+
+func (d doses) Problem(rec *handshake.Record) string { return d.rule.Problem(rec) }
+
+func (d doses) Take(rec *handshake.Record) {
+	dose := d.rule.Dose(rec)
+	begun := dose.At
+	if dose.At.Device && !dose.Started.IsZero() {
+		// The PLC's clock is right, so it can be told what was made then.
+		begun = rule.Stamp{At: min(dose.Started.UnixNano(), dose.At.At)}
+	}
+	dose.Head = d.recordHead(dose.OwnOrder, begun)
+	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
+	s := &d.s.dosing[d.i]
+	name := "dose_flagged:" + d.rule.Handshake().Name()
+	switch flagged := len(dose.Flagged) > 0; {
+	case flagged:
+		d.Alarm(rule.Alarm{
+			Name: name, Raised: true,
+			Text:   "a dose was booked, but this in it is in doubt: " + strings.Join(dose.Flagged, ", "),
+			Remedy: "the material is in the product: correct the dose where it was sent to, and what the PLC says",
+		})
+	case s.Flagged:
+		d.Alarm(rule.Alarm{Name: name, Text: "the newest dose is in no doubt"})
+	}
+	s.Flagged = len(dose.Flagged) > 0
+}
+
+// serials is the owner of the records of a station.
+type serials struct {
+	*run
+	rule *serial.Rule
+}
+
+func (s serials) Problem(rec *handshake.Record) string { return s.rule.Problem(rec) }
+
+func (s serials) Take(rec *handshake.Record) {
+	order := ""
+	if o := s.s.order.at(rec.At); o != nil {
+		order = o.Number
+	}
+	s.rule.Take(&s.s.serial, rec, order, s.run)
+}
+
+var _ serial.Sink = (*run)(nil)
+
+// Serial implements serial.Sink.
+func (r *run) Serial(at rule.Stamp, e plant.Serial, own string) {
+	e.Head = r.recordHead(own, at)
+	r.emitJSON(plant.KindSerial, at, e)
+}
+
+// attaches is the owner of the records of a station that builds in components.
+type attaches struct {
+	*run
+	rule *attach.Rule
+}
+
+func (a attaches) Problem(rec *handshake.Record) string { return a.rule.Problem(rec) }
+
+func (a attaches) Take(rec *handshake.Record) { a.rule.Take(&a.s.attach, rec, a.run) }
+
+var _ attach.Sink = (*run)(nil)
+
+// Attach implements attach.Sink.
+func (r *run) Attach(at rule.Stamp, e plant.ItemAttach, own string) {
+	e.Head = r.recordHead(own, at)
+	r.emitJSON(plant.KindItemAttach, at, e)
+}
+
+// lostRecords tells the handshakes that a device is away.
+func (r *run) lostRecords(d plant.DeviceID) {
+	for i := range r.m.records.shakes {
+		if h := &r.m.records.shakes[i]; h.rule.Trigger().Device == d {
+			h.rule.Lost(h.state(r.s))
+		}
+	}
+}
+
+// copyRecords makes the states of s equal to those of o.
+func (s *State) copyRecords(o *State) {
+	s.dosing = append(s.dosing[:0], o.dosing...)
+	s.serial.CopyFrom(&o.serial)
+	s.attach.CopyFrom(&o.attach)
+}
+
+func (s *State) shiftRecords(step time.Duration) {
+	for i := range s.dosing {
+		s.dosing[i].Shift(step)
+	}
+	s.serial.Shift(step)
+	s.attach.Shift(step)
+}
+
+// problemsOfRecords are what a person should look at.
+func (m *Model) problemsOfRecords(s *State) (all []Problem) {
+	if !s.ready {
+		return nil
+	}
+	for i := range m.records.shakes {
+		h := &m.records.shakes[i]
+		if text := h.rule.Describe(h.state(s)); text != "" {
+			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm, and look at the PLC program."})
+		}
+	}
+	for i, d := range m.records.dosing {
+		if s.dosing[i].Flagged {
+			all = append(all, Problem{
+				Text:   d.Handshake().Name() + ": something in the newest dose is in doubt; it was booked all the same",
+				Remedy: "Correct the dose where it was sent to, and what the PLC says.",
+			})
+		}
+	}
+	if n := s.serial.NoReads; s.serial.Unread {
+		all = append(all, Problem{
+			Text:   fmt.Sprintf("the newest label, at %s, could not be read; so far %d could not", s.serial.LastNoRead.Time().Format(time.RFC3339), n),
+			Remedy: "Find the units behind the reader and enter them by hand; look at the reader and at the printer.",
+		})
+	}
+	return all
+}

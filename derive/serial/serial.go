@@ -1,0 +1,274 @@
+// Package serial is the rule for units with a serial number that come through a
+// station: a new one is added, a known one makes another pass, one with a new
+// label is updated, one that is taken out is removed.
+package serial
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/handshake"
+	"github.com/sluice-edge/sluice/derive/memory"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Options say where serial numbers come from.
+type Options struct {
+	handshake.Options `yaml:",inline"`
+
+	// Serial is the tag of the serial number.
+	Serial string         `yaml:"serial,required"`
+	SKU    handshake.Text `yaml:"sku"`
+	// Action is add where it is not given.
+	Action handshake.Text `yaml:"action"`
+	// OldSerial is the tag of the number that an update replaces.
+	OldSerial string `yaml:"old_serial"`
+	Number    string `yaml:"number"`
+	Order     string `yaml:"order"`
+	// Pattern is a regular expression that the whole serial number must match.
+	Pattern string         `yaml:"pattern"`
+	Station handshake.Text `yaml:"station"`
+	// NoRead is what the reader says for a label that it cannot read; NOREAD if
+	// it is not set. An empty serial number is none, too.
+	NoRead string `yaml:"no_read"`
+	// Memory is how many units are remembered; 0 means 10 000.
+	Memory int `yaml:"memory"`
+}
+
+const (
+	defaultMemory = 10_000
+	mostMemory    = 1_000_000
+)
+
+// Validate checks what can be checked without the tags.
+func (o *Options) Validate() error {
+	errs := []error{o.Options.Validate(), o.Action.Allowed("action", plant.ActionAdd, plant.ActionUpdate, plant.ActionRemove)}
+	if _, err := regexp.Compile(o.Pattern); err != nil {
+		errs = append(errs, config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole serial number, for example '[A-Z]{2}\d{8}'`))
+	}
+	if o.Memory < 0 || o.Memory > mostMemory {
+		errs = append(errs, config.Field("memory", fmt.Sprintf("%d units cannot be remembered", o.Memory), fmt.Sprintf("write 1 to %d; %d is the default", mostMemory, defaultMemory)))
+	}
+	return errors.Join(errs...)
+}
+
+// Rule makes serial events. It is immutable.
+type Rule struct {
+	shake   *handshake.Rule
+	serial  handshake.TextSource
+	old     handshake.TextSource
+	sku     handshake.TextSource
+	action  handshake.TextSource
+	order   handshake.TextSource
+	station handshake.TextSource
+	pattern *regexp.Regexp
+	noRead  string
+	bound   int
+}
+
+// New makes the Rule called name of a machine. Its errors are
+// config.FieldErrors, joined.
+func New(machine plant.MachineID, name string, o Options, resolve rule.Resolver) (*Rule, error) {
+	b := handshake.NewBuilder(machine, name, o.Options, resolve)
+	r := &Rule{noRead: o.NoRead, bound: o.Memory}
+	if r.noRead == "" {
+		r.noRead = "NOREAD"
+	}
+	if r.bound == 0 {
+		r.bound = defaultMemory
+	}
+	b.Number("number", o.Number)
+	r.serial, r.old = b.Tag("serial", o.Serial), b.Tag("old_serial", o.OldSerial)
+	r.sku, r.action = b.Text("sku", o.SKU), b.Text("action", o.Action)
+	r.order, r.station = b.Tag("order", o.Order), b.Text("station", o.Station)
+	var err error
+	if o.Pattern != "" {
+		if r.pattern, err = regexp.Compile(`^(?:` + o.Pattern + `)$`); err != nil {
+			b.Fault(config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole serial number, for example '[A-Z]{2}\d{8}'`))
+		}
+	}
+	if r.shake, err = b.Rule(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Handshake returns the handshake that brings the records.
+func (r *Rule) Handshake() *handshake.Rule { return r.shake }
+
+// unit is what is remembered of a serial number.
+type unit struct {
+	Order string `json:"o,omitempty"`
+	Pass  int    `json:"p"`
+}
+
+// State is what the rule remembers.
+type State struct {
+	handshake.State
+	// NoReads counts labels that could not be read; Unread is set since the last
+	// one was such.
+	NoReads    uint64     `json:"nr,omitempty"`
+	LastNoRead rule.Stamp `json:"nrt,omitzero"`
+	Unread     bool       `json:"ur,omitempty"`
+
+	units memory.Memory[unit]
+}
+
+// Prefix begins the keys of the units in the machine's keyed state.
+const Prefix = "serial/"
+
+// CopyFrom makes s equal to o.
+func (s *State) CopyFrom(o *State) {
+	units := s.units
+	units.CopyFrom(&o.units)
+	*s = *o
+	s.units = units
+}
+
+// Shift follows a step of the gateway's clock.
+func (s *State) Shift(step time.Duration) { s.State.Shift(step) }
+
+// Load takes the units that were put and returns the keys of no use.
+func (r *Rule) Load(s *State, keyed []plant.KV) (stray []string) {
+	return s.units.Load(keyed, Prefix, r.bound)
+}
+
+// Sink takes what the rule makes.
+type Sink interface {
+	memory.Changes
+	// Serial takes an event; own is the order that the record names.
+	Serial(at rule.Stamp, e plant.Serial, own string)
+	Alarm(a rule.Alarm)
+}
+
+// Problem says why a record is no unit.
+func (r *Rule) Problem(rec *handshake.Record) string {
+	serial, ok := r.serial.Read(rec)
+	if !ok {
+		return "its serial number cannot be read"
+	}
+	if action, ok := r.read(rec); !ok {
+		return fmt.Sprintf("its action %q is none of add, update and remove", action)
+	}
+	if !r.none(serial) && r.pattern != nil && !r.pattern.MatchString(serial) {
+		return fmt.Sprintf("its serial number %q does not match the pattern", serial)
+	}
+	return ""
+}
+
+func (r *Rule) none(serial string) bool { return serial == "" || strings.EqualFold(serial, r.noRead) }
+
+func (r *Rule) read(rec *handshake.Record) (action string, ok bool) {
+	if !r.action.Given() {
+		return plant.ActionAdd, true
+	}
+	action, ok = r.action.Read(rec)
+	return action, ok && (action == plant.ActionAdd || action == plant.ActionUpdate || action == plant.ActionRemove)
+}
+
+// Take makes an event of a record that Problem has nothing against. order is
+// what the machine works on.
+func (r *Rule) Take(s *State, rec *handshake.Record, order string, out Sink) {
+	number, _ := r.serial.Read(rec)
+	if r.none(number) {
+		r.unread(s, rec, out)
+		return
+	}
+	if s.Unread {
+		s.Unread = false
+		out.Alarm(rule.Alarm{Name: "no_read:" + r.shake.Name(), Text: "labels are read again"})
+	}
+	e := plant.Serial{Serial: number}
+	flag := func(what string) { e.Flagged = append(e.Flagged, what) }
+	text := func(what string, source *handshake.TextSource) string {
+		v, ok := source.Read(rec)
+		if !ok {
+			flag(what)
+		}
+		return v
+	}
+	e.Action, _ = r.read(rec)
+	e.SKU, e.Station = text("sku", &r.sku), text("station", &r.station)
+	own := text("order", &r.order)
+	if own != "" {
+		order = own
+	}
+	known, seen := s.units.Get(key(e.SKU, number), r.bound)
+	switch e.Action {
+	case plant.ActionAdd:
+		r.add(s, &e, known, seen, order, out)
+	case plant.ActionUpdate:
+		e.OldSerial = text("old_serial", &r.old)
+		if !r.update(s, &e, known, seen, order, out) {
+			return
+		}
+	case plant.ActionRemove:
+		if !seen {
+			flag("serial")
+		}
+		s.units.Remove(key(e.SKU, number), r.bound, Prefix, out)
+	}
+	out.Serial(rec.At, e, own)
+}
+
+// key joins sku and serial; neither holds a NUL.
+func key(sku, serial string) string { return sku + "\x00" + serial }
+
+// add counts the passes of a unit.
+func (r *Rule) add(s *State, e *plant.Serial, known unit, seen bool, order string, out Sink) {
+	if seen {
+		e.Action = plant.ActionUpdate
+		if known.Order != order {
+			e.Flagged = append(e.Flagged, "order")
+		}
+	} else {
+		known = unit{Order: order}
+	}
+	known.Pass++
+	e.Pass = known.Pass
+	s.units.Set(key(e.SKU, e.Serial), known, r.bound, Prefix, out)
+}
+
+// update gives a unit another number; it reports whether anything changed: a
+// label that is printed again changes nothing.
+func (r *Rule) update(s *State, e *plant.Serial, known unit, seen bool, order string, out Sink) bool {
+	if e.OldSerial == "" || e.OldSerial == e.Serial {
+		if seen {
+			return false
+		}
+		known = unit{Order: order, Pass: 1}
+		e.OldSerial = ""
+	} else {
+		before, had := s.units.Get(key(e.SKU, e.OldSerial), r.bound)
+		if seen {
+			e.Flagged = append(e.Flagged, "serial") // two units with one number
+		}
+		if known = before; !had {
+			e.Flagged = append(e.Flagged, "old_serial")
+			known = unit{Order: order, Pass: 1}
+		}
+		s.units.Remove(key(e.SKU, e.OldSerial), r.bound, Prefix, out)
+	}
+	s.units.Set(key(e.SKU, e.Serial), known, r.bound, Prefix, out)
+	return true
+}
+
+// unread counts a label that could not be read. The record is acknowledged.
+func (r *Rule) unread(s *State, rec *handshake.Record, out Sink) {
+	s.NoReads++
+	s.LastNoRead = rec.At
+	if s.Unread {
+		return
+	}
+	s.Unread = true
+	out.Alarm(rule.Alarm{
+		Name: "no_read:" + r.shake.Name(), Raised: true,
+		Text:   "a label could not be read: the unit passed without a serial number",
+		Remedy: "find the unit behind the reader and enter it by hand; look at the reader and at the printer",
+	})
+}

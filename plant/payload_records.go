@@ -1,0 +1,124 @@
+package plant
+
+import "time"
+
+// Tolerance is how far a dose may be off its target, in Unit.
+type Tolerance struct {
+	Minus Decimal `json:"minus"`
+	Plus  Decimal `json:"plus"`
+	Unit  string  `json:"unit,omitempty"`
+}
+
+// DosedLot is the part of a dose that came from one lot.
+type DosedLot struct {
+	Lot      string  `json:"lot"`
+	Quantity Decimal `json:"quantity"`
+}
+
+// Weights are what the scale showed before and after a dose.
+type Weights struct {
+	Before Decimal `json:"before"`
+	After  Decimal `json:"after"`
+}
+
+// Dosing is the data of a KindDosing event: material went in. Amounts are exact
+// decimals in Unit.
+type Dosing struct {
+	Head
+	// Component is the material definition; empty if the record names none,
+	// which is flagged.
+	Component string  `json:"component"`
+	Quantity  Decimal `json:"quantity"`
+	Unit      string  `json:"unit,omitempty"`
+	// Target is what was asked for, Deviation Quantity − Target.
+	Target      *Decimal   `json:"target,omitempty"`
+	Deviation   *Decimal   `json:"deviation,omitempty"`
+	Tolerance   *Tolerance `json:"tolerance,omitempty"`
+	InTolerance *bool      `json:"in_tolerance,omitempty"`
+	// Status is "complete" or "aborted"; Purpose "production", "purge",
+	// "calibration" or "manual".
+	Status  string     `json:"status"`
+	Purpose string     `json:"purpose"`
+	Started time.Time  `json:"started,omitzero"`
+	Ended   time.Time  `json:"ended,omitzero"`
+	Lots    []DosedLot `json:"lots,omitempty"`
+	// Recipe, Batch, ProcessUnit and Phase are those of ISA-88.
+	Recipe      string `json:"recipe,omitempty"`
+	Batch       string `json:"batch,omitempty"`
+	ProcessUnit string `json:"process_unit,omitempty"`
+	Phase       string `json:"phase,omitempty"`
+	Scale       string `json:"scale,omitempty"`
+	// Method is how the dose was found, for example "handshake".
+	Method string `json:"method"`
+	// Dose is the PLC's own number of the dose, as it writes it.
+	Dose    string   `json:"dose,omitempty"`
+	Weights *Weights `json:"weights,omitempty"`
+	// Estimated: worked out, not weighed. Drift: the sum of what was too small
+	// to be doses.
+	Estimated bool `json:"estimated,omitempty"`
+	Drift     bool `json:"drift,omitempty"`
+	// Flagged names what a person should look at, for example "component".
+	Flagged []string `json:"flagged,omitempty"`
+}
+
+// The actions of Serial and ItemAttach events. An attach is never updated.
+const (
+	ActionAdd    = "add"
+	ActionUpdate = "update"
+	ActionRemove = "remove"
+)
+
+// Serial is the data of a KindSerial event: a unit with a serial number came,
+// changed or went. Its key is SKU and Serial together.
+type Serial struct {
+	Head
+	// Action is ActionAdd, ActionUpdate or ActionRemove.
+	Action string `json:"action"`
+	Serial string `json:"serial"`
+	// OldSerial is, on an update, what the unit was called before.
+	OldSerial string `json:"old_serial,omitempty"`
+	SKU       string `json:"sku,omitempty"`
+	Station   string `json:"station,omitempty"`
+	// Pass counts the passes through the station, from 1. From 2 on the action
+	// is ActionUpdate.
+	Pass int `json:"pass,omitempty"`
+	// Flagged names what a person should look at: "order" if the unit was seen
+	// under another order before.
+	Flagged []string `json:"flagged,omitempty"`
+}
+
+// AttachedItem is a component of a unit.
+type AttachedItem struct {
+	SKU      string   `json:"sku"`
+	Quantity *Decimal `json:"quantity,omitempty"`
+	Unit     string   `json:"unit,omitempty"`
+	Serial   string   `json:"serial,omitempty"`
+	Order    string   `json:"order,omitempty"`
+	Lot      string   `json:"lot,omitempty"`
+}
+
+// ItemAttach is the data of a KindItemAttach event: a component was built into
+// a unit, or taken out.
+type ItemAttach struct {
+	Head
+	// Action is ActionAdd or ActionRemove.
+	Action string `json:"action"`
+	// SKU and Serial are the unit's.
+	SKU    string       `json:"sku,omitempty"`
+	Serial string       `json:"serial"`
+	Item   AttachedItem `json:"item"`
+	// AttachID is the rule's own number of the attach, the same on its remove; 0
+	// on the remove of an attach that nobody remembers.
+	AttachID uint64 `json:"attach_id,omitempty"`
+	// Flagged names what a person should look at: "item" if the component is in
+	// another unit already, "attach" if it is in none.
+	Flagged []string `json:"flagged,omitempty"`
+}
+
+// Field is one field of a record that could not be read, as it came.
+type Field struct {
+	Tag     TagID  `json:"tag"`
+	Value   string `json:"value,omitempty"`
+	Quality string `json:"quality"`
+	Cause   string `json:"cause,omitempty"`
+}
