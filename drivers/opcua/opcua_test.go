@@ -3,7 +3,9 @@ package opcua
 import (
 	"context"
 	"math"
+	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,8 +47,31 @@ type plc struct{ *plantsim.OPCUA }
 
 var _ driverstest.Server = plc{}
 
+// ordinary is the server of all tests that ask for nothing special, since making
+// one takes a second. It is stopped after each.
+var ordinary = sync.OnceValues(func() (*plantsim.OPCUA, error) {
+	return plantsim.NewOPCUA(plantsim.OPCUAOptions{Addr: "127.0.0.1:0"})
+})
+
 func newPLC(t testing.TB, o plantsim.OPCUAOptions) *plantsim.OPCUA {
 	t.Helper()
+	if reflect.ValueOf(o).IsZero() {
+		s, err := ordinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.OnWrite(nil)
+		fill(s)
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
 	o.Addr = "127.0.0.1:0"
 	s, err := plantsim.NewOPCUA(o)
 	if err != nil {
@@ -64,6 +89,7 @@ func newPLC(t testing.TB, o plantsim.OPCUAOptions) *plantsim.OPCUA {
 // fill gives every node of section its first value.
 func fill(s *plantsim.OPCUA) {
 	s.Update(func(n *plantsim.Nodes) {
+		n.Clear()
 		for name, v := range map[string]any{
 			"Made": uint32(4711), "Small": int8(-5), "Byte": uint8(200), "Signed": int16(-2), "Word": uint16(65535),
 			"Total": int32(-123456), "Longer": int64(-3), "Long": uint64(math.MaxUint64), "Weight": float32(12.625), "Energy": -1e-9,
@@ -127,7 +153,6 @@ func subject(s *plantsim.OPCUA, text string, subscribing bool) driverstest.Subje
 	}
 }
 
-// One server serves all cases, since making one takes a second.
 func TestConformance(t *testing.T) {
 	s := newPLC(t, plantsim.OPCUAOptions{})
 	t.Run("subscribing", func(t *testing.T) { driverstest.Run(t, subject(s, section, true)) })

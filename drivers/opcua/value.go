@@ -143,7 +143,7 @@ func cause(status ua.StatusCode) string {
 	code := status &^ 0xFFFF // without the info bits
 	name := "status"
 	if known, ok := ua.StatusCodes[code]; ok {
-		name = strings.TrimPrefix(known.Name, "Status")
+		name = specName(known.Name)
 	}
 	words := causes[code]
 	if words == "" {
@@ -152,12 +152,17 @@ func cause(status ua.StatusCode) string {
 	return fmt.Sprintf("%s (%s 0x%08X)", words, name, uint32(code))
 }
 
+// specName turns the library's name of a status code into the specification's.
+func specName(name string) string {
+	return strings.NewReplacer("ID", "Id", "URI", "Uri", "TCP", "Tcp").Replace(strings.TrimPrefix(name, "Status"))
+}
+
 // statusName is the name of the status code in err, for people.
 func statusName(err error) string {
 	var status ua.StatusCode
 	if errors.As(err, &status) {
 		if known, ok := ua.StatusCodes[status]; ok {
-			return strings.TrimPrefix(known.Name, "Status")
+			return specName(known.Name)
 		}
 	}
 	return err.Error()

@@ -44,7 +44,12 @@ type OPCUAOptions struct {
 type Nodes struct {
 	byName map[string]*variable
 	// changed collects what was set, for the subscriptions.
-	changed []string
+	changed []change
+}
+
+type change struct {
+	name string
+	now  *variable // nil: removed
 }
 
 type variable struct {
@@ -72,7 +77,14 @@ func (n *Nodes) SetStatus(name string, status uint32) {
 // Remove takes a node away.
 func (n *Nodes) Remove(name string) {
 	delete(n.byName, name)
-	n.changed = append(n.changed, name)
+	n.changed = append(n.changed, change{name: name})
+}
+
+// Clear takes all nodes away.
+func (n *Nodes) Clear() {
+	for name := range n.byName {
+		n.Remove(name)
+	}
 }
 
 // Get returns the value of a node, nil if there is none.
@@ -85,13 +97,12 @@ func (n *Nodes) Get(name string) any {
 
 func (n *Nodes) put(name string, v variable) {
 	n.byName[name] = &v
-	n.changed = append(n.changed, name)
+	n.changed = append(n.changed, change{name, &v})
 }
 
-// data returns what the server says of a node.
-func (n *Nodes) data(name string) *ua.DataValue {
+// data returns what the server says of a node, nil for one that is not there.
+func (v *variable) data() *ua.DataValue {
 	now := time.Now()
-	v := n.byName[name]
 	if v == nil {
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode | ua.DataValueServerTimestamp, Status: ua.StatusBadNodeIDUnknown, ServerTimestamp: now}
 	}

@@ -72,7 +72,7 @@ func (s *OPCUA) read(inner *server.Server) server.Handler {
 
 func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue {
 	if name, ok := own(n.NodeID); ok {
-		d := s.nodes.data(name)
+		d := s.nodes.byName[name].data()
 		switch n.AttributeID {
 		case ua.AttributeIDValue:
 			s.reads = append(s.reads, name)

@@ -112,7 +112,7 @@ func (s *OPCUA) createItem(sub *subscription, c *ua.MonitoredItemCreateRequest) 
 		}
 	}
 	sub.items = append(sub.items, it)
-	s.put(sub, it)
+	sub.put(it, v)
 	result.MonitoredItemID = uint32(len(sub.items))
 	result.RevisedSamplingInterval, result.RevisedQueueSize = c.RequestedParameters.SamplingInterval, uint32(it.size)
 	return result
@@ -120,11 +120,11 @@ func (s *OPCUA) createItem(sub *subscription, c *ua.MonitoredItemCreateRequest) 
 
 // sample queues what an Update or a write has changed: each change is sampled.
 func (s *OPCUA) sample() {
-	for _, name := range s.nodes.changed {
+	for _, c := range s.nodes.changed {
 		for _, sub := range s.subs {
 			for _, it := range sub.items {
-				if it.node == name && it.moved(s.nodes.Get(name)) {
-					s.put(sub, it)
+				if it.node == c.name && it.moved(c.now) {
+					sub.put(it, c.now)
 				}
 			}
 		}
@@ -133,16 +133,21 @@ func (s *OPCUA) sample() {
 }
 
 // moved reports whether a value has left the deadband.
-func (it *item) moved(value any) bool {
-	now, ok1 := float(value)
+func (it *item) moved(v *variable) bool {
+	if it.deadband == 0 || v == nil {
+		return true
+	}
+	now, ok1 := float(v.value)
 	before, ok2 := float(it.last)
-	return it.deadband == 0 || !ok1 || !ok2 || math.Abs(now-before) > it.deadband
+	return !ok1 || !ok2 || math.Abs(now-before) > it.deadband
 }
 
-// put queues the node's value, and drops the item's oldest if its queue is full.
-func (s *OPCUA) put(sub *subscription, it *item) {
-	n := &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: s.nodes.data(it.node)}
-	it.last = s.nodes.Get(it.node)
+// put queues a value, and drops the item's oldest if its queue is full.
+func (sub *subscription) put(it *item, v *variable) {
+	n := &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: v.data()}
+	if v != nil {
+		it.last = v.value
+	}
 	held, oldest := 0, -1
 	for i, q := range sub.queue {
 		if q.ClientHandle == it.handle {
