@@ -96,7 +96,7 @@ func (s *session) prepare(ctx context.Context) error {
 }
 
 // options are those of every client. AutoReconnect would leave a client that
-// says Connected with a subscription that is dead (docs/adr/0008).
+// says Connected with a subscription that is dead (docs/adr/0009).
 func (s *session) options(more ...client.Option) []client.Option {
 	o := &s.d.o
 	return append([]client.Option{
