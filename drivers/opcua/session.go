@@ -227,7 +227,7 @@ func (s *session) open(ctx context.Context, step func(context.Context) error) (e
 
 // explain adds what to do to the answers that installers meet.
 func (s *session) explain(err error) error {
-	advice := ""
+	var advice string
 	switch {
 	case errors.Is(err, ua.StatusBadUserAccessDenied), errors.Is(err, ua.StatusBadIdentityTokenRejected), errors.Is(err, ua.StatusBadIdentityTokenInvalid):
 		advice = "the server does not take this login: check login.user and login.password"
