@@ -1,13 +1,14 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,6 +33,9 @@ var documentedIn = map[string]string{
 	"config.Buffer":         "`buffer`",
 	"config.HTTP":           "`http`",
 	"modbus.Tag":            "A tag",
+	"opcua.Channel":         "channel",
+	"opcua.Login":           "login",
+	"opcua.Tag":             "A node",
 	"derive.Options":        "`machines`",
 	"derive.OrderOptions":   "order",
 	"counter.Options":       "counter",
@@ -412,15 +416,19 @@ func provide(t *testing.T, folder, text string) {
 	}
 }
 
-// certificate returns a certificate that signs itself, and its key, in PEM.
+// certificate returns a certificate that signs itself, and its key, in PEM. It is
+// of RSA and names a URI, as OPC UA asks for.
 func certificate(t *testing.T) []byte {
 	t.Helper()
-	public, private, err := ed25519.GenerateKey(rand.Reader)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	about := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	cert, err := x509.CreateCertificate(rand.Reader, about, about, public, private)
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true,
+		URIs: []*url.URL{{Scheme: "urn", Opaque: "sluice:test"}},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, about, about, &private.PublicKey, private)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/modbus"
+	"github.com/sluice-edge/sluice/drivers/opcua"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/mqtt"
@@ -14,6 +15,7 @@ import (
 var (
 	driverKinds = kind.NewRegistry[drivers.Plan](
 		modbus.Kind,
+		opcua.Kind,
 	)
 	uplinkKinds = kind.NewRegistry[uplink.Plan](
 		mqtt.Kind,

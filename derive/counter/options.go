@@ -171,6 +171,8 @@ func (r *Rule) input(path, name string, modulus int64, resolve rule.Resolver) (i
 	in := input{Input: found, name: path, binding: found.Binding()}
 	t := found.Tag.Type
 	switch {
+	case t == plant.TypeUnknown:
+		return in, config.Field(path, fmt.Sprintf("nobody knows the type of tag %s before the device is connected", found.Ref), "write it at the tag, for example type: uint32")
 	case !t.Numeric():
 		return in, config.Field(path, fmt.Sprintf("tag %s is of type %s, which does not count", found.Ref, t), "name a tag of a whole-number type")
 	case modulus > 0:

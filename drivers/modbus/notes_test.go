@@ -26,7 +26,7 @@ func TestFirmwareNotesLoad(t *testing.T) {
 			block, _, _ = strings.Cut(block, "```")
 			_, device, ok := strings.Cut(block, "devices:\n")
 			name, body, _ := strings.Cut(device, "\n")
-			if !ok {
+			if !ok || !strings.Contains(body, "driver: modbus") {
 				continue
 			}
 			examples++

@@ -1,0 +1,429 @@
+package opcua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	client "github.com/gopcua/opcua"
+	"github.com/gopcua/opcua/id"
+	"github.com/gopcua/opcua/ua"
+	"github.com/gopcua/opcua/uacp"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+const (
+	// probes is how many questions in a row a server may leave unanswered.
+	probes = 3
+	// farewell bounds the end of a session.
+	farewell = time.Second
+	// graceForCause is how long a failed request may take to say why.
+	graceForCause = 20 * time.Millisecond
+	// sessionTimeout is how long the server keeps a session that went silent.
+	sessionTimeout = 30 * time.Second
+)
+
+// session is one connection with its client, which is never used again.
+type session struct {
+	d      *driver
+	number uint64
+	client *client.Client
+	// ctx ends with close; the goroutines in running end with it.
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	// lost is closed once, after cause is set.
+	lost  chan struct{}
+	once  sync.Once
+	cause error
+
+	items    []*item // by index in driver.points
+	records  []*record
+	maxRead  int
+	maxItems int
+
+	subscription uint32
+	published    chan []*ua.MonitoredItemNotification
+
+	// Of the goroutine of Read.
+	over    bool // an error was returned
+	refused []plant.Reading
+	retryAt time.Time
+	scanned int
+}
+
+// start dials, asks what the server allows, and subscribes.
+func (d *driver) start(ctx context.Context, number uint64) (*session, error) {
+	s := &session{d: d, number: number, lost: make(chan struct{}), published: make(chan []*ua.MonitoredItemNotification)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	if err := s.connect(ctx); err != nil {
+		s.stop()
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare makes a connected session ready to be read.
+func (s *session) prepare(ctx context.Context) error {
+	if err := s.limits(ctx); err != nil {
+		return err
+	}
+	s.items = make([]*item, len(s.d.points))
+	for i, p := range s.d.points {
+		s.items[i] = &item{point: p, handle: uint32(i + 1)}
+		s.items[i].resolve(s.client.Namespaces())
+	}
+	s.records = s.newRecords(s.d.records)
+	if s.d.o.Poll > 0 {
+		return nil
+	}
+	if err := s.subscribe(ctx); err != nil {
+		return err
+	}
+	s.retryAt = time.Now().Add(s.d.retry)
+	s.running.Go(func() { s.guard(s.publish) })
+	s.running.Go(func() { s.guard(s.watch) })
+	return nil
+}
+
+// options are those of every client. AutoReconnect would leave a client that
+// says Connected with a subscription that is dead (docs/adr/0009).
+func (s *session) options(more ...client.Option) []client.Option {
+	o := &s.d.o
+	return append([]client.Option{
+		client.AutoReconnect(false),
+		client.RequestTimeout(s.silence()),
+		client.SessionTimeout(sessionTimeout),
+		client.SessionName("sluice " + string(s.d.device)),
+		client.ApplicationName("sluice"),
+		client.ApplicationURI("urn:sluice:" + string(s.d.device)),
+		client.ProductURI("urn:sluice"),
+		client.Dialer(&uacp.Dialer{
+			Dialer: &net.Dialer{Timeout: o.Timeout.Std()},
+			// Our own: the package's default is one variable for all clients.
+			ClientACK: &uacp.Acknowledge{ReceiveBufSize: uacp.DefaultReceiveBufSize, SendBufSize: uacp.DefaultSendBufSize},
+		}),
+		client.StateChangedFunc(func(state client.ConnState) {
+			if state == client.Disconnected || state == client.Closed {
+				// The request that failed knows why; it gets a moment to say so.
+				time.AfterFunc(graceForCause, func() { s.fail(errors.New("the connection is lost")) })
+			}
+		}),
+	}, more...)
+}
+
+// silence is how long the server may leave a publish request unanswered: three
+// keep-alives and a time-out.
+func (s *session) silence() time.Duration {
+	o := &s.d.o
+	return 3*time.Duration(o.keepAlives())*o.Publishing.Std() + o.Timeout.Std()
+}
+
+// connect makes the client and lets it connect. The library looks at the end of
+// ctx only between two steps, so it does so in a goroutine of its own, which
+// ends with the time-out and takes its client along.
+func (s *session) connect(ctx context.Context) error {
+	type result struct {
+		client *client.Client
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		c, err := s.dial(ctx)
+		done <- result{c, err}
+	}()
+	select {
+	case r := <-done:
+		s.client = r.client
+		return r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.err == nil {
+				hangUp(r.client)
+			}
+		}()
+		return ctx.Err()
+	}
+}
+
+// dial returns a client with an active session. A channel without security and
+// login needs no list of endpoints: nothing in it could be trusted.
+func (s *session) dial(ctx context.Context) (*client.Client, error) {
+	o := &s.d.o
+	var security []client.Option
+	if o.Channel.Policy != PolicyNone || o.Login.User != "" {
+		offered, err := s.endpoints(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("ask for its endpoints: %w", err)
+		}
+		chosen, err := choose(offered, o.Channel, o.Login.token())
+		if err != nil {
+			return nil, err
+		}
+		if security, err = s.d.secured(chosen); err != nil {
+			return nil, err
+		}
+	}
+	c, err := client.NewClient(string(o.Endpoint), s.options(security...)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx, func(ctx context.Context) error { return c.Connect(ctx) }); err != nil {
+		hangUp(c)
+		return nil, s.explain(err)
+	}
+	return c, nil
+}
+
+// endpoints asks the server what it offers, over a connection of its own.
+func (s *session) endpoints(ctx context.Context) (offered []*ua.EndpointDescription, err error) {
+	c, err := client.NewClient(string(s.d.o.Endpoint), client.AutoReconnect(false), client.RequestTimeout(s.d.o.Timeout.Std()),
+		client.Dialer(&uacp.Dialer{
+			Dialer:    &net.Dialer{Timeout: s.d.o.Timeout.Std()},
+			ClientACK: &uacp.Acknowledge{ReceiveBufSize: uacp.DefaultReceiveBufSize, SendBufSize: uacp.DefaultSendBufSize},
+		}))
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp(c)
+	err = s.open(ctx, func(ctx context.Context) error {
+		if err := c.Dial(ctx); err != nil {
+			return err
+		}
+		answer, err := c.GetEndpoints(ctx)
+		if err != nil {
+			return err
+		}
+		offered = answer.Endpoints
+		return nil
+	})
+	return offered, err
+}
+
+// open runs one step of connecting within the time-out. The library answers a
+// wrong signature of the server with a session that is nil and no error, and
+// then uses it.
+func (s *session) open(ctx context.Context, step func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the server's answer does not hold: its signature is wrong, or it is no OPC UA (%v)", r)
+		} else if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %v: %w", s.d.o.Timeout.Std(), err)
+		}
+	}()
+	return step(ctx)
+}
+
+// explain adds what to do to the answers that installers meet.
+func (s *session) explain(err error) error {
+	var advice string
+	switch {
+	case errors.Is(err, ua.StatusBadUserAccessDenied), errors.Is(err, ua.StatusBadIdentityTokenRejected), errors.Is(err, ua.StatusBadIdentityTokenInvalid):
+		advice = "the server does not take this login: check login.user and login.password"
+	case errors.Is(err, ua.StatusBadSecurityPolicyRejected), errors.Is(err, ua.StatusBadSecurityModeRejected):
+		advice = "the server does not take this channel: set channel to what it offers"
+	case errors.Is(err, ua.StatusBadCertificateURIInvalid):
+		advice = "the URI in cert is not what the server expects"
+	case errors.Is(err, ua.StatusBadSecurityChecksFailed), errors.Is(err, ua.StatusBadCertificateUntrusted), errors.Is(err, ua.StatusBadCertificateInvalid):
+		advice = "the server does not trust cert: accept it in the server's own tool"
+	default:
+		return err
+	}
+	return fmt.Errorf("%s (%s)", advice, statusName(err))
+}
+
+// hangUp ends a client whatever state it is in.
+func hangUp(c *client.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	defer func() { _ = recover() }() // a client that never got anywhere
+	_ = c.Close(ctx)                 // it always returns nil
+}
+
+// fail ends the session once; Read says why.
+func (s *session) fail(err error) {
+	s.once.Do(func() {
+		s.cause = err
+		close(s.lost)
+	})
+}
+
+// ended returns why the session is over, nil while it is not.
+func (s *session) ended() error {
+	if s.over {
+		return s.cause
+	}
+	return nil
+}
+
+// guard runs a goroutine of the session; a panic ends the session only.
+func (s *session) guard(run func() error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.fail(fmt.Errorf("the driver panicked: %v", r))
+		}
+	}()
+	if err := run(); err != nil && s.ctx.Err() == nil {
+		s.fail(err)
+	}
+}
+
+// close ends the goroutines, the subscription and the session at the server.
+// The goroutines wait for nothing but ctx.
+func (s *session) close() {
+	s.stop()
+	s.running.Wait()
+	limit := farewell
+	select {
+	case <-s.lost:
+		limit /= 10 // nobody may be listening
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	// CloseSession deletes the subscriptions, too, but not at every server.
+	if s.subscription != 0 && limit == farewell {
+		_ = s.client.Send(ctx, &ua.DeleteSubscriptionsRequest{SubscriptionIDs: []uint32{s.subscription}}, func(ua.Response) error { return nil })
+	}
+	_ = s.client.Close(ctx) // it always returns nil
+}
+
+// ask sends a request and returns its answer within the time-out. An error means
+// that the session can no longer be used: after a refused request, too, the
+// library stops its client.
+func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer R, err error) {
+	limited, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	err = s.client.Send(limited, req, func(v ua.Response) error {
+		r, ok := v.(R)
+		if !ok {
+			return fmt.Errorf("an answer of the wrong type %T", v)
+		}
+		answer = r
+		return nil
+	})
+	switch {
+	case err == nil:
+		return answer, nil
+	case ctx.Err() != nil:
+		return answer, ctx.Err()
+	case s.ctx.Err() != nil:
+		return answer, errors.New("the session was closed")
+	case limited.Err() != nil:
+		return answer, fmt.Errorf("no answer within %v", s.d.o.Timeout.Std())
+	default:
+		return answer, refusal(err)
+	}
+}
+
+// read reads attributes in one request.
+func (s *session) read(ctx context.Context, nodes []*ua.ReadValueID) ([]*ua.DataValue, error) {
+	answer, err := ask[*ua.ReadResponse](ctx, s, &ua.ReadRequest{TimestampsToReturn: ua.TimestampsToReturnBoth, NodesToRead: nodes})
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(nodes) {
+		return nil, fmt.Errorf("%d answers to %d nodes", len(answer.Results), len(nodes))
+	}
+	return answer.Results, nil
+}
+
+func value(node *ua.NodeID) *ua.ReadValueID { return attribute(node, ua.AttributeIDValue) }
+
+func attribute(node *ua.NodeID, a ua.AttributeID) *ua.ReadValueID {
+	return &ua.ReadValueID{NodeID: node, AttributeID: a, DataEncoding: &ua.QualifiedName{}}
+}
+
+func standard(number uint32) *ua.NodeID { return ua.NewNumericNodeID(0, number) }
+
+// limits asks how much one call may hold, and whether the server runs.
+func (s *session) limits(ctx context.Context) error {
+	got, err := s.read(ctx, []*ua.ReadValueID{
+		value(standard(id.Server_ServerStatus_State)),
+		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)),
+		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)),
+	})
+	if err != nil {
+		return fmt.Errorf("ask for its limits: %w", err)
+	}
+	s.maxRead, s.maxItems = limit(got[1]), limit(got[2])
+	return running(got[0])
+}
+
+// limit reads an operation limit; 0 and a node that is not there mean none
+// (OPC 10000-5, 6.3.11).
+func limit(d *ua.DataValue) int {
+	if d == nil || d.Value == nil {
+		return chunk
+	}
+	n, ok := d.Value.Value().(uint32)
+	if !ok || n == 0 {
+		return chunk
+	}
+	return min(int(n), chunk)
+}
+
+// running checks ServerStatus.State. A server that does not tell answers, and
+// that is enough.
+func running(d *ua.DataValue) error {
+	if d == nil || d.Value == nil {
+		return nil
+	}
+	state, ok := d.Value.Value().(int32)
+	if !ok || ua.ServerState(state) == ua.ServerStateRunning {
+		return nil
+	}
+	words := map[ua.ServerState]string{
+		ua.ServerStateFailed: "has failed", ua.ServerStateNoConfiguration: "has no configuration", ua.ServerStateSuspended: "is suspended",
+		ua.ServerStateShutdown: "is shutting down", ua.ServerStateTest: "is in test mode", ua.ServerStateCommunicationFault: "has no contact to its devices",
+	}
+	word := words[ua.ServerState(state)]
+	if word == "" {
+		word = "is not running"
+	}
+	return fmt.Errorf("the server %s (state %d)", word, state)
+}
+
+// watch asks for the server's state all the time: neither a frozen server nor a
+// cut cable is noticed by anybody else.
+func (s *session) watch() error {
+	period := min(max(s.d.o.Timeout.Std()/5, 20*time.Millisecond), time.Second)
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for missed := 0; ; {
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, period*9/10)
+		got, err := s.read(ctx, []*ua.ReadValueID{value(standard(id.Server_ServerStatus_State))})
+		late := ctx.Err() != nil
+		cancel()
+		switch {
+		case late:
+			if missed++; missed >= probes {
+				return fmt.Errorf("the server has not answered for %v", probes*period)
+			}
+		case err != nil:
+			return err
+		default:
+			if err := running(got[0]); err != nil {
+				return err
+			}
+			missed = 0
+		}
+	}
+}
