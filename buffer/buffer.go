@@ -30,6 +30,7 @@ type Buffer struct {
 	opts  Options
 	log   *zap.Logger
 	db    *badger.DB
+	home  home
 	epoch plant.Epoch
 	// origins says under which names an epoch's events were recorded. It does
 	// not change after Open.
@@ -337,6 +338,9 @@ func (b *Buffer) close() error {
 		b.keeper.stop()
 		b.writeAllCursors()
 		b.committer.stop()
+		if err := b.checkHome(); err != nil {
+			b.log.Warn("the folder of the store cannot be read while it is closed", zap.Error(err))
+		}
 		if err := b.Err(); err != nil {
 			done <- err
 			return

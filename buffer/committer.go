@@ -249,6 +249,12 @@ func (b *Buffer) writeGroup(requests []*request) {
 		return
 	}
 	admitted := b.admit(requests)
+	if err := b.Err(); err != nil {
+		// The folder was taken away: what is written now would be nowhere.
+		c.forgetDirty()
+		answer(admitted, err)
+		return
+	}
 	cursors, moved := b.takeCursors(admitted)
 	if len(admitted) == 0 && len(moved) == 0 {
 		return

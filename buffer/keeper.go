@@ -79,7 +79,10 @@ func (b *Buffer) keepLoop() {
 		case <-ticker.C:
 		}
 		b.measure()
-		b.note(errors.Join(b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
+		if b.Err() != nil {
+			return
+		}
+		b.note(errors.Join(b.registerLate(), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
 	}
 }
 
@@ -94,6 +97,25 @@ func (b *Buffer) note(err error) {
 		b.log.Warn("housework of the store failed; it is tried again", zap.Error(err))
 	}
 	k.failing = err != nil
+}
+
+// registerLate makes uplinks durable that were opened while the disk had no
+// room even for that. Nothing is deleted before: the keeper deletes, after this.
+func (b *Buffer) registerLate() error {
+	b.mu.Lock()
+	var late []*Queue
+	for _, q := range b.queues {
+		if q.late {
+			late = append(late, q)
+		}
+	}
+	b.mu.Unlock()
+	for _, q := range late {
+		if err := q.register(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // retain deletes events that every uplink has settled: those recorded longer

@@ -6,9 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -34,13 +31,19 @@ type origin struct{ gateway, source string }
 // Open opens the store, makes a new epoch durable, and starts the two
 // goroutines that write and keep house. It repairs nothing but the empty log
 // file that a kill may leave; what it finds damaged it counts. It blocks on the
-// disk; ctx ends the reading of the index.
+// disk, and while the disk is too full to open the store safely it waits for
+// space: a full disk is a state, not a fault. ctx ends that wait and the reading
+// of the index.
 func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	o = o.withSeams()
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("buffer: open: %w", err)
 	}
-	folder, err := prepareFolder(o.Path, log)
+	folder, err := o.awaitFolder(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	torn, err := readLogs(folder, log)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +51,18 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, explainOpen(folder, err)
 	}
+	home, err := newHome(folder)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	b := &Buffer{
-		opts: o, log: log, db: db,
+		opts: o, log: log, db: db, home: home,
 		origins: map[plant.Epoch]origin{}, streams: map[plant.MachineID]*stream{}, faulted: make(chan struct{}),
 	}
 	b.recent.limit = recentBytes
 	b.committer.init(db)
 	b.keeper.init()
-	if err := b.recover(ctx); err != nil {
+	if err := b.recover(ctx, torn); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	b.measure()
@@ -81,79 +88,9 @@ func badgerOptions(folder string, log *zap.Logger) badger.Options {
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(0)
 }
 
-// prepareFolder makes the folder, proves that it can be written, and takes
-// away what would keep Badger from opening.
-func prepareFolder(path string, log *zap.Logger) (string, error) {
-	folder := filepath.Join(path, storeFolder)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		if info, statErr := os.Stat(path); statErr == nil && !info.IsDir() {
-			return "", fmt.Errorf("buffer: open %s: it is a file: give a folder", path)
-		}
-		return "", fmt.Errorf("buffer: open %s: make the folder: %w: give the gateway's user a folder that it may write", path, err)
-	}
-	probe, err := os.CreateTemp(folder, ".probe-*")
-	if err != nil {
-		return "", fmt.Errorf("buffer: open %s: write a file: %w: give the gateway's user the right to write there, and mount the disk read-write", folder, err)
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return "", fmt.Errorf("buffer: open %s: write a file: %w", folder, err)
-	}
-	return folder, clearFolder(folder, log)
-}
-
-// clearFolder removes log files of length zero, which a kill between creating
-// and sizing one leaves behind and which hold nothing. It refuses a folder
-// whose table of contents is gone, since Badger would delete the tables.
-func clearFolder(folder string, log *zap.Logger) error {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return fmt.Errorf("buffer: open %s: %w", folder, err)
-	}
-	manifest, data := false, ""
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return fmt.Errorf("buffer: open %s: %w", folder, err)
-		}
-		switch filepath.Ext(e.Name()) {
-		case ".mem":
-			if info.Size() > 0 {
-				data = e.Name()
-				continue
-			}
-			if err := os.Remove(filepath.Join(folder, e.Name())); err != nil {
-				return fmt.Errorf("buffer: open %s: remove empty log: %w", folder, err)
-			}
-			log.Info("removed an empty log file that a kill had left", zap.String("file", e.Name()))
-		case ".sst":
-			data = e.Name()
-		}
-		manifest = manifest || e.Name() == badger.ManifestFilename
-	}
-	if data != "" && !manifest {
-		return fmt.Errorf("buffer: open %s: the file %s is missing while %s is there: put the file back from a backup, or move the folder aside to start empty", folder, badger.ManifestFilename, data)
-	}
-	return nil
-}
-
-// remedyAside is what is left where the store cannot be read at all.
-const remedyAside = "move the folder aside to start empty, and keep it: its events may be saved from it"
-
-// explainOpen adds the remedy to what Badger says.
-func explainOpen(folder string, err error) error {
-	remedy := remedyAside
-	switch {
-	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return fmt.Errorf("buffer: open %s: another process has this store open: stop the other gateway, or give each its own buffer path", folder)
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "give the gateway's user the right to read and write all files there"
-	}
-	return fmt.Errorf("buffer: open %s: %w: %s", folder, err, remedy)
-}
-
 // recover reads the index: one record a machine and one a cursor, never the
 // events.
-func (b *Buffer) recover(ctx context.Context) error {
+func (b *Buffer) recover(ctx context.Context, torn []tornLog) error {
 	var last uint64
 	err := b.view(func(txn *badger.Txn) error {
 		if err := checkFormat(txn); err != nil {
@@ -169,21 +106,27 @@ func (b *Buffer) recover(ctx context.Context) error {
 		return b.readQueues(ctx, txn)
 	})
 	if errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index in %s: %w: %s", b.opts.Path, err, remedyAside)
+		return fmt.Errorf("buffer: read the index in %s: %w: %s", b.opts.Path, err, remedyCopy)
 	}
 	if err != nil {
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)
 	}
+	ever := b.noteTorn(torn)
+	var recounted []*stream
 	for _, s := range b.order {
-		if err := b.verify(ctx, s); err != nil {
+		again, err := b.verify(ctx, s, ever[s.machine])
+		if err != nil {
 			return err
+		}
+		if again {
+			recounted = append(recounted, s)
 		}
 		b.eventBytes += s.live()
 	}
 	if err := b.walkSide(); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
-	return b.beginEpoch(last)
+	return b.beginEpoch(last, recounted)
 }
 
 func checkFormat(txn *badger.Txn) error {
@@ -302,10 +245,12 @@ func (b *Buffer) readQueues(ctx context.Context, txn *badger.Txn) error {
 }
 
 // verify compares what a stream's records say with its events, at its end and
-// its beginning only, and makes sure that no number is ever given again.
-func (b *Buffer) verify(ctx context.Context, s *stream) error {
+// its beginning only, and makes sure that no number is ever given again: ever is
+// the highest that a torn log still shows. It reports whether the stream was
+// counted again.
+func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence) (recounted bool, err error) {
 	last := plant.Sequence(0)
-	err := b.view(func(txn *badger.Txn) error {
+	err = b.view(func(txn *badger.Txn) error {
 		prefix := machineKey(classEvent, s.machine)
 		it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
 		defer it.Close()
@@ -316,25 +261,31 @@ func (b *Buffer) verify(ctx context.Context, s *stream) error {
 		return nil
 	})
 	if err != nil && !errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index of %s: %w", s.machine, err)
+		return false, fmt.Errorf("buffer: read the index of %s: %w", s.machine, err)
 	}
-	known := max(s.low.sequence, last)
+	known := max(s.low.sequence, last, ever)
 	for _, q := range b.queues {
-		known = max(known, q.cursor(s).at.sequence)
+		c := q.cursor(s)
+		known = max(known, c.at.sequence, c.delivered)
 	}
 	if known <= s.head.sequence {
-		return nil
+		return false, nil
 	}
-	return b.recount(ctx, s, known)
+	return true, b.recount(ctx, s, known)
 }
 
-// recount builds the head of a stream again from its events, after damage.
+// recount builds the head of a stream again from its events, after damage. Of an
+// event that is gone the kind is not known, so it counts for every kind: a
+// backlog that is too high ends at the head, one that is too low would pass over
+// events.
 func (b *Buffer) recount(ctx context.Context, s *stream, known plant.Sequence) error {
 	b.log.Error("the index of a stream does not match its events and is counted again", zap.String("machine", string(s.machine)),
 		zap.Uint64("recorded", uint64(s.head.sequence)), zap.Uint64("found", uint64(known)))
 	head := s.low.clone()
 	view := b.kindsNow()
+	gone := uint64(known - s.low.sequence)
 	_, err := b.scan(ctx, s, s.low.sequence, known, func(r *stored) bool {
+		gone--
 		head.add(r.sequence, r.size, view.of(r.kind))
 		s.headEpoch = r.epoch
 		return true
@@ -343,14 +294,26 @@ func (b *Buffer) recount(ctx context.Context, s *stream, known plant.Sequence) e
 		return err
 	}
 	head.sequence = known
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if gone > 0 {
+		for kind := range b.kinds.names {
+			head.grow(kind)
+			head.counts[kind] += gone
+		}
+	}
+	for _, q := range b.queues {
+		head.raise(&q.cursor(s).at)
+	}
 	s.head = head
 	return nil
 }
 
 // beginEpoch draws the epoch of this opening and makes it durable before
 // anything is accepted. An epoch that has recorded nothing gives its place up,
-// so that a crash loop leaves no trace.
-func (b *Buffer) beginEpoch(last uint64) error {
+// so that a crash loop leaves no trace. The ends of streams that were counted
+// again are made durable with it.
+func (b *Buffer) beginEpoch(last uint64, recounted []*stream) error {
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return fmt.Errorf("buffer: draw an epoch: %w", err)
@@ -379,6 +342,11 @@ func (b *Buffer) beginEpoch(last uint64) error {
 		seal(dst, at, key, envelopeSize)
 		return dst
 	})
+	for _, s := range recounted {
+		r.put(machineKey(classStream, s.machine), func(dst, key []byte) []byte {
+			return appendStreamRecord(dst, key, &s.head, s.headEpoch, &b.kinds)
+		})
+	}
 	if err := b.writeTxn([]*request{r}, nil); err != nil {
 		return fmt.Errorf("buffer: begin an epoch: %w", err)
 	}

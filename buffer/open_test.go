@@ -22,7 +22,7 @@ func TestEmptyLogFileIsRemoved(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(path, storeFolder, "00999.mem"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	core, logged := observer.New(zap.InfoLevel)
+	core, logged := observer.New(zap.WarnLevel)
 	b, err := Open(context.Background(), testOptions(path), zap.New(core))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestOpenRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			return path
-		}, "move the folder aside"},
+		}, ".sst: file does not exist for table 1: stop the gateway, keep a copy"},
 		"a newer format": {func(t *testing.T) string {
 			path := fresh(t)
 			damage(t, path, func(txn *badger.Txn) error {

@@ -32,10 +32,24 @@ func (p *position) clone() position {
 func (p *position) add(sequence plant.Sequence, size int, kind int) {
 	p.sequence = sequence
 	p.bytes += uint64(size)
+	p.grow(kind)
+	p.counts[kind]++
+}
+
+// grow makes room for the count of that kind.
+func (p *position) grow(kind int) {
 	for len(p.counts) <= kind {
 		p.counts = append(p.counts, 0)
 	}
-	p.counts[kind]++
+}
+
+// raise lifts the sums of p to those of a place that lies before it.
+func (p *position) raise(o *position) {
+	p.bytes = max(p.bytes, o.bytes)
+	for kind, c := range o.counts {
+		p.grow(kind)
+		p.counts[kind] = max(p.counts[kind], c)
+	}
 }
 
 func (p *position) count(kind int) uint64 {

@@ -33,6 +33,8 @@ type Queue struct {
 	ready   []*cursor
 	backlog uint64
 	dead    uint64
+	// late is set while the uplink's own record is not on disk.
+	late bool
 }
 
 // cursor is one uplink's place in one stream.
@@ -82,7 +84,8 @@ const maxMarks = 32
 // kinds; the others are passed over and hold nothing back. carries must always
 // give the same answer. A new uplink starts at the oldest event that is kept.
 // The gateway calls Queue once for each uplink and opening, before the machines
-// start; it blocks for one commit if the uplink is new.
+// start; it blocks for one commit if the uplink is new. A full disk is no
+// error: the claim of a new uplink is then made durable when there is room.
 func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queue, error) {
 	if uplink == "" || len(uplink) > maxName {
 		return nil, fmt.Errorf("buffer: open queue %q: a name has 1 to %d bytes", uplink, maxName)
@@ -98,12 +101,12 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 	}
 	b.mu.Unlock()
 	if q == nil {
-		r := &request{class: classSettle, done: make(chan error, 1)}
-		r.put(uplinkKey(classUplink, uplink), b.appendUplinkRecord)
-		if err := b.submit(r); err != nil {
+		q = newQueue(b, uplink)
+		// Without room the keeper makes it durable later, before any deletion.
+		q.late = true
+		if err := q.register(); err != nil && !errors.Is(err, plant.ErrFull) {
 			return nil, fmt.Errorf("buffer: open queue %q: %w", uplink, err)
 		}
-		q = newQueue(b, uplink)
 	}
 	b.mu.Lock()
 	if b.queueLocked(uplink) == nil {
@@ -118,6 +121,15 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 		return nil, err
 	}
 	return q, nil
+}
+
+// register makes the claim of a new uplink durable. It is bookkeeping, as a
+// settlement is: refused under the floor only.
+func (q *Queue) register() error {
+	r := &request{class: classSettle, done: make(chan error, 1)}
+	r.put(uplinkKey(classUplink, q.name), q.b.appendUplinkRecord)
+	r.apply = func() { q.late = false }
+	return q.b.submit(r)
 }
 
 func newQueue(b *Buffer, name string) *Queue {

@@ -13,10 +13,11 @@ import (
 // kills the process in the middle of a write.
 type space struct {
 	mu sync.Mutex
-	// free is the last measured free space; failed is set when it could not be
-	// measured, which is logged once.
+	// free is the last measured free space; failed is since when it could not be
+	// measured, zero if it could, and blind is set when that has lasted too long.
 	free   int64
-	failed bool
+	failed time.Time
+	blind  bool
 	// shut is set while the disk, over while the quota refuses commits.
 	shut, over bool
 	since      time.Time
@@ -29,20 +30,29 @@ func (o *Options) floor() int64 { return o.Reserve / 2 }
 // reopen is the free space at which commits are taken again.
 func (o *Options) reopen() int64 { return o.Reserve + max(o.Reserve/8, 4<<20) }
 
-// measure reads the free space and opens or shuts the guard.
+// blindAfter is how long the free space may stay unknown before it counts as
+// none.
+const blindAfter = 3 * time.Second
+
+// measure looks whether the store's folder is still there, reads the free space
+// and opens or shuts the guard.
 func (b *Buffer) measure() {
-	free, err := b.opts.freeSpace(b.opts.Path)
+	free, err := int64(0), b.checkHome()
+	if err == nil {
+		free, err = b.opts.freeSpace(b.opts.Path)
+	}
 	s := &b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer b.stamp()
 	if err != nil {
-		if !s.failed {
-			b.log.Warn("the free disk space cannot be read: the store is not guarded against a full disk", zap.Error(err))
-		}
-		s.failed = true
+		b.unknown(err)
 		return
 	}
-	s.failed = false
+	if s.blind {
+		b.log.Info("the free disk space can be read again", zap.Int64("free_bytes", free))
+	}
+	s.failed, s.blind = time.Time{}, false
 	s.free = free
 	switch {
 	case !s.shut && free < b.opts.Reserve:
@@ -54,7 +64,20 @@ func (b *Buffer) measure() {
 		b.log.Info("the disk has space again: events are accepted", zap.Int64("free_bytes", free),
 			zap.Duration("after", b.opts.now().Sub(s.since)))
 	}
-	b.stamp()
+}
+
+// unknown notes that the free space could not be read. What was measured last
+// holds for a moment, then nothing is written. It is called with space.mu held.
+func (b *Buffer) unknown(err error) {
+	s := &b.space
+	now := b.opts.now()
+	if s.failed.IsZero() {
+		s.failed = now
+	}
+	if !s.blind && now.Sub(s.failed) >= blindAfter {
+		s.blind = true
+		b.log.Error("the free disk space cannot be read: no event is accepted until it can", zap.Error(err))
+	}
 }
 
 // overQuota notes whether the quota refuses commits.
@@ -75,7 +98,7 @@ func (b *Buffer) overQuota(over bool) {
 
 func (b *Buffer) stamp() {
 	s := &b.space
-	switch full := s.shut || s.over; {
+	switch full := s.full(); {
 	case full && s.since.IsZero():
 		s.since = b.opts.now()
 	case !full:
@@ -86,15 +109,18 @@ func (b *Buffer) stamp() {
 func (s *space) isShut() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shut
+	return s.shut || s.blind
 }
+
+// full reports whether commits are refused. It is called with mu held.
+func (s *space) full() bool { return s.shut || s.over || s.blind }
 
 // underFloor reports whether nothing at all may be written.
 func (b *Buffer) underFloor() bool {
 	s := &b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.failed && s.free < b.opts.floor()
+	return s.blind || s.free < b.opts.floor()
 }
 
 // admit answers the requests that there is no space for and returns the others,

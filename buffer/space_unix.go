@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errDiskFull is what a write to a full disk returns.
+const errDiskFull = unix.ENOSPC
+
 // freeSpace is what an ordinary user may still write to the file system of
 // path, in bytes.
 func freeSpace(path string) (int64, error) {

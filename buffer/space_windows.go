@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// errDiskFull is what a write to a full disk returns.
+const errDiskFull = windows.ERROR_DISK_FULL
+
 // freeSpace is what this user may still write to the volume of path, in bytes.
 func freeSpace(path string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(path)

@@ -89,8 +89,10 @@ func (b *Buffer) Stats() Stats {
 	}
 	b.space.mu.Lock()
 	s.FreeBytes, s.DiskBytes = b.space.free, b.space.disk
-	s.Full, s.FullSince = b.space.shut || b.space.over, b.space.since
+	s.Full, s.FullSince = b.space.full(), b.space.since
 	switch {
+	case b.space.blind:
+		s.FullReason = "the free disk space cannot be read: look at the disk and its mount"
 	case b.space.shut:
 		s.FullReason = "the disk is nearly full: make space on it"
 	case b.space.over:
