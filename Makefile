@@ -12,7 +12,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz e2e browser bench bench-full demo check clean
+.PHONY: help build test race lint fuzz e2e browser interop bench bench-full demo check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ lint: $(LINT) ## gofmt, go vet and golangci-lint (pinned in tools/go.mod)
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags 'e2e browser' ./cmd/...
+	$(GO) vet -tags 'e2e browser interop' ./cmd/...
 	$(LINT) run ./...
 
 $(LINT): tools/go.mod tools/go.sum
@@ -52,6 +52,12 @@ browser: ## look at the status page in headless Chromium (needs chromium and nod
 	cp tools/browser/package.json bin/browser/
 	npm install --prefix bin/browser --no-audit --no-fund --no-package-lock
 	SLUICE_NODE_FOLDER=$(CURDIR)/bin/browser $(GO) test -tags 'e2e browser' ./cmd/sluice -run TestBrowser -count=1 -v
+
+interop: ## with PLC servers and a broker that nobody here wrote (needs node, python3-pymodbus, mosquitto)
+	mkdir -p bin/interop
+	cp tools/interop/package.json bin/interop/
+	npm install --prefix bin/interop --no-audit --no-fund --no-package-lock
+	SLUICE_INTEROP_FOLDER=$(CURDIR)/bin/interop $(GO) test -tags 'e2e interop' ./cmd/sluice -run TestInterop -count=1 -v -timeout 10m
 
 bench: ## measure against the bare libraries; ID=P2 runs one
 	$(GO) run ./bench $(if $(ID),-id $(ID))

@@ -18,9 +18,9 @@ import (
 	"github.com/sluice-edge/sluice/config"
 )
 
-// openNeeds is what Badger may write before Open returns, measured with a
-// margin: a new log and value log, the tables of the logs that it found, and one
-// compaction of them.
+// openNeeds is what Badger may write before Open returns, by its options and not
+// measured: a new log and value log (8 MiB each), the tables of the logs that it
+// found, and a margin.
 const openNeeds = 24 << 20
 
 // lockName is Badger's file that is there while a store is open or was killed.

@@ -94,56 +94,99 @@ func (d *demoCmd) Run(ctx context.Context, c *console) (err error) {
 	return nil
 }
 
-// demoBed is the simulated plant and its MES.
+// demoUplinks are the uplinks of demoConfig.
+var demoUplinks = []string{"mqtt", "rest"}
+
+// demoBed is the simulated plant and its central systems.
 type demoBed struct {
-	press, filler *plantsim.Line
-	broker        *plantsim.Broker
-	mes           *plantsim.MES
+	packer *plantsim.Packaging
+	press  *plantsim.Line
+	scale  *plantsim.Scale
+	broker *plantsim.Broker
+	web    *plantsim.Web
+	// mes counts what each uplink brought.
+	mes map[string]*plantsim.MES
 }
 
-func newDemoBed() (*demoBed, error) {
-	press, err := plantsim.NewLine("127.0.0.1:0", plantsim.LineOptions{Pace: 12, ScrapEvery: 31, Bits: 32, Total: 481_200, Order: "ORD-0012345"})
-	if err != nil {
-		return nil, fmt.Errorf("demo: start the press: %w", err)
+func newDemoBed() (_ *demoBed, err error) {
+	b := &demoBed{mes: map[string]*plantsim.MES{}}
+	defer func() {
+		if err != nil {
+			b.close()
+			err = fmt.Errorf("demo: start the plant: %w", err)
+		}
+	}()
+	for _, name := range demoUplinks {
+		b.mes[name] = plantsim.NewMES()
 	}
-	filler, err := plantsim.NewLine("127.0.0.1:0", plantsim.LineOptions{Pace: 45, ScrapEvery: 53, Bits: 16, Total: 65_480})
-	if err != nil {
-		_ = press.PLC().Stop()
-		return nil, fmt.Errorf("demo: start the filler: %w", err)
-	}
-	bed := &demoBed{press: press, filler: filler, mes: plantsim.NewMES()}
-	bed.broker = plantsim.NewBroker(bed.mes.Publish)
-	if err := bed.broker.Start(); err != nil {
-		bed.close()
+	if b.packer, err = plantsim.NewPackaging(plantsim.PackagingOptions{Addr: "127.0.0.1:0", Pace: 45, ScrapEvery: 53, SerialEvery: 60, Made: 65_480, Order: "ORD-0012399"}); err != nil {
 		return nil, err
 	}
-	return bed, nil
+	if b.press, err = plantsim.NewLine("127.0.0.1:0", plantsim.LineOptions{Pace: 12, ScrapEvery: 31, Bits: 32, Total: 481_200, Order: "ORD-0012345"}); err != nil {
+		return nil, err
+	}
+	if b.scale, err = plantsim.NewScale("127.0.0.1:0", plantsim.ScaleOptions{Pace: 0.8, Components: []string{"SUGAR", "SALT", "COCOA"}, Order: "ORD-0012400"}); err != nil {
+		return nil, err
+	}
+	b.broker = plantsim.NewBroker(b.mes["mqtt"].Publish)
+	if err = b.broker.Start(); err != nil {
+		return nil, err
+	}
+	b.web, err = plantsim.NewWeb(b.mes["rest"])
+	return b, err
 }
 
+// close ends every server of the bed.
 func (b *demoBed) close() {
-	_ = b.press.PLC().Stop()
-	_ = b.filler.PLC().Stop()
+	if b.packer != nil {
+		_ = b.packer.PLC().Close()
+	}
+	if b.press != nil {
+		_ = b.press.PLC().Stop()
+	}
+	if b.scale != nil {
+		_ = b.scale.PLC().Stop()
+	}
 	if b.broker != nil {
 		_ = b.broker.Stop()
+	}
+	if b.web != nil {
+		_ = b.web.Close()
 	}
 }
 
 // made returns what happened at the machines, per kind: pieces for the counter,
-// and for startstop the state that each machine was in at first and every
-// change after it.
+// records for the handshakes, and for startstop the state that each machine was
+// in at first and every change after it.
 func (b *demoBed) made() map[plant.EventKind]int64 {
-	press, filler := b.press.Made(), b.filler.Made()
+	press, packed, dosed := b.press.Made(), b.packer.Packed(), b.scale.Dosed()
 	return map[plant.EventKind]int64{
-		plant.KindCounter:   press.Pieces + filler.Pieces,
-		plant.KindStartStop: 1 + press.Changes + 1 + filler.Changes,
+		plant.KindCounter:    press.Pieces + packed.Pieces,
+		plant.KindStartStop:  1 + press.Changes + 1 + packed.Changes,
+		plant.KindDosing:     dosed.Doses,
+		plant.KindSerial:     packed.Serials,
+		plant.KindItemAttach: packed.Attaches,
 	}
+}
+
+// equal reports whether every uplink has brought everything.
+func (b *demoBed) equal() bool {
+	for kind, n := range b.made() {
+		for _, mes := range b.mes {
+			if mes.Arrived(kind) != n {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // openGateway loads the demo's config as any config is loaded and builds the
 // gateway.
 func (d *demoCmd) openGateway(c *console, dir string, bed *demoBed) (*gateway, error) {
 	file := filepath.Join(dir, "sluice.yaml")
-	text := fmt.Sprintf(demoConfig, filepath.Join(dir, "buffer"), d.Listen, bed.press.PLC().Addr(), bed.filler.PLC().Addr(), bed.broker.Addr())
+	text := fmt.Sprintf(demoConfig, filepath.Join(dir, "buffer"), d.Listen,
+		bed.packer.PLC().Addr(), bed.press.PLC().Addr(), bed.scale.PLC().Addr(), bed.broker.Addr(), bed.web.Addr())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("demo: write the config: %w", err)
 	}
@@ -159,7 +202,7 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 	plantCtx, stopPlant := context.WithCancel(context.Background())
 	defer stopPlant()
 	go bed.press.Run(plantCtx)
-	go bed.filler.Run(plantCtx)
+	go bed.packer.Run(plantCtx)
 
 	gatewayCtx, stopGateway := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -168,25 +211,23 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 
 	// The machines stand still until each has been seen once: what was made
 	// before a gateway's first look is nobody's to count.
-	if err := await(ctx, ended, demoDrain, func() bool { return bed.mes.Count(plant.KindStartStop) >= 2 }); err != nil {
+	if err := await(ctx, ended, demoDrain, func() bool { return bed.mes["mqtt"].Count(plant.KindStartStop) >= 2 }); err != nil {
 		return nil, fmt.Errorf("demo: wait for the first readings: %w", err)
 	}
 	fmt.Fprintf(c.Err, "\nThe gateway's page: %s\n\n", g.statusURL())
+	doseCtx, stopDosing := context.WithCancel(plantCtx)
+	defer stopDosing()
+	go bed.scale.Run(doseCtx)
 	if err := d.script(ctx, c.Log, bed, ended); err != nil {
 		return nil, err
 	}
 
+	stopDosing()
+	go bed.scale.Serve(plantCtx)
 	bed.press.Stop(codeToolChange)
-	bed.filler.Stop(codeService)
+	bed.packer.Stop(codeService)
 	_ = bed.broker.Start() // back, if the script was ended while it was away
-	equal := func() bool {
-		for kind, n := range bed.made() {
-			if bed.mes.Arrived(kind) != n {
-				return false
-			}
-		}
-		return g.backlog() == 0
-	}
+	equal := func() bool { return bed.equal() && g.backlog() == 0 }
 	if err := await(context.Background(), ended, demoDrain, equal); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, err
 	}
@@ -207,7 +248,7 @@ func (d *demoCmd) script(ctx context.Context, log *zap.Logger, bed *demoBed, end
 	go func() {
 		for n := 0; n != rounds && play.Err() == nil; n++ {
 			begin := time.Now()
-			if err := playScenes(play, log, length, demoScenes(bed.press, bed.filler, bed.broker)); err != nil {
+			if err := playScenes(play, log, length, demoScenes(bed)); err != nil {
 				done <- err
 				return
 			}
@@ -230,14 +271,25 @@ func (d *demoCmd) script(ctx context.Context, log *zap.Logger, bed *demoBed, end
 func (d *demoCmd) compare(bed *demoBed, g *gateway) *demoReport {
 	r := &demoReport{OK: true, Kinds: map[string]demoKind{}, Uplinks: map[string]demoUplink{}, StatusURL: g.statusURL()}
 	for kind, made := range bed.made() {
-		arrived := bed.mes.Arrived(kind)
-		r.Kinds[string(kind)] = demoKind{Made: made, Arrived: map[string]int64{"mqtt": arrived}}
-		r.OK = r.OK && made == arrived
+		k := demoKind{Made: made, Arrived: map[string]int64{}}
+		for name, mes := range bed.mes {
+			k.Arrived[name] = mes.Arrived(kind)
+			r.OK = r.OK && k.Arrived[name] == made
+		}
+		r.Kinds[string(kind)] = k
 	}
-	r.Uplinks["mqtt"] = demoUplink{Delivered: bed.mes.Delivered(), Duplicates: bed.mes.Duplicates()}
-	r.Rollovers, r.Resets = bed.mes.Seen()
+	for _, name := range demoUplinks {
+		mes := bed.mes[name]
+		r.Uplinks[name] = demoUplink{Delivered: mes.Delivered(), Duplicates: mes.Duplicates()}
+		r.Rollovers, r.Resets = mes.Seen()
+		for _, problem := range mes.Violations() {
+			r.Problems = append(r.Problems, name+": "+problem)
+		}
+	}
+	if n := bed.scale.Dosed().Violations; n > 0 {
+		r.Problems = append(r.Problems, fmt.Sprintf("the scale was acknowledged %d times while it offered nothing", n))
+	}
 	r.Outages = bed.broker.Outages()
-	r.Problems = bed.mes.Violations()
 	r.OK = r.OK && len(r.Problems) == 0
 	return r
 }
@@ -247,16 +299,27 @@ func (d *demoCmd) print(c *console, r *demoReport) error {
 		return json.NewEncoder(c.Out).Encode(r)
 	}
 	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "kind\tmade at the PLC\tarrived at the MES (mqtt)\t")
-	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop} {
+	fmt.Fprint(w, "kind\tmade at the PLC\t")
+	for _, name := range demoUplinks {
+		fmt.Fprintf(w, "arrived by %s\t", name)
+	}
+	fmt.Fprintln(w)
+	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop, plant.KindDosing, plant.KindSerial, plant.KindItemAttach} {
 		k := r.Kinds[string(kind)]
-		fmt.Fprintf(w, "%s\t%d\t%d\t\n", kind, k.Made, k.Arrived["mqtt"])
+		fmt.Fprintf(w, "%s\t%d\t", kind, k.Made)
+		for _, name := range demoUplinks {
+			fmt.Fprintf(w, "%d\t", k.Arrived[name])
+		}
+		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	u := r.Uplinks["mqtt"]
-	fmt.Fprintf(c.Out, "\n%d events delivered, %d of them more than once (recognised by source and id).\n", u.Delivered, u.Duplicates)
+	fmt.Fprintln(c.Out)
+	for _, name := range demoUplinks {
+		u := r.Uplinks[name]
+		fmt.Fprintf(c.Out, "%s: %d events delivered, %d of them came more than once (recognised by source and id).\n", name, u.Delivered, u.Duplicates)
+	}
 	fmt.Fprintf(c.Out, "On the way: %s of a PLC's counter and %s of a PLC counted through, %s of the broker outlasted.\n",
 		count(int(r.Rollovers), "rollover"), count(int(r.Resets), "restart"), count(r.Outages, "outage"))
 	for _, p := range r.Problems {

@@ -5,15 +5,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/sluice-edge/sluice/internal/plantsim"
 )
 
 // stopCodes of the simulated machines, as demoConfig maps them.
 const (
 	codeJam        uint16 = 11
 	codeToolChange uint16 = 12
-	codeNoBottles  uint16 = 21
+	codeNoBoxes    uint16 = 21
 	codeService    uint16 = 22
 )
 
@@ -24,33 +22,39 @@ type scene struct {
 	play func(context.Context) error
 }
 
+// startStop is a machine of the demo.
+type startStop interface {
+	Start()
+	Stop(code uint16)
+}
+
 // demoScenes is what happens to the simulated plant: stops with reasons, an
 // order change, a broker that is away, and a PLC that is restarted with its
-// counters at 0. The filler's 16-bit counter rolls over by itself early on.
-// A state lasts a second at least, so that a gateway that polls every 100 ms
-// can see all of them: what nobody could see, nobody can count.
-func demoScenes(press, filler *plantsim.Line, broker *plantsim.Broker) []scene {
-	start := func(l *plantsim.Line) func(context.Context) error {
-		return func(context.Context) error { l.Start(); return nil }
+// counters at 0. The packing line's 16-bit counter rolls over by itself early
+// on. A state lasts a second at least, so that a gateway that looks every 100
+// or 200 ms can see all of them: what nobody could see, nobody can count.
+func demoScenes(b *demoBed) []scene {
+	start := func(m startStop) func(context.Context) error {
+		return func(context.Context) error { m.Start(); return nil }
 	}
-	stop := func(l *plantsim.Line, code uint16) func(context.Context) error {
-		return func(context.Context) error { l.Stop(code); return nil }
+	stop := func(m startStop, code uint16) func(context.Context) error {
+		return func(context.Context) error { m.Stop(code); return nil }
 	}
 	return []scene{
-		{0.00, "the press starts", start(press)},
-		{0.02, "the filler starts", start(filler)},
-		{0.18, "the press jams", stop(press, codeJam)},
-		{0.26, "the press runs again", start(press)},
-		{0.34, "the filler has no bottles", stop(filler, codeNoBottles)},
-		{0.38, "the broker goes away", func(context.Context) error { return broker.Stop() }},
-		{0.42, "the filler runs again", start(filler)},
-		{0.46, "the press stops for a tool change", stop(press, codeToolChange)},
-		{0.48, "the press gets another order", func(context.Context) error { press.SetOrder("ORD-0012346"); return nil }},
-		{0.54, "the press runs again", start(press)},
-		{0.58, "the broker is back", func(context.Context) error { return broker.Start() }},
-		{0.66, "the filler stops for maintenance", stop(filler, codeService)},
-		{0.72, "the filler's PLC is restarted, its counters begin at 0", func(ctx context.Context) error { return filler.Restart(ctx, time.Second) }},
-		{0.82, "the filler runs again", start(filler)},
+		{0.00, "the press starts", start(b.press)},
+		{0.02, "the packing line starts", start(b.packer)},
+		{0.18, "the press jams", stop(b.press, codeJam)},
+		{0.26, "the press runs again", start(b.press)},
+		{0.34, "the packing line has no boxes", stop(b.packer, codeNoBoxes)},
+		{0.38, "the broker goes away", func(context.Context) error { return b.broker.Stop() }},
+		{0.42, "the packing line runs again", start(b.packer)},
+		{0.46, "the press stops for a tool change", stop(b.press, codeToolChange)},
+		{0.48, "the press gets another order", func(context.Context) error { b.press.SetOrder("ORD-0012346"); return nil }},
+		{0.54, "the press runs again", start(b.press)},
+		{0.58, "the broker is back", func(context.Context) error { return b.broker.Start() }},
+		{0.66, "the packing line stops for maintenance", stop(b.packer, codeService)},
+		{0.72, "the packing line's PLC is restarted, its counters begin at 0", func(ctx context.Context) error { return b.packer.Restart(ctx, time.Second) }},
+		{0.84, "the packing line runs again", start(b.packer)},
 	}
 }
 

@@ -25,13 +25,14 @@ func TestDemo(t *testing.T) {
 	if _, err := decoder.Token(); err != io.EOF {
 		t.Errorf("stdout holds more than one document: %v", err)
 	}
-	for _, kind := range []string{"counter", "startstop"} {
-		k := r.Kinds[kind]
-		if k.Made == 0 || k.Arrived["mqtt"] != k.Made {
-			t.Errorf("%s: made %d, arrived %d", kind, k.Made, k.Arrived["mqtt"])
+	for _, kind := range []string{"counter", "startstop", "dosing", "serial", "item_attach"} {
+		for _, uplink := range demoUplinks {
+			if k := r.Kinds[kind]; k.Made == 0 || k.Arrived[uplink] != k.Made {
+				t.Errorf("%s by %s: made %d, arrived %d", kind, uplink, k.Made, k.Arrived[uplink])
+			}
 		}
 	}
-	if !r.OK || r.Rollovers == 0 || r.Resets == 0 || r.Uplinks["mqtt"].Delivered == 0 {
+	if !r.OK || r.Rollovers == 0 || r.Resets == 0 || r.Outages == 0 || r.Uplinks["mqtt"].Delivered == 0 || r.Uplinks["rest"].Delivered == 0 {
 		t.Errorf("the report misses something: %+v", r)
 	}
 	for _, want := range []string{"uplink lost", "uplink recovered", "device is away", "device is back", r.StatusURL} {

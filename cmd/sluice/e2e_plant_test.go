@@ -35,11 +35,14 @@ func TestMain(m *testing.M) {
 // plantSpec describes the PLCs of a plant process.
 type plantSpec struct {
 	Lines []plantsim.LineOptions
+	// Scale and Packer are there if they are set; they hand over by handshakes.
+	Scale  *plantsim.ScaleOptions     `json:",omitempty"`
+	Packer *plantsim.PackagingOptions `json:",omitempty"`
 }
 
 // plantCommand is one line on the plant's stdin.
 type plantCommand struct {
-	Do   string // start, stop, restart, off, on, made
+	Do   string // start, stop, restart, off, on, made, dose
 	Line int    // -1: all
 	Code uint16
 }
@@ -47,9 +50,13 @@ type plantCommand struct {
 // plantAnswer is one line on the plant's stdout: one for the greeting and one
 // for each command.
 type plantAnswer struct {
-	Addrs []string        `json:",omitempty"`
-	Made  []plantsim.Made `json:",omitempty"`
-	Error string          `json:",omitempty"`
+	Addrs  []string         `json:",omitempty"` // of the lines
+	Scale  string           `json:",omitempty"`
+	Packer string           `json:",omitempty"`
+	Made   []plantsim.Made  `json:",omitempty"`
+	Dosed  *plantsim.Dosed  `json:",omitempty"`
+	Packed *plantsim.Packed `json:",omitempty"`
+	Error  string           `json:",omitempty"`
 }
 
 // playPlant runs the PLCs until stdin ends.
@@ -61,16 +68,9 @@ func playPlant(spec string, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	answer := json.NewEncoder(out)
-	var lines []*plantsim.Line
-	var hello plantAnswer
-	for _, o := range s.Lines {
-		l, err := plantsim.NewLine("127.0.0.1:0", o)
-		if err != nil {
-			return err
-		}
-		go l.Run(ctx)
-		lines = append(lines, l)
-		hello.Addrs = append(hello.Addrs, l.PLC().Addr())
+	w, hello, err := buildPlant(ctx, s)
+	if err != nil {
+		return err
 	}
 	if err := answer.Encode(hello); err != nil {
 		return err
@@ -83,14 +83,49 @@ func playPlant(spec string, in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		if err := answer.Encode(obey(ctx, lines, c)); err != nil {
+		if err := answer.Encode(w.obey(ctx, c)); err != nil {
 			return err
 		}
 	}
 }
 
-func obey(ctx context.Context, lines []*plantsim.Line, c plantCommand) (a plantAnswer) {
-	for i, l := range lines {
+// workshop is what a plant process plays.
+type workshop struct {
+	lines  []*plantsim.Line
+	scale  *plantsim.Scale
+	packer *plantsim.Packaging
+}
+
+func buildPlant(ctx context.Context, s plantSpec) (w *workshop, hello plantAnswer, err error) {
+	w = &workshop{}
+	for _, o := range s.Lines {
+		l, err := plantsim.NewLine("127.0.0.1:0", o)
+		if err != nil {
+			return nil, hello, err
+		}
+		go l.Run(ctx)
+		w.lines = append(w.lines, l)
+		hello.Addrs = append(hello.Addrs, l.PLC().Addr())
+	}
+	if s.Scale != nil {
+		if w.scale, err = plantsim.NewScale("127.0.0.1:0", *s.Scale); err != nil {
+			return nil, hello, err
+		}
+		go w.scale.Serve(ctx)
+		hello.Scale = w.scale.PLC().Addr()
+	}
+	if s.Packer != nil {
+		if w.packer, err = plantsim.NewPackaging(*s.Packer); err != nil {
+			return nil, hello, err
+		}
+		go w.packer.Run(ctx)
+		hello.Packer = w.packer.PLC().Addr()
+	}
+	return w, hello, nil
+}
+
+func (w *workshop) obey(ctx context.Context, c plantCommand) (a plantAnswer) {
+	for i, l := range w.lines {
 		if c.Line >= 0 && c.Line != i {
 			continue
 		}
@@ -111,10 +146,32 @@ func obey(ctx context.Context, lines []*plantsim.Line, c plantCommand) (a plantA
 			a.Error = err.Error()
 		}
 	}
-	for _, l := range lines {
+	w.handovers(c)
+	for _, l := range w.lines {
 		a.Made = append(a.Made, l.Made())
 	}
+	if w.scale != nil {
+		dosed := w.scale.Dosed()
+		a.Dosed = &dosed
+	}
+	if w.packer != nil {
+		packed := w.packer.Packed()
+		a.Packed = &packed
+	}
 	return a
+}
+
+// handovers passes a command to the machines with handshakes.
+func (w *workshop) handovers(c plantCommand) {
+	if w.scale != nil && c.Do == "dose" {
+		w.scale.Dose(plantsim.Dose{Component: "SUGAR", Lot: "L-7", Order: "ORD-1", Grams: 2017, Target: 2000})
+	}
+	if w.packer != nil && c.Do == "start" {
+		w.packer.Start()
+	}
+	if w.packer != nil && c.Do == "stop" {
+		w.packer.Stop(c.Code)
+	}
 }
 
 // plantProcess is the oracle's side of a plant process.
@@ -123,6 +180,7 @@ type plantProcess struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	lines *bufio.Reader
+	hello plantAnswer
 	addrs []string
 }
 
@@ -151,7 +209,8 @@ func startPlant(t *testing.T, s plantSpec) *plantProcess {
 		_ = p.stdin.Close()
 		_ = p.cmd.Wait()
 	})
-	p.addrs = p.read().Addrs
+	p.hello = p.read()
+	p.addrs = p.hello.Addrs
 	return p
 }
 
@@ -170,11 +229,17 @@ func (p *plantProcess) read() (a plantAnswer) {
 	return a
 }
 
-// do sends a command for one line (-1: all) and returns what was made so far.
+// do sends a command for one line (-1: all) and returns what the lines have
+// made so far.
 func (p *plantProcess) do(what string, line int, code uint16) []plantsim.Made {
+	p.t.Helper()
+	return p.ask(what, line, code).Made
+}
+
+func (p *plantProcess) ask(what string, line int, code uint16) plantAnswer {
 	p.t.Helper()
 	if err := json.NewEncoder(p.stdin).Encode(plantCommand{Do: what, Line: line, Code: code}); err != nil {
 		p.t.Fatalf("the plant process: %v", err)
 	}
-	return p.read().Made
+	return p.read()
 }

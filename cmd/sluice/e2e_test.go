@@ -47,8 +47,17 @@ type e2eBed struct {
 
 func newE2EBed(t *testing.T, binary string, env ...string) *e2eBed {
 	t.Helper()
-	b := &e2eBed{t: t, dir: t.TempDir(), binary: binary, env: env, mes: plantsim.NewMES()}
-	b.plant = startPlant(t, plantSpec{Lines: e2eLines})
+	b := newE2EBedOf(t, binary, plantSpec{Lines: e2eLines})
+	b.env = env
+	b.writeConfig()
+	return b
+}
+
+// newE2EBedOf is a bed of that plant, still without a config.
+func newE2EBedOf(t *testing.T, binary string, plant plantSpec) *e2eBed {
+	t.Helper()
+	b := &e2eBed{t: t, dir: t.TempDir(), binary: binary, mes: plantsim.NewMES()}
+	b.plant = startPlant(t, plant)
 	b.broker = plantsim.NewBroker(b.mes.Publish)
 	if err := b.broker.Start(); err != nil {
 		t.Fatal(err)
@@ -60,7 +69,6 @@ func newE2EBed(t *testing.T, binary string, env ...string) *e2eBed {
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
 	b.proxy = proxy
-	b.writeConfig()
 	return b
 }
 

@@ -73,6 +73,9 @@ func (g *gateway) run(ctx context.Context) error {
 	settings.Quota, settings.Reserve = int64(o.Quota), int64(o.Reserve)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
 	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
+	if err != nil && ctx.Err() != nil {
+		return nil // asked to stop while it waited for disk space
+	}
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (g *gateway) run(ctx context.Context) error {
 // they stand.
 func (g *gateway) build() error {
 	for _, m := range g.plan.Machines {
-		g.workers = append(g.workers, derive.NewWorker(m, g.early(g.buffer), g, derive.WorkerOptions{}, g.log.Named("machine")))
+		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(g.buffer), g.seamWriter(g), derive.WorkerOptions{}, g.log.Named("machine")))
 	}
 	for _, d := range g.plan.Devices {
 		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
@@ -130,7 +133,7 @@ func (g *gateway) build() error {
 func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 	for i, m := range g.plan.Machines {
 		if slices.ContainsFunc(m.Tags(), func(r plant.TagRef) bool { return r.Device == device }) {
-			sinks = append(sinks, g.workers[i])
+			sinks = append(sinks, g.seamSink(g.workers[i], m.Records()))
 		}
 	}
 	return sinks
@@ -177,7 +180,7 @@ func (g *gateway) stop(s *stages) error {
 	case err := <-closed:
 		return err
 	case <-time.After(stopBuffer):
-		return errors.New("stop: the buffer did not close in time; the next start reads from disk what was committed")
+		return errors.New("stop: the buffer did not close in time; the next start finds on disk what was committed")
 	}
 }
 

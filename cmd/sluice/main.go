@@ -104,6 +104,10 @@ func run(ctx context.Context, args []string, out, talk io.Writer) int {
 	}
 	log := newLogger(c.LogLevel, c.LogFormat, talk)
 	defer func() { _ = log.Sync() }() // a terminal answers EINVAL, which says nothing
+	// Libraries that write to the standard logger say nothing that a user needs.
+	if restore, err := zap.RedirectStdLogAt(log.Named("library"), zap.DebugLevel); err == nil {
+		defer restore()
+	}
 	err = command.Run(&console{Out: out, Err: talk, Log: log})
 	var exit *exitError
 	switch {

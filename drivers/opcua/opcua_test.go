@@ -157,7 +157,9 @@ func TestConformance(t *testing.T) {
 	s := newPLC(t, plantsim.OPCUAOptions{})
 	t.Run("subscribing", func(t *testing.T) { driverstest.Run(t, subject(s, section, true)) })
 	t.Run("polling", func(t *testing.T) {
-		driverstest.Run(t, subject(s, strings.Replace(section, "publishing: 50ms", "poll: 50ms", 1), false))
+		polling := subject(s, strings.Replace(section, "timeout: 1s\npublishing: 50ms", "timeout: 700ms\npoll: 50ms", 1), false)
+		polling.Timeout = 700 * time.Millisecond
+		driverstest.Run(t, polling)
 	})
 }
 

@@ -122,9 +122,12 @@ func TestSubscriptionParameters(t *testing.T) {
 	for _, c := range []struct {
 		publishing, sampling time.Duration
 		want                 int
-	}{{200, 200, 2}, {200, 50, 8}, {200, 60, 8}, {60000, 1, maxQueue}} {
-		if got := queueFor(c.publishing*time.Millisecond, c.sampling*time.Millisecond); got != c.want {
-			t.Errorf("%d/%d: a queue of %d, want %d", c.publishing, c.sampling, got, c.want)
+	}{
+		{200 * time.Millisecond, 200 * time.Millisecond, 2}, {200 * time.Millisecond, 50 * time.Millisecond, 8},
+		{200 * time.Millisecond, 60 * time.Millisecond, 8}, {time.Minute, time.Millisecond, maxQueue},
+	} {
+		if got := queueFor(c.publishing, c.sampling); got != c.want {
+			t.Errorf("%v/%v: a queue of %d, want %d", c.publishing, c.sampling, got, c.want)
 		}
 	}
 }

@@ -57,10 +57,10 @@ func (s *OPCUA) createSubscription(channel *uasc.SecureChannel, r ua.Request, _ 
 	sub := &subscription{
 		number: s.lastID, token: req.RequestHeader.AuthenticationToken.String(), channel: channel,
 		interval:  time.Duration(max(req.RequestedPublishingInterval, 10) * float64(time.Millisecond)),
-		keepAlive: max(req.RequestedMaxKeepAliveCount, 1), stop: make(chan struct{}),
+		keepAlive: min(max(req.RequestedMaxKeepAliveCount, 1), 5), stop: make(chan struct{}),
 	}
-	// As short as the specification allows, so that little is left of clients
-	// that vanish.
+	// Both are revised to be short, as a server may, so that little is left of
+	// clients that vanish.
 	sub.lifetime = min(req.RequestedLifetimeCount, 3*sub.keepAlive)
 	s.subs[sub.number] = sub
 	go s.run(sub)

@@ -17,10 +17,12 @@ import (
 // earlyDelay is how long the commit lags behind what was already forwarded.
 const earlyDelay = 300 * time.Millisecond
 
-// early is the negative control: with SLUICE_CHAOS_EARLY set, events are
+// seamLog is where commits pass. With SLUICE_CHAOS_EARLY set, events are
 // acknowledged and forwarded before their commit, the mistake that the
-// end-to-end oracle must catch. It exists only in builds with the tag chaos.
-func (g *gateway) early(log derive.Log) derive.Log {
+// end-to-end oracle must catch: the negative control. With SLUICE_CHAOS_KILL
+// set, the process may be killed before or after the commit of a record.
+func (g *gateway) seamLog(log derive.Log) derive.Log {
+	log = &killingLog{log}
 	if os.Getenv("SLUICE_CHAOS_EARLY") == "" {
 		return log
 	}

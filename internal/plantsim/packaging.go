@@ -1,0 +1,246 @@
+package plantsim
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// The nodes of a Packaging line, all in OPCUANamespace.
+const (
+	PackagingMade    = "Line.Made"     // UInt16, boxes since the counter's start, good and scrap
+	PackagingScrap   = "Line.Scrap"    // UInt16
+	PackagingRunning = "Line.Running"  // Boolean
+	PackagingCode    = "Line.StopCode" // UInt16, why the line stands
+	PackagingOrder   = "Line.Order"    // String
+
+	PackagingSerialOffer = "Serial.Offer"  // Boolean, written by the PLC
+	PackagingSerialAck   = "Serial.Ack"    // Boolean, written by the gateway
+	PackagingSerial      = "Serial.Number" // String
+	PackagingSKU         = "Serial.SKU"    // String
+
+	PackagingAttachOffer    = "Attach.Offer"    // Boolean, written by the PLC
+	PackagingAttachAck      = "Attach.Ack"      // Boolean, written by the gateway
+	PackagingAttachParent   = "Attach.Parent"   // String, the box
+	PackagingAttachSKU      = "Attach.SKU"      // String, what went into it
+	PackagingAttachSerial   = "Attach.Serial"   // String
+	PackagingAttachQuantity = "Attach.Quantity" // Int32
+)
+
+// PackagingOptions says how a Packaging line works.
+type PackagingOptions struct {
+	// Addr is where its OPC UA server listens.
+	Addr string
+	// Pace is the number of boxes per second while the line runs.
+	Pace float64
+	// ScrapEvery makes each n-th box scrap, SerialEvery gives each n-th good
+	// one a serial number and attaches an item to it; 0 for none.
+	ScrapEvery, SerialEvery int64
+	// Made is where the PLC's 16-bit counter stands at first.
+	Made uint16
+	// Order is the number that the line works on.
+	Order string
+}
+
+// Packed is what a Packaging line has really done.
+type Packed struct {
+	Made
+	// Serials and Attaches are the records that its PLC has made; Waiting are
+	// those of them not acknowledged yet.
+	Serials, Attaches, Waiting int64
+}
+
+// Packaging is a simulated packaging line with its PLC: a real OPC UA server
+// that counts boxes and hands over serial numbers and attached items by level
+// handshakes. What waits for an acknowledgement stands in the PLC's retentive
+// queue; the line never waits for it. Its methods may be called from any
+// goroutine.
+type Packaging struct {
+	plc *OPCUA
+	o   PackagingOptions
+
+	mu          sync.Mutex
+	running     bool
+	code        uint16
+	made, scrap uint16
+	done        Packed
+	due         float64
+	serial      handover
+	attach      handover
+}
+
+// handover is the PLC's side of a level handshake with its queue.
+type handover struct {
+	offer, ack string
+	queue      []map[string]any
+	phase      scalePhase
+}
+
+// NewPackaging returns a stopped line whose PLC listens.
+func NewPackaging(o PackagingOptions) (*Packaging, error) {
+	plc, err := NewOPCUA(OPCUAOptions{Addr: o.Addr})
+	if err != nil {
+		return nil, err
+	}
+	p := &Packaging{
+		plc: plc, o: o, made: o.Made,
+		serial: handover{offer: PackagingSerialOffer, ack: PackagingSerialAck},
+		attach: handover{offer: PackagingAttachOffer, ack: PackagingAttachAck},
+	}
+	plc.Update(func(n *Nodes) {
+		n.Set(PackagingOrder, o.Order)
+		for _, name := range []string{PackagingSerialOffer, PackagingSerialAck, PackagingAttachOffer, PackagingAttachAck} {
+			n.Set(name, false)
+		}
+		for _, name := range []string{PackagingSerial, PackagingSKU, PackagingAttachParent, PackagingAttachSKU, PackagingAttachSerial} {
+			n.Set(name, "")
+		}
+		n.Set(PackagingAttachQuantity, int32(0))
+		p.show(n)
+	})
+	return p, nil
+}
+
+// PLC returns the line's OPC UA server.
+func (p *Packaging) PLC() *OPCUA { return p.plc }
+
+// Run lets the line work in real time until ctx ends.
+func (p *Packaging) Run(ctx context.Context) {
+	const step = 10 * time.Millisecond
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			now := time.Now()
+			p.Advance(now.Sub(last))
+			last = now
+		}
+	}
+}
+
+// Advance lets the line work for d and runs one cycle of the PLC.
+func (p *Packaging) Advance(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	boxes := 0
+	if p.running {
+		p.due += p.o.Pace * d.Seconds()
+		boxes = int(p.due)
+		p.due -= float64(boxes)
+	}
+	for range boxes {
+		p.box()
+	}
+	p.plc.Update(func(n *Nodes) {
+		if boxes > 0 {
+			p.show(n)
+		}
+		p.serial.cycle(n)
+		p.attach.cycle(n)
+	})
+}
+
+// box makes one box.
+func (p *Packaging) box() {
+	p.done.Pieces++
+	p.made++
+	if p.o.ScrapEvery > 0 && p.done.Pieces%p.o.ScrapEvery == 0 {
+		p.done.Scrap++
+		p.scrap++
+		return
+	}
+	if p.o.SerialEvery == 0 || p.done.Pieces%p.o.SerialEvery != 0 {
+		return
+	}
+	p.done.Serials++
+	box := fmt.Sprintf("BOX-%07d", p.done.Serials)
+	p.serial.queue = append(p.serial.queue, map[string]any{PackagingSerial: box, PackagingSKU: "BOX-12"})
+	p.done.Attaches++
+	p.attach.queue = append(p.attach.queue, map[string]any{
+		PackagingAttachParent: box, PackagingAttachSKU: "PUMP-3",
+		PackagingAttachSerial: fmt.Sprintf("PUMP-%07d", p.done.Attaches), PackagingAttachQuantity: int32(1),
+	})
+}
+
+// cycle runs the handshake by the book: record, offer up, ack up, offer down,
+// ack down.
+func (h *handover) cycle(n *Nodes) {
+	ack, _ := n.Get(h.ack).(bool)
+	switch {
+	case h.phase == scaleIdle && !ack && len(h.queue) > 0:
+		for name, value := range h.queue[0] {
+			n.Set(name, value)
+		}
+		n.Set(h.offer, true)
+		h.phase = scaleOffered
+	case h.phase == scaleOffered && ack:
+		h.queue = h.queue[1:]
+		n.Set(h.offer, false)
+		h.phase = scaleReleased
+	case h.phase == scaleReleased && !ack:
+		h.phase = scaleIdle
+	}
+}
+
+// show writes counters and state into the nodes.
+func (p *Packaging) show(n *Nodes) {
+	set := func(name string, value any) {
+		if n.Get(name) != value {
+			n.Set(name, value)
+		}
+	}
+	set(PackagingMade, p.made)
+	set(PackagingScrap, p.scrap)
+	set(PackagingRunning, p.running)
+	set(PackagingCode, p.code)
+}
+
+// Start lets the line run.
+func (p *Packaging) Start() { p.set(true, 0) }
+
+// Stop halts the line for the reason code.
+func (p *Packaging) Stop(code uint16) { p.set(false, code) }
+
+func (p *Packaging) set(running bool, code uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running != running {
+		p.done.Changes++
+	}
+	p.running, p.code = running, code
+	p.plc.Update(p.show)
+}
+
+// Restart switches the PLC off for that long and on again: it answers nobody
+// meanwhile, and its counters begin at 0; the queues are retentive. The line
+// must be stopped. It blocks until the PLC is back or ctx ends.
+func (p *Packaging) Restart(ctx context.Context, off time.Duration) error {
+	if err := p.plc.Stop(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.made, p.scrap = 0, 0
+	p.plc.Update(p.show)
+	p.mu.Unlock()
+	timer := time.NewTimer(off)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return p.plc.Start()
+}
+
+// Packed returns what the line has done so far.
+func (p *Packaging) Packed() Packed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done := p.done
+	done.Waiting = int64(len(p.serial.queue) + len(p.attach.queue))
+	return done
+}
