@@ -53,6 +53,11 @@ type Subject struct {
 	Writable   plant.TagID
 	NewWritten plant.Value
 	ReadOnly   plant.TagID
+	// Record is what Open gives the driver in its Env, a level handshake over
+	// tags of Values; Offered is the value of its trigger, and of its answer,
+	// that is high. A zero Record is of a driver without records.
+	Record  plant.Record
+	Offered plant.Value
 }
 
 // patience bounds what must happen; reaching it is a failure.
@@ -80,6 +85,7 @@ func Run(t *testing.T, s Subject) {
 		{"a write arrives", write},
 		{"a write while a read waits", writeWhileReading},
 		{"writes that must be refused", refusedWrites},
+		{"a record is read behind its trigger", record},
 		{"closing twice, and without a session", closing},
 		{"twenty sessions leave nothing behind", noLeak},
 	} {

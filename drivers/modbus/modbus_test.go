@@ -41,6 +41,8 @@ tags:
   motor: coil:3
   lid: 10008
   ack: {address: "coil:9", writable: true}
+  offer: discrete:8
+  kept: coil:10
 `
 
 func float32Words(f float32) []uint16 {
@@ -98,6 +100,9 @@ func (p plc) Set(tag plant.TagID, v plant.Value) {
 		case "made":
 			i, _ := v.Int()
 			b.SetHolding(100, uint16(i))
+		case "offer":
+			on, _ := v.Bool()
+			b.SetDiscrete(8, on)
 		default:
 			panic("the suite changes " + tag)
 		}
@@ -122,10 +127,18 @@ func openDriver(t *testing.T, text, addr string) drivers.Driver {
 	return openPlan(t, text, addr).Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()})
 }
 
+// conformanceRecord is handed over by the device of section.
+var conformanceRecord = plant.Record{
+	ID: "M/dosing", Device: driverstest.Device, Trigger: "offer", On: plant.WhileHigh,
+	Fields: []plant.TagID{"order", "total", "signed"}, Writes: []plant.TagID{"kept"},
+}
+
 func TestConformance(t *testing.T) {
 	driverstest.Run(t, driverstest.Subject{
-		Start:   startPLC,
-		Open:    func(t *testing.T, addr string) drivers.Driver { return openDriver(t, section, addr) },
+		Start: startPLC,
+		Open: func(t *testing.T, addr string) drivers.Driver {
+			return openPlan(t, section, addr).Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop(), Records: []plant.Record{conformanceRecord}})
+		},
 		Timeout: 300 * time.Millisecond,
 		Values: map[plant.TagID]plant.Value{
 			"made": plant.UintValue(4711), "signed": plant.IntValue(-2), "total": plant.UintValue(100000),
@@ -134,10 +147,11 @@ func TestConformance(t *testing.T) {
 			"level": plant.ExactValue(plant.Decimal{Unscaled: 217, Scale: 1}),
 			"order": plant.TextValue("AW00471Ü"), "running": plant.BoolValue(true), "jam": plant.BoolValue(true),
 			"speed": plant.UintValue(60), "motor": plant.BoolValue(true), "lid": plant.BoolValue(true),
-			"ack": plant.BoolValue(false),
+			"ack": plant.BoolValue(false), "offer": plant.BoolValue(false), "kept": plant.BoolValue(false),
 		},
 		Bad:      "refused",
 		Changing: "made", NewValue: plant.UintValue(4712),
+		Record: conformanceRecord, Offered: plant.BoolValue(true),
 		Writable: "long", NewWritten: plant.UintValue(1<<63 + 5), ReadOnly: "made",
 	})
 }

@@ -1,0 +1,87 @@
+package driverstest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// records reads until a record was there, or, if none is wanted, as often as a
+// polling driver needs to show that there is none.
+func (r *rig) records(t *testing.T, want bool) (found []plant.Scan) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		scans, err := r.read(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range scans {
+			if s.Record == "" {
+				continue
+			}
+			if i == 0 && !r.Subscribing {
+				t.Error("the record comes before the scan that shows its trigger")
+			}
+			found = append(found, s)
+		}
+		if want == (len(found) > 0) {
+			return found
+		}
+		if !want {
+			t.Fatalf("a record that nobody offers: %+v", found)
+		}
+	}
+	t.Fatal("the record that is offered was not read")
+	return nil
+}
+
+// record holds a driver to drivers.Driver.Read: a level trigger offers a
+// record for as long as it is high, in each session.
+func record(t *testing.T, r *rig) {
+	if r.Record.ID == "" {
+		t.Skip("the driver reads no records")
+	}
+	check := func(scans []plant.Scan) {
+		t.Helper()
+		for _, s := range scans {
+			if s.Record != r.Record.ID || s.Device != Device || s.Session != r.session || s.Snapshot || s.Received.IsZero() {
+				t.Errorf("record %+v", s)
+			}
+			if len(s.Readings) != len(r.Record.Fields) {
+				t.Fatalf("%d fields, want %d", len(s.Readings), len(r.Record.Fields))
+			}
+			for i, v := range s.Readings {
+				tag := r.Record.Fields[i]
+				if v.Tag != tag || v.Quality != plant.Good || v.Value != r.Values[tag] {
+					t.Errorf("field %d is %s = %v (%v %s), want %s = %v", i, v.Tag, v.Value, v.Quality, v.Cause, tag, r.Values[tag])
+				}
+			}
+		}
+	}
+	r.connect(t)
+	r.mustRead(t)
+	if !r.Subscribing { // a subscribing driver would wait for what does not come
+		r.records(t, false)
+	}
+	r.server.Set(r.Record.Trigger, r.Offered)
+	check(r.records(t, true))
+	if !r.Subscribing {
+		check(r.records(t, true))
+	}
+	if err := r.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.connect(t)
+	check(r.records(t, true))
+	answer := r.Record.Writes[0]
+	if err := r.write(t, r.session, answer, r.Offered); err != nil {
+		t.Errorf("the answer needs no word in the config: %v", err)
+	}
+	r.await(t, answer, r.Offered)
+	if r.Subscribing {
+		return
+	}
+	r.server.Set(r.Record.Trigger, r.Values[r.Record.Trigger])
+	r.records(t, false)
+}
