@@ -129,7 +129,7 @@ func newDemoBed() (_ *demoBed, err error) {
 		return nil, err
 	}
 	b.broker = plantsim.NewBroker(b.mes["mqtt"].Publish)
-	if err = b.broker.Start(); err != nil {
+	if err := b.broker.Start(); err != nil {
 		return nil, err
 	}
 	b.web, err = plantsim.NewWeb(b.mes["rest"])

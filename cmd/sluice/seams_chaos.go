@@ -91,7 +91,7 @@ func (l *earlyLog) forward(ctx context.Context, m plant.MachineID, first plant.S
 // follow commits late, in order.
 func (l *earlyLog) follow(m plant.MachineID, lag <-chan plant.Batch) {
 	for b := range lag {
-		time.Sleep(earlyDelay)
+		<-time.After(earlyDelay)
 		if _, err := l.Log.Commit(context.Background(), m, b); err != nil {
 			l.gateway.log.Error("CHAOS: the late commit failed", zap.Error(err))
 			return
