@@ -276,7 +276,7 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 		return r.outside(in, t, v, out)
 	}
 	if t.Seen.IsZero() {
-		t.Seen, t.Raw, t.Fresh = v.At, v.Raw, true
+		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
 		if r.zero && v.Raw > 0 {
 			return verdict{pieces: v.Raw, since: v.At, changed: true}
 		}
@@ -367,7 +367,7 @@ func (r *Rule) jumped(in *input, t *track, v *Reading, step, elapsed int64, out 
 	switch {
 	case !t.Prior.At.IsZero() && r.returned(t, v):
 		return r.takeBack(in, t, v)
-	case t.Fresh && !r.zero:
+	case !t.Born.IsZero() && v.At.At-t.Born.At <= int64(bootTime) && !r.zero:
 		r.raise(in, t, out, fmt.Sprintf("showed %d at first and %d after it: the first reading was noise, and counting begins with the second", t.Raw, t.Hold.First),
 			"compare the counts with the machine, and max_rate with what it can make")
 		return r.accept(in, t, v, v.Raw-t.Hold.First, Suspect)
@@ -435,7 +435,10 @@ func (r *Rule) accept(in *input, t *track, v *Reading, pieces int64, flags Flags
 	if v.Raw >= t.Prior.Raw || v.At.At-t.Prior.Since.At > int64(priorTime) {
 		t.Prior = prior{}
 	}
-	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold, t.Fresh = v.At, v.Raw, false, 0, hold{}, false
+	if v.Raw != t.Raw {
+		t.Born = rule.Stamp{}
+	}
+	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold = v.At, v.Raw, false, 0, hold{}
 	return d
 }
 

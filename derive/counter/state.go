@@ -69,8 +69,9 @@ type track struct {
 	Gap   time.Duration `json:"g,omitempty"`
 	Hold  hold          `json:"h,omitzero"`
 	Alarm bool          `json:"m,omitempty"`
-	// Fresh is set while only the baseline was read, which may have been noise.
-	Fresh bool `json:"f,omitempty"`
+	// Born is when the baseline was read, which may have been a PLC that boots;
+	// never once the number has changed.
+	Born rule.Stamp `json:"f,omitzero"`
 	// Prior is what was believed before the last reset, in case the reset turns
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
