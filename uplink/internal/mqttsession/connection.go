@@ -133,7 +133,7 @@ func (c *connection) announce() error {
 		if token.Error() == nil {
 			return nil
 		}
-		return c.abandon(fmt.Errorf("the broker ended the session at the status %q; may this client publish there? %w", o.StatusTopic, token.Error()))
+		return c.abandon(fmt.Errorf("the broker ended the session at the status %q; may this client publish there? %w", o.StatusTopic, c.wire.why(token.Error())))
 	case <-c.lost:
 		return c.cause()
 	case <-timer.C:
@@ -224,7 +224,7 @@ func (c *connection) await(ctx context.Context, f *flight, patience **time.Timer
 		select {
 		case <-f.token.Done():
 			if err := f.token.Error(); err != nil {
-				return c.abandon(fmt.Errorf("the broker ended the session: %w", err))
+				return c.abandon(fmt.Errorf("the broker ended the session: %w", c.wire.why(err)))
 			}
 			return nil
 		default:

@@ -2,6 +2,7 @@ package mqttsession
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -57,8 +58,10 @@ type wire struct {
 	spare   []byte
 	closing bool
 	// open holds a bit for each packet identifier without its PUBACK.
-	open    [1 << 16 / 64]uint64
-	err     error
+	open [1 << 16 / 64]uint64
+	err  error
+	// ended is what reading ended with.
+	ended   error
 	flushed chan struct{}
 }
 
@@ -99,7 +102,18 @@ func (w *wire) told(err error) error {
 		return w.err
 	}
 	w.noteEnd(err)
+	if w.ended == nil && !w.closing {
+		w.ended = err
+	}
 	return err
+}
+
+// why returns the error that reading ended with, else err: paho tells those who
+// wait for an answer only that the connection is lost.
+func (w *wire) why(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return cmp.Or(w.ended, err)
 }
 
 // noteEnd notes whether err is the other end's doing. It is called with mu held.
