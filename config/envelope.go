@@ -126,12 +126,14 @@ func (h *HTTP) Validate() error {
 
 const nameRemedy = "use letters, digits, - _ . and, inside of it, spaces"
 
+// longestName is how many bytes a name may have.
+const longestName = 100
+
 // unusable says why a name cannot stand in an event id, a topic and a path;
 // empty if it can. "/" parts all three, + and # are MQTT's wildcards, a
 // backslash parts paths elsewhere, and what cannot be seen cannot be compared
 // by eye. Anything else a plant may call itself.
 func unusable(name string) string {
-	const longest = 100
 	switch {
 	case name == "":
 		return "is empty"
@@ -139,8 +141,8 @@ func unusable(name string) string {
 		return "is a folder's"
 	case name[0] == '_' || name[0] == '$':
 		return fmt.Sprintf("begins with `%c`, which is reserved", name[0])
-	case len(name) > longest:
-		return fmt.Sprintf("is longer than %d bytes", longest)
+	case len(name) > longestName:
+		return fmt.Sprintf("is longer than %d bytes", longestName)
 	case strings.TrimSpace(name) != name:
 		return "begins or ends with a space"
 	}

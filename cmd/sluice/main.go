@@ -54,6 +54,7 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the gateway in the foreground."`
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
+	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the config or of the events."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
