@@ -29,7 +29,10 @@ type measure struct {
 var measures = []measure{
 	{"P1", "end to end, 50 machines", endToEnd},
 	{"P2", "commit", commitPath},
+	{"P3", "Modbus polling, 10 x 1000 registers", modbusPolling},
+	{"P4", "OPC UA subscription, 1000 x 100 ms", opcuaSubscription},
 	{"P5", "register to subscriber", latency},
+	{"P9", "50 good devices beside bad ones", badNeighbours},
 	{"P11", "binary size", binarySize},
 }
 

@@ -258,26 +258,51 @@ func (g *gateway) stop() error {
 
 // metric returns the sum of a metric's samples on the gateway's /metrics.
 func (g *gateway) metric(name string) (float64, error) {
-	r, err := http.Get(g.url + "/metrics") //nolint:noctx // the gateway is ours and local
+	all, err := g.scrape()
 	if err != nil {
 		return 0, err
 	}
+	return all.sum(name)
+}
+
+// series holds the samples of one scrape by name and labels, as they are
+// written: `sluice_device_reads_total{device="plc-1"}`.
+type series map[string]float64
+
+// scrape reads all samples of the gateway's /metrics at one time.
+func (g *gateway) scrape() (series, error) {
+	r, err := http.Get(g.url + "/metrics") //nolint:noctx // the gateway is ours and local
+	if err != nil {
+		return nil, err
+	}
 	defer func() { _ = r.Body.Close() }() // read only: nothing to lose
-	sum, found := 0.0, false
+	all := series{}
 	lines := bufio.NewScanner(r.Body)
 	for lines.Scan() {
-		rest, ok := strings.CutPrefix(lines.Text(), name)
-		if !ok || rest == "" || (rest[0] != ' ' && rest[0] != '{') {
+		line := lines.Text()
+		end := strings.LastIndexByte(line, ' ')
+		if end < 0 || line[0] == '#' {
 			continue
 		}
-		v, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		v, err := strconv.ParseFloat(line[end+1:], 64)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		sum, found = sum+v, true
+		all[line[:end]] = v
+	}
+	return all, lines.Err()
+}
+
+// sum adds up the samples of one metric.
+func (s series) sum(name string) (float64, error) {
+	sum, found := 0.0, false
+	for key, v := range s {
+		if rest, ok := strings.CutPrefix(key, name); ok && (rest == "" || rest[0] == '{') {
+			sum, found = sum+v, true
+		}
 	}
 	if !found {
 		return 0, fmt.Errorf("/metrics has no %s", name)
 	}
-	return sum, lines.Err()
+	return sum, nil
 }

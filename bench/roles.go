@@ -16,12 +16,22 @@ func playRole(role string) error {
 	switch role {
 	case "plant":
 		return playPlant(in, out)
+	case "plant3":
+		return playRegisters(in, out)
+	case "plant4":
+		return playNodes(in, out)
+	case "plant9":
+		return playTrouble(in, out)
 	case "broker":
 		return playBroker(in, out)
 	case "limit-badger":
 		return answerOnce(in, out, badgerLimit)
 	case "limit-paho":
 		return answerOnce(in, out, pahoLimit)
+	case "limit-modbus":
+		return answerOnce(in, out, modbusLimit)
+	case "limit-opcua":
+		return answerOnce(in, out, opcuaLimit)
 	default:
 		return fmt.Errorf("there is no role %q", role)
 	}
