@@ -367,10 +367,10 @@ var compiled = sync.OnceValues(func() (map[plant.EventKind]*jsonschema.Schema, e
 			return nil, err
 		}
 		c := jsonschema.NewCompiler()
-		if err := c.AddResource(plant.SchemaURL(kind, 1), doc); err != nil {
+		if err := c.AddResource(plant.SchemaURI(kind, 1), doc); err != nil {
 			return nil, err
 		}
-		if all[kind], err = c.Compile(plant.SchemaURL(kind, 1)); err != nil {
+		if all[kind], err = c.Compile(plant.SchemaURI(kind, 1)); err != nil {
 			return nil, err
 		}
 	}

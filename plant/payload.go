@@ -213,10 +213,10 @@ type Observed struct {
 	Cause  string    `json:"cause,omitempty"`
 }
 
-// SchemaURL returns where events of that kind and version say their schema is,
+// SchemaURI returns the name by which events of that kind and version call their schema,
 // for CloudEvents' dataschema; Schema returns the text itself.
-func SchemaURL(kind EventKind, version uint8) string {
-	return "https://schemas.sluice.dev/" + string(kind) + ".v" + strconv.Itoa(int(version)) + ".json"
+func SchemaURI(kind EventKind, version uint8) string {
+	return "urn:sluice:schema:" + string(kind) + ":v" + strconv.Itoa(int(version))
 }
 
 func schemaFile(kind EventKind, version uint8) string {

@@ -142,7 +142,7 @@ func TestEverySchemaHoldsItsPayload(t *testing.T) {
 		if err := json.Unmarshal(text, &schema); err != nil {
 			t.Fatal(err)
 		}
-		if schema.ID != plant.SchemaURL(kind, 1) {
+		if schema.ID != plant.SchemaURI(kind, 1) {
 			t.Errorf("%s: id %s", kind, schema.ID)
 		}
 		fields := map[string]bool{}

@@ -187,7 +187,7 @@ func TestSchemaOfEvents(t *testing.T) {
 	all := printed(t, "schema", "events")
 	for _, k := range plant.EventKinds() {
 		one := compile(t, printed(t, "schema", "events", string(k)))
-		if one.ID != plant.SchemaURL(k, 1) {
+		if one.ID != plant.SchemaURI(k, 1) {
 			t.Errorf("%s is %s", k, one.ID)
 		}
 		if bundled := definition(t, all, "#/$defs/"+string(k)+".v1"); bundled.ID != one.ID {
