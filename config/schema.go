@@ -23,8 +23,9 @@ type Part struct {
 // for encoding/json. It follows the yaml tags as Decode does, so that an editor
 // and the decoder know the same keys. A fragment is one file of a folder, in
 // which nothing has to be. What compares keys or reads files is left to Decode
-// and to Validate: the schema refuses less than they do. Schema does no I/O and
-// may be called from any goroutine; it panics where Decode would, on a field of
+// and to Validate. What they take the schema takes, too, but for spellings that
+// nobody needs (1e3d for a time, mode: ""). Schema does no I/O and may be called
+// from any goroutine; it panics where Decode would, on a field of
 // a type that no config can hold.
 func Schema(devices, uplinks []Part, machine Part, fragment bool) map[string]any {
 	s := &schema{
@@ -41,6 +42,9 @@ func Schema(devices, uplinks []Part, machine Part, fragment bool) map[string]any
 		"uplinks":  s.sections(uplinks),
 	})
 	if !fragment {
+		for _, name := range []string{"devices", "machines", "uplinks"} {
+			root["properties"].(map[string]any)[name].(map[string]any)["minProperties"] = 1
+		}
 		root["required"] = []string{"site", "devices", "machines", "uplinks"}
 	}
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -94,7 +98,7 @@ func (s *schema) sections(parts []Part) map[string]any {
 			"oneOf":      kinds,
 		}
 	}
-	return map[string]any{"type": "object", "minProperties": 1, "propertyNames": reference("name"), "additionalProperties": one}
+	return map[string]any{"type": "object", "propertyNames": reference("name"), "additionalProperties": one}
 }
 
 func (s *schema) part(p Part) map[string]any {

@@ -119,6 +119,7 @@ func TestSchemaRefusesBadConfigs(t *testing.T) {
 		{"unknown key of site", "area: packing", "area: packing, hall: 3", "/site"},
 		{"missing area", ", area: packing", "", "/site"},
 		{"no uplinks", "uplinks:\n", "buffer2:\n", ""},
+		{"empty uplinks", edited[strings.Index(edited, "uplinks:"):], "uplinks: {}", "/uplinks"},
 		{"unknown driver", "driver: modbus", "driver: modbuss", "/devices/press-plc"},
 		{"driver of the other side", "driver: mqtt", "driver: opcua", "/uplinks/broker"},
 		{"missing driver", "driver: modbus, ", "", "/devices/press-plc"},
