@@ -83,9 +83,11 @@ func TestInterop(t *testing.T) {
 			line.ask("stop")
 			// What a PLC forgets before it was read, nobody can count: its last
 			// number must have been seen, which takes a moment after a freeze.
-			b.until(30*time.Second, "the count of the resting line does not arrive", func() bool {
-				return b.mes.Pieces("PACKER") == line.ask("made").Pieces
-			})
+			read := func() bool { return b.mes.Pieces("PACKER") == line.ask("made").Pieces }
+			if !b.within(60*time.Second, read) {
+				t.Fatalf("round %d: the count of the resting line does not arrive: %v\n%s\n%s",
+					round, interopDifferences(b, scale, line), b.get("api/v1/status"), b.output.tail())
+			}
 			line.ask("restart")
 			line.ask("start")
 		}

@@ -211,6 +211,7 @@ func (r *Rule) Flush(s *State, now int64, out Sink) {
 
 // Due reports what the settings want reported by now.
 func (r *Rule) Due(s *State, now int64, out Sink) {
+	r.stand(s, now, out)
 	p := &s.Now
 	if !s.Mark.IsZero() {
 		p = &s.Before
@@ -225,8 +226,54 @@ func (r *Rule) Due(s *State, now int64, out Sink) {
 	}
 }
 
+// standTime is how long a reading that is not believed may stand alone until it
+// is: a subscription says nothing more of a number that does not change.
+const standTime = 30 * time.Second
+
+// stand believes what was held and has stood for standTime.
+func (r *Rule) stand(s *State, now int64, out Sink) {
+	var sum delta
+	for i := range s.Tracks {
+		t := &s.Tracks[i]
+		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) {
+			continue
+		}
+		in, v := &r.inputs[i], Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
+		v.At.At = now
+		step, elapsed := v.Raw-t.Raw, now-t.Seen.At
+		var d verdict
+		switch {
+		case t.Hold.Drop:
+			d = r.dropped(in, t, &v, elapsed, out)
+		case r.plausible(step, elapsed):
+			d = r.accept(in, t, &v, step, 0)
+		default:
+			d = r.jumped(in, t, &v, step, elapsed, out)
+		}
+		if d.pieces != 0 || d.flags != 0 {
+			r.add(s, &sum, &v, &d)
+		}
+	}
+	if sum.any {
+		r.settle(s, &sum)
+	}
+}
+
 // Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
+	at := r.reportAt(s)
+	for i := range s.Tracks {
+		if t := &s.Tracks[i]; t.Hold.N > 0 && !t.Lost {
+			if stands := t.Hold.At.At + int64(standTime); at == 0 || stands < at {
+				at = stands
+			}
+		}
+	}
+	return at
+}
+
+// reportAt returns when the next report is due, 0 for not at all.
+func (r *Rule) reportAt(s *State) int64 {
 	p := &s.Now
 	if !s.Mark.IsZero() {
 		p = &s.Before

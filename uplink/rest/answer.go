@@ -190,6 +190,9 @@ func (s *Sender) judgeTaken(events []plant.Event, a *answer) []plant.Result {
 	if a.bodyErr != nil {
 		return silent("what it says of each event cannot be read: " + s.clean(a.bodyErr.Error()))
 	}
+	if why := unusable(a.body); why != "" {
+		return silent(why)
+	}
 	items, spoken := parseItems(a.body)
 	if !spoken {
 		if must {

@@ -39,6 +39,26 @@ func parseItems(body []byte) (items []item, spoken bool) {
 	return items, spoken
 }
 
+// unusable says why nobody knows what a JSON answer said of each event: it is
+// damaged, or its results are no list. An empty answer says nothing, and one
+// without results speaks of other things.
+func unusable(body []byte) string {
+	raw := bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff"))
+	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
+		return "" // "OK", whatever its content type says
+	}
+	if !json.Valid(raw) {
+		return "what it says is no valid JSON"
+	}
+	var object struct{ Results json.RawMessage }
+	var items []item
+	if raw[0] == '{' && json.Unmarshal(raw, &object) == nil && len(object.Results) > 0 &&
+		object.Results[0] != '"' && json.Unmarshal(object.Results, &items) != nil {
+		return "its results are no list of items"
+	}
+	return ""
+}
+
 // judgeItems turns what was said of each event into Results, in the order of
 // the events, up to the first that has to be sent again. Whatever is unclear is
 // sent again.
