@@ -81,22 +81,7 @@ func NewLine(addr string, o LineOptions) (*Line, error) {
 func (l *Line) PLC() *Modbus { return l.plc }
 
 // Run lets the line work in real time until ctx ends.
-func (l *Line) Run(ctx context.Context) {
-	const step = 5 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			now := time.Now()
-			l.Advance(now.Sub(last))
-			last = now
-		}
-	}
-}
+func (l *Line) Run(ctx context.Context) { inRealTime(ctx, 5*time.Millisecond, l.Advance) }
 
 // Advance lets the line work for d.
 func (l *Line) Advance(d time.Duration) {

@@ -106,22 +106,7 @@ func NewPackaging(o PackagingOptions) (*Packaging, error) {
 func (p *Packaging) PLC() *OPCUA { return p.plc }
 
 // Run lets the line work in real time until ctx ends.
-func (p *Packaging) Run(ctx context.Context) {
-	const step = 10 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			now := time.Now()
-			p.Advance(now.Sub(last))
-			last = now
-		}
-	}
-}
+func (p *Packaging) Run(ctx context.Context) { inRealTime(ctx, 10*time.Millisecond, p.Advance) }
 
 // Advance lets the line work for d and runs one cycle of the PLC.
 func (p *Packaging) Advance(d time.Duration) {

@@ -109,22 +109,7 @@ func NewScale(addr string, o ScaleOptions) (*Scale, error) {
 func (s *Scale) PLC() *Modbus { return s.plc }
 
 // Run lets the scale dose in real time until ctx ends.
-func (s *Scale) Run(ctx context.Context) {
-	const step = 5 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			now := time.Now()
-			s.Advance(now.Sub(last))
-			last = now
-		}
-	}
-}
+func (s *Scale) Run(ctx context.Context) { inRealTime(ctx, 5*time.Millisecond, s.Advance) }
 
 // Serve runs the PLC's program in real time until ctx ends, without dosing: what
 // waits is handed over.
