@@ -157,13 +157,24 @@ func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 	if len(d.BadTags) == 0 {
 		return ps
 	}
-	tags := sortedTags(d.BadTags)
 	// Tags with one cause are one problem, however many there are.
-	first := d.BadTags[tags[0]]
-	return append(ps, Problem{
-		Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(tags)), "tag")),
-		Cause: tagList(tags) + ": " + first, Do: advice(first),
-	})
+	byCause := make(map[string][]plant.TagID)
+	var causes []string
+	for _, tag := range sortedTags(d.BadTags) {
+		cause := d.BadTags[tag]
+		if byCause[cause] == nil {
+			causes = append(causes, cause)
+		}
+		byCause[cause] = append(byCause[cause], tag)
+	}
+	for _, cause := range causes {
+		tags := byCause[cause]
+		ps = append(ps, Problem{
+			Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(tags)), "tag")),
+			Cause: tagList(tags) + ": " + cause, Do: advice(cause),
+		})
+	}
+	return ps
 }
 
 func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {

@@ -191,3 +191,19 @@ func TestProblemsLeaveOutWhatIsExplained(t *testing.T) {
 		t.Error("told beside the device that is away")
 	}
 }
+
+// Tags that are bad for different causes are told apart, with one cause together.
+func TestProblemsGroupBadTagsByCause(t *testing.T) {
+	snap := plantAt()
+	d := &snap.Devices[0]
+	d.Connected, d.BadTags = true, map[plant.TagID]string{"a": "no such node", "b": "not a number", "c": "no such node"}
+	var causes []string
+	for _, p := range Problems(snap) {
+		if strings.Contains(p.What, string(d.Device)) {
+			causes = append(causes, p.Cause)
+		}
+	}
+	if want := []string{"a, c: no such node", "b: not a number"}; !slices.Equal(causes, want) {
+		t.Errorf("causes %q, want %q", causes, want)
+	}
+}
