@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // Duration is a time.Duration that a config writes with its unit: "250ms",
@@ -132,6 +134,20 @@ func (r *Rate) UnmarshalText(b []byte) error {
 		return Field("", fmt.Sprintf("`%s` is no rate", b), "write a number above 0 per s, min, h or d, for example 20/s or 40/min")
 	}
 	*r = Rate{Count: n, Per: per}
+	return nil
+}
+
+// Number is an exact decimal that a config writes in digits: 0.1, -40. It is
+// never rounded to a binary fraction, so that 0.1 × 3 is 0.3.
+type Number struct{ plant.Decimal }
+
+// UnmarshalText reads a plain decimal number.
+func (n *Number) UnmarshalText(b []byte) error {
+	d, err := plant.ParseDecimal(string(b))
+	if err != nil {
+		return Field("", fmt.Sprintf("`%s` is no decimal number", b), "write digits and a point, for example 0.1 or -40")
+	}
+	n.Decimal = d
 	return nil
 }
 

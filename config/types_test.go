@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 func TestDuration(t *testing.T) {
@@ -75,6 +77,26 @@ func TestRate(t *testing.T) {
 	}
 	if got := (Rate{}).PerSecond(); got != 0 {
 		t.Errorf("no rate: got %v/s, want 0", got)
+	}
+}
+
+// A factor of a config is what it says, to the last digit.
+func TestNumber(t *testing.T) {
+	for text, want := range map[string]string{"0.1": "0.1", "-40": "-40", "0.10": "0.10", "+2": "2"} {
+		var n Number
+		if err := n.UnmarshalText([]byte(text)); err != nil || n.String() != want {
+			t.Errorf("%q: got %v, %v; want %s", text, n, err, want)
+		}
+	}
+	for _, text := range []string{"", "1e-1", "0,1", "NaN", "0x10", "1 000", "99999999999999999999"} {
+		n := Number{plant.WholeDecimal(7)}
+		err := n.UnmarshalText([]byte(text))
+		if want := "`" + text + "` is no decimal number — write digits and a point, for example 0.1 or -40"; err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, %v; want %q", text, n, err, want)
+		}
+		if n.Unscaled != 7 {
+			t.Errorf("%q: a refused text changed the value to %v", text, n)
+		}
 	}
 }
 

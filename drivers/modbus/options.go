@@ -175,8 +175,8 @@ type Tag struct {
 	// Length is the length of a string, in registers of two characters.
 	Length int `yaml:"length"`
 	// A number is read as raw × Scale + Offset, exactly for whole raw numbers.
-	Scale  *Number `yaml:"scale"`
-	Offset *Number `yaml:"offset"`
+	Scale  *config.Number `yaml:"scale"`
+	Offset *config.Number `yaml:"offset"`
 	// Unit is the unit of the scaled value, for people.
 	Unit string `yaml:"unit"`
 	// Writable allows the gateway to write the tag.
@@ -266,7 +266,7 @@ func (t *Tag) validateScale(kind plant.TagType) error {
 	if !kind.Numeric() {
 		for _, f := range []struct {
 			name  string
-			value *Number
+			value *config.Number
 		}{{"scale", t.Scale}, {"offset", t.Offset}} {
 			if f.value != nil {
 				errs = append(errs, config.Field(f.name, "only a number can be scaled, not a "+kind.String(), "remove it"))
@@ -317,19 +317,6 @@ func (t *Type) UnmarshalText(b []byte) error {
 		return config.Field("", fmt.Sprintf("`%s` is no type of a Modbus tag", b), "write bool, int16, uint16, int32, uint32, int64, uint64, float32, float64 or string")
 	}
 	*t = Type(kind)
-	return nil
-}
-
-// Number is an exact decimal of a config, for example 0.1.
-type Number struct{ plant.Decimal }
-
-// UnmarshalText reads a plain decimal number.
-func (n *Number) UnmarshalText(b []byte) error {
-	d, err := plant.ParseDecimal(string(b))
-	if err != nil {
-		return config.Field("", fmt.Sprintf("`%s` is no decimal number", b), "write digits and a point, for example 0.1 or -40")
-	}
-	n.Decimal = d
 	return nil
 }
 

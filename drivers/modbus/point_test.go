@@ -8,15 +8,16 @@ import (
 	"testing"
 	"testing/quick"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 )
 
-func number(s string) *Number {
+func number(s string) *config.Number {
 	d, err := plant.ParseDecimal(s)
 	if err != nil {
 		panic(err)
 	}
-	return &Number{d}
+	return &config.Number{Decimal: d}
 }
 
 func at(address string) Address {
@@ -177,7 +178,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		tag := Tag{Address: at("holding:0"), Type: Type(kinds[int(k)%len(kinds)]), Length: 4}
 		if scale > 0 && tag.kind().Numeric() {
-			tag.Scale = &Number{plant.Decimal{Unscaled: int64(scale), Scale: scale % (plant.MaxScale + 1)}}
+			tag.Scale = &config.Number{Decimal: plant.Decimal{Unscaled: int64(scale), Scale: scale % (plant.MaxScale + 1)}}
 		}
 		p := newPoint("x", tag, ABCD+WordOrder(order%4))
 		v, cause := p.decode(raw[:2*p.width])

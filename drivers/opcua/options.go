@@ -143,7 +143,7 @@ type Tag struct {
 	// Deadband is by how much a number must move to be reported.
 	Deadband float64 `yaml:"deadband"`
 	// A number is read as raw × Scale, exactly for whole raw numbers.
-	Scale *Number `yaml:"scale"`
+	Scale *config.Number `yaml:"scale"`
 	// Unit is the unit of the scaled value, for people.
 	Unit string `yaml:"unit"`
 	// Writable allows the gateway to write the tag.
@@ -203,19 +203,6 @@ func (t *Type) UnmarshalText(b []byte) error {
 		return config.Field("", fmt.Sprintf("`%s` is no type of an OPC UA node", b), "write bool, int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64 or string")
 	}
 	*t = Type(kind)
-	return nil
-}
-
-// Number is an exact decimal of a config, for example 0.1.
-type Number struct{ plant.Decimal }
-
-// UnmarshalText reads a plain decimal number.
-func (n *Number) UnmarshalText(b []byte) error {
-	d, err := plant.ParseDecimal(string(b))
-	if err != nil {
-		return config.Field("", fmt.Sprintf("`%s` is no decimal number", b), "write digits and a point, for example 0.1")
-	}
-	n.Decimal = d
 	return nil
 }
 

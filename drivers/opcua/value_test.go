@@ -47,7 +47,7 @@ func TestDecode(t *testing.T) {
 	} {
 		tag := Tag{Type: Type(c.kind)}
 		if c.scale != "" {
-			tag.Scale = new(Number)
+			tag.Scale = new(config.Number)
 			if err := tag.Scale.UnmarshalText([]byte(c.scale)); err != nil {
 				t.Fatal(err)
 			}
