@@ -88,8 +88,19 @@ func TestResultsOfABatch(t *testing.T) {
 		"one that nobody knows":      {status: 200, body: `[{"status":200},{"status":"active"},{"status":200},{"status":200}]`, want: "dr", words: "active, which is no status"},
 		"a status of another sort":   {status: 200, body: `[{"status":true},{"status":200},{"status":200},{"status":200}]`, want: "r", words: "no status"},
 		"a status 302":               {status: 200, body: `[{"status":302},{"status":200},{"status":200},{"status":200}]`, want: "r"},
-		"fewer than events":          {status: 200, body: `[{"status":200},{"status":200}]`, want: "r", words: "not for this one"},
-		"more than events":           {status: 200, body: `[{"status":200},{"status":200},{"status":200},{"status":200},{"status":200}]`, want: "r"},
+		"fewer than events":          {status: 200, body: `[{"status":200},{"status":200}]`, want: "r", words: "2 results for 4 events"},
+		"more than events":           {status: 200, body: `[{"status":200},{"status":200},{"status":200},{"status":200},{"status":200}]`, want: "r", words: "5 results for 4 events"},
+		"fewer, one with its id":     {status: 207, body: `[{"id":` + id(1) + `,"status":200},{"status":200}]`, want: "r", words: "2 results for 4 events"},
+		"more, all by id":            {status: 207, body: `[{"id":` + id(1) + `,"status":200},{"id":` + id(2) + `,"status":200},{"id":` + id(3) + `,"status":200},{"id":` + id(4) + `,"status":200},{"id":` + id(1) + `,"status":200}]`, want: "dddd"},
+		"ids against the order":      {status: 207, body: `[{"id":` + id(2) + `,"status":200},{"id":` + id(1) + `,"status":422},{"status":200},{"status":200}]`, want: "r", words: "stands as result 1 instead of 2"},
+		"one id against the order":   {status: 207, body: `[{"status":200},{"status":422},{"id":` + id(2) + `,"status":200},{"id":null,"status":200}]`, want: "r", words: "stands as result 3 instead of 2"},
+		"some ids, in the order":     {status: 207, body: `[{"id":` + id(1) + `,"status":200},{"status":422},{"id":` + id(3) + `,"status":200},{"id":null,"status":200}]`, want: "dxdd"},
+		"a foreign id among ours":    {status: 207, body: `[{"id":` + id(1) + `,"status":200},{"id":"gw/X/1","status":422},{"id":` + id(3) + `,"status":200},{"id":` + id(4) + `,"status":200}]`, want: "r", words: `for "gw/X/1", which is not in it`},
+		"a number among our ids":     {status: 207, body: `[{"id":` + id(1) + `,"status":200},{"id":2,"status":422},{"id":` + id(3) + `,"status":200},{"id":` + id(4) + `,"status":200}]`, want: "r", words: "for 2, which is not in it"},
+		"foreign ids only":           {status: 207, body: `[{"id":"a","status":200},{"id":"b","status":422},{"id":"c","status":200},{"id":"d","status":200}]`, want: "dxdd"},
+		"numbers as text":            {status: 207, body: `[{"status":"201"},{"status":"422","error":"no such order"},{"status":"200 OK"},{"status":201.0}]`, want: "dxdd", words: "422 Unprocessable Entity: no such order"},
+		"text that begins so":        {status: 207, body: `[{"status":"2001"},{"status":200},{"status":200},{"status":200}]`, want: "r", words: "2001, which is no status"},
+		"a number with a fraction":   {status: 207, body: `[{"status":200.5},{"status":200},{"status":200},{"status":200}]`, want: "r", words: "no status"},
 		"ids of its own":             {status: 200, body: `[{"id":7,"status":200},{"id":8,"status":200},{"id":9,"status":400},{"id":10,"status":200}]`, want: "ddxd"},
 		"an id twice, the same":      {status: 200, body: `{"results":[{"id":` + id(1) + `,"status":200},{"id":` + id(1) + `,"status":200},{"id":` + id(2) + `,"status":200}]}`, want: "ddr"},
 		"an id twice, and otherwise": {status: 200, body: `{"results":[{"id":` + id(1) + `,"status":200},{"id":` + id(1) + `,"status":400}]}`, want: "r", words: "differ"},
@@ -222,6 +233,29 @@ func TestMaxBodyBoundsBatches(t *testing.T) {
 		if len(q.body) > 2048 || !json.Valid(q.body) {
 			t.Errorf("a body of %d bytes", len(q.body))
 		}
+	}
+}
+
+// TestUnknownStatusOfAnEvent: what nobody understands is sent again after a
+// growing wait, and the page has the receiver's word; it drops nothing and asks
+// in no tight loop.
+func TestUnknownStatusOfAnEvent(t *testing.T) {
+	r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusMultiStatus)
+		io.WriteString(w, `[{"status":"queued"},{"status":"queued"}]`)
+		return false
+	})
+	q := newQueue(2, "A")
+	o := testOptions(r.Addr())
+	o.Batch = 2
+	begun := time.Now()
+	s := forward(t, q, o, func(uplink.Stats) bool { return len(r.seen()) >= 4 })
+	if took := time.Since(begun); took < 30*time.Millisecond {
+		t.Errorf("4 requests in %v, each wait is 10 ms or more", took)
+	}
+	if left, dead := q.state(); left != 2 || dead != 0 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Text, "queued, which is no status") {
+		t.Errorf("%d left, %d dead, %+v", left, dead, s.Problems)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,7 +65,12 @@ func unusable(body []byte) string {
 // the events, up to the first that has to be sent again. Whatever is unclear is
 // sent again.
 func (s *Sender) judgeItems(events []plant.Event, items []item, wait time.Duration) []plant.Result {
-	of := match(events, items)
+	of, err := match(events, items)
+	if err != nil {
+		r := answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: %s", s.clean(err.Error())))
+		r.Wait = wait
+		return []plant.Result{r}
+	}
 	var results []plant.Result
 	for i := range events {
 		r := answerFor(events[i:i+1], plant.Retry, errNotSpoken)
@@ -81,55 +88,90 @@ func (s *Sender) judgeItems(events []plant.Event, items []item, wait time.Durati
 
 var errNotSpoken = errors.New("rest: read results: the receiver answers for other events of the batch, but not for this one")
 
-// match finds the item of each event: by the ids, if all are ours, else by the
-// order, if there is one for each. An event with two items that differ has
-// none.
-func match(events []plant.Event, items []item) []*item {
-	of := make([]*item, len(events))
+// match finds the item of each event: by the ids where all are ours, by the
+// order where none is. An id that is ours also says where an item belongs if
+// others have none, so an order that contradicts it is an error, and so is an
+// id that is not ours among those that are: nobody knows then which event is
+// meant. An event with two items that differ has none.
+func match(events []plant.Event, items []item) ([]*item, error) {
 	index := make(map[string]int, len(events))
 	for i := range events {
 		index[events[i].ID().String()] = i
 	}
-	ours := true
+	at := make([]int, len(items)) // the event of each item by its id, or noID or foreignID
+	ours, displaced, foreign := 0, -1, -1
 	for i := range items {
-		var id string
-		at, known := 0, false
-		if json.Unmarshal(items[i].ID, &id) == nil {
-			at, known = index[id]
-		}
-		if !known {
-			ours = false
-			break
-		}
+		at[i] = place(items[i].ID, index)
 		switch {
-		case of[at] == nil:
-			of[at] = &items[i]
-		case !bytes.Equal(of[at].Status, items[i].Status):
-			of[at] = &item{Status: json.RawMessage(`"two that differ"`)}
+		case at[i] == foreignID:
+			foreign = i
+		case at[i] >= 0:
+			ours++
+			if at[i] != i && displaced < 0 {
+				displaced = i
+			}
 		}
 	}
-	if ours {
-		return of
+	switch {
+	case ours == len(items):
+		return byID(len(events), items, at), nil
+	case ours > 0 && foreign >= 0:
+		return nil, fmt.Errorf("the receiver answers for ids of the batch and for %s, which is not in it", items[foreign].ID)
+	case ours > 0 && displaced >= 0:
+		return nil, fmt.Errorf("the receiver answers for some events by id and for others without, and %s stands as result %d instead of %d", items[displaced].ID, displaced+1, at[displaced]+1)
+	case len(items) != len(events):
+		return nil, fmt.Errorf("the receiver gives %d results for %d events, and not each has the id of one", len(items), len(events))
 	}
-	clear(of)
-	if len(items) == len(events) {
-		for i := range items {
-			of[i] = &items[i]
+	of := make([]*item, len(events))
+	for i := range items {
+		of[i] = &items[i]
+	}
+	return of, nil
+}
+
+const (
+	noID      = -1
+	foreignID = -2
+)
+
+// place returns the event that an id names.
+func place(raw json.RawMessage, index map[string]int) int {
+	if raw == nil || string(raw) == "null" {
+		return noID
+	}
+	var id string
+	if json.Unmarshal(raw, &id) == nil {
+		if at, ok := index[id]; ok {
+			return at
+		}
+	}
+	return foreignID
+}
+
+// byID sorts the items to n events.
+func byID(n int, items []item, at []int) []*item {
+	of := make([]*item, n)
+	for i := range items {
+		switch first := of[at[i]]; {
+		case first == nil:
+			of[at[i]] = &items[i]
+		case !bytes.Equal(first.Status, items[i].Status):
+			of[at[i]] = &item{Status: json.RawMessage(`"two that differ"`)}
 		}
 	}
 	return of
 }
 
 // judgeItem returns what an item says: its status is that of a request of its
-// own, or delivered, rejected or retry.
+// own, or delivered, rejected or retry. With any other nobody knows what became
+// of the event: it is sent again after a growing wait, and the status is named.
 func (s *Sender) judgeItem(it *item) (plant.Status, error) {
-	said := "nothing"
-	var number int
+	said, status := "nothing", plant.Retry
 	var word string
-	status := plant.Retry
+	number, isNumber := itemNumber(it.Status)
 	switch {
 	case it.Status == nil:
-	case json.Unmarshal(it.Status, &number) == nil:
+	case isNumber:
 		said, status = title(number), s.itemStatus(number)
 	case json.Unmarshal(it.Status, &word) == nil:
 		said = s.clean(word)
@@ -153,6 +195,22 @@ func (s *Sender) judgeItem(it *item) (plant.Status, error) {
 		text += ": " + words
 	}
 	return status, &refusal{text}
+}
+
+// itemNumber reads an HTTP status as receivers write it in JSON: 201, 201.0,
+// "201" or "201 Created".
+func itemNumber(raw json.RawMessage) (int, bool) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		code, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+		n, err := strconv.Atoi(code)
+		return n, err == nil && len(code) == 3
+	}
+	var n float64
+	if json.Unmarshal(raw, &n) != nil || n != math.Trunc(n) || math.Abs(n) > 999 || string(raw) == "null" {
+		return 0, false
+	}
+	return int(n), true
 }
 
 // itemStatus returns what an HTTP status says of one event of a batch. The
