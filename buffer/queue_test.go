@@ -156,6 +156,26 @@ func TestRejectedBecomesDeadLetter(t *testing.T) {
 	}
 }
 
+// TestWhatARetryPutsIsKept, durably, though the cursor stays.
+func TestWhatARetryPutsIsKept(t *testing.T) {
+	path := t.TempDir()
+	b := open(t, testOptions(path))
+	q := queue(t, b, "mes", all)
+	commit(t, b, "M1", count(1), count(2))
+	m := next(t, q)
+	peekAll(t, q, m, 0, 10)
+	settle(t, q, m, 0, plant.Result{First: 1, Last: 1, Status: plant.Retry, Put: []plant.KV{{Key: "retry_after", Value: []byte("an hour")}}})
+	mustClose(t, b)
+	b = open(t, testOptions(path))
+	q = queue(t, b, "mes", all)
+	if v, err := q.Memory("retry_after"); string(v) != "an hour" || err != nil {
+		t.Errorf("memory %q, %v", v, err)
+	}
+	if got := queueStats(t, b, "mes"); got.Backlog != 2 || got.DeadLetters != 0 {
+		t.Errorf("a backlog of %d, %d dead letters", got.Backlog, got.DeadLetters)
+	}
+}
+
 func TestManyLargeDeadLettersInOneSettle(t *testing.T) {
 	b := open(t, testOptions(t.TempDir()))
 	q := queue(t, b, "mes", all)

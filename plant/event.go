@@ -132,6 +132,7 @@ type Result struct {
 	Cause error
 	// WaitsFor names the key that a Held event waits for.
 	WaitsFor string
-	// Put is kept in the uplink's memory in the same transaction.
+	// Put is kept in the uplink's memory in the same transaction, whatever Status
+	// says.
 	Put []KV
 }

@@ -113,7 +113,10 @@ func (q *fakeQueue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Se
 	}
 	rejected := map[plant.Sequence]bool{}
 	for _, r := range results {
-		if r.Status == plant.Held {
+		for _, kv := range r.Put {
+			q.memory[kv.Key] = kv.Value
+		}
+		if r.Status == plant.Held || r.Status == plant.Retry && r.First > upTo {
 			continue
 		}
 		if r.First > r.Last || r.First <= q.cursor[m] || r.Last > upTo {
@@ -124,9 +127,6 @@ func (q *fakeQueue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Se
 			for s := r.First; s <= r.Last; s++ {
 				rejected[s] = true
 			}
-		}
-		for _, kv := range r.Put {
-			q.memory[kv.Key] = kv.Value
 		}
 	}
 	for s := q.cursor[m] + 1; s <= upTo; s++ {

@@ -179,7 +179,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	pass.report(linked, v.delivered > 0, v.linkWait())
 	// Noted before the lease ends: whoever has the next one must find it.
 	f.note(st, &v, linked)
-	if v.stop.Status == plant.Held {
+	if v.stop.Status == plant.Held || len(v.stop.Put) > 0 {
 		v.results = append(v.results, v.stop)
 	}
 	if err := f.settle(run, m, v.upTo, v.results); err != nil {

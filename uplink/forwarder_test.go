@@ -222,9 +222,17 @@ func TestForwarderBacksOffTheWholeUplink(t *testing.T) {
 		if got := r.f.Stats(); got.Down || got.Breaker != "closed" {
 			t.Errorf("Stats = %+v", got)
 		}
-		for message, want := range map[string]int{"uplink lost": 1, "uplink recovered": 1} {
-			if n := r.logs.FilterMessage(message).Len(); n != want {
+		for message, want := range map[string]int{"uplink is away": 1, "uplink is back": 1} {
+			entries := r.logs.FilterMessage(message)
+			if n := entries.Len(); n != want {
 				t.Errorf("%d × %q, want %d", n, message, want)
+			}
+			for _, e := range entries.All() {
+				for key, value := range e.ContextMap() {
+					if d, ok := value.(time.Duration); ok && d != d.Round(time.Millisecond) {
+						t.Errorf("%q says %s %v, which nobody reads", message, key, d)
+					}
+				}
 			}
 		}
 
@@ -357,6 +365,25 @@ func TestForwarderWaitsForWhatAHeldEventNeeds(t *testing.T) {
 		synctest.Wait()
 		if !q.settled() {
 			t.Errorf("the child waits on: %+v", r.f.Stats().Problems)
+		}
+		r.finish()
+	})
+}
+
+// TestForwarderKeepsWhatARetryPuts, at once and though nothing is settled.
+func TestForwarderKeepsWhatARetryPuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			return []plant.Result{{
+				First: events[0].Sequence, Last: events[0].Sequence, Wait: time.Hour, Cause: &LinkError{Err: errors.New("slow down")},
+				Put: []plant.KV{{Key: "retry_after", Value: []byte("an hour")}},
+			}}
+		})
+		q.add("m", plant.KindCounter, 3)
+		r := start(t, q, s, s)
+		elapse(time.Second)
+		if value, _ := q.Memory("retry_after"); string(value) != "an hour" || q.at("m") != 0 {
+			t.Errorf("kept %q, cursor %d", value, q.at("m"))
 		}
 		r.finish()
 	})

@@ -149,7 +149,7 @@ func (l *link) succeeded(round uint64) {
 	l.until = time.Time{}
 	if l.down {
 		l.down = false
-		l.log.Info("uplink recovered", zap.Duration("after", time.Since(l.downSince)))
+		l.log.Info("uplink is back", zap.Duration("after", time.Since(l.downSince).Round(time.Millisecond)))
 	}
 }
 
@@ -166,7 +166,7 @@ func (l *link) failed(round uint64, err error, progress bool, wait time.Duration
 	}
 	if !l.down {
 		l.down, l.downSince = true, now
-		l.log.Warn("uplink lost", zap.Error(err), zap.Duration("next_attempt_in", l.until.Sub(now)))
+		l.log.Warn("uplink is away", zap.Error(err), zap.Duration("next_attempt_in", l.until.Sub(now).Round(time.Millisecond)))
 	}
 }
 

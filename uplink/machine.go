@@ -196,7 +196,7 @@ func (f *Forwarder) moving(st *machine, now time.Time) {
 	if st.since.IsZero() {
 		return
 	}
-	f.log.Info("machine's events go on", zap.String("machine", string(st.id)), zap.Duration("after", now.Sub(st.since)))
+	f.log.Info("machine's events go on", zap.String("machine", string(st.id)), zap.Duration("after", now.Sub(st.since).Round(time.Millisecond)))
 	f.waitFor(st, "")
 	st.since, st.text, st.kind, st.held = time.Time{}, "", "", false
 	st.next = time.Time{}

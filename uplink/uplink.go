@@ -50,7 +50,7 @@ type Queue interface {
 	// Settle moves the cursor to upTo (at or below the old cursor, also 0:
 	// nothing was settled, the cursor stays),
 	// keeps dead letters and Put of the results in the same transaction, and
-	// ends the lease. It is durable on return if a result carries Put, Rejected
+	// ends the lease. Of a result beyond upTo only Put is kept. It is durable on return if a result carries Put, Rejected
 	// or Held, else within 200 ms.
 	Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, r []plant.Result) error
 	// Memory returns a value that a Result put, nil for none.

@@ -35,7 +35,7 @@ func TestDemo(t *testing.T) {
 	if !r.OK || r.Rollovers == 0 || r.Resets == 0 || r.Outages == 0 || r.Uplinks["mqtt"].Delivered == 0 || r.Uplinks["rest"].Delivered == 0 {
 		t.Errorf("the report misses something: %+v", r)
 	}
-	for _, want := range []string{"uplink lost", "uplink recovered", "device is away", "device is back", r.StatusURL} {
+	for _, want := range []string{"uplink is away", "uplink is back", "device is away", "device is back", r.StatusURL} {
 		if strings.Count(talk.String(), want) == 0 {
 			t.Errorf("stderr never says %q", want)
 		}

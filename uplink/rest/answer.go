@@ -130,7 +130,9 @@ func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []pla
 	case again:
 		return machine()
 	case down:
-		return system(0)
+		results := system(0)
+		results[0].Put = s.keep(a.status, wait)
+		return results
 	case wrong:
 		return system(wrongWait)
 	case unsure:

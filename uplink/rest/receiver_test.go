@@ -184,11 +184,17 @@ func openWith(t testing.TB, o Options) uplink.Sender {
 // openUnchecked is for options that are warned of.
 func openUnchecked(t testing.TB, o Options) uplink.Sender {
 	t.Helper()
+	return openRemembering(t, o, func(string) ([]byte, error) { return nil, nil })
+}
+
+// openRemembering is a start with what an earlier one left behind.
+func openRemembering(t testing.TB, o Options, memory func(string) ([]byte, error)) uplink.Sender {
+	t.Helper()
 	p, err := plan("mes", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := p.Open(uplink.Env{Name: "mes", Gateway: "gw", Path: "/acme/lisbon/packing", Log: zap.NewNop()})
+	s := p.Open(uplink.Env{Name: "mes", Gateway: "gw", Path: "/acme/lisbon/packing", Log: zap.NewNop(), Memory: memory})
 	t.Cleanup(func() { s.Close() })
 	return s
 }

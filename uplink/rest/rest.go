@@ -53,7 +53,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Open: func(env uplink.Env) uplink.Sender {
 			dial := newDialer()
 			return &Sender{
-				options: o, target: target, dialer: dial, log: env.Log,
+				options: o, target: target, dialer: dial, log: env.Log, memory: env.Memory,
 				transport: newTransport(security.Clone(), proxy, o.Concurrent, o.Timeout.Std(), dial),
 				headers:   o.header(),
 				redact:    o.Auth.redactor(),
@@ -72,6 +72,7 @@ type Sender struct {
 	dialer    *dialer
 	redact    *strings.Replacer
 	log       *zap.Logger
+	memory    func(key string) ([]byte, error)
 
 	// taken is when the receiver last took something, in Unix nanoseconds.
 	taken atomic.Int64
@@ -81,6 +82,8 @@ type Sender struct {
 
 	mu        sync.Mutex
 	conflicts map[plant.MachineID]conflict
+	// quiet is nil before the first Send.
+	quiet *quiet
 }
 
 var _ uplink.Sender = (*Sender)(nil)
@@ -94,6 +97,11 @@ func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Eve
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.dialer.life, func() { cancel(net.ErrClosed) })()
+	if left, cause := s.quietLeft(); left > 0 {
+		r := answerFor(events[:1], plant.Retry, cause)
+		r.Wait = left
+		return []plant.Result{r}
+	}
 	var results []plant.Result
 	for at := 0; at < len(events); {
 		if at > 0 && s.late(ctx) {
