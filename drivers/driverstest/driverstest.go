@@ -54,7 +54,8 @@ type Subject struct {
 	NewWritten plant.Value
 	ReadOnly   plant.TagID
 	// Record is what Open gives the driver in its Env, a level handshake over
-	// tags of Values; Offered is the value of its trigger, and of its answer,
+	// tags of Values other than Changing; Set must take its trigger, too.
+	// Offered is the value of its trigger, and of its answer,
 	// that is high. A zero Record is of a driver without records.
 	Record  plant.Record
 	Offered plant.Value

@@ -66,9 +66,7 @@ func record(t *testing.T, r *rig) {
 	}
 	r.server.Set(r.Record.Trigger, r.Offered)
 	check(r.records(t, true))
-	if !r.Subscribing {
-		check(r.records(t, true))
-	}
+	check(r.records(t, true))
 	if err := r.driver.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +77,28 @@ func record(t *testing.T, r *rig) {
 		t.Errorf("the answer needs no word in the config: %v", err)
 	}
 	r.await(t, answer, r.Offered)
-	if r.Subscribing {
+	r.server.Set(r.Record.Trigger, r.Values[r.Record.Trigger])
+	if !r.Subscribing {
+		r.records(t, false)
 		return
 	}
-	r.server.Set(r.Record.Trigger, r.Values[r.Record.Trigger])
-	r.records(t, false)
+	// Once the fall was reported, other tags go on without the record.
+	r.await(t, r.Record.Trigger, r.Values[r.Record.Trigger])
+	r.server.Set(r.Changing, r.NewValue)
+	for {
+		scans, err := r.read(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range scans {
+			if s.Record != "" {
+				t.Fatalf("a record that nobody offers: %+v", s)
+			}
+			for _, reading := range s.Readings {
+				if reading.Tag == r.Changing {
+					return
+				}
+			}
+		}
+	}
 }

@@ -40,7 +40,14 @@ tags:
   running: ns=2;s=Line.Running
   refused: ns=2;s=Line.Nothing
   ack: {node: "ns=2;s=Line.Ack", writable: true}
+  offer: ns=2;s=Line.Offer
 `
+
+// conformanceRecord is handed over by the device of section.
+var conformanceRecord = plant.Record{
+	ID: "r", Device: driverstest.Device, Trigger: "offer", On: plant.WhileHigh,
+	Fields: []plant.TagID{"level", "order", "word"}, Writes: []plant.TagID{"ack"},
+}
 
 // plc is the server side of section.
 type plc struct{ *plantsim.OPCUA }
@@ -61,6 +68,7 @@ func newPLC(t testing.TB, o plantsim.OPCUAOptions) *plantsim.OPCUA {
 			t.Fatal(err)
 		}
 		s.OnWrite(nil)
+		s.OnRead(nil)
 		fill(s)
 		if err := s.Start(); err != nil {
 			t.Fatal(err)
@@ -93,20 +101,25 @@ func fill(s *plantsim.OPCUA) {
 		for name, v := range map[string]any{
 			"Made": uint32(4711), "Small": int8(-5), "Byte": uint8(200), "Signed": int16(-2), "Word": uint16(65535),
 			"Total": int32(-123456), "Longer": int64(-3), "Long": uint64(math.MaxUint64), "Weight": float32(12.625), "Energy": -1e-9,
-			"Level": int16(617), "Order": "AW00471Ü", "Running": true, "Ack": false,
+			"Level": int16(617), "Order": "AW00471Ü", "Running": true, "Ack": false, "Offer": false,
 		} {
 			n.Set("Line."+name, v)
 		}
 	})
 }
 
-// Set implements driverstest.Server for the tag that the suite changes.
+// Set implements driverstest.Server for the tags that the suite changes.
 func (p plc) Set(tag plant.TagID, v plant.Value) {
-	if tag != "made" {
+	switch tag {
+	case "made":
+		i, _ := v.Int()
+		p.OPCUA.Set("Line.Made", uint32(i))
+	case "offer":
+		b, _ := v.Bool()
+		p.OPCUA.Set("Line.Offer", b)
+	default:
 		panic("the suite changes " + tag)
 	}
-	i, _ := v.Int()
-	p.OPCUA.Set("Line.Made", uint32(i))
 }
 
 func checkPlan(t testing.TB, text, addr string) drivers.Plan {
@@ -138,18 +151,19 @@ func subject(s *plantsim.OPCUA, text string, subscribing bool) driverstest.Subje
 			}
 			return plc{s}
 		},
-		Open:        func(t *testing.T, addr string) drivers.Driver { return openText(t, text, addr) },
+		Open:        func(t *testing.T, addr string) drivers.Driver { return openText(t, text, addr, conformanceRecord) },
 		Subscribing: subscribing,
 		Timeout:     time.Second,
 		Values: map[plant.TagID]plant.Value{
 			"made": plant.UintValue(4711), "small": plant.IntValue(-5), "byte": plant.UintValue(200), "signed": plant.IntValue(-2),
 			"word": plant.UintValue(65535), "total": plant.IntValue(-123456), "longer": plant.IntValue(-3), "long": plant.UintValue(math.MaxUint64),
 			"weight": plant.FloatValue(12.625), "energy": plant.FloatValue(-1e-9), "level": plant.ExactValue(plant.Decimal{Unscaled: 617, Scale: 1}),
-			"order": plant.TextValue("AW00471Ü"), "running": plant.BoolValue(true), "ack": plant.BoolValue(false),
+			"order": plant.TextValue("AW00471Ü"), "running": plant.BoolValue(true), "ack": plant.BoolValue(false), "offer": plant.BoolValue(false),
 		},
 		Bad:      "refused",
 		Changing: "made", NewValue: plant.UintValue(4712),
 		Writable: "long", NewWritten: plant.UintValue(1 << 63), ReadOnly: "made",
+		Record: conformanceRecord, Offered: plant.BoolValue(true),
 	}
 }
 
@@ -200,4 +214,22 @@ func find(s plant.Scan, tag plant.TagID) (plant.Reading, bool) {
 		}
 	}
 	return plant.Reading{}, false
+}
+
+// recordSink hands on the records among the scans.
+type recordSink chan plant.Scan
+
+func (s recordSink) Offer(in plant.Input) {
+	if scan, ok := in.(plant.Scan); ok && scan.Record != "" {
+		s <- scan
+	}
+}
+
+// runPoller runs a poller until the test ends.
+func runPoller(t *testing.T, p *drivers.Poller) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = p.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
 }

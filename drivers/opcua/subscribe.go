@@ -197,7 +197,7 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 func (s *session) nextTime() time.Time {
 	next := s.retryAt
 	for _, r := range s.records {
-		if r.high && r.repeatAt.Before(next) {
+		if r.offered && r.repeatAt.Before(next) {
 			next = r.repeatAt
 		}
 	}

@@ -74,6 +74,12 @@ func (n *Nodes) SetStatus(name string, status uint32) {
 	n.put(name, variable{value: n.Get(name), status: ua.StatusCode(status), at: time.Now()})
 }
 
+// Hide changes a truth value without a sample of any subscription: a pulse
+// shorter than the sampling interval.
+func (n *Nodes) Hide(name string, value bool) {
+	n.byName[name] = &variable{value: value, at: time.Now()}
+}
+
 // Remove takes a node away.
 func (n *Nodes) Remove(name string) {
 	delete(n.byName, name)
@@ -153,6 +159,7 @@ type OPCUA struct {
 	sessions map[string]struct{}
 	lastID   uint32
 	onWrite  func(*Nodes, OPCUAWrite)
+	onRead   func(*Nodes, []string)
 	reads    []string // of the last Read request, for tests
 
 	created, readCount, readNodes, writes, tooMany atomic.Uint64
@@ -315,6 +322,15 @@ func (s *OPCUA) OnWrite(hook func(*Nodes, OPCUAWrite)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onWrite = hook
+}
+
+// OnRead sets what is called with the names of its nodes that a Read request asks
+// for, before they are read: what a PLC changes while a request is on its way.
+// It must not call Update, Set or Get of the server.
+func (s *OPCUA) OnRead(hook func(*Nodes, []string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onRead = hook
 }
 
 // LastRead returns which of its nodes the last Read request asked for.

@@ -61,6 +61,10 @@ func (s *OPCUA) read(inner *server.Server) server.Handler {
 		if !s.known(r) {
 			return nil, ua.StatusBadSessionIDInvalid
 		}
+		if s.onRead != nil {
+			s.onRead(&s.nodes, asked(req.NodesToRead))
+			s.sample()
+		}
 		s.reads = s.reads[:0]
 		results := make([]*ua.DataValue, len(req.NodesToRead))
 		for i, n := range req.NodesToRead {
@@ -68,6 +72,16 @@ func (s *OPCUA) read(inner *server.Server) server.Handler {
 		}
 		return &ua.ReadResponse{ResponseHeader: header(r), Results: results, DiagnosticInfos: []*ua.DiagnosticInfo{}}, nil
 	}
+}
+
+// asked returns the names of our nodes whose value is asked for.
+func asked(nodes []*ua.ReadValueID) (names []string) {
+	for _, n := range nodes {
+		if name, ok := own(n.NodeID); ok && n.AttributeID == ua.AttributeIDValue {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue {
