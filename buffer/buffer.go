@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -336,6 +337,7 @@ func (b *Buffer) close() error {
 	done := make(chan error, 1)
 	go func() {
 		b.keeper.stop()
+		fault.Pass("close.beforeCursors")
 		b.writeAllCursors()
 		b.committer.stop()
 		if err := b.checkHome(); err != nil {
@@ -345,7 +347,10 @@ func (b *Buffer) close() error {
 			done <- err
 			return
 		}
-		done <- b.db.Close()
+		fault.Pass("close.beforeStore")
+		err := b.db.Close()
+		fault.Pass("close.afterStore")
+		done <- err
 	}()
 	select {
 	case err := <-done:

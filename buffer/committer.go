@@ -10,6 +10,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -259,9 +260,16 @@ func (b *Buffer) writeGroup(requests []*request) {
 	if len(admitted) == 0 && len(moved) == 0 {
 		return
 	}
+	if len(moved) > 0 {
+		fault.Pass("cursors.before")
+	}
 	err := b.writeTxn(admitted, cursors)
 	if err != nil {
-		if !errors.Is(err, plant.ErrTooBig) {
+		switch {
+		case errors.Is(err, plant.ErrTooBig):
+		case fault.Enabled("failstop.off"):
+			err = plant.ErrFull // the caller tries again, as if Badger could be trusted
+		default:
 			b.latch(err)
 			err = b.Err()
 		}
@@ -316,7 +324,14 @@ func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 			return err
 		}
 	}
-	return b.opts.commit(txn)
+	if err := fault.Hit("commit.before"); err != nil {
+		return err
+	}
+	if err := b.opts.commit(txn); err != nil {
+		fault.Pass("commit.failed")
+		return err
+	}
+	return fault.Hit("commit.after")
 }
 
 func fill(txn *badger.Txn, r *request) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -257,7 +258,9 @@ func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool
 				s.lowRecorded, s.lowKnown = next, nextKnown
 			}
 		}
+		fault.Pass("delete.before")
 		err = b.submit(r)
+		fault.Pass("delete.after")
 	}
 	b.mu.Lock()
 	s.deleting = 0
@@ -373,7 +376,9 @@ func (b *Buffer) giveSpaceBack() error {
 	if err := b.turnLog(); err != nil {
 		return err
 	}
+	fault.Pass("compact.before")
 	err := b.db.Flatten(1)
+	fault.Pass("compact.after")
 	b.log.Info("the store was compacted", zap.Int64("disk_bytes", disk), zap.Int64("live_bytes", live),
 		zap.Duration("took", time.Since(b.keeper.flattened)), zap.Error(err))
 	b.measure()

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -47,10 +48,12 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
+	fault.Pass("open.beforeStore")
 	db, err := badger.Open(badgerOptions(folder, log))
 	if err != nil {
 		return nil, explainOpen(folder, err)
 	}
+	fault.Pass("open.afterStore")
 	home, err := newHome(folder)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -65,6 +68,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := b.recover(ctx, torn); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	fault.Pass("open.afterEpoch")
 	b.measure()
 	go b.commitLoop()
 	go b.keepLoop()
@@ -80,7 +84,7 @@ const memTableSize = 4 << 20
 // commit is synced.
 func badgerOptions(folder string, log *zap.Logger) badger.Options {
 	return badger.DefaultOptions(folder).WithLogger(badgerLog{log.Sugar()}).
-		WithSyncWrites(true).WithDetectConflicts(false).WithMetricsEnabled(false).
+		WithSyncWrites(!fault.Enabled("sync.off")).WithDetectConflicts(false).WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 		WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
 		WithValueLogFileSize(4 << 20).WithValueThreshold(512 << 10).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -32,6 +33,7 @@ func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequen
 	}
 	// What the receiver has acknowledged is noted even while the gateway stops.
 	ctx = context.WithoutCancel(ctx)
+	fault.Pass("settle.before")
 	w, err := q.openSettle(m, upTo)
 	if err != nil {
 		return err
@@ -51,8 +53,10 @@ func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequen
 			q.giveBack(w)
 			return err
 		}
+		fault.Pass("settle.durable")
 	}
 	q.closeSettle(w)
+	fault.Pass("settle.after")
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -175,7 +176,9 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 		}
 		return f.settle(run, m, 0, nil)
 	}
+	fault.Pass("send.afterRead")
 	v, linked := f.send(sends, m, st, &b)
+	fault.Pass("send.afterAnswer")
 	pass.report(linked, v.delivered > 0, v.linkWait())
 	// Noted before the lease ends: whoever has the next one must find it.
 	f.note(st, &v, linked)
@@ -185,6 +188,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	if err := f.settle(run, m, v.upTo, v.results); err != nil {
 		return err
 	}
+	fault.Pass("send.afterSettle")
 	return f.wake(&v)
 }
 

@@ -17,7 +17,7 @@ import (
 
 // handshakePoints are those that seams_kill_chaos.go knows; a name that it does
 // not know is never passed, which fails the test.
-var handshakePoints = []string{"trigger-seen", "record-read", "before-commit", "after-commit", "after-ack-write", "after-ack-release"}
+var handshakePoints = []string{"handshake.triggerSeen", "handshake.recordRead", "handshake.beforeCommit", "handshake.afterCommit", "ack.afterWrite", "ack.afterRelease"}
 
 // TestE2EHandshakes kills the built binary at each step in the life of a
 // handshake record, several times each: every dose, serial number and attach
@@ -34,7 +34,7 @@ func TestE2EHandshakes(t *testing.T) {
 			for range 3 {
 				b.plant.do("dose", -1, 0)
 			}
-			b.env = []string{fmt.Sprintf("SLUICE_CHAOS_KILL=%s:%d", point, round+1)}
+			b.env = []string{fmt.Sprintf("SLUICE_FAIL=%s=%d:kill", point, round+1)}
 			cmd := b.start()
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()

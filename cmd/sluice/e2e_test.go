@@ -250,7 +250,7 @@ func TestE2EKill(t *testing.T) {
 // forwards before the commit must be caught by it.
 func TestE2ENegativeControl(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	b := newE2EBed(t, buildSluice(t, "-tags", "chaos"), "SLUICE_CHAOS_EARLY=1")
+	b := newE2EBed(t, buildSluice(t, "-tags", "chaos"), "SLUICE_FAIL=commit.early=on")
 	b.killUnderLoad(8, rand.New(rand.NewPCG(seed, 2)))
 	wrong := b.differences()
 	t.Logf("seed %d\n%sthe oracle says:\n%s", seed, b.report(), strings.Join(wrong, "\n"))
@@ -259,15 +259,24 @@ func TestE2ENegativeControl(t *testing.T) {
 	}
 }
 
-// TestE2ENoChaosInRelease keeps the switch of the negative control out of the
+// TestE2ENoChaosInRelease keeps the failpoints and their switches out of the
 // normal build.
 func TestE2ENoChaosInRelease(t *testing.T) {
 	binary, err := os.ReadFile(buildSluice(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(binary, []byte("SLUICE_CHAOS")) {
-		t.Error("the release binary holds the chaos switch")
+	for _, trace := range []string{"SLUICE_FAIL", "failpoint", "accept tap", "commit.early", "batch.beforeCommit", "commit.before"} {
+		if bytes.Contains(binary, []byte(trace)) {
+			t.Errorf("the release binary holds %q of the failpoints", trace)
+		}
+	}
+	chaos, err := os.ReadFile(buildSluice(t, "-tags", "chaos"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(chaos, []byte("SLUICE_FAIL")) {
+		t.Error("the chaos binary does not hold SLUICE_FAIL either: the search is blind")
 	}
 }
 

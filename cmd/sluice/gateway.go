@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/status"
 	"github.com/sluice-edge/sluice/uplink"
@@ -153,6 +154,7 @@ func (g *gateway) start(s *stages) error {
 	s.start("drivers", stopDrivers, runs(g.pollers)...)
 	s.start("watchdog", stopHTTP, g.feedWatchdog)
 	g.ready.Store(true)
+	fault.Pass("start.ready")
 	g.log.Info("sluice is ready", zap.String("page", url),
 		zap.Int("devices", len(g.pollers)), zap.Int("machines", len(g.workers)), zap.Int("uplinks", len(g.forwarders)))
 	g.notify(daemon.SdNotifyReady)
@@ -174,6 +176,7 @@ func (g *gateway) stop(s *stages) error {
 		// what it had committed is on disk.
 		return fmt.Errorf("stop: %s did not end in time", strings.Join(late, ", "))
 	}
+	fault.Pass("stop.beforeBuffer")
 	closed := make(chan error, 1)
 	go func() { closed <- g.buffer.Close() }()
 	select {

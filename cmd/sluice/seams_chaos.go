@@ -4,28 +4,34 @@ package main
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
 // earlyDelay is how long the commit lags behind what was already forwarded.
 const earlyDelay = 300 * time.Millisecond
 
-// seamLog is where commits pass. With SLUICE_CHAOS_EARLY set, events are
-// acknowledged and forwarded before their commit, the mistake that the
-// end-to-end oracle must catch: the negative control. With SLUICE_CHAOS_KILL
-// set, the process may be killed before or after the commit of a record.
+// seamLog is where commits pass: by the failpoints around them, the control that
+// acknowledges and forwards events before their commit, the mistake that the
+// end-to-end oracle must catch, and the tap that tells the rig what was accepted.
 func (g *gateway) seamLog(log derive.Log) derive.Log {
 	log = &killingLog{log}
-	if os.Getenv("SLUICE_CHAOS_EARLY") == "" {
-		return log
+	if fault.Enabled("commit.early") {
+		log = g.early(log)
 	}
+	if fault.Enabled("tap.fd3") {
+		log = &tapLog{Log: log, tap: acceptTap(), epoch: g.buffer.Epoch()}
+	}
+	return log
+}
+
+func (g *gateway) early(log derive.Log) derive.Log {
 	g.log.Warn("CHAOS: events are acknowledged before they are durable")
 	return &earlyLog{Log: log, gateway: g, next: map[plant.MachineID]plant.Sequence{}, lag: map[plant.MachineID]chan plant.Batch{}}
 }

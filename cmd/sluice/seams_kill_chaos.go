@@ -4,46 +4,17 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"syscall"
 
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// kill kills the process when a place in the life of a handshake record is
-// passed the N-th time, by SLUICE_CHAOS_KILL=POINT:N. The points are
-// trigger-seen, record-read, before-commit, after-commit, after-ack-write and
-// after-ack-release.
-var kill = sync.OnceValue(func() *killer {
-	point, times, _ := strings.Cut(os.Getenv("SLUICE_CHAOS_KILL"), ":")
-	n, _ := strconv.Atoi(times)
-	return &killer{point: point, left: n}
-})
-
-type killer struct {
-	mu    sync.Mutex
-	point string
-	left  int
-}
-
-// pass counts a pass of a kill point, and does not return from the last one.
-func (k *killer) pass(point string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if point != k.point {
-		return
-	}
-	if k.left--; k.left == 0 {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // until the signal is there
-	}
-}
+// The failpoints in the life of a handshake record and of a batch lie here and
+// not in derive, since only the composition root sees the record, its commit and
+// its acknowledgement.
 
 type killingLog struct{ derive.Log }
 
@@ -52,12 +23,14 @@ func (l *killingLog) Commit(ctx context.Context, m plant.MachineID, b plant.Batc
 	ofRecord := slices.ContainsFunc(b.Events, func(e plant.Event) bool {
 		return e.Kind == plant.KindDosing || e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach
 	})
+	fault.Pass("batch.beforeCommit")
 	if ofRecord {
-		kill().pass("before-commit")
+		fault.Pass("handshake.beforeCommit")
 	}
 	first, err := l.Log.Commit(ctx, m, b)
+	fault.Pass("batch.afterCommit")
 	if ofRecord {
-		kill().pass("after-commit")
+		fault.Pass("handshake.afterCommit")
 	}
 	return first, err
 }
@@ -69,11 +42,12 @@ type killingWriter struct{ derive.Writer }
 
 // Write implements derive.Writer.
 func (w *killingWriter) Write(ctx context.Context, a plant.Write) error {
+	fault.Pass("ack.beforeWrite")
 	err := w.Writer.Write(ctx, a)
 	if up, _ := a.Value.Bool(); up {
-		kill().pass("after-ack-write")
+		fault.Pass("ack.afterWrite")
 	} else {
-		kill().pass("after-ack-release")
+		fault.Pass("ack.afterRelease")
 	}
 	return err
 }
@@ -90,18 +64,20 @@ type killingSink struct {
 
 // Offer implements drivers.Sink.
 func (s *killingSink) Offer(in plant.Input) {
+	fault.Pass("poll.beforeOffer")
 	scan, ok := in.(plant.Scan)
 	if p, pointed := in.(*plant.Scan); pointed {
 		scan, ok = *p, true
 	}
 	if ok && scan.Record != "" {
-		kill().pass("record-read")
+		fault.Pass("handshake.recordRead")
 	}
 	for _, r := range scan.Readings {
 		up, _ := r.Value.Bool()
 		if ok && scan.Record == "" && up && slices.ContainsFunc(s.records, func(want plant.Record) bool { return want.Device == scan.Device && want.Trigger == r.Tag }) {
-			kill().pass("trigger-seen")
+			fault.Pass("handshake.triggerSeen")
 		}
 	}
 	s.Sink.Offer(in)
+	fault.Pass("poll.afterOffer")
 }

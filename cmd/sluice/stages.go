@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/fault"
 )
 
 // stages starts parts in order and stops them in reverse, each with a deadline,
@@ -55,6 +57,7 @@ func (s *stages) start(name string, deadline time.Duration, parts ...func(contex
 // not end within their deadline; they are left behind.
 func (s *stages) stop() (late []string) {
 	for i := len(s.running) - 1; i >= 0; i-- {
+		fault.Pass("stop.beforeStage")
 		st := s.running[i]
 		st.cancel()
 		ended := make(chan struct{})

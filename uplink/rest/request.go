@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -176,7 +177,9 @@ func (s *Sender) post(ctx context.Context, events []plant.Event, body []byte) (*
 			Method: s.options.Method, URL: target, Host: target.Host, Header: header,
 			Body: content, GetBody: open, ContentLength: int64(len(body)),
 		}).WithContext(ctx)
+		fault.Pass("rest.beforeRequest")
 		response, err := s.transport.RoundTrip(request)
+		fault.Pass("rest.afterResponse")
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/fault"
 )
 
 // errOwn marks the end of a session that was our decision, not the broker's.
@@ -196,6 +198,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone *tri
 			token := c.client.Publish(messages[sent].Topic, 1, false, messages[sent].Payload)
 			flights = append(flights, flight{token: token, at: now, slots: slots, bytes: size})
 			sent++
+			fault.Pass("mqtt.afterPublish")
 		}
 		if sent == acked {
 			return acked, sent, context.DeadlineExceeded
@@ -204,6 +207,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone *tri
 		if err := c.await(ctx, f, &patience); err != nil {
 			return acked, sent, err
 		}
+		fault.Pass("mqtt.afterPuback")
 		if alone != nil {
 			c.trial.Store(nil)
 		}
