@@ -14,6 +14,7 @@ import (
 //
 //	+1s scan DEVICE tag=value[?bad|?uncertain][@-200ms] …   a scan 1 s later
 //	+1s scan DEVICE tag=5..8                                four of them
+//	+1s scan DEVICE asked=2s tag=value …                    2 s after it was asked for
 //	+1s record DEVICE RULE tag=value …                      a handshake record
 //	+1s snapshot DEVICE …                                   after a reconnect
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
@@ -48,11 +49,20 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				record = plant.RecordID("PRESS-01/" + f[2])
 				f = slices.Delete(f, 2, 3)
 			}
+			var late time.Duration
+			if text, ok := strings.CutPrefix(f[2], "asked="); ok {
+				late, _ = time.ParseDuration(text)
+				f = slices.Delete(f, 2, 3)
+			}
 			for i, readings := range expand(t, types, f[1], f[2:], now) {
 				if i > 0 {
 					now = now.Add(step)
 				}
-				all = append(all, action{at: now, in: plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Received: now, Readings: readings}})
+				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Received: now, Readings: readings}
+				if late > 0 {
+					scan.Asked = now.Add(-late)
+				}
+				all = append(all, action{at: now, in: scan})
 			}
 			continue
 		case "lost", "back":

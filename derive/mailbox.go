@@ -207,7 +207,7 @@ func (b *mailbox) merge(into, it *item) {
 			into.scan.Readings[at] = *v
 		}
 	}
-	into.scan.Received, into.scan.Session = it.scan.Received, it.scan.Session
+	into.scan.Asked, into.scan.Received, into.scan.Session = it.scan.Asked, it.scan.Received, it.scan.Session
 	into.scan.Snapshot = into.scan.Snapshot || it.scan.Snapshot
 	into.edge = into.edge || it.edge
 	b.release(it.scan.Readings)

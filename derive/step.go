@@ -108,7 +108,7 @@ func (r *run) scan(in *plant.Scan) {
 		if u == nil {
 			continue
 		}
-		at := rule.NewStamp(in.Received, v.Source, m.maxSkew)
+		at := rule.NewStamp(in.Received, v.Source, m.maxSkew).Asked(in.Asked)
 		if v.Quality != plant.Bad && r.parameter(u, v, at) {
 			found.parameters = true
 		}

@@ -28,8 +28,8 @@ type Driver interface {
 	// valid until the next Read. A tag that cannot be read is a Reading of bad
 	// quality; an error means that the device did not answer: the Poller then
 	// closes, backs off and connects again with the next session.
-	// Every Scan has Device, Session, Snapshot (first values of a session) and
-	// Received set.
+	// Every Scan has Device, Session, Snapshot (first values of a session),
+	// Received and, if it holds good readings, Asked set.
 	//
 	// For each of Env.Records whose trigger is seen, all fields are read in one
 	// request sent after the trigger was seen, and returned by the same Read as

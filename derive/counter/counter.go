@@ -240,7 +240,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 		}
 		in, v := &r.inputs[i], Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
 		v.At.At = now
-		step, elapsed := v.Raw-t.Raw, now-t.Seen.At
+		step, elapsed := v.Raw-t.Raw, v.At.Since(t.Seen)
 		var d verdict
 		switch {
 		case t.Hold.Drop:
@@ -337,7 +337,7 @@ func (r *Rule) judge(in *input, t *track, v *Reading, out Sink) verdict {
 	if rise && step < 0 {
 		step = math.MaxInt64
 	}
-	elapsed := v.At.At - t.Seen.At
+	elapsed := v.At.Since(t.Seen)
 	switch {
 	case step == 0:
 		held := t.Hold.N > 0 || t.Lost
@@ -380,7 +380,7 @@ func (r *Rule) most(elapsed int64) int64 {
 // agree if they go on from each other as a counter does.
 func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
 	h := &t.Hold
-	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.At-h.At.At) {
+	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.Since(h.At)) {
 		h.N++
 	} else {
 		*h = hold{N: 1, Drop: drop, First: v.Raw}
@@ -448,7 +448,7 @@ func (t *track) resumes(v *Reading) bool {
 // returned reports whether v goes on from the number before the last reset as
 // if there had been none.
 func (r *Rule) returned(t *track, v *Reading) bool {
-	return v.Raw >= t.Prior.Raw && r.plausible(v.Raw-t.Prior.Raw, v.At.At-t.Prior.At.At)
+	return v.Raw >= t.Prior.Raw && r.plausible(v.Raw-t.Prior.Raw, v.At.Since(t.Prior.At))
 }
 
 // takeBack undoes a reset that was none: a PLC that showed 0 while it booted has

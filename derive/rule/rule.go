@@ -20,6 +20,9 @@ type Stamp struct {
 	Offset int64 `json:"o,omitempty"`
 	// Device is set when the device's time may be believed.
 	Device bool `json:"d,omitempty"`
+	// Early is by how much the reading may be older than At: that long the
+	// answer may have been on its way.
+	Early int64 `json:"e,omitempty"`
 }
 
 // NewStamp returns the stamp of a reading that the device timed source (zero
@@ -33,6 +36,25 @@ func NewStamp(received, source time.Time, maxSkew time.Duration) Stamp {
 	s.Offset = source.UnixNano() - s.At
 	s.Device = time.Duration(s.Offset).Abs() <= maxSkew
 	return s
+}
+
+// Asked returns s as of a reading that was asked for at asked, zero if it was
+// not: it may be that old.
+func (s Stamp) Asked(asked time.Time) Stamp {
+	if !asked.IsZero() {
+		s.Early = max(s.At-asked.UnixNano(), 0)
+	}
+	return s
+}
+
+// Since is how much time there may have been between before and s, by the
+// gateway's clock: an answer that was long on its way may have been read at the
+// beginning of it. It is negative if the clock was set back.
+func (s Stamp) Since(before Stamp) int64 {
+	if s.At < before.At {
+		return s.At - before.At
+	}
+	return s.At - before.At + before.Early
 }
 
 // IsZero reports whether s is never.

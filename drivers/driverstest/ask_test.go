@@ -90,7 +90,7 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 	if d.conn == nil {
 		return nil, fmt.Errorf("ask: read from %s: %w", d.o.Endpoint, drivers.ErrNotConnected)
 	}
-	scan := plant.Scan{Device: d.name, Session: d.session, Snapshot: !d.seen}
+	scan := plant.Scan{Asked: time.Now(), Device: d.name, Session: d.session, Snapshot: !d.seen}
 	for _, tag := range d.o.Tags {
 		answer, err := d.ask(ctx, tag)
 		if err != nil {

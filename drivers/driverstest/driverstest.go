@@ -4,6 +4,7 @@ package driverstest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -151,6 +152,10 @@ func (r *rig) mustRead(t *testing.T) map[plant.TagID]plant.Reading {
 		for _, s := range scans {
 			if s.Device != Device || s.Session != r.session || s.Received.IsZero() {
 				t.Fatalf("a scan of device %q, session %d, received %v; want %q, %d", s.Device, s.Session, s.Received, Device, r.session)
+			}
+			good := slices.ContainsFunc(s.Readings, func(v plant.Reading) bool { return v.Quality == plant.Good })
+			if s.Asked.After(s.Received) || good && s.Record == "" && s.Asked.IsZero() {
+				t.Fatalf("a scan was asked for at %v and received at %v", s.Asked, s.Received)
 			}
 			for _, reading := range s.Readings {
 				got[reading.Tag] = reading

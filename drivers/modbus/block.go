@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -16,6 +17,7 @@ type block struct {
 	points   []*point
 	readings []plant.Reading // one for each point, reused
 	seen     bool            // it was read in this session
+	askedAt  time.Time       // when the last request was sent
 
 	refusal exception // that readings speak of; 0 for none
 	search

@@ -148,6 +148,7 @@ func (d *driver) readBlock(ctx context.Context, b *block) error {
 		return err
 	}
 	defer d.transport.release()
+	b.askedAt = time.Now()
 	answer, err := d.ask(b)
 	var refused *pdu.ModbusError
 	switch {

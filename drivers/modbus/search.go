@@ -295,7 +295,7 @@ func (c *cycle) ask(b *block) error {
 func (c *cycle) give(b *block) {
 	c.blocks = append(c.blocks, b)
 	c.scans = append(c.scans, plant.Scan{
-		Device: c.device, Session: c.session, Received: time.Now(),
+		Device: c.device, Session: c.session, Asked: b.askedAt, Received: time.Now(),
 		Snapshot: !b.seen, Readings: b.readings,
 	})
 	b.seen = b.seen || b.refusal == 0

@@ -48,7 +48,7 @@ type session struct {
 	maxItems int
 
 	subscription uint32
-	published    chan []*ua.MonitoredItemNotification
+	published    chan publish
 
 	// Of the goroutine of Read.
 	over    bool // an error was returned
@@ -59,7 +59,7 @@ type session struct {
 
 // start dials, asks what the server allows, and subscribes.
 func (d *driver) start(ctx context.Context, number uint64) (*session, error) {
-	s := &session{d: d, number: number, lost: make(chan struct{}), published: make(chan []*ua.MonitoredItemNotification)}
+	s := &session{d: d, number: number, lost: make(chan struct{}), published: make(chan publish)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
 		s.stop()
@@ -90,7 +90,7 @@ func (s *session) prepare(ctx context.Context) error {
 		return err
 	}
 	s.retryAt = time.Now().Add(s.d.retry)
-	s.running.Go(func() { s.guard(s.publish) })
+	s.running.Go(func() { s.guard(s.publishing) })
 	s.running.Go(func() { s.guard(s.watch) })
 	return nil
 }

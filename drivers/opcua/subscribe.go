@@ -96,11 +96,19 @@ func (it *item) request() *ua.MonitoredItemCreateRequest {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// publish keeps one publish request at the server and hands over what comes. We
+// publish is what the server said in one message, and since when it may have
+// been under way: the one before was there at asked.
+type publish struct {
+	changes []*ua.MonitoredItemNotification
+	asked   time.Time
+}
+
+// publishing keeps one publish request at the server and hands over what comes. We
 // do it ourselves: the library shows neither keep-alives nor sequence numbers.
-func (s *session) publish() error {
+func (s *session) publishing() error {
 	var acknowledge []*ua.SubscriptionAcknowledgement
 	next := uint32(0) // 0 before the first
+	asked := time.Now()
 	for {
 		var answer *ua.PublishResponse
 		// Its time-out is the client's, so silence() bounds it.
@@ -118,6 +126,8 @@ func (s *session) publish() error {
 			return fmt.Errorf("publish: %w", refusal(err))
 		}
 		acknowledge = nil
+		came := publish{asked: asked}
+		asked = time.Now()
 		message := answer.NotificationMessage
 		if message == nil || answer.SubscriptionID != s.subscription || len(message.NotificationData) == 0 {
 			continue // a keep-alive
@@ -129,15 +139,22 @@ func (s *session) publish() error {
 			next = 1 // OPC 10000-4, 5.14.1.1
 		}
 		acknowledge = []*ua.SubscriptionAcknowledgement{{SubscriptionID: s.subscription, SequenceNumber: message.SequenceNumber}}
-		if err := s.deliver(message.NotificationData); err != nil {
+		if came.changes, err = dataChanges(message.NotificationData); err != nil {
 			return err
+		}
+		if len(came.changes) == 0 {
+			continue
+		}
+		select {
+		case s.published <- came:
+		case <-s.ctx.Done():
+			return nil
 		}
 	}
 }
 
-// deliver hands the changes of a message to Read.
-func (s *session) deliver(data []*ua.ExtensionObject) error {
-	var changes []*ua.MonitoredItemNotification
+// dataChanges returns the changes in a message.
+func dataChanges(data []*ua.ExtensionObject) (changes []*ua.MonitoredItemNotification, err error) {
 	for _, d := range data {
 		if d == nil {
 			continue
@@ -146,17 +163,10 @@ func (s *session) deliver(data []*ua.ExtensionObject) error {
 		case *ua.DataChangeNotification:
 			changes = append(changes, v.MonitoredItems...)
 		case *ua.StatusChangeNotification:
-			return fmt.Errorf("the server has ended the subscription: %s", cause(v.Status))
+			return nil, fmt.Errorf("the server has ended the subscription: %s", cause(v.Status))
 		}
 	}
-	if len(changes) == 0 {
-		return nil
-	}
-	select {
-	case s.published <- changes:
-	case <-s.ctx.Done():
-	}
-	return nil
+	return changes, nil
 }
 
 // await returns the next publish, or records that are due without one.
@@ -171,14 +181,14 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 	for {
 		// What arrived before the connection was lost is handed over first.
 		select {
-		case changes := <-s.published:
-			return s.changed(ctx, changes), nil
+		case came := <-s.published:
+			return s.changed(ctx, came), nil
 		default:
 		}
 		timer.Reset(time.Until(s.nextTime()))
 		select {
-		case changes := <-s.published:
-			return s.changed(ctx, changes), nil
+		case came := <-s.published:
+			return s.changed(ctx, came), nil
 		case <-s.lost:
 			s.over = true
 			return nil, s.cause
@@ -230,7 +240,8 @@ func (s *session) again(ctx context.Context) {
 
 // changed turns a publish into scans, in the order of what happened. The first
 // good value of each tag in a session is a snapshot, and no scan has a tag twice.
-func (s *session) changed(ctx context.Context, changes []*ua.MonitoredItemNotification) []plant.Scan {
+func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
+	changes := came.changes
 	inOrder(changes)
 	now := time.Now()
 	var scans []plant.Scan
@@ -246,7 +257,7 @@ func (s *session) changed(ctx context.Context, changes []*ua.MonitoredItemNotifi
 		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || it.scan == s.scanned {
 			s.scanned++
 			scans = append(scans, plant.Scan{
-				Device: s.d.device, Session: s.number, Snapshot: snapshot, Received: now,
+				Device: s.d.device, Session: s.number, Snapshot: snapshot, Asked: came.asked, Received: now,
 				Readings: make([]plant.Reading, 0, min(len(changes)-i, len(s.items))),
 			})
 		}
@@ -294,7 +305,7 @@ func (s *session) overflow(it *item, d *ua.DataValue) {
 
 // poll asks for every node once, in as few requests as the server allows.
 func (s *session) poll(ctx context.Context) ([]plant.Scan, error) {
-	var changes []*ua.MonitoredItemNotification
+	came := publish{asked: time.Now()}
 	state := []*ua.ReadValueID{value(standard(stateNode))}
 	for part := range slices.Chunk(s.items, max(1, s.maxRead-len(state))) {
 		nodes := slices.Clone(state)
@@ -317,11 +328,11 @@ func (s *session) poll(ctx context.Context) ([]plant.Scan, error) {
 			if it.node() == nil {
 				continue
 			}
-			changes = append(changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
+			came.changes = append(came.changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
 			got = got[1:]
 		}
 	}
-	scans := s.changed(ctx, changes)
+	scans := s.changed(ctx, came)
 	if missing := s.unresolved(); len(missing) > 0 {
 		scans = append(scans, plant.Scan{Device: s.d.device, Session: s.number, Received: time.Now(), Readings: missing})
 	}
