@@ -7,10 +7,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +18,6 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 )
-
-// expirySoon is how long before its end a certificate is warned of.
-const expirySoon = 30 * 24 * time.Hour
 
 // Channel says how a secure channel is secured.
 type Channel struct {
@@ -170,92 +165,6 @@ func (o *Options) validateNone() error {
 	return errors.Join(errs...)
 }
 
-// identity is the gateway's application instance certificate.
-type identity struct {
-	cert []byte // DER, nil for none
-	key  *rsa.PrivateKey
-}
-
-// identity reads the certificate files; its errors are config.FieldErrors.
-func (o *Options) identity() (identity, error) {
-	if o.Cert == "" || o.Key == "" || o.Channel.Policy == PolicyNone {
-		return identity{}, nil
-	}
-	cert, err := readCertificate(string(o.Cert))
-	if err != nil {
-		return identity{}, err
-	}
-	key, err := readKey(string(o.Key))
-	if err != nil {
-		return identity{}, err
-	}
-	var errs []error
-	public, isRSA := cert.PublicKey.(*rsa.PublicKey)
-	switch {
-	case !isRSA:
-		errs = append(errs, config.Field("cert", "its key is not of RSA", "make a certificate with an RSA key of 2048 to 4096 bits"))
-	case public.N.BitLen() < 2048:
-		errs = append(errs, config.Field("cert", fmt.Sprintf("its key has %d bits", public.N.BitLen()), "make a certificate with an RSA key of 2048 to 4096 bits"))
-	case !key.PublicKey.Equal(public):
-		errs = append(errs, config.Field("key", "key and cert do not go together", "name the key that the certificate was made for"))
-	}
-	if len(cert.URIs) == 0 {
-		errs = append(errs, config.Field("cert", "it names no application URI, so servers refuse it", "make a certificate with a URI in its subject alternative name, for example urn:sluice:packing-1"))
-	}
-	if left := time.Until(cert.NotAfter); left < expirySoon {
-		errs = append(errs, config.Warn("cert", "it ends on "+cert.NotAfter.Format(time.DateOnly), "make a new one, and let the server trust it"))
-	}
-	return identity{cert: cert.Raw, key: key}, errors.Join(errs...)
-}
-
-// readCertificate reads the first certificate of a file in PEM or DER.
-func readCertificate(file string) (*x509.Certificate, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, config.Field("cert", fmt.Sprintf("it cannot be read: %v", err), "name a readable file in PEM or DER")
-	}
-	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			b = block.Bytes
-			break
-		}
-	}
-	cert, err := firstCertificate(b)
-	if err != nil {
-		return nil, config.Field("cert", "it holds no certificate", "name a file in PEM (BEGIN CERTIFICATE) or DER")
-	}
-	return cert, nil
-}
-
-// readKey reads an RSA key in PKCS#1 or PKCS#8, in PEM or DER.
-func readKey(file string) (*rsa.PrivateKey, error) {
-	bad := func(problem string) error {
-		return config.Field("key", problem, "name a file with an RSA key, not encrypted, in PEM or DER, that the gateway's user may read")
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, bad(fmt.Sprintf("it cannot be read: %v", err))
-	}
-	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			b = block.Bytes
-			break
-		}
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(b); err == nil {
-		return key, nil
-	}
-	key, err := x509.ParsePKCS8PrivateKey(b)
-	if err != nil {
-		return nil, bad("it holds no key that can be read")
-	}
-	r, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, bad("it is not of RSA, the only kind that OPC UA takes here")
-	}
-	return r, nil
-}
-
 // firstCertificate parses what a server sends: a certificate, or a chain that
 // begins with it.
 func firstCertificate(der []byte) (*x509.Certificate, error) {
@@ -353,7 +262,7 @@ func verify(der []byte, pin Fingerprint, now time.Time) (*x509.Certificate, erro
 	}
 	want, err := hex.DecodeString(string(pin))
 	if sum := sha256.Sum256(cert.Raw); err != nil || !bytes.Equal(sum[:], want) {
-		return nil, fmt.Errorf("the server's certificate is not the trusted one: its SHA-256 is %s; if it was renewed on purpose, compare that with what the server's own tool shows and write it as server_sha256", hex.EncodeToString(sum[:]))
+		return nil, fmt.Errorf("the server's certificate is not the trusted one: its SHA-256 is %s, server_sha256 in the config is %s; if it was renewed on purpose, compare the first with what the server's own tool shows and write it as server_sha256", hex.EncodeToString(sum[:]), cmp.Or(string(pin), "empty"))
 	}
 	public, ok := cert.PublicKey.(*rsa.PublicKey)
 	switch {

@@ -101,7 +101,7 @@ func TestVerifyServerCertificate(t *testing.T) {
 	}{
 		{"trusted", now.DER, now.SHA256(), ""},
 		{"a chain that begins with it", append(now.DER[:len(now.DER):len(now.DER)], old.DER...), now.SHA256(), ""},
-		{"another", old.DER, now.SHA256(), "its SHA-256 is " + old.SHA256()},
+		{"another", old.DER, now.SHA256(), "its SHA-256 is " + old.SHA256() + ", server_sha256 in the config is " + now.SHA256()},
 		{"a chain that begins with another", append(old.DER[:len(old.DER):len(old.DER)], now.DER...), now.SHA256(), "not the trusted one"},
 		{"no pin", now.DER, "", "not the trusted one"},
 		{"ended", old.DER, old.SHA256(), "ended on"},

@@ -179,7 +179,7 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	}
 	if err := s.open(ctx, func(ctx context.Context) error { return c.Connect(ctx) }); err != nil {
 		hangUp(c)
-		return nil, s.explain(err)
+		return nil, explain(err)
 	}
 	return c, nil
 }
@@ -223,24 +223,6 @@ func (s *session) open(ctx context.Context, step func(context.Context) error) (e
 		}
 	}()
 	return step(ctx)
-}
-
-// explain adds what to do to the answers that installers meet.
-func (s *session) explain(err error) error {
-	var advice string
-	switch {
-	case errors.Is(err, ua.StatusBadUserAccessDenied), errors.Is(err, ua.StatusBadIdentityTokenRejected), errors.Is(err, ua.StatusBadIdentityTokenInvalid):
-		advice = "the server does not take this login: check login.user and login.password"
-	case errors.Is(err, ua.StatusBadSecurityPolicyRejected), errors.Is(err, ua.StatusBadSecurityModeRejected):
-		advice = "the server does not take this channel: set channel to what it offers"
-	case errors.Is(err, ua.StatusBadCertificateURIInvalid):
-		advice = "the URI in cert is not what the server expects"
-	case errors.Is(err, ua.StatusBadSecurityChecksFailed), errors.Is(err, ua.StatusBadCertificateUntrusted), errors.Is(err, ua.StatusBadCertificateInvalid):
-		advice = "the server does not trust cert: accept it in the server's own tool"
-	default:
-		return err
-	}
-	return fmt.Errorf("%s (%s)", advice, statusName(err))
 }
 
 // hangUp ends a client whatever state it is in.
