@@ -56,6 +56,14 @@ type DuplicateCounter interface {
 	Duplicates() uint64
 }
 
+// Listener is a Driver of a subscription, which hears of a device that has
+// nothing to report: keep-alives and the answers to its own questions.
+type Listener interface {
+	// Heard returns when the device last said anything; zero if it never did. It
+	// may be called from any goroutine and does not block.
+	Heard() time.Time
+}
+
 // Errors of a Driver.
 var (
 	// ErrNotConnected says that there is no session.

@@ -21,8 +21,10 @@ type PollerOptions struct {
 	Device plant.DeviceID
 	// Endpoint is where the device is, for people.
 	Endpoint string
-	// Interval and Timeout are those of the Plan.
+	// Interval, Timeout and Tags are those of the Plan; Tags name the addresses in
+	// the log.
 	Interval, Timeout time.Duration
+	Tags              []plant.Tag
 	// MinBackoff and MaxBackoff bound the wait between two attempts to connect;
 	// 0 means 0.5 s and 30 s.
 	MinBackoff, MaxBackoff time.Duration
@@ -30,7 +32,7 @@ type PollerOptions struct {
 
 // PollerOptions returns how a device of this plan is polled.
 func (p Plan) PollerOptions(device plant.DeviceID) PollerOptions {
-	return PollerOptions{Device: device, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout}
+	return PollerOptions{Device: device, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout, Tags: p.Tags}
 }
 
 // Validate reports options that no Poller can run with.
@@ -82,7 +84,7 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 		options: o, driver: driver, sinks: sinks,
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff},
-		stats: Stats{Device: o.Device, Endpoint: o.Endpoint},
+		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0},
 	}
 }
 
@@ -90,6 +92,9 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 // called once. A device that cannot be reached never makes it return.
 func (p *Poller) Run(ctx context.Context) error {
 	p.update(func(s *Stats) { s.Since = time.Now() })
+	var beside sync.WaitGroup
+	beside.Go(func() { p.watchTags(ctx) })
+	defer beside.Wait()
 	for ctx.Err() == nil {
 		err := p.session(ctx)
 		if ctx.Err() != nil {
@@ -130,6 +135,11 @@ func (p *Poller) Stats() Stats {
 	s.BadTags = maps.Clone(s.BadTags)
 	if d, ok := p.driver.(DuplicateCounter); ok {
 		s.Duplicates = d.Duplicates()
+	}
+	if d, ok := p.driver.(Listener); ok && s.Connected {
+		if at := d.Heard(); at.After(s.LastRead) {
+			s.LastRead = at
+		}
 	}
 	return s
 }
@@ -224,7 +234,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	defer p.mu.Unlock()
 	s := &p.stats
 	s.Reads++
-	s.LastRead, s.Late = now, late
+	s.LastRead, s.LastValues, s.Late = now, now, late
 	if p.options.Interval > 0 {
 		s.ReadTime = now.Sub(start)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -433,7 +434,7 @@ func TestStopsWhileWaiting(t *testing.T) {
 }
 
 func TestPollerOptions(t *testing.T) {
-	if o := (Plan{Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}).PollerOptions("press"); o != (PollerOptions{Device: "press", Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}) {
+	if o := (Plan{Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}).PollerOptions("press"); !reflect.DeepEqual(o, PollerOptions{Device: "press", Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}) {
 		t.Errorf("options %+v", o)
 	}
 	err := (&PollerOptions{Interval: -1, MinBackoff: 2, MaxBackoff: 1}).Validate()

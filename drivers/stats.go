@@ -23,9 +23,15 @@ type Stats struct {
 	Reads, Errors, Reconnects uint64
 	// Readings counts tag values; BadReadings those of them not Good.
 	Readings, BadReadings uint64
-	// LastRead is when the device last answered; ReadTime is how long it took.
+	// Subscribed says that the device reports by itself what changes. It then has
+	// no ReadTime, Late or Skipped.
+	Subscribed bool
+	// LastRead is when the device last answered, also without a value; ReadTime is
+	// how long the last poll took.
 	LastRead time.Time
 	ReadTime time.Duration
+	// LastValues is when values last came.
+	LastValues time.Time
 	// Late is by how much the last poll started after its time.
 	Late time.Duration
 	// Skipped counts polls left out because the one before took longer than

@@ -57,7 +57,9 @@ type deviceDoc struct {
 	Reconnects  uint64            `json:"reconnects"`
 	Readings    uint64            `json:"readings"`
 	BadReadings uint64            `json:"bad_readings"`
+	Subscribed  bool              `json:"subscribed"`
 	LastRead    instant           `json:"last_read"`
+	LastValues  instant           `json:"last_values"`
 	ReadTime    float64           `json:"read_seconds"`
 	Late        float64           `json:"late_seconds"`
 	Skipped     uint64            `json:"skipped"`
@@ -225,7 +227,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Device: string(s.Device), Endpoint: s.Endpoint, Connected: s.Connected, Since: instant(s.Since),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Session: s.Session,
 		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
-		LastRead: instant(s.LastRead), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
+		Subscribed: s.Subscribed, LastRead: instant(s.LastRead), LastValues: instant(s.LastValues), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
 		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)),
 	}

@@ -152,9 +152,11 @@ func (c *collector) devices(out sink, snap Snapshot) {
 		out.counter(c.deviceBadReadings, s.BadReadings, name)
 		out.gauge(c.deviceBadTags, float64(len(s.BadTags)), name)
 		out.moment(c.deviceLastRead, s.LastRead, name)
-		out.gauge(c.deviceReadTime, s.ReadTime.Seconds(), name)
-		out.gauge(c.deviceLate, s.Late.Seconds(), name)
-		out.counter(c.deviceSkipped, s.Skipped, name)
+		if !s.Subscribed { // who reports by itself is not polled
+			out.gauge(c.deviceReadTime, s.ReadTime.Seconds(), name)
+			out.gauge(c.deviceLate, s.Late.Seconds(), name)
+			out.counter(c.deviceSkipped, s.Skipped, name)
+		}
 		out.counter(c.deviceWrites, s.Writes, name)
 		out.counter(c.deviceWriteErrors, s.WriteErrors, name)
 		out.counter(c.deviceDuplicates, s.Duplicates, name)

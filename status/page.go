@@ -137,7 +137,12 @@ func deviceCard(d *drivers.Stats, c clock) card {
 		k.add("What to do", advice(d.LastError))
 		k.add("Last answer", c.ago(d.LastRead))
 	} else {
-		k.add("Last answer", fmt.Sprintf("%s, took %s", c.ago(d.LastRead), d.ReadTime.Round(time.Millisecond/10)))
+		if d.Subscribed {
+			k.add("Last answer", c.ago(d.LastRead))
+			k.add("Last change", c.ago(d.LastValues)+"; it reports changes by itself")
+		} else {
+			k.add("Last answer", fmt.Sprintf("%s, took %s", c.ago(d.LastRead), d.ReadTime.Round(time.Millisecond/10)))
+		}
 		if d.LastError != "" {
 			k.add("Last trouble", c.at(d.LastErrorAt)+" "+d.LastError)
 		}

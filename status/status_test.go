@@ -52,6 +52,8 @@ func plantAt() Snapshot {
 			{Device: "filler-plc", Endpoint: "10.0.0.8:502", Connected: true, Since: noon.Add(-3 * time.Hour), Session: 1,
 				Reads: 108000, Readings: 648000, BadReadings: 3, LastRead: noon.Add(-40 * time.Millisecond), ReadTime: 1200 * time.Microsecond,
 				BadTags: map[plant.TagID]string{"bad": "exception 2 (illegal data address)"}},
+			{Device: "line-plc", Endpoint: "opc.tcp://10.0.0.9:4840", Connected: true, Since: noon.Add(-3 * time.Hour), Session: 1, Subscribed: true,
+				Reads: 12000, Readings: 36000, LastRead: noon.Add(-600 * time.Millisecond), LastValues: noon.Add(-4 * time.Minute)},
 		},
 		Machines: []derive.Stats{
 			{Machine: "PRESS-01", Good: 41234, Scrap: 12, Running: &running, StateSince: noon.Add(-time.Hour), LastEvent: plant.KindCounter,

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,11 +83,17 @@ type driver struct {
 	// retry is retryRefused, shorter in tests.
 	retry time.Duration
 
+	// heard is when the server last answered, in nanoseconds since 1970.
+	heard atomic.Int64
+
 	mu   sync.Mutex
 	live *session // nil without a session
 }
 
-var _ drivers.Driver = (*driver)(nil)
+var (
+	_ drivers.Driver   = (*driver)(nil)
+	_ drivers.Listener = (*driver)(nil)
+)
 
 func open(env drivers.Env, o Options, id identity) *driver {
 	d := &driver{
@@ -160,6 +167,14 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 		return nil, fmt.Errorf("opcua: read from %s: %w", d.o.Endpoint, err)
 	}
 	return scans, nil
+}
+
+// Heard implements drivers.Listener.
+func (d *driver) Heard() time.Time {
+	if at := d.heard.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }
 
 // Write implements drivers.Driver.

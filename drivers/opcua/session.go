@@ -298,6 +298,7 @@ func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer
 	})
 	switch {
 	case err == nil:
+		s.d.heard.Store(time.Now().UnixNano())
 		return answer, nil
 	case ctx.Err() != nil:
 		return answer, ctx.Err()
