@@ -49,6 +49,8 @@ var layers = []layer{
 	{"status", []string{"plant", "config", "drivers", "derive", "buffer", "uplink"}},
 	{"internal/kind", []string{"config"}},
 	{"internal/backoff", nil},
+	{"internal/audit", nil},
+	{"internal/admin", []string{"plant", "config", "buffer", "uplink", "internal/audit"}},
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
 	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet"}},
@@ -88,8 +90,9 @@ var libraries = []library{
 	{"github.com/prometheus", []string{"status"}, false},
 	{"github.com/santhosh-tekuri/jsonschema", nil, true},
 	{"pgregory.net/rapid", nil, true},
-	{"go.uber.org/zap", []string{"buffer", "derive", "drivers/...", "uplink/...", "status", "internal/plantsim/...", "cmd/..."}, true},
-	{"golang.org/x/sys", []string{"buffer", "derive", "cmd/..."}, true},
+	{"go.uber.org/zap", []string{"buffer", "derive", "drivers/...", "uplink/...", "status", "internal/admin", "internal/plantsim/...", "cmd/..."}, true},
+	{"golang.org/x/sys", []string{"buffer", "derive", "internal/admin", "cmd/..."}, true},
+	{"github.com/Microsoft/go-winio", []string{"internal/admin"}, false},
 	{"golang.org/x/time", []string{"drivers", "uplink"}, true},
 }
 

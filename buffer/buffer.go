@@ -54,6 +54,9 @@ type Buffer struct {
 	damage     []Damage
 	damages    uint64
 
+	// deadTurn serialises the changes of dead letters, but not their making.
+	deadTurn sync.Mutex
+
 	lost   atomic.Uint64
 	events atomic.Uint64
 

@@ -49,6 +49,21 @@ func appendDeadLetter(dst, key []byte, result *plant.Result, e *stored, now time
 	return dst
 }
 
+// cutDeadLetter returns the first event that a dead letter stands for, and the
+// record of the refused one as it was stored.
+func cutDeadLetter(key, record []byte) (first plant.Sequence, event []byte, err error) {
+	body, err := opaque(key, record)
+	if err != nil {
+		return 0, nil, err
+	}
+	f := fields{rest: body}
+	f.uint64()
+	first = plant.Sequence(f.uvarint())
+	f.bytes()
+	event = f.bytes()
+	return first, event, f.err("dead letter")
+}
+
 func (b *Buffer) decodeDeadLetter(uplink string, m plant.MachineID, key, record []byte) (DeadLetter, error) {
 	body, err := opaque(key, record)
 	if err != nil {

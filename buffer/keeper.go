@@ -329,7 +329,7 @@ func (b *Buffer) walkSide() error {
 	b.mu.Unlock()
 	var sum int64
 	err := b.view(func(txn *badger.Txn) error {
-		for _, c := range []class{classState, classKV, classMemory, classDead} {
+		for _, c := range []class{classState, classKV, classMemory, classDead, classJob} {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: appendClass(nil, c)})
 			for it.Rewind(); it.Valid(); it.Next() {
 				sum += it.Item().EstimatedSize()

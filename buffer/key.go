@@ -32,6 +32,7 @@ const (
 	classCursor class = 'q'
 	classMemory class = 'k'
 	classDead   class = 'd'
+	classJob    class = 'j'
 	classFiller class = 'x'
 )
 
@@ -75,6 +76,10 @@ func cursorKey(uplink string, m plant.MachineID) []byte {
 
 func deadKey(uplink string, m plant.MachineID, s plant.Sequence) []byte {
 	return appendSequence(appendName(uplinkKey(classDead, uplink), string(m)), s)
+}
+
+func jobKey(id uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendClass(nil, classJob), id)
 }
 
 // cutName takes a name off the front of a key's rest.

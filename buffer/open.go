@@ -130,6 +130,9 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog) error {
 	if err := b.walkSide(); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
+	if err := b.countDead(ctx); err != nil && !errors.Is(err, errDamaged) {
+		return fmt.Errorf("buffer: read the index: %w", err)
+	}
 	return b.beginEpoch(last, recounted)
 }
 

@@ -72,7 +72,8 @@ type settlement struct {
 	durable bool
 
 	delivered plant.Sequence
-	dead      uint64
+	// dead is how many dead letters this settlement adds.
+	dead uint64
 }
 
 func (q *Queue) openSettle(m plant.MachineID, upTo plant.Sequence) (*settlement, error) {
@@ -87,7 +88,7 @@ func (q *Queue) openSettle(m plant.MachineID, upTo plant.Sequence) (*settlement,
 	if last := l.marks[len(l.marks)-1].at.sequence; upTo > last {
 		return nil, fmt.Errorf("buffer: settle %s of queue %s up to %d: only %d was read", m, q.name, upTo, last)
 	}
-	w := &settlement{queue: q, cursor: c, lease: l, upTo: max(upTo, c.at.sequence), delivered: c.delivered, dead: c.dead}
+	w := &settlement{queue: q, cursor: c, lease: l, upTo: max(upTo, c.at.sequence), delivered: c.delivered}
 	w.mark = *l.markAt(w.upTo)
 	w.at = w.mark.at.clone()
 	return w, nil
@@ -145,6 +146,7 @@ func (q *Queue) settleDurably(ctx context.Context, w *settlement, results []plan
 			if err := q.settlePart(ctx, w, r, results[i-1].Last, delivered); err != nil {
 				return err
 			}
+			w.dead = 0
 			r = &request{class: classSettle, done: make(chan error, 1)}
 			if err := w.encodeResult(ctx, r, result); err != nil {
 				return err
@@ -220,9 +222,9 @@ func (w *settlement) encodeDead(ctx context.Context, r *request, result *plant.R
 // putCursor adds the cursor's record as it will be.
 func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequence) {
 	b := w.queue.b
-	next := cursor{at: *at, delivered: delivered, dead: w.dead}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	next := cursor{at: *at, delivered: delivered, dead: w.cursor.dead + w.dead}
 	r.put(cursorKey(w.queue.name, w.cursor.stream.machine), func(dst, key []byte) []byte {
 		return appendCursorRecord(dst, key, &next, &b.kinds)
 	})
@@ -267,8 +269,8 @@ func (q *Queue) moved(w *settlement) {
 		// Lost events were never passed one by one; here the count is exact again.
 		c.at.set(&s.head)
 	}
-	q.dead += w.dead - c.dead
-	c.delivered, c.dead = w.delivered, w.dead
+	q.dead += w.dead
+	c.delivered, c.dead = w.delivered, c.dead+w.dead
 	backlog := q.carriedBetween(&c.at, &s.head)
 	q.backlog = q.backlog - c.backlog + backlog
 	c.backlog = backlog

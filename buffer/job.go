@@ -1,0 +1,216 @@
+package buffer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// ErrNoDeadLetter says that there is no such dead letter, or not any more.
+var ErrNoDeadLetter = errors.New("there is no such dead letter")
+
+// Job is work that goes on after a restart, a resend for example. What is in
+// Record is its owner's; nil deletes the job.
+type Job struct {
+	ID     uint64
+	Record []byte
+}
+
+// SaveJob makes a job durable, or its deletion. It blocks for the fsync. It may
+// be called from any goroutine.
+func (b *Buffer) SaveJob(ctx context.Context, j Job) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	r := &request{class: classSettle, done: make(chan error, 1)}
+	if err := r.job(j); err != nil {
+		return fmt.Errorf("buffer: save job %d: %w", j.ID, err)
+	}
+	if err := b.submit(r); err != nil {
+		return fmt.Errorf("buffer: save job %d: %w", j.ID, err)
+	}
+	return nil
+}
+
+// job adds the record of a job, or its deletion.
+func (r *request) job(j Job) error {
+	if len(j.Record) > maxEvent {
+		return plant.ErrTooBig
+	}
+	if j.Record == nil {
+		r.delete(jobKey(j.ID))
+		return nil
+	}
+	r.put(jobKey(j.ID), func(dst, key []byte) []byte { return appendOpaque(dst, key, j.Record) })
+	return nil
+}
+
+// Jobs returns the jobs that are kept, in the order of their IDs. A damaged one
+// is yielded as an error beside its ID and does not end the listing; any other
+// error does. It blocks on disk reads.
+func (b *Buffer) Jobs(ctx context.Context) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		if err := b.usable(ctx); err != nil {
+			yield(Job{}, err)
+			return
+		}
+		prefix := appendClass(nil, classJob)
+		stopped := errors.New("the caller has enough")
+		err := b.pairs(ctx, prefix, func(p pair) error {
+			body, err := opaque(append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
+			j := Job{Record: body}
+			if len(p.key) == 8 {
+				j.ID = binary.BigEndian.Uint64(p.key)
+			}
+			if err != nil {
+				err = fmt.Errorf("buffer: read job %d: %w", j.ID, err)
+			}
+			if !yield(j, err) {
+				return stopped
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, stopped) {
+			yield(Job{}, fmt.Errorf("buffer: list jobs: %w", err))
+		}
+	}
+}
+
+// RemoveDead removes a dead letter, which was delivered after all or is given
+// up, and saves j, if there is one, in the same transaction. It returns
+// ErrNoDeadLetter if it is not there any more; j is not saved then. It blocks
+// for the fsync.
+func (b *Buffer) RemoveDead(ctx context.Context, uplink string, m plant.MachineID, s plant.Sequence, j *Job) error {
+	return b.changeDead(ctx, uplink, m, s, j, func(r *request, key, old []byte) error {
+		r.delete(key)
+		r.growSide -= int64(len(key) + len(old))
+		return nil
+	})
+}
+
+// RefuseDead notes the receiver's newest words on a dead letter that it refused
+// again, and saves j as RemoveDead does.
+func (b *Buffer) RefuseDead(ctx context.Context, uplink string, m plant.MachineID, s plant.Sequence, cause error, j *Job) error {
+	return b.changeDead(ctx, uplink, m, s, j, func(r *request, key, old []byte) error {
+		first, event, err := cutDeadLetter(key, old)
+		if err != nil {
+			return err
+		}
+		result := plant.Result{First: first, Last: s, Cause: cause}
+		r.put(key, func(dst, key []byte) []byte {
+			return appendDeadLetter(dst, key, &result, &stored{record: event}, b.opts.now())
+		})
+		r.growSide += int64(r.lastSize()) - int64(len(key)+len(old))
+		return nil
+	})
+}
+
+// changeDead reads a dead letter and commits what change makes of it. Changes
+// come one after the other, so that none is counted twice.
+func (b *Buffer) changeDead(ctx context.Context, uplink string, m plant.MachineID, s plant.Sequence, j *Job, change func(r *request, key, old []byte) error) error {
+	fail := func(err error) error {
+		return fmt.Errorf("buffer: change dead letter %d of %s for uplink %s: %w", uint64(s), m, uplink, err)
+	}
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if uplink == "" || len(uplink) > maxName || m == "" || len(m) > maxName {
+		return fail(ErrNoDeadLetter)
+	}
+	b.deadTurn.Lock()
+	defer b.deadTurn.Unlock()
+	key := deadKey(uplink, m, s)
+	old, err := b.value(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		err = ErrNoDeadLetter
+	}
+	if err != nil {
+		return fail(err)
+	}
+	r := &request{class: classSettle, done: make(chan error, 1)}
+	if err := change(r, key, old); err != nil {
+		return fail(err)
+	}
+	if j != nil {
+		if err := r.job(*j); err != nil {
+			return fail(err)
+		}
+	}
+	if len(r.deletes) > 0 && string(r.deletes[0]) == string(key) {
+		r.apply = func() { b.forgetDead(uplink, m) }
+	}
+	if err := b.submit(r); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// forgetDead counts one dead letter less. It is called with b.mu held.
+func (b *Buffer) forgetDead(uplink string, m plant.MachineID) {
+	q, s := b.queueLocked(uplink), b.streams[m]
+	if q == nil || s == nil {
+		return
+	}
+	if c := q.cursor(s); c.dead > 0 {
+		c.dead--
+		q.dead--
+	}
+}
+
+// value reads one value.
+func (b *Buffer) value(key []byte) (value []byte, err error) {
+	err = b.view(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	return value, err
+}
+
+// countDead counts the dead letters that are there: what the cursors' records
+// say of them may be older than a removal.
+func (b *Buffer) countDead(ctx context.Context) error {
+	counts := map[string]map[plant.MachineID]uint64{}
+	prefix := appendClass(nil, classDead)
+	err := b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			uplink, rest, _ := cutName(it.Item().Key()[len(prefix):])
+			m, _, _ := cutName(rest)
+			if counts[uplink] == nil {
+				counts[uplink] = map[plant.MachineID]uint64{}
+			}
+			counts[uplink][plant.MachineID(m)]++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues {
+		q.dead = 0
+		for _, s := range b.order {
+			n := counts[q.name][s.machine]
+			if n > 0 || s.index < len(q.cursors) && q.cursors[s.index] != nil {
+				q.cursor(s).dead = n
+			}
+			q.dead += n
+		}
+	}
+	return nil
+}
