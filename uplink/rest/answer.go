@@ -1,9 +1,11 @@
 package rest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +57,7 @@ var statuses = map[int]struct {
 	410: {unsure, "check url"},
 	414: {wrong, "check url"},
 	415: {wrong, "the receiver does not take CloudEvents in JSON; check url and batch"},
+	417: {again, ""}, // it cannot say whether it wants a body before it comes
 	421: {wrong, "check url"},
 	423: {again, ""},
 	424: {again, ""},
@@ -85,6 +88,28 @@ func outcomeOf(status int) outcome {
 	}
 }
 
+// outcome is outcomeOf for a whole answer.
+func (s *Sender) outcome(a *answer) outcome {
+	switch {
+	case s.plainToTLS(a):
+		return wrong
+	case a.status == http.StatusRequestEntityTooLarge && a.header.Get("Retry-After") != "":
+		return again // for now only, RFC 9110 section 15.5.14
+	}
+	return outcomeOf(a.status)
+}
+
+// plainToTLS reports whether a 400 says that url should begin with https://. The
+// words are those of Go, nginx and Apache; no event is at fault.
+func (s *Sender) plainToTLS(a *answer) bool {
+	if a.status != http.StatusBadRequest || s.target.Scheme != "http" {
+		return false
+	}
+	return slices.ContainsFunc([]string{"HTTPS server", "HTTPS port", "plain HTTP to an SSL"}, func(words string) bool {
+		return bytes.Contains(a.body, []byte(words))
+	})
+}
+
 const (
 	// wrongWait is how long a refusal is left alone that only a person can cure.
 	wrongWait = time.Minute
@@ -106,7 +131,7 @@ type conflict struct {
 // judge turns an answer into Results. It returns nil if several events were
 // refused as one, so that smaller bodies have to show which is at fault.
 func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []plant.Result {
-	o := outcomeOf(a.status)
+	o := s.outcome(a)
 	if o != conflicting {
 		s.settled(m)
 	}
@@ -192,6 +217,9 @@ func (s *Sender) judgeTaken(events []plant.Event, a *answer) []plant.Result {
 	if a.bodyErr != nil {
 		return silent("what it says of each event cannot be read: " + s.clean(a.bodyErr.Error()))
 	}
+	if coding := a.coding(); coding != "" && len(a.body) > 0 {
+		return silent("what it says of each event is packed (" + s.clean(coding) + "), which it was asked not to do")
+	}
 	if why := unusable(a.body); why != "" {
 		return silent(why)
 	}
@@ -208,10 +236,12 @@ func (s *Sender) judgeTaken(events []plant.Event, a *answer) []plant.Result {
 // cause returns what the receiver said, in words.
 func (s *Sender) cause(a *answer) error {
 	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", s.options.Method, show(s.target), title(a.status))
-	if words := s.clean(wordsOf(a.body, a.header)); words != "" {
+	if words := s.clean(wordsOf(a.body, a.header)); words != "" && a.coding() == "" {
 		text += ": " + words
 	}
 	switch advice := statuses[a.status].advice; {
+	case s.plainToTLS(a):
+		text += "; it speaks TLS there: write https:// in url"
 	case a.elsewhere != "":
 		text += "; it sends us to " + s.clean(a.elsewhere) + ", which is not followed; if that is right, write it as url"
 	case a.status == http.StatusUnauthorized && s.options.Auth.none():
@@ -233,6 +263,15 @@ func (r *refusal) Error() string { return r.text }
 // title returns a status as people write it.
 func title(status int) string {
 	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
+// coding returns how the body is packed, empty for not at all.
+func (a *answer) coding() string {
+	coding := strings.TrimSpace(a.header.Get("Content-Encoding"))
+	if strings.EqualFold(coding, "identity") {
+		return ""
+	}
+	return coding
 }
 
 // retryAfter returns how long the receiver asks to wait, by seconds or by a

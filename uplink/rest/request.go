@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,13 @@ const (
 	// is added for each event of the request.
 	maxAnswer      = 64 << 10
 	maxAnswerEvent = 512
+	// maxAnswerEcho is how many times the size of the request may be added, for
+	// receivers that answer with what they have made of it.
+	maxAnswerEcho = 2
+	// askFirst is the size of a body from which a receiver is asked whether it
+	// wants it, after it has hung up on it: who hangs up while a body comes has
+	// often said why, and the network threw that away (RFC 9112 section 9.6).
+	askFirst = 64 << 10
 	// maxWords bounds what is read of an answer that nothing depends on.
 	maxWords = 8 << 10
 	// linger is how long the rest of such an answer is waited for, so that the
@@ -42,9 +50,10 @@ const (
 // header returns what each request carries.
 func (o Options) header() http.Header {
 	h := http.Header{
-		"Accept":       {"application/json"},
-		"Content-Type": {uplink.ContentType},
-		"User-Agent":   {"sluice"},
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"identity"}, // without it a server may pack as it likes (RFC 9110 section 12.5.3)
+		"Content-Type":    {uplink.ContentType},
+		"User-Agent":      {"sluice"},
 	}
 	if o.Batch > 1 {
 		h.Set("Content-Type", batchType)
@@ -54,6 +63,33 @@ func (o Options) header() http.Header {
 	}
 	o.Auth.set(h)
 	return h
+}
+
+// span is a body of which nobody knows what became of it.
+type span struct {
+	first plant.Sequence
+	n     int
+}
+
+// doubt notes that nobody knows what became of a body.
+func (s *Sender) doubt(m plant.MachineID, events []plant.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubts[m] = span{events[0].Sequence, len(events)}
+}
+
+// doubted returns how many events the next body must hold, so that it is the
+// one of which nobody knows what became; 0 if there is none. Those who know
+// bodies by their key must meet the same again.
+func (s *Sender) doubted(m plant.MachineID, events []plant.Event) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.doubts[m]
+	delete(s.doubts, m)
+	if d.first != events[0].Sequence || d.n > len(events) {
+		return 0
+	}
+	return d.n
 }
 
 // fill makes the next body and returns how many events are in it, 0 if the
@@ -163,18 +199,22 @@ var errTimeout = errors.New("no answer in time")
 // One thing only is tried again at once, by the transport: a request on a kept
 // connection that broke before the first byte of an answer, which is what it
 // looks like when the receiver just then ended an idle connection. It goes to a
-// connection that is new in the end, with the same Idempotency-Key.
-func (s *Sender) post(ctx context.Context, events []plant.Event, body []byte) (*answer, error) {
+// connection that is new in the end, with the same Idempotency-Key. again is set
+// if this body was sent before and nobody knows what became of it.
+func (s *Sender) post(ctx context.Context, events []plant.Event, body []byte, again bool) (*answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout.Std(), errTimeout)
 	defer cancel()
 	header := s.headers.Clone()
 	header.Set("Idempotency-Key", key(events))
+	if again && len(body) >= askFirst {
+		header.Set("Expect", "100-continue")
+	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	target := s.target
 	for hop := 0; ; hop++ {
 		content, _ := open() // it has no error
 		request := (&http.Request{
-			Method: s.options.Method, URL: target, Host: target.Host, Header: header,
+			Method: s.options.Method, ProtoMajor: 1, ProtoMinor: 1, URL: target, Host: target.Host, Header: header,
 			Body: content, GetBody: open, ContentLength: int64(len(body)),
 		}).WithContext(ctx)
 		fault.Pass("rest.beforeRequest")
@@ -183,7 +223,7 @@ func (s *Sender) post(ctx context.Context, events []plant.Event, body []byte) (*
 		if err != nil {
 			return nil, err
 		}
-		a := s.read(response, cancel, len(events))
+		a := s.read(response, cancel, maxAnswer+len(events)*maxAnswerEvent+maxAnswerEcho*len(body))
 		location := a.header.Get("Location")
 		if a.status < 300 || a.status > 399 || location == "" {
 			return a, nil
@@ -214,12 +254,12 @@ func follow(from *url.URL, a *answer, location string) *url.URL {
 	return to
 }
 
-// read reads the answer within its bounds and closes it. Where nothing depends
-// on the body, it gets linger at most.
-func (s *Sender) read(response *http.Response, cancel context.CancelFunc, n int) *answer {
+// read reads the answer, at most so many bytes, and closes it. Where nothing
+// depends on the body, it gets linger at most.
+func (s *Sender) read(response *http.Response, cancel context.CancelFunc, most int) *answer {
 	a := &answer{status: response.StatusCode, header: response.Header}
 	defer response.Body.Close() //nolint:errcheck // all that mattered has been read
-	limit := int64(maxAnswer + n*maxAnswerEvent)
+	limit := int64(most)
 	if s.speaks(a) {
 		a.body, a.bodyErr = io.ReadAll(io.LimitReader(response.Body, limit+1))
 		if int64(len(a.body)) > limit {
@@ -269,22 +309,47 @@ func (f *failure) Error() string { return f.text }
 // Unwrap returns the cause, whose words may be those of the receiver.
 func (f *failure) Unwrap() error { return f.cause }
 
+// security gives a failed TLS handshake plain words and a remedy; other words
+// stay. The standard library has no types for what the peer complained of.
+func security(err error, words string) string {
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return words + "; write the name in its certificate as server_name, or another host in url"
+	case errors.As(err, &authority):
+		return words + "; set ca to the file of the authority that signed it"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return words + "; it needs a new certificate, or the clock of this computer is wrong"
+	case strings.Contains(words, "certificate required"):
+		return words + "; it asks for a certificate of the gateway: set cert and key"
+	case strings.Contains(words, "no application protocol"):
+		return "it takes HTTP/2 only, and the gateway speaks HTTP/1.1"
+	default:
+		return words
+	}
+}
+
 // failed gives a request that got no answer plain words.
 func (s *Sender) failed(ctx context.Context, err error) error {
 	what := s.clean(err.Error())
 	var timeout net.Error
 	var record tls.RecordHeaderError
+	var proxy *proxyRefusal
 	switch {
 	case errors.Is(context.Cause(ctx), net.ErrClosed):
 		what = "the uplink is closed"
 	case ctx.Err() != nil:
 		what = "no answer before send_timeout, or before the gateway stopped"
-	case errors.Is(err, errProxyLogin):
-		what = "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
+	case errors.As(err, &proxy):
+		what = proxy.Error()
 	case errors.As(err, &record):
 		what = "it does not speak TLS there; check the port in url, or write http://"
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		what = fmt.Sprintf("no answer within %v", s.options.Timeout)
+	default:
+		what = security(err, what)
 	}
 	return &failure{fmt.Sprintf("rest: %s %s: %s", s.options.Method, show(s.target), what), err}
 }

@@ -58,6 +58,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 				headers:   o.header(),
 				redact:    o.Auth.redactor(),
 				conflicts: make(map[plant.MachineID]conflict),
+				doubts:    make(map[plant.MachineID]span),
 			}
 		},
 	}, nil
@@ -82,6 +83,7 @@ type Sender struct {
 
 	mu        sync.Mutex
 	conflicts map[plant.MachineID]conflict
+	doubts    map[plant.MachineID]span
 	// quiet is nil before the first Send.
 	quiet *quiet
 }
@@ -107,11 +109,16 @@ func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Eve
 		if at > 0 && s.late(ctx) {
 			return add(results, answerFor(events[at:at+1], plant.Retry, errLate))
 		}
-		body, n := s.fill(events[at:])
+		next := events[at:]
+		again := s.doubted(m, next)
+		if again > 0 {
+			next = next[:again]
+		}
+		body, n := s.fill(next)
 		if n == 0 {
 			return add(results, answerFor(events[at:at+1], plant.Rejected, &tooBig{len(body), int(s.options.MaxBody)}))
 		}
-		answers := s.deliver(ctx, m, events[at:at+n], body)
+		answers := s.deliver(ctx, m, events[at:at+n], body, again == n)
 		results = add(results, answers...)
 		if results[len(results)-1].Status != plant.Delivered || len(answers) > 1 {
 			return results
@@ -129,18 +136,23 @@ func (s *Sender) late(ctx context.Context) bool {
 }
 
 // deliver sends events in one body, and in halves if that one is refused
-// without a word on which event is at fault.
-func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.Event, body []byte) []plant.Result {
-	a, err := s.post(ctx, events, body)
+// without a word on which event is at fault. again is that of post.
+func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.Event, body []byte, again bool) []plant.Result {
+	a, err := s.post(ctx, events, body, again)
 	if err != nil {
+		s.doubt(m, events)
 		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: s.failed(ctx, err)})
-		if errors.Is(err, errProxyLogin) {
-			r.Wait = wrongWait
+		var proxy *proxyRefusal
+		if errors.As(err, &proxy) {
+			r.Wait = proxy.wait()
 		}
 		return []plant.Result{r}
 	}
 	results := s.judge(m, events, a)
 	if results != nil {
+		if a.bodyErr != nil && results[0].Status == plant.Retry {
+			s.doubt(m, events)
+		}
 		return results
 	}
 	if a.status == http.StatusRequestEntityTooLarge {
@@ -151,7 +163,7 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.
 		if len(results) > 0 && s.late(ctx) {
 			return add(results, answerFor(part[:1], plant.Retry, errLate))
 		}
-		answers := s.deliver(ctx, m, part, s.render(part))
+		answers := s.deliver(ctx, m, part, s.render(part), false)
 		results = add(results, answers...)
 		if results[len(results)-1].Status != plant.Delivered {
 			return results

@@ -24,7 +24,7 @@ type item struct {
 // an array. spoken is false if there are none: an array counts only if all its
 // items are objects and one has a status.
 func parseItems(body []byte) (items []item, spoken bool) {
-	raw := bytes.TrimSpace(body)
+	raw := bare(body)
 	if len(raw) > 0 && raw[0] == '{' {
 		var object struct{ Results json.RawMessage }
 		if json.Unmarshal(raw, &object) != nil {
@@ -45,20 +45,40 @@ func parseItems(body []byte) (items []item, spoken bool) {
 // damaged, or its results are no list. An empty answer says nothing, and one
 // without results speaks of other things.
 func unusable(body []byte) string {
-	raw := bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff"))
+	raw := bare(body)
 	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
 		return "" // "OK", whatever its content type says
 	}
 	if !json.Valid(raw) {
 		return "what it says is no valid JSON"
 	}
+	const noList = "its results are no list of items"
 	var object struct{ Results json.RawMessage }
 	var items []item
-	if raw[0] == '{' && json.Unmarshal(raw, &object) == nil && len(object.Results) > 0 &&
-		object.Results[0] != '"' && json.Unmarshal(object.Results, &items) != nil {
-		return "its results are no list of items"
+	if raw[0] == '{' {
+		if json.Unmarshal(raw, &object) == nil && len(object.Results) > 0 &&
+			object.Results[0] != '"' && json.Unmarshal(object.Results, &items) != nil {
+			return noList
+		}
+		return ""
+	}
+	var all []json.RawMessage
+	if json.Unmarshal(raw, &items) == nil || json.Unmarshal(raw, &all) != nil {
+		return ""
+	}
+	for _, one := range all {
+		var it item
+		if json.Unmarshal(one, &it) == nil && it.Status != nil {
+			return noList // of one event it spoke, and of the others nobody knows
+		}
 	}
 	return ""
+}
+
+// bare returns a body without the byte order mark that some servers put before
+// it.
+func bare(body []byte) []byte {
+	return bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff"))
 }
 
 // judgeItems turns what was said of each event into Results, in the order of

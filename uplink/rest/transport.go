@@ -3,7 +3,7 @@ package rest
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,12 +18,31 @@ const (
 	// idleTimeout ends a connection that nobody needs; most servers keep theirs
 	// for longer.
 	idleTimeout = 30 * time.Second
+	// continueTimeout is how long a receiver that was asked first has to say that
+	// it wants the body; one that knows nothing of that gets it then.
+	continueTimeout = time.Second
 	// maxHeaders bounds the headers of an answer.
 	maxHeaders = 64 << 10
 )
 
-// errProxyLogin is what a proxy's 407 to a CONNECT becomes.
-var errProxyLogin = errors.New("the proxy wants a login")
+// proxyRefusal is the answer of a proxy that opens no tunnel.
+type proxyRefusal struct{ status int }
+
+// Error implements error.
+func (p *proxyRefusal) Error() string {
+	if p.status == http.StatusProxyAuthRequired {
+		return "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
+	}
+	return fmt.Sprintf("the proxy answers %s to the wish for a connection; ask who runs it what it lets pass", title(p.status))
+}
+
+// wait returns how long a refusal is left alone: only a person cures a 4xx.
+func (p *proxyRefusal) wait() time.Duration {
+	if p.status >= 500 {
+		return 0
+	}
+	return wrongWait
+}
 
 // newTransport returns a transport of its own for one receiver. It speaks
 // HTTP/1.1, so that a machine's request never waits behind another machine's,
@@ -31,12 +50,14 @@ var errProxyLogin = errors.New("the proxy wants a login")
 // follows redirects nor unpacks bodies, and knows no proxy but its own.
 func newTransport(security *tls.Config, proxy *url.URL, connections int, timeout time.Duration, dial *dialer) *http.Transport {
 	connect := min(timeout, connectTimeout)
+	security.NextProtos = []string{"http/1.1"} // so that a receiver of HTTP/2 alone says so
 	dial.Timeout = connect
 	t := &http.Transport{
 		DialContext:            dial.dial,
 		TLSClientConfig:        security,
 		TLSHandshakeTimeout:    connect,
 		ResponseHeaderTimeout:  timeout,
+		ExpectContinueTimeout:  min(timeout, continueTimeout),
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
@@ -49,10 +70,10 @@ func newTransport(security *tls.Config, proxy *url.URL, connections int, timeout
 	if proxy != nil {
 		t.Proxy = http.ProxyURL(proxy)
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
-			if answer.StatusCode == http.StatusProxyAuthRequired {
-				return errProxyLogin
+			if answer.StatusCode != http.StatusOK {
+				return &proxyRefusal{answer.StatusCode}
 			}
-			return nil // the transport names any other
+			return nil
 		}
 	}
 	return t
