@@ -53,6 +53,9 @@ type Buffer struct {
 	sideBytes  int64
 	damage     []Damage
 	damages    uint64
+	// gaps are the newest losses that gap events have told, missing all of them.
+	gaps    []Gap
+	missing map[plant.GapCause]uint64
 
 	// deadTurn serialises the changes of dead letters, but not their making.
 	deadTurn sync.Mutex
@@ -340,6 +343,9 @@ func (b *Buffer) close() error {
 	done := make(chan error, 1)
 	go func() {
 		b.keeper.stop()
+		if err := b.tellAll(context.Background()); err != nil && b.Err() == nil {
+			b.log.Warn("losses found last are told after the next start", zap.Error(err))
+		}
 		fault.Pass("close.beforeCursors")
 		b.writeAllCursors()
 		b.committer.stop()

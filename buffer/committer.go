@@ -383,6 +383,10 @@ func (b *Buffer) takeCursors(group []*request) (*request, []*cursor) {
 			if cur == nil || !cur.dirty {
 				continue
 			}
+			if len(cur.stream.untold) > 0 {
+				// Its gap event comes first; tell has the cursors written then.
+				continue
+			}
 			if size+r.size+maxCursorRecord > c.limits.size || count+r.count()+1 > c.limits.count {
 				rest = true
 				continue

@@ -295,19 +295,14 @@ func TestDamagedEventsAreCountedAndPassedOver(t *testing.T) {
 	defer b.Close()
 	for _, name := range []string{"mes", "erp"} {
 		q := queue(t, b, name, all)
-		seen := ""
-		for range 2 {
-			m := next(t, q)
-			events := peekAll(t, q, m, 0, 100)
-			seen += fmt.Sprint(m, sequences(events))
-			upTo := plant.Sequence(0)
-			if len(events) > 0 {
-				upTo = events[len(events)-1].Sequence
+		got := drainGaps(t, q)
+		for m, want := range map[plant.MachineID]string{"M1": "[1 3 7]", "M2": "[]"} {
+			if seen := fmt.Sprint(sequences(got[m].events)); seen != want {
+				t.Errorf("queue %s gave %s of %s, want %s", name, seen, m, want)
 			}
-			settle(t, q, m, upTo)
 		}
-		if seen != "M1[1 3 7]M2[]" {
-			t.Fatalf("queue %s gave %s", name, seen)
+		if told := got["M1"].told() + ", " + got["M2"].told(); told != "2…2 1 damaged, 4…4 1 missing, 5…5 1 damaged, 6…6 1 damaged, 8…8 1 missing, 1…1 1 damaged" {
+			t.Errorf("queue %s is told %s", name, told)
 		}
 		idle(t, q)
 		if got := queueStats(t, b, name); got.Backlog != 0 {
@@ -321,8 +316,9 @@ func TestDamagedEventsAreCountedAndPassedOver(t *testing.T) {
 	if len(s.Damage) != 6 || logged.Len() != 6 {
 		t.Errorf("%d findings in the stats and %d in the log, want 6: %+v", len(s.Damage), logged.Len(), s.Damage)
 	}
-	if first := commit(t, b, "M1", count(9)); first != 9 {
-		t.Errorf("the sequence goes on at %d, want 9", first)
+	// Behind the 8 events there are the 5 gaps.
+	if first := commit(t, b, "M1", count(9)); first != 14 {
+		t.Errorf("the sequence goes on at %d, want 14", first)
 	}
 }
 
@@ -374,21 +370,18 @@ func TestDamagedIndexIsRebuilt(t *testing.T) {
 	})
 	damage(t, path, func(txn *badger.Txn) error { return txn.Set(cursorKey("mes", "M2"), []byte("rubbish")) })
 	b = open(t, testOptions(path))
-	q = queue(t, b, "mes", only(plant.KindCounter))
-	if first := commit(t, b, "M1", count(5)); first != 5 {
-		t.Errorf("M1 goes on at %d, want 5", first)
+	q = queue(t, b, "mes", only(plant.KindCounter, plant.KindGap))
+	if first := commit(t, b, "M1", count(5)); first != 6 {
+		t.Errorf("M1 goes on at %d, want 6, behind the lost ones and their gap", first)
 	}
 	if s := b.Stats(); s.Lost != 3 {
 		t.Errorf("%d lost, want events 3 and 4 and the cursor: %+v", s.Lost, s.Damage)
 	}
-	got := map[plant.MachineID]string{}
-	for range 2 {
-		m := next(t, q)
-		events := peekAll(t, q, m, 0, 10)
-		got[m] = fmt.Sprint(sequences(events))
-		settle(t, q, m, events[len(events)-1].Sequence)
+	got := drainGaps(t, q)
+	if g := got["M1"]; fmt.Sprint(sequences(g.events)) != "[6]" || g.told() != "3…4 2 lost_tail" {
+		t.Errorf("of M1 %v is delivered and %s told, want event 6 and the loss of 3 and 4", sequences(g.events), g.told())
 	}
-	if got["M1"] != "[5]" || got["M2"] != "[1 2]" {
-		t.Errorf("delivered %v, want 5 of M1, and 1 and 2 of M2", got)
+	if g := got["M2"]; fmt.Sprint(sequences(g.events)) != "[1 2]" {
+		t.Errorf("of M2 %v is delivered, want 1 and 2", sequences(g.events))
 	}
 }

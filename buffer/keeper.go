@@ -83,7 +83,7 @@ func (b *Buffer) keepLoop() {
 		if b.Err() != nil {
 			return
 		}
-		b.note(errors.Join(b.registerLate(), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
+		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
 	}
 }
 
@@ -213,6 +213,10 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 		to.add(r.sequence, r.size, view.of(r.kind))
 		return true
 	})
+	if err == nil {
+		// The low mark must not pass a loss that no gap event tells.
+		err = b.tell(ctx, s)
+	}
 	if err != nil {
 		return false, err
 	}

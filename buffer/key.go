@@ -33,6 +33,7 @@ const (
 	classMemory class = 'k'
 	classDead   class = 'd'
 	classJob    class = 'j'
+	classGap    class = 'g'
 	classFiller class = 'x'
 )
 

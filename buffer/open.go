@@ -211,6 +211,19 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 	}); err != nil {
 		return err
 	}
+	if err := b.eachItem(ctx, txn, appendClass(nil, classGap), func(key, value []byte) error {
+		s := b.streamLocked(machine(key))
+		told, err := decodeToldRecord(key, value)
+		if err != nil {
+			// What it lists is told once more when it is found again.
+			b.damagedValue(s.machine, "the list of the gaps that were told", err)
+			return nil
+		}
+		s.lost = told
+		return nil
+	}); err != nil {
+		return err
+	}
 	return b.eachItem(ctx, txn, appendClass(nil, classState), func(key, value []byte) error {
 		s := b.streamLocked(machine(key))
 		s.stateSize = int64(len(key) + len(value))
@@ -278,20 +291,21 @@ func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence) (re
 	if known <= s.head.sequence {
 		return false, nil
 	}
-	return true, b.recount(ctx, s, known)
+	return true, b.recount(ctx, s, last, known)
 }
 
 // recount builds the head of a stream again from its events, after damage. Of an
 // event that is gone the kind is not known, so it counts for every kind: a
 // backlog that is too high ends at the head, one that is too low would pass over
 // events.
-func (b *Buffer) recount(ctx context.Context, s *stream, known plant.Sequence) error {
+func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Sequence) error {
 	b.log.Error("the index of a stream does not match its events and is counted again", zap.String("machine", string(s.machine)),
 		zap.Uint64("recorded", uint64(s.head.sequence)), zap.Uint64("found", uint64(known)))
 	head := s.low.clone()
 	view := b.kindsNow()
 	gone := uint64(known - s.low.sequence)
-	_, err := b.scan(ctx, s, s.low.sequence, known, func(r *stored) bool {
+	found := max(min(last, known), s.low.sequence)
+	_, err := b.scan(ctx, s, s.low.sequence, found, func(r *stored) bool {
 		gone--
 		head.add(r.sequence, r.size, view.of(r.kind))
 		s.headEpoch = r.epoch
@@ -299,6 +313,9 @@ func (b *Buffer) recount(ctx context.Context, s *stream, known plant.Sequence) e
 	})
 	if err != nil {
 		return err
+	}
+	if known > found {
+		b.lose(s, found+1, known, plant.GapLostTail, "the newest records are gone from the store")
 	}
 	head.sequence = known
 	b.mu.Lock()
@@ -349,13 +366,37 @@ func (b *Buffer) beginEpoch(last uint64, recounted []*stream) error {
 		seal(dst, at, key, envelopeSize)
 		return dst
 	})
-	for _, s := range recounted {
-		r.put(machineKey(classStream, s.machine), func(dst, key []byte) []byte {
-			return appendStreamRecord(dst, key, &s.head, s.headEpoch, &b.kinds)
-		})
-	}
 	if err := b.writeTxn([]*request{r}, nil); err != nil {
 		return fmt.Errorf("buffer: begin an epoch: %w", err)
+	}
+	return b.heal(recounted)
+}
+
+// heal makes the ends of streams that were counted again durable, each together
+// with the gap events of what it lost: a kill in between leaves a stream as it
+// was found.
+func (b *Buffer) heal(recounted []*stream) error {
+	for _, s := range recounted {
+		r := &request{}
+		gaps, err := b.encodeUntold(r, s)
+		if err != nil {
+			return err
+		}
+		if len(gaps) == 0 {
+			r.put(machineKey(classStream, s.machine), func(dst, key []byte) []byte {
+				return appendStreamRecord(dst, key, &s.head, s.headEpoch, &b.kinds)
+			})
+		}
+		if err := b.writeTxn([]*request{r}, nil); err != nil {
+			return fmt.Errorf("buffer: heal the stream of %s: %w", s.machine, err)
+		}
+		b.mu.Lock()
+		b.committed(r)
+		if r.apply != nil {
+			r.apply()
+		}
+		b.mu.Unlock()
+		b.logGaps(s, gaps)
 	}
 	return nil
 }

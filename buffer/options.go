@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // Bounds and defaults of Options.
@@ -49,6 +50,9 @@ type Options struct {
 	// Reserve is the free space of the file system under which new events are
 	// refused.
 	Reserve int64
+	// Modes are the modes of the machines, for the gap events that the store makes
+	// itself; a machine that is not named is in production.
+	Modes map[plant.MachineID]plant.Mode
 	// Linger is the longest that a commit waits for other machines that were
 	// committing just before. A lone commit never waits.
 	Linger time.Duration

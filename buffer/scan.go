@@ -137,7 +137,7 @@ func (p *pass) take(key, value []byte, sequence plant.Sequence) {
 		err = fmt.Errorf("%w: sequence %d in the record", errDamaged, p.event.sequence)
 	}
 	if err != nil {
-		p.b.lose(p.stream, sequence, sequence, err.Error())
+		p.b.lose(p.stream, sequence, sequence, plant.GapDamaged, err.Error())
 		return
 	}
 	p.stopped = !p.each(&p.event)
@@ -146,7 +146,7 @@ func (p *pass) take(key, value []byte, sequence plant.Sequence) {
 // missing notes the events between the last one and next.
 func (p *pass) missing(next plant.Sequence) {
 	if next > p.done+1 {
-		p.b.lose(p.stream, p.done+1, next-1, "missing in the store")
+		p.b.lose(p.stream, p.done+1, next-1, plant.GapMissing, "missing in the store")
 		p.done = next - 1
 	}
 }
@@ -169,7 +169,11 @@ func (p *pass) oneByOne() error {
 		case errors.Is(err, badger.ErrDBClosed):
 			return err
 		case err != nil:
-			p.b.lose(p.stream, next, next, err.Error())
+			cause := plant.GapDamaged
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				cause = plant.GapMissing
+			}
+			p.b.lose(p.stream, next, next, cause, err.Error())
 			p.done = next
 		}
 	}
@@ -179,8 +183,9 @@ func (p *pass) oneByOne() error {
 // maxDamage bounds the list of Stats.Damage.
 const maxDamage = 64
 
-// lose counts events that are damaged or missing, each once.
-func (b *Buffer) lose(s *stream, first, last plant.Sequence, reason string) {
+// lose counts events that are damaged or missing, each once, also over restarts,
+// and notes that a gap event must tell of them.
+func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCause, reason string) {
 	b.mu.Lock()
 	first = max(first, s.low.sequence+1, s.deleting+1)
 	if first > last {
@@ -188,17 +193,18 @@ func (b *Buffer) lose(s *stream, first, last plant.Sequence, reason string) {
 		b.mu.Unlock()
 		return
 	}
-	fresh := s.lost.add(first, last)
+	fresh := uint64(0)
+	for _, o := range s.lost.without(first, last) {
+		n := uint64(o.last-o.first) + 1
+		fresh += n
+		s.addUntold(gap{span: o, count: n, cause: cause, reason: reason})
+	}
 	if fresh > 0 {
+		s.lost.add(first, last)
 		b.noteDamage(Damage{Machine: s.machine, First: first, Last: last, Reason: reason, Found: b.opts.now()})
 	}
 	b.mu.Unlock()
-	if fresh == 0 {
-		return
-	}
 	b.lost.Add(fresh)
-	b.log.Error("recorded events cannot be read and are passed over", zap.String("machine", string(s.machine)),
-		zap.Uint64("first", uint64(first)), zap.Uint64("last", uint64(last)), zap.String("cause", reason))
 }
 
 // damagedValue counts a damaged record that is no event.

@@ -42,6 +42,11 @@ func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequen
 		q.giveBack(w)
 		return err
 	}
+	// The cursor must not pass a loss that no gap event tells.
+	if err := q.b.tell(ctx, w.cursor.stream); err != nil {
+		q.giveBack(w)
+		return err
+	}
 	for _, r := range results {
 		w.durable = w.durable || len(r.Put) > 0 || r.Status == plant.Rejected || r.Status == plant.Held
 		if r.Status == plant.Delivered && r.Last <= upTo {

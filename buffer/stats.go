@@ -6,6 +6,7 @@
 package buffer
 
 import (
+	"maps"
 	"time"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -35,6 +36,10 @@ type Stats struct {
 	// newest of these findings.
 	Lost   uint64
 	Damage []Damage
+	// Gaps are the newest losses that gap events told since the store was opened,
+	// Missing the number of events in all of them, by cause.
+	Gaps    []Gap
+	Missing map[plant.GapCause]uint64
 	// Streams has one entry for each machine.
 	Streams []StreamStats
 	// Queues has one entry for each uplink, also for one that is not configured
@@ -103,6 +108,8 @@ func (b *Buffer) Stats() Stats {
 	defer b.mu.Unlock()
 	s.LiveBytes = b.eventBytes + b.sideBytes
 	s.Damage = append([]Damage(nil), b.damage...)
+	s.Gaps = append([]Gap(nil), b.gaps...)
+	s.Missing = maps.Clone(b.missing)
 	for _, st := range b.order {
 		s.Streams = append(s.Streams, StreamStats{
 			Machine: st.machine, Last: st.head.sequence, Bytes: st.live(),

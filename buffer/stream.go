@@ -28,7 +28,10 @@ type stream struct {
 	// lowRecorded is when the oldest stored event was recorded, if lowKnown.
 	lowRecorded int64
 	lowKnown    bool
-	lost        ranges
+	// lost is every event known to be lost, untold those of them that no gap
+	// event tells yet.
+	lost   ranges
+	untold []gap
 	// recent are the newest events that are kept in memory, in order and
 	// without a gap.
 	recent []*chunk
@@ -134,7 +137,7 @@ func decodeLowRecord(key, record []byte, k *kinds) (low position, err error) {
 
 // maxRanges bounds what is remembered of a stream's damage; beyond it the
 // newest damage is joined to its neighbour.
-const maxRanges = 256
+const maxRanges = 1024
 
 // ranges is a set of sequences as sorted, disjoint intervals.
 type ranges []span

@@ -174,7 +174,7 @@ func (b *mailbox) putRecord(it item, sequence bool) {
 		b.overflows++
 		b.gap.At, b.gap.Device = it.scan.Received, it.scan.Device
 		b.gap.Count++
-		b.gap.Reason = "the machine's mailbox was full while commits waited"
+		b.gap.Cause, b.gap.Reason = plant.GapMailbox, "the machine's mailbox was full while commits waited"
 	}
 	b.release(it.scan.Readings)
 }
@@ -252,7 +252,7 @@ func (b *mailbox) offerOther(in plant.Input) {
 	defer b.mu.Unlock()
 	if len(b.items) >= 3*b.limit {
 		b.overflows++
-		b.gap.At, b.gap.Reason = in.When(), "the machine's mailbox was full while commits waited"
+		b.gap.At, b.gap.Cause, b.gap.Reason = in.When(), plant.GapMailbox, "the machine's mailbox was full while commits waited"
 		b.gap.Count++
 		return
 	}

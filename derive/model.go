@@ -165,6 +165,9 @@ func (m *Model) use(ref plant.TagRef) *use {
 // Machine returns the machine's code.
 func (m *Model) Machine() plant.MachineID { return m.machine }
 
+// Mode returns what the machine is used for.
+func (m *Model) Mode() plant.Mode { return m.mode }
+
 // Tags returns the tags that the rules read, each once.
 func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
 

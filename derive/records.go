@@ -230,7 +230,7 @@ func (r *run) Readable(name string) {
 // Missing implements handshake.Sink.
 func (r *run) Missing(device plant.DeviceID, count uint64, reason string) {
 	at := rule.Stamp{At: r.now}
-	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: count, Device: device, Reason: reason})
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: count, Device: device, Cause: plant.GapUnread, Reason: reason})
 }
 
 // recordHead is the head of a record's event: the order that the record names

@@ -328,7 +328,7 @@ func (r *run) observed(o plant.Observed) {
 func (r *run) gap(in plant.Gap) {
 	r.missed(in.Device)
 	at := rule.Stamp{At: r.now}
-	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: in.Count, Device: in.Device, Reason: in.Reason})
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: in.Count, Device: in.Device, Cause: in.Cause, Reason: in.Reason})
 	r.due()
 }
 

@@ -52,8 +52,13 @@ type Gap struct {
 	At     time.Time
 	Device DeviceID
 	// Count is the number of readings that are missing.
-	Count  uint64
+	Count uint64
+	Cause GapCause
+	// Reason is Cause in words.
 	Reason string
+	// Stored says that the loss is one of the store, which has recorded the gap
+	// event itself: the rules only mark what may no longer fit what receivers have.
+	Stored bool
 }
 
 // Clock says that the gateway's wall clock jumped, or that it became or ceased

@@ -176,17 +176,63 @@ type OrderEvent struct {
 	By     string    `json:"by,omitempty"`
 }
 
+// GapCause says, for programs, why something is missing. The set is closed
+// within a version of the kind.
+type GapCause string
+
+// The causes. The first two are of readings that never became events; the
+// others are of events that the buffer had recorded.
+const (
+	// GapMailbox: readings were lost while commits waited for the disk.
+	GapMailbox GapCause = "mailbox"
+	// GapUnread: the PLC offered records that nobody read in time.
+	GapUnread GapCause = "unread"
+	// GapDamaged: the record is there and cannot be read.
+	GapDamaged GapCause = "damaged"
+	// GapMissing: the record is gone from between others.
+	GapMissing GapCause = "missing"
+	// GapLostTail: the newest records are gone.
+	GapLostTail GapCause = "lost_tail"
+	// GapRestoredCopy: the store is an older one than what was used last.
+	GapRestoredCopy GapCause = "restored_copy"
+	// GapEvicted: deleted before it was delivered, to make room.
+	GapEvicted GapCause = "evicted"
+	// GapMarkLost: what tells whether the newest records are missing is gone, so
+	// that it is not known.
+	GapMarkLost GapCause = "mark_lost"
+)
+
+// GapCauses returns every cause of this version.
+func GapCauses() []GapCause {
+	return []GapCause{GapMailbox, GapUnread, GapDamaged, GapMissing, GapLostTail, GapRestoredCopy, GapEvicted, GapMarkLost}
+}
+
 // GapData is the data of a KindGap event: what is known to be missing.
 type GapData struct {
 	Head
 	// First and Last are the sequences of missing events; 0 where readings are
-	// missing that never became events.
-	First  Sequence `json:"first,omitempty"`
-	Last   Sequence `json:"last,omitempty"`
+	// missing that never became events. All missing ones lie between the two; not
+	// all between the two are missing if Count is smaller.
+	First Sequence `json:"first,omitempty"`
+	Last  Sequence `json:"last,omitempty"`
+	// Count is how many are missing, 0 where it is not known or where no event
+	// but the state of the machine's rules is lost.
 	Count  uint64   `json:"count"`
 	Device DeviceID `json:"device,omitempty"`
+	// Cause is for programs, Reason for people.
+	Cause  GapCause `json:"cause,omitempty"`
 	Reason string   `json:"reason"`
+	// Kinds is how many of each kind are missing, where that is known.
+	Kinds map[EventKind]uint64 `json:"kinds,omitempty"`
+	// Delivered is set if every uplink had had the missing events: they are
+	// missing only where they would be sent again.
+	Delivered bool `json:"delivered,omitempty"`
 }
+
+// StoreGapKey is the key among a machine's kept values by which the store tells
+// the rules of a loss that it has recorded as a gap: the next counter event is
+// a rebase. The rules delete it with the commit that takes note of it.
+const StoreGapKey = "store_gap"
 
 // Alarm is the data of a KindAlarm event: something a person should look at
 // was raised or has cleared.

@@ -47,6 +47,7 @@ type collector struct {
 
 	bufferCommits, bufferSyncs, bufferEvents, bufferLive, bufferDisk                 *prometheus.Desc
 	bufferFree, bufferReserve, bufferFull, bufferFaulted, bufferDamaged, bufferQuota *prometheus.Desc
+	bufferMissing                                                                    *prometheus.Desc
 
 	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered         *prometheus.Desc
 	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck *prometheus.Desc
@@ -104,6 +105,8 @@ func newCollector(source Source) *collector {
 	c.bufferFull = d("buffer_full", "1 while new events are refused for lack of space.")
 	c.bufferFaulted = d("buffer_faulted", "1 after a failed commit, until the restart.")
 	c.bufferDamaged = d("buffer_damaged_records_total", "Records that a read found damaged or missing.")
+
+	c.bufferMissing = d("buffer_missing_events_total", "Recorded events that gap events say are missing, by cause, since the start.", "cause")
 
 	c.uplinkBreaker = d("uplink_breaker_state", "0 closed (delivering), 1 half-open (trying), 2 open (waiting).", "uplink")
 	c.uplinkDown = d("uplink_down", "1 while the system cannot be reached.", "uplink")
@@ -197,6 +200,9 @@ func (c *collector) buffer(out sink, snap Snapshot) {
 	out.flag(c.bufferFull, s.Full)
 	out.flag(c.bufferFaulted, s.Fault != "")
 	out.counter(c.bufferDamaged, s.Lost)
+	for cause, n := range s.Missing {
+		out.counter(c.bufferMissing, n, string(cause))
+	}
 }
 
 func (c *collector) uplinks(out sink, snap Snapshot) {

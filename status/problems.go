@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
@@ -121,11 +122,47 @@ func bufferProblems(snap Snapshot) []Problem {
 		}
 		ps = append(ps, p)
 	}
+	ps = append(ps, missing(b)...)
 	for _, q := range b.Queues {
 		if q.Problem != "" {
 			ps = append(ps, Problem{Severity: Doubtful, What: "Events for uplink " + q.Uplink, Cause: q.Problem,
 				Do: "They stay on the disk until this is settled."})
 		}
+	}
+	return ps
+}
+
+// remedies is what a person does about a loss, by its cause.
+var remedies = map[plant.GapCause]string{
+	plant.GapDamaged:      "Check the disk of this PC; what is left of the records is in the folder quarantine beside the store.",
+	plant.GapMissing:      "Check the disk of this PC.",
+	plant.GapLostTail:     "Check the disk of this PC, and that nobody has deleted or replaced files of the store.",
+	plant.GapRestoredCopy: "If a backup was restored on purpose, nothing is to be done; else find out who replaced the store.",
+	plant.GapEvicted:      "Bring the uplink back, or give the buffer more room.",
+	plant.GapMarkLost:     "Leave the files beside the store alone; compare the counts with the machine's own display once.",
+}
+
+// missing names the losses that gap events have told, one problem a cause.
+func missing(b *buffer.Stats) (ps []Problem) {
+	for _, cause := range plant.GapCauses() {
+		var newest *buffer.Gap
+		var machines []string
+		for i := range b.Gaps {
+			if g := &b.Gaps[i]; g.Cause == cause {
+				newest = g
+				if !slices.Contains(machines, string(g.Machine)) {
+					machines = append(machines, string(g.Machine))
+				}
+			}
+		}
+		if newest == nil {
+			continue
+		}
+		p := Problem{
+			Severity: Doubtful, What: count(b.Missing[cause], "recorded event") + " missing (" + strings.ReplaceAll(string(cause), "_", " ") + "): " + strings.Join(machines, ", "),
+			Cause: newest.Reason, Since: newest.Told, Do: "Every uplink was told by a gap event. " + remedies[cause],
+		}
+		ps = append(ps, p)
 	}
 	return ps
 }

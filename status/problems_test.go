@@ -207,3 +207,23 @@ func TestProblemsGroupBadTagsByCause(t *testing.T) {
 		t.Errorf("causes %q, want %q", causes, want)
 	}
 }
+
+func TestProblemsNameWhatIsMissing(t *testing.T) {
+	snap := wellPlant()
+	snap.Buffer.Missing = map[plant.GapCause]uint64{plant.GapLostTail: 12, plant.GapDamaged: 1}
+	snap.Buffer.Gaps = []buffer.Gap{
+		{Machine: "PRESS-01", First: 5, Last: 14, Count: 10, Cause: plant.GapLostTail, Reason: "the newest records are gone", Told: noon},
+		{Machine: "FILLER-01", First: 3, Last: 3, Count: 1, Cause: plant.GapDamaged, Reason: "wrong checksum", Told: noon},
+		{Machine: "FILLER-01", First: 7, Last: 8, Count: 2, Cause: plant.GapLostTail, Reason: "the newest records are gone", Told: noon},
+	}
+	want := []string{"1 recorded event missing (damaged): FILLER-01", "12 recorded events missing (lost tail): PRESS-01, FILLER-01"}
+	ps := Problems(snap)
+	if got := whats(ps); !slices.Equal(got, want) {
+		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+	for _, p := range ps {
+		if p.Severity != Doubtful || p.Cause == "" || !strings.Contains(p.Do, "Check the disk") {
+			t.Errorf("%+v", p)
+		}
+	}
+}

@@ -63,6 +63,15 @@ func newGateway(p *plan, log *zap.Logger) *gateway {
 	return &gateway{plan: p, log: log, started: time.Now(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 }
 
+// modes returns what each machine is used for.
+func modes(machines []*derive.Model) map[plant.MachineID]plant.Mode {
+	all := make(map[plant.MachineID]plant.Mode, len(machines))
+	for _, m := range machines {
+		all[m.Machine()] = m.Mode()
+	}
+	return all
+}
+
 // run starts every stage, waits for ctx, a signal of the buffer or a stage that
 // failed, and stops in reverse. A latched buffer ends it at once, with nothing
 // closed: the outcome of the failed commit is unknown, and the restart finds it
@@ -71,6 +80,7 @@ func (g *gateway) run(ctx context.Context) error {
 	site, o := g.plan.Config.Site, g.plan.Config.Buffer
 	settings := buffer.DefaultOptions(string(o.Path))
 	settings.Gateway, settings.Source = site.Gateway, site.Path()
+	settings.Modes = modes(g.plan.Machines)
 	settings.Quota, settings.Reserve = int64(o.Quota), int64(o.Reserve)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
 	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
