@@ -204,12 +204,23 @@ func (f *Forwarder) settle(run context.Context, m plant.MachineID, upTo plant.Se
 // send makes one Send and judges it. linked is nil if the system answered,
 // errNeutral or errPanicked if nothing is known, else the failure of the link.
 func (f *Forwarder) send(sends context.Context, m plant.MachineID, st *machine, b *batch) (v verdict, linked error) {
+	return f.sendWith(sends, m, st, b, &st.refusals, f.options.HoldAfter)
+}
+
+func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machine, b *batch, refusals *refusals, holdAfter int) (v verdict, linked error) {
+	// A Sender has one call a machine at a time; a Resend may have it now.
+	select {
+	case st.turn <- struct{}{}:
+		defer func() { <-st.turn }()
+	case <-sends.Done():
+		return verdict{stop: plant.Result{Status: plant.Retry, Cause: sends.Err()}}, errNeutral
+	}
 	ctx, cancel := context.WithTimeout(sends, f.options.SendTimeout.Std())
 	defer cancel()
 	f.count(1)
 	results, panicked := f.call(ctx, m, b.events)
 	f.count(-1)
-	v = judge(b, results, &st.refusals, f.options.HoldAfter)
+	v = judge(b, results, refusals, holdAfter)
 	if v.stop.Status != plant.Retry {
 		return v, nil
 	}

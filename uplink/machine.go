@@ -19,6 +19,8 @@ import (
 type machine struct {
 	id       plant.MachineID
 	refusals refusals
+	// turn holds a token while the Sender has a call for the machine.
+	turn chan struct{}
 
 	// next is when the machine may be sent again; wake is closed when that
 	// comes forward.
@@ -43,6 +45,7 @@ func (f *Forwarder) machine(m plant.MachineID) *machine {
 	if st == nil {
 		st = &machine{
 			id:      m,
+			turn:    make(chan struct{}, 1),
 			wake:    make(chan struct{}),
 			backoff: backoff.Backoff{Min: f.options.BackoffMin.Std(), Max: f.options.BackoffMax.Std()},
 		}

@@ -29,6 +29,10 @@ type Options struct {
 	HoldRetry config.Duration `yaml:"hold_retry"`
 	// StopTimeout is what a Send under way gets to end when the uplink stops.
 	StopTimeout config.Duration `yaml:"stop_timeout"`
+	// Deduplicates says that the receiver drops an event whose id it has had, as
+	// every receiver of CloudEvents must. Where it does not, sending again on
+	// command is refused unless it is forced.
+	Deduplicates bool `yaml:"deduplicates"`
 }
 
 // DefaultOptions returns what an uplink runs with if its config says nothing.
@@ -43,6 +47,8 @@ func DefaultOptions() Options {
 		HoldAfter:   5,
 		HoldRetry:   config.Duration(time.Minute),
 		StopTimeout: config.Duration(2 * time.Second),
+
+		Deduplicates: true,
 	}
 }
 

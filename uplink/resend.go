@@ -1,0 +1,46 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Resend sends stored events of one machine once more, beside the live stream:
+// through the same gate, never at the same time as a live Send of that machine,
+// and without touching cursor, merging or the memory of refusals. It blocks
+// until the system may be asked, then for one Send. The results are in the order
+// of the events, up to and including the first that is neither Delivered nor
+// Rejected; what none covers was not delivered. What they Put is the caller's to
+// keep. It may be called from any goroutine while Run is; an error is ctx's.
+func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plant.Event) ([]plant.Result, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	pass, err := f.link.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st := f.machine(m)
+	// Refusals of a resend say nothing of the live stream, and holding is the
+	// caller's business.
+	var refusals refusals
+	b := batch{events: events}
+	v, linked := f.sendWith(ctx, m, st, &b, &refusals, len(events)+1)
+	pass.report(linked, v.delivered > 0, v.linkWait())
+	if v.stop.Status != plant.Delivered {
+		if v.stop.Cause == nil {
+			v.stop.Cause = fmt.Errorf("uplink %s: the events of %s were not answered for", f.name, m)
+		}
+		v.results = append(v.results, v.stop)
+	}
+	return v.results, ctx.Err()
+}
+
+// Deduplicates reports whether the receiver recognises what it had before, so
+// that sending it again does no harm.
+func (f *Forwarder) Deduplicates() bool { return f.options.Deduplicates }
+
+// MostEvents returns the largest batch that this uplink takes.
+func (f *Forwarder) MostEvents() int { return f.options.BatchEvents }
