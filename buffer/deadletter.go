@@ -87,18 +87,31 @@ func (b *Buffer) decodeDeadLetter(uplink string, m plant.MachineID, key, record 
 // order of their sequence. One that is damaged on disk is yielded as an error
 // and does not end the listing; any other error does. It blocks on disk reads.
 func (b *Buffer) DeadLetters(ctx context.Context, uplink string) iter.Seq2[DeadLetter, error] {
+	return b.deadLetters(ctx, uplink, uplinkKey(classDead, uplink), nil)
+}
+
+// DeadLettersOf returns the refused events of one machine behind that sequence,
+// as DeadLetters does. Of a damaged one Uplink, Event.Machine and
+// Event.Sequence are set.
+func (b *Buffer) DeadLettersOf(ctx context.Context, uplink string, m plant.MachineID, after plant.Sequence) iter.Seq2[DeadLetter, error] {
+	return b.deadLetters(ctx, uplink, appendName(uplinkKey(classDead, uplink), string(m)), appendSequence(nil, after))
+}
+
+func (b *Buffer) deadLetters(ctx context.Context, uplink string, prefix, after []byte) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		if err := b.usable(ctx); err != nil {
 			yield(DeadLetter{}, err)
 			return
 		}
-		prefix := uplinkKey(classDead, uplink)
+		all := len(uplinkKey(classDead, uplink))
 		stopped := errors.New("the caller has enough")
-		err := b.pairs(ctx, prefix, func(p pair) error {
-			name, _, _ := cutName(p.key)
+		err := b.pairsAfter(ctx, prefix, after, func(p pair) error {
+			key := append(prefix[:len(prefix):len(prefix)], p.key...)
+			name, _, _ := cutName(key[all:])
 			m := plant.MachineID(name)
-			d, err := b.decodeDeadLetter(uplink, m, append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
+			d, err := b.decodeDeadLetter(uplink, m, key, p.value)
 			if err != nil {
+				d = DeadLetter{Uplink: uplink, Event: plant.Event{Machine: m, Sequence: sequenceOf(p.key)}}
 				err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", uint64(sequenceOf(p.key)), m, uplink, err)
 			}
 			if !yield(d, err) {

@@ -20,6 +20,9 @@ var ErrNoDeadLetter = errors.New("there is no such dead letter")
 type Job struct {
 	ID     uint64
 	Record []byte
+	// Put is kept in the memory of Uplink in the same transaction.
+	Uplink string
+	Put    []plant.KV
 }
 
 // SaveJob makes a job durable, or its deletion. It blocks for the fsync. It may
@@ -43,11 +46,26 @@ func (r *request) job(j Job) error {
 	if len(j.Record) > maxEvent {
 		return plant.ErrTooBig
 	}
+	for _, kv := range j.Put {
+		if err := r.memory(j.Uplink, kv); err != nil {
+			return err
+		}
+	}
 	if j.Record == nil {
 		r.delete(jobKey(j.ID))
 		return nil
 	}
 	r.put(jobKey(j.ID), func(dst, key []byte) []byte { return appendOpaque(dst, key, j.Record) })
+	return nil
+}
+
+// memory adds a value that an uplink keeps.
+func (r *request) memory(uplink string, kv plant.KV) error {
+	if len(kv.Key) > maxKVKey || len(kv.Value) > maxEvent {
+		return fmt.Errorf("keep %.40q: %w", kv.Key, plant.ErrTooBig)
+	}
+	r.put(append(uplinkKey(classMemory, uplink), kv.Key...), func(dst, key []byte) []byte { return appendOpaque(dst, key, kv.Value) })
+	r.growSide += int64(r.lastSize())
 	return nil
 }
 

@@ -75,7 +75,11 @@ type pair struct{ key, value []byte }
 // pairs calls each for every key with the prefix, in order. It reads pages, as
 // Events does. An error of each ends it and is returned.
 func (b *Buffer) pairs(ctx context.Context, prefix []byte, each func(pair) error) error {
-	var after []byte
+	return b.pairsAfter(ctx, prefix, nil, each)
+}
+
+// pairsAfter is pairs from behind a key, nil for the first.
+func (b *Buffer) pairsAfter(ctx context.Context, prefix, after []byte, each func(pair) error) error {
 	for {
 		page, err := b.pairPage(ctx, prefix, after)
 		if err != nil || len(page) == 0 {

@@ -189,12 +189,9 @@ func (q *Queue) settlePart(ctx context.Context, w *settlement, r *request, upTo,
 func (w *settlement) encodeResult(ctx context.Context, r *request, result *plant.Result) error {
 	q := w.queue
 	for _, kv := range result.Put {
-		if len(kv.Key) > maxKVKey || len(kv.Value) > maxEvent {
-			return fmt.Errorf("buffer: settle %s of queue %s: keep %.40q: %w", w.cursor.stream.machine, q.name, kv.Key, plant.ErrTooBig)
+		if err := r.memory(q.name, kv); err != nil {
+			return fmt.Errorf("buffer: settle %s of queue %s: %w", w.cursor.stream.machine, q.name, err)
 		}
-		key := append(uplinkKey(classMemory, q.name), kv.Key...)
-		r.put(key, func(dst, key []byte) []byte { return appendOpaque(dst, key, kv.Value) })
-		r.growSide += int64(r.lastSize())
 	}
 	if result.Status != plant.Rejected || result.Last > w.upTo || result.Last <= w.cursor.at.sequence {
 		return nil
