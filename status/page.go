@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
 
@@ -25,12 +27,14 @@ var pageTemplate = template.Must(template.ParseFS(ui, "ui/page.html"))
 // page is what the template shows: words, ready to read.
 type page struct {
 	Gateway, Version, Now, Up string
-	Ready                     bool
-	Waiting                   []string
-	Problems                  []problemCard
-	Devices, Machines         []card
-	Uplinks                   []card
-	Buffer                    card
+	// Sum is the page in one line; SumClass is "good" or "bad".
+	Sum, SumClass     string
+	Ready             bool
+	Waiting           []string
+	Problems          []problemCard
+	Devices, Machines []card
+	Uplinks           []card
+	Buffer            card
 }
 
 type problemCard struct {
@@ -93,14 +97,27 @@ func (c clock) ago(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("%s (%s ago)", c.at(t), lasting(age(c.now, t)))
+	return fmt.Sprintf("%s (%s ago)", c.at(t), c.lasting(t))
 }
 
 func (c clock) since(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("since %s (%s)", c.at(t), lasting(age(c.now, t)))
+	return fmt.Sprintf("since %s (%s)", c.at(t), c.lasting(t))
+}
+
+// lasting is lasting without a line break between number and unit.
+func (c clock) lasting(t time.Time) string {
+	return strings.ReplaceAll(lasting(age(c.now, t)), " ", "\u00a0")
+}
+
+// from is since in the shortest form, to the minute.
+func (c clock) from(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return "since " + strings.TrimSuffix(c.at(t), c.at(t)[len(c.at(t))-3:])
 }
 
 func newPage(snap Snapshot, loc *time.Location) page {
@@ -111,7 +128,9 @@ func newPage(snap Snapshot, loc *time.Location) page {
 		Ready: snap.Ready, Waiting: snap.Waiting,
 		Buffer: bufferCard(snap, c),
 	}
+	p.Sum, p.SumClass = summary(snap, c), "good"
 	for _, problem := range Problems(snap) {
+		p.SumClass = "bad"
 		p.Problems = append(p.Problems, problemCard{
 			Class: problem.Severity.String(), What: problem.What, Cause: problem.Cause, Do: problem.Do,
 			Since: c.since(problem.Since), Follows: problem.Follows,
@@ -133,7 +152,7 @@ func deviceCard(d *drivers.Stats, c clock) card {
 	k := card{Class: "good", Name: string(d.Device), Word: "connected", Since: c.since(d.Since)}
 	if !d.Connected {
 		k.Class, k.Word = "bad", "not connected"
-		k.add("Why", d.LastError)
+		k.add("Why", inWords(d.LastError))
 		k.add("What to do", advice(d.LastError))
 		k.add("Last answer", c.ago(d.LastRead))
 	} else {
@@ -144,39 +163,53 @@ func deviceCard(d *drivers.Stats, c clock) card {
 			k.add("Last answer", fmt.Sprintf("%s, took %s", c.ago(d.LastRead), d.ReadTime.Round(time.Millisecond/10)))
 		}
 		if d.LastError != "" {
-			k.add("Last trouble", c.at(d.LastErrorAt)+" "+d.LastError)
+			k.add("Last trouble", c.at(d.LastErrorAt)+" "+inWords(d.LastError))
 		}
 	}
 	k.add("Address", d.Endpoint)
 	k.add("Values", number(d.Readings)+" read, "+number(d.BadReadings)+" not good; lost and back "+count(d.Reconnects, "time"))
-	if len(d.BadTags) > 0 {
-		tags := sortedTags(d.BadTags)
-		k.add("Bad tags", tagList(tags)+": "+d.BadTags[tags[0]])
+	if !d.Connected {
+		return k // its tags have no other trouble than this
+	}
+	for _, bad := range badTags(d) {
+		text := bad.String()
+		if n := len(bad.tags); n > 1 {
+			text = fmt.Sprintf("%d tags, %s", n, text)
+		}
+		k.add("Bad tags", text)
 	}
 	return k
 }
 
 func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
-	k := card{Class: "unknown", Name: string(m.Machine), Word: "state not seen yet", Since: c.since(m.StateSince)}
-	if m.Running != nil {
-		if k.Word = "stopped"; *m.Running {
-			k.Class, k.Word = "good", "running"
-		}
-	}
-	// A state that nobody looks at any more must not be shown as the state.
-	for _, feed := range snap.Feeds[m.Machine] {
-		for i := range snap.Devices {
-			if d := &snap.Devices[i]; d.Device == feed && !d.Connected {
-				k.Class = "unknown"
-				k.Word = "not observed, last " + k.Word
-			}
-		}
-	}
-	if m.Running != nil && !*m.Running {
+	k := card{Class: "unknown", Name: string(m.Machine), Since: c.since(m.StateSince)}
+	switch s, device := stateOf(snap, m); s {
+	case running:
+		k.Class, k.Word = "good", "running"
+	case stopped:
+		k.Word = "stopped"
 		k.add("Reason", m.Reason)
+	case stateless:
+		k.Class, k.Word = "good", "connected"
+	case unseen:
+		// A state that nobody looks at any more must not be shown as the state.
+		k.Word, k.Since = "cannot be seen: "+string(device.Device)+" is away", c.since(device.Since)
+		k.add("Seen last", lastState(m, c))
+	default:
+		k.Word = "state not known yet"
 	}
-	k.add("Good", number(m.Good))
-	k.add("Scrap", number(m.Scrap))
+	if makes(snap, m.Machine, plant.KindCounter) {
+		k.add("Good", number(m.Good))
+		k.add("Scrap", number(m.Scrap))
+	}
+	for _, records := range []struct {
+		kind  plant.EventKind
+		label string
+	}{{plant.KindDosing, "Doses"}, {plant.KindSerial, "Serials"}, {plant.KindItemAttach, "Attached"}} {
+		if snap.Kinds != nil && makes(snap, m.Machine, records.kind) {
+			k.add(records.label, number(m.Events[records.kind])+" since the start")
+		}
+	}
 	k.add("Order", m.Order)
 	k.add("Mode", string(m.Mode))
 	if m.LastEvent != "" {
@@ -186,6 +219,18 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 		k.add("Recording", "waits for space "+c.since(m.WaitingSince))
 	}
 	return k
+}
+
+// lastState is what was seen of a machine before its device went away.
+func lastState(m *derive.Stats, c clock) string {
+	if m.Running == nil {
+		return ""
+	}
+	word := "stopped "
+	if *m.Running {
+		word = "running "
+	}
+	return word + c.since(m.StateSince)
 }
 
 func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
@@ -210,7 +255,7 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	}
 	k.add("Last answer", c.ago(u.LastDelivery))
 	if u.LastError != "" {
-		k.add("Last trouble", c.at(u.LastErrorAt)+" "+u.LastError)
+		k.add("Last trouble", c.at(u.LastErrorAt)+" "+inWords(u.LastError))
 	}
 	if k.Class == "bad" {
 		k.add("What to do", advice(u.LastError))
@@ -218,7 +263,7 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	k.add("Address", u.Endpoint)
 	k.add("Since start", number(u.Delivered)+" delivered, "+number(u.Rejected)+" refused, "+number(u.Retried)+" tried again")
 	for _, stuck := range u.Problems {
-		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+stuck.Text)
+		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+inWords(stuck.Text))
 	}
 	if q.DeadLetters > 0 {
 		k.add("Dead letters", number(q.DeadLetters))

@@ -169,17 +169,17 @@ func missing(b *buffer.Stats) (ps []Problem) {
 
 func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 	if !d.Connected {
-		if d.Session > 0 && age(snap.At, d.Since) < flap {
+		if !away(snap, d) {
 			return nil
 		}
 		p := Problem{
 			Severity: Stuck, What: "Device " + string(d.Device) + " is away", Since: d.Since,
-			Cause: d.LastError, Do: advice(d.LastError),
+			Cause: inWords(d.LastError), Do: advice(d.LastError),
 		}
 		for i := range snap.Machines {
 			m := snap.Machines[i].Machine
 			if slices.Contains(snap.Feeds[m], d.Device) {
-				p.Follows = append(p.Follows, string(m)+" is not observed; its totals are read when the device is back")
+				p.Follows = append(p.Follows, string(m)+" cannot be seen until then; its counters are read when the device is back")
 			}
 		}
 		return []Problem{p}
@@ -191,36 +191,48 @@ func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 			Do: "That is a fault of this program; each time it connected again. Please report it with the log.",
 		})
 	}
-	if len(d.BadTags) == 0 {
-		return ps
-	}
-	// Tags with one cause are one problem, however many there are.
-	byCause := make(map[string][]plant.TagID)
-	var causes []string
-	for _, tag := range sortedTags(d.BadTags) {
-		cause := d.BadTags[tag]
-		if byCause[cause] == nil {
-			causes = append(causes, cause)
-		}
-		byCause[cause] = append(byCause[cause], tag)
-	}
-	for _, cause := range causes {
-		tags := byCause[cause]
+	for _, bad := range badTags(d) {
 		ps = append(ps, Problem{
-			Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(tags)), "tag")),
-			Cause: tagList(tags) + ": " + cause, Do: advice(cause),
+			Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(bad.tags)), "tag")),
+			Cause: bad.String(), Do: advice(bad.cause),
 		})
 	}
 	return ps
 }
 
+// sameCause is the tags of a device that are bad for one cause.
+type sameCause struct {
+	cause string
+	tags  []plant.TagID
+}
+
+// String names a few of the tags, and the cause.
+func (s sameCause) String() string { return tagList(s.tags) + ": " + inWords(s.cause) }
+
+// badTags groups the bad tags of a device: tags with one cause are one thing for
+// a person, however many there are. The cause of most comes first.
+func badTags(d *drivers.Stats) []sameCause {
+	var all []sameCause
+	for _, tag := range sortedTags(d.BadTags) {
+		cause := d.BadTags[tag]
+		at := slices.IndexFunc(all, func(s sameCause) bool { return s.cause == cause })
+		if at < 0 {
+			at = len(all)
+			all = append(all, sameCause{cause: cause})
+		}
+		all[at].tags = append(all[at].tags, tag)
+	}
+	slices.SortStableFunc(all, func(a, b sameCause) int { return len(b.tags) - len(a.tags) })
+	return all
+}
+
 func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 	var ps []Problem
 	queue := snap.queue(u.Uplink)
-	if since := downSince(u); !since.IsZero() && age(snap.At, since) >= flap {
+	if since := lost(snap, u); !since.IsZero() {
 		p := Problem{
 			Severity: Stuck, What: "Uplink " + u.Uplink + " does not deliver", Since: since,
-			Cause: u.LastError, Do: advice(u.LastError),
+			Cause: inWords(u.LastError), Do: advice(u.LastError),
 		}
 		if queue.Backlog > 0 {
 			p.Follows = append(p.Follows, fmt.Sprintf("%s wait on the disk, the oldest for %s; they are sent when it is back",
@@ -258,7 +270,7 @@ func downSince(u *uplink.Stats) time.Time {
 func streamProblem(name string, s uplink.Problem) Problem {
 	p := Problem{
 		Severity: Stuck, What: fmt.Sprintf("Uplink %s: the events of %s do not go out", name, s.Machine), Since: s.Since,
-		Cause: s.Text, Do: advice(s.Text),
+		Cause: inWords(s.Text), Do: advice(s.Text),
 	}
 	if s.Held {
 		p.What = fmt.Sprintf("Uplink %s: the events of %s are held, it refuses %s", name, s.Machine, cmp.Or(string(s.Kind), "them"))

@@ -32,7 +32,7 @@ func TestProblemsRootCauseFirst(t *testing.T) {
 	if got := whats(ps); !slices.Equal(got, want) {
 		t.Fatalf("got  %q\nwant %q", got, want)
 	}
-	if got := ps[0].Follows; len(got) != 1 || !strings.HasPrefix(got[0], "PRESS-01 is not observed") {
+	if got := ps[0].Follows; len(got) != 1 || !strings.HasPrefix(got[0], "PRESS-01 cannot be seen until then") {
 		t.Errorf("the machine behind the lost device is not named as its consequence: %q", got)
 	}
 	if got := ps[1].Follows; len(got) != 1 || !strings.Contains(got[0], "123 events wait") || !strings.Contains(got[0], "5 min") {
@@ -119,8 +119,8 @@ func TestProblemsNameWhatTheBufferFound(t *testing.T) {
 func TestPageOfALostDeviceDoesNotClaimItsMachineRuns(t *testing.T) {
 	snap := plantAt()
 	k := machineCard(snap, &snap.Machines[0], clock{noon, time.UTC})
-	if k.Class != "unknown" || k.Word != "not observed, last running" {
-		t.Errorf("got %q %q", k.Class, k.Word)
+	if k.Class != "unknown" || k.Word != "cannot be seen: press-plc is away" || k.Since != "since 11:48:00 (12\u00a0min)" || !slices.Contains(k.Lines, line{"Seen last", "running since 11:00:00 (1\u00a0h\u00a00\u00a0min)"}) {
+		t.Errorf("got %+v", k)
 	}
 }
 
@@ -138,10 +138,10 @@ func TestWords(t *testing.T) {
 		}
 	}
 	c := clock{noon, time.FixedZone("WET+1", 3600)}
-	if got := c.since(noon.Add(-time.Minute)); got != "since 12:59:00 (1 min)" {
+	if got := c.since(noon.Add(-time.Minute)); got != "since 12:59:00 (1\u00a0min)" {
 		t.Error(got)
 	}
-	if got := c.since(noon.Add(-24 * time.Hour)); got != "since 2026-03-13 13:00:00 (1 d 0 h)" {
+	if got := c.since(noon.Add(-24 * time.Hour)); got != "since 2026-03-13 13:00:00 (1\u00a0d\u00a00\u00a0h)" {
 		t.Error(got)
 	}
 	if got := c.ago(time.Time{}); got != "" {

@@ -65,6 +65,9 @@ type Snapshot struct {
 	// Feeds names the devices that each machine's tags come from, so that the
 	// page can show a lost device before the machines that miss it.
 	Feeds map[plant.MachineID][]plant.DeviceID
+	// Kinds are the kinds of events that each machine's rules make, so that the
+	// page leaves out what a machine does not have.
+	Kinds map[plant.MachineID][]plant.EventKind
 }
 
 // Options are the settings of the server.

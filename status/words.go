@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -75,6 +76,34 @@ func count[N int64 | uint64](n N, one string) string {
 		return "1 " + one
 	}
 	return number(n) + " " + one + "s"
+}
+
+// plainWords are what libraries say of a connection, at the end of a cause, and
+// what a person says. The words are Go's net package and paho's.
+var plainWords = []struct {
+	library *regexp.Regexp
+	person  string
+}{
+	{regexp.MustCompile(`(?:dial tcp[46]? )?([^\s]+): connect(?:ex)?: (?:connection refused|No connection could be made.*actively refused it\.?)$`), "$1 refuses the connection"},
+	{regexp.MustCompile(`lookup ([^\s]+?)(?: on [^\s]+)?: (?:no such host|server misbehaving)$`), "the name $1 is not known"},
+	{regexp.MustCompile(`dial tcp[46]? ([^\s]+): connect: (no route to host|network is unreachable|host is down)$`), "there is no way to $1 ($2)"},
+	{regexp.MustCompile(`dial tcp[46]? ([^\s]+): (?:i/o timeout|connect: connection timed out)$`), "no answer from $1"},
+	{regexp.MustCompile(`(?:read|write) tcp[46]? [^\s]+->([^\s]+): i/o timeout$`), "no answer from $1"},
+	{regexp.MustCompile(`(?:read|write) tcp[46]? [^\s]+->([^\s]+): (?:read|write): (?:connection reset by peer|broken pipe)$`), "$1 closed the connection"},
+	{regexp.MustCompile(`(?:read|write) tcp[46]?: i/o timeout$|\bi/o timeout$|context deadline exceeded$`), "no answer in time"},
+	{regexp.MustCompile(`\b(?:unexpected )?EOF$`), "the connection was closed"},
+}
+
+// inWords says a cause without the words of libraries, where they are known: what
+// stands before them names what the program did, which who reads the page knows.
+// The log keeps every word.
+func inWords(cause string) string {
+	for _, p := range plainWords {
+		if at := p.library.FindStringSubmatchIndex(cause); at != nil {
+			return string(p.library.ExpandString(nil, p.person, cause, at))
+		}
+	}
+	return cause
 }
 
 // advice tells what to do about the words of a failed connection. The words are

@@ -21,6 +21,9 @@ const (
 	screenshotFile = "SLUICE_SCREENSHOT"
 )
 
+// phoneWidth is that of tools/browser/page.mjs, a usual phone held upright.
+const phoneWidth = 390
+
 // TestBrowser looks at the page as maintenance does, on a phone and without
 // script: well at first, red and named when a PLC is switched off, with what
 // follows from it under it, and well again when the PLC is back.
@@ -34,6 +37,9 @@ func TestBrowser(t *testing.T) {
 	well := phone.until(15*time.Second, "the page is never well", func(v *view) bool {
 		return len(v.Problems) == 0 && v.card("machines", "M-0").Word == "running"
 	})
+	if !strings.Contains(well.Sum, "machines running") || !strings.HasSuffix(well.Sum, "all devices connected; everything is delivered") {
+		t.Errorf("a plant that is well is summed up as %q", well.Sum)
+	}
 	green := well.card("devices", "plc-0").Edge
 	if d := well.card("devices", "plc-0"); d.Word != "connected" {
 		t.Errorf("plc-0 is %q, want connected", d.Word)
@@ -54,6 +60,12 @@ func TestBrowser(t *testing.T) {
 	}
 	if len(lost.Problems) > 1 {
 		t.Errorf("one cause is shown as several problems:\n%s", strings.Join(lost.Problems, "\n--\n"))
+	}
+	if !strings.Contains(lost.Sum, "1 cannot be seen; 1 device away since ") {
+		t.Errorf("a plant without one PLC is summed up as %q", lost.Sum)
+	}
+	if m := lost.card("machines", "M-1"); m.Word != "cannot be seen: plc-1 is away" {
+		t.Errorf("the machine behind the lost PLC is %q", m.Word)
 	}
 	if red := lost.card("devices", "plc-1"); red.Edge == green || red.Word == "connected" {
 		t.Errorf("the lost device is %q with the edge %s, as the good one", red.Word, red.Edge)
@@ -76,9 +88,15 @@ func TestBrowser(t *testing.T) {
 // view is what the phone shows.
 type view struct {
 	Status   int
+	Sum      string
 	Problems []string
 	Cards    []struct{ Section, Name, Word, Edge, Text string }
+	// Wide is set if something stands beyond the right edge of the screen, Width
+	// wide; Smallest is the size of the smallest letters, in CSS pixels.
 	Wide     bool
+	Width    int
+	Smallest float64
+	Scripts  int
 	// Foreign are requests to other hosts, Complaints what the browser says.
 	Foreign, Complaints []string
 	Error               string
@@ -163,7 +181,7 @@ func (p *phone) ask(command string) *view {
 	if err := json.Unmarshal(line, &v); err != nil {
 		p.t.Fatal(err)
 	}
-	if v.Error != "" || v.Status != 200 || v.Wide || len(v.Foreign) > 0 || len(v.Complaints) > 0 {
+	if v.Error != "" || v.Status != 200 || v.Wide || v.Width != phoneWidth || v.Smallest < 14 || v.Scripts > 0 || len(v.Foreign) > 0 || len(v.Complaints) > 0 {
 		p.t.Fatalf("the page does not load as it should: %s", line)
 	}
 	return &v

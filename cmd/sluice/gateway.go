@@ -220,6 +220,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 	snap := status.Snapshot{
 		At: time.Now(), Gateway: g.plan.Config.Site.Gateway, Version: version,
 		Started: g.started, Ready: g.ready.Load(), Feeds: map[plant.MachineID][]plant.DeviceID{},
+		Kinds: map[plant.MachineID][]plant.EventKind{},
 	}
 	if !g.built.Load() {
 		snap.Waiting = []string{"the gateway is starting"}
@@ -235,6 +236,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 	for i, w := range g.workers {
 		snap.Machines = append(snap.Machines, w.Stats())
 		m := g.plan.Machines[i]
+		snap.Kinds[m.Machine()] = m.Kinds()
 		for _, ref := range m.Tags() {
 			if !slices.Contains(snap.Feeds[m.Machine()], ref.Device) {
 				snap.Feeds[m.Machine()] = append(snap.Feeds[m.Machine()], ref.Device)

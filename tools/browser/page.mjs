@@ -34,8 +34,20 @@ async function look() {
     for (const item of await page.locator(`#${section} article`).all()) cards.push(await card(section, item));
   }
   const problems = await page.locator('#problems article').allInnerTexts();
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
-  return { status: response.status(), problems, cards, wide, foreign, complaints };
+  const sum = await page.locator('.sum').innerText();
+  // What a hand-held screen shows: nothing to the right of it, no letters that
+  // need a magnifier, and nothing that needs a script.
+  const shape = await page.evaluate(() => {
+    const all = [...document.body.querySelectorAll('*')];
+    return {
+      wide: document.documentElement.scrollWidth > document.documentElement.clientWidth
+        || all.some((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5),
+      smallest: Math.min(...all.map((e) => parseFloat(getComputedStyle(e).fontSize))),
+      scripts: document.scripts.length,
+      width: document.documentElement.clientWidth,
+    };
+  });
+  return { status: response.status(), sum, problems, cards, foreign, complaints, ...shape };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
