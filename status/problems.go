@@ -179,7 +179,7 @@ func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 		for i := range snap.Machines {
 			m := snap.Machines[i].Machine
 			if slices.Contains(snap.Feeds[m], d.Device) {
-				p.Follows = append(p.Follows, string(m)+" cannot be seen until then; its counters are read when the device is back")
+				p.Follows = append(p.Follows, string(m)+" cannot be seen; its counters are read when the device is back")
 			}
 		}
 		return []Problem{p}

@@ -32,7 +32,7 @@ func TestProblemsRootCauseFirst(t *testing.T) {
 	if got := whats(ps); !slices.Equal(got, want) {
 		t.Fatalf("got  %q\nwant %q", got, want)
 	}
-	if got := ps[0].Follows; len(got) != 1 || !strings.HasPrefix(got[0], "PRESS-01 cannot be seen until then") {
+	if got := ps[0].Follows; len(got) != 1 || !strings.HasPrefix(got[0], "PRESS-01 cannot be seen;") {
 		t.Errorf("the machine behind the lost device is not named as its consequence: %q", got)
 	}
 	if got := ps[1].Follows; len(got) != 1 || !strings.Contains(got[0], "123 events wait") || !strings.Contains(got[0], "5 min") {

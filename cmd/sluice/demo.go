@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -57,10 +59,14 @@ type demoUplink struct {
 	Duplicates uint64 `json:"duplicates"`
 }
 
-// Validate refuses a length in which the script does not fit.
+// Validate refuses a length in which the script does not fit, and an address
+// that the gateway would refuse.
 func (d *demoCmd) Validate() error {
 	if d.For != 0 && d.For < demoShortest {
 		return fmt.Errorf("--for %v is too short for the script: give %v or more", d.For, demoShortest)
+	}
+	if err := (&config.HTTP{Listen: d.Listen}).Validate(); err != nil {
+		return fmt.Errorf("--%w", err)
 	}
 	return nil
 }
@@ -69,7 +75,7 @@ func (d *demoCmd) Validate() error {
 func (d *demoCmd) Run(ctx context.Context, c *console) (err error) {
 	dir, err := os.MkdirTemp("", "sluice-demo-")
 	if err != nil {
-		return fmt.Errorf("demo: make a temporary folder: %w", err)
+		return fmt.Errorf("demo: make a temporary folder: %w — set TMPDIR to a folder that you may write to", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bed, err := newDemoBed()
@@ -211,8 +217,16 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 
 	// The machines stand still until each has been seen once: what was made
 	// before a gateway's first look is nobody's to count.
-	if err := await(ctx, ended, demoDrain, func() bool { return bed.mes["mqtt"].Count(plant.KindStartStop) >= 2 }); err != nil {
-		return nil, fmt.Errorf("demo: wait for the first readings: %w", err)
+	seen := func() bool { return bed.mes["mqtt"].Count(plant.KindStartStop) >= 2 }
+	switch err := await(ctx, ended, demoDrain, seen); {
+	case ctx.Err() != nil:
+		return nil, errors.New("demo: it was ended before every machine had been seen once, so there is nothing to compare")
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("demo: not every machine was seen within %v; the log says what was away", demoDrain)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("demo: %w — choose another port with --listen, or leave it out for a free one", err)
+	case err != nil:
+		return nil, fmt.Errorf("demo: %w", err)
 	}
 	fmt.Fprintf(c.Err, "\nThe gateway's page: %s\n\n", g.statusURL())
 	doseCtx, stopDosing := context.WithCancel(plantCtx)
@@ -229,7 +243,7 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 	_ = bed.broker.Start() // back, if the script was ended while it was away
 	equal := func() bool { return bed.equal() && g.backlog() == 0 }
 	if err := await(context.Background(), ended, demoDrain, equal); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, err
+		return nil, fmt.Errorf("demo: %w", err)
 	}
 	report := d.compare(bed, g)
 	stopGateway()
@@ -320,8 +334,8 @@ func (d *demoCmd) print(c *console, r *demoReport) error {
 		u := r.Uplinks[name]
 		fmt.Fprintf(c.Out, "%s: %d events delivered, %d of them came more than once (recognised by source and id).\n", name, u.Delivered, u.Duplicates)
 	}
-	fmt.Fprintf(c.Out, "On the way: %s of a PLC's counter and %s of a PLC counted through, %s of the broker outlasted.\n",
-		count(int(r.Rollovers), "rollover"), count(int(r.Resets), "restart"), count(r.Outages, "outage"))
+	fmt.Fprintf(c.Out, "On the way: %s and %s of PLC counters counted through, %s of the broker outlasted.\n",
+		count(int(r.Rollovers), "rollover"), count(int(r.Resets), "reset"), count(r.Outages, "outage"))
 	for _, p := range r.Problems {
 		fmt.Fprintln(c.Out, "PROBLEM:", p)
 	}
@@ -345,7 +359,7 @@ func await(ctx context.Context, ended <-chan error, d time.Duration, done func()
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-ended:
-			return fmt.Errorf("demo: the gateway ended: %w", err)
+			return fmt.Errorf("the gateway ended: %w", err)
 		case <-ticker.C:
 		}
 	}

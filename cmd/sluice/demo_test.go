@@ -5,6 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -16,6 +20,13 @@ func TestDemo(t *testing.T) {
 	var out, talk bytes.Buffer
 	if code := run(context.Background(), []string{"demo", "--for", demoShortest.String(), "--json"}, &out, &talk); code != 0 {
 		t.Fatalf("exit code %d\n%s\n%s", code, out.String(), talk.String())
+	}
+	// What a script relies on, word by word.
+	document := regexp.MustCompile(`\d+`).ReplaceAllString(out.String(), "n")
+	const kind = `:{"made":n,"arrived":{"mqtt":n,"rest":n}}`
+	if want := `{"ok":true,"kinds":{"counter"` + kind + `,"dosing"` + kind + `,"item_attach"` + kind + `,"serial"` + kind + `,"startstop"` + kind +
+		`},"uplinks":{"mqtt":{"delivered":n,"duplicates":n},"rest":{"delivered":n,"duplicates":n}},"rollovers":n,"resets":n,"outages":n,"status_url":"http://n.n.n.n:n/"}` + "\n"; document != want {
+		t.Errorf("the document is\n%swant\n%s", document, want)
 	}
 	var r demoReport
 	decoder := json.NewDecoder(&out)
@@ -42,12 +53,51 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-func TestDemoRefusesALengthWithoutRoom(t *testing.T) {
-	var out, talk bytes.Buffer
-	if code := run(context.Background(), []string{"demo", "--for", "1s"}, &out, &talk); code != exitUsage {
-		t.Errorf("exit code %d, want %d", code, exitUsage)
+// TestDemoSaysWhyItDidNotRun: the exit code, one line that says what to do, and
+// nothing on stdout.
+func TestDemoSaysWhyItDidNotRun(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !strings.Contains(talk.String(), "too short") || out.Len() > 0 {
-		t.Errorf("stdout %q, stderr %q", out.String(), talk.String())
+	defer busy.Close()
+	over, end := context.WithCancel(t.Context())
+	end()
+	for name, test := range map[string]struct {
+		args []string
+		temp string
+		ctx  context.Context
+		code int
+		want string
+	}{
+		"too short":          {args: []string{"--for", "1s"}, code: exitUsage, want: "too short"},
+		"no duration":        {args: []string{"--for", "long"}, code: exitUsage, want: "--for"},
+		"an open page":       {args: []string{"--listen", "0.0.0.0:8080"}, code: exitUsage, want: "--listen: `0.0.0.0:8080` can be reached from other computers"},
+		"a port in use":      {args: []string{"--json", "--listen", busy.Addr().String()}, code: exitFailed, want: "address already in use — choose another port with --listen"},
+		"no temporary space": {temp: filepath.Join(t.TempDir(), "none"), code: exitFailed, want: "set TMPDIR"},
+		"ended at once":      {ctx: over, code: exitFailed, want: "nothing to compare"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			if test.ctx != nil {
+				ctx = test.ctx
+			}
+			temp := t.TempDir()
+			if test.temp != "" {
+				temp = test.temp
+			}
+			t.Setenv("TMPDIR", temp)
+			var out, talk bytes.Buffer
+			if code := run(ctx, append([]string{"demo"}, test.args...), &out, &talk); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			lines := strings.Split(strings.TrimSpace(talk.String()), "\n")
+			if last := lines[len(lines)-1]; !strings.Contains(last, test.want) || strings.Count(last, "demo: ") > 1 || out.Len() > 0 {
+				t.Errorf("stdout %q, last line of stderr %q, want %q", out.String(), last, test.want)
+			}
+			if left, err := os.ReadDir(temp); test.temp == "" && (err != nil || len(left) > 0) {
+				t.Errorf("left behind %v, %v", left, err)
+			}
+		})
 	}
 }
