@@ -33,6 +33,9 @@ const (
 	// retryRefused is how long a refused node rests: it may appear later, when
 	// the PLC has its program.
 	retryRefused = 30 * time.Second
+	// keyLifetime is how long the key of a secure channel is asked to live; the
+	// library renews it after three quarters.
+	keyLifetime = time.Hour
 )
 
 func plan(_ string, o Options) (drivers.Plan, error) {
@@ -80,11 +83,15 @@ type driver struct {
 	points   []*point
 	records  []plant.Record
 	byTag    map[plant.TagID]int // index in points
-	// retry is retryRefused, shorter in tests.
-	retry time.Duration
+	// retry is retryRefused, and lifetime how long the key of a secure channel
+	// lives; both are shorter in tests.
+	retry, lifetime time.Duration
 
 	// heard is when the server last answered, in nanoseconds since 1970.
 	heard atomic.Int64
+	// publishes is how many publish requests the server takes at a time; it is
+	// less for all sessions once the server has refused some.
+	publishes atomic.Int32
 
 	mu   sync.Mutex
 	live *session // nil without a session
@@ -98,12 +105,13 @@ var (
 func open(env drivers.Env, o Options, id identity) *driver {
 	d := &driver{
 		device: env.Name, o: o, identity: id, log: env.Log, records: env.Records,
-		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused,
+		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, lifetime: keyLifetime,
 	}
 	for i, row := range o.Tags.Rows {
 		d.points[i] = newPoint(row.Name, row.Value, o)
 		d.byTag[d.points[i].tag] = i
 	}
+	d.publishes.Store(publishRequests)
 	for _, r := range env.Records {
 		for _, tag := range r.Writes {
 			if i, ok := d.byTag[tag]; ok {

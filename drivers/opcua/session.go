@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
 	client "github.com/gopcua/opcua"
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
-	"github.com/gopcua/opcua/uacp"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -32,6 +30,7 @@ type session struct {
 	d      *driver
 	number uint64
 	client *client.Client
+	socket socket
 	// ctx ends with close; the goroutines in running end with it.
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -48,6 +47,7 @@ type session struct {
 	maxItems int
 
 	subscription uint32
+	silence      time.Duration
 	published    chan publish
 
 	// Of the goroutine of Read.
@@ -101,17 +101,15 @@ func (s *session) options(more ...client.Option) []client.Option {
 	o := &s.d.o
 	return append([]client.Option{
 		client.AutoReconnect(false),
-		client.RequestTimeout(s.silence()),
+		// Of publish requests, which wait in line; all others have their own.
+		client.RequestTimeout(max(time.Minute, publishRequests*o.silence())),
 		client.SessionTimeout(sessionTimeout),
+		client.Lifetime(s.d.lifetime),
 		client.SessionName("sluice " + string(s.d.device)),
 		client.ApplicationName("sluice"),
 		client.ApplicationURI("urn:sluice:" + string(s.d.device)),
 		client.ProductURI("urn:sluice"),
-		client.Dialer(&uacp.Dialer{
-			Dialer: &net.Dialer{Timeout: o.Timeout.Std()},
-			// Our own: the package's default is one variable for all clients.
-			ClientACK: &uacp.Acknowledge{ReceiveBufSize: uacp.DefaultReceiveBufSize, SendBufSize: uacp.DefaultSendBufSize},
-		}),
+		client.Dialer(s.socket.dialer(o)),
 		client.StateChangedFunc(func(state client.ConnState) {
 			if state == client.Disconnected || state == client.Closed {
 				// The request that failed knows why; it gets a moment to say so.
@@ -121,10 +119,9 @@ func (s *session) options(more ...client.Option) []client.Option {
 	}, more...)
 }
 
-// silence is how long the server may leave a publish request unanswered: three
-// keep-alives and a time-out.
-func (s *session) silence() time.Duration {
-	o := &s.d.o
+// silence is how long the server may say nothing to a subscription: three
+// keep-alives and a time-out. The server may revise both to be longer.
+func (o *Options) silence() time.Duration {
 	return 3*time.Duration(o.keepAlives())*o.Publishing.Std() + o.Timeout.Std()
 }
 
@@ -146,6 +143,7 @@ func (s *session) connect(ctx context.Context) error {
 		s.client = r.client
 		return r.err
 	case <-ctx.Done():
+		s.socket.sever()
 		go func() {
 			if r := <-done; r.err == nil {
 				hangUp(r.client)
@@ -187,10 +185,7 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 // endpoints asks the server what it offers, over a connection of its own.
 func (s *session) endpoints(ctx context.Context) (offered []*ua.EndpointDescription, err error) {
 	c, err := client.NewClient(string(s.d.o.Endpoint), client.AutoReconnect(false), client.RequestTimeout(s.d.o.Timeout.Std()),
-		client.Dialer(&uacp.Dialer{
-			Dialer:    &net.Dialer{Timeout: s.d.o.Timeout.Std()},
-			ClientACK: &uacp.Acknowledge{ReceiveBufSize: uacp.DefaultReceiveBufSize, SendBufSize: uacp.DefaultSendBufSize},
-		}))
+		client.Dialer(s.socket.dialer(&s.d.o)))
 	if err != nil {
 		return nil, err
 	}
@@ -261,17 +256,18 @@ func (s *session) guard(run func() error) {
 	}
 }
 
-// close ends the goroutines, the subscription and the session at the server.
-// The goroutines wait for nothing but ctx.
+// close ends the goroutines, the subscription and the session at the server, in
+// the time that a farewell may take: then the connection goes, whatever waits.
 func (s *session) close() {
 	s.stop()
-	s.running.Wait()
 	limit := farewell
 	select {
 	case <-s.lost:
 		limit /= 10 // nobody may be listening
 	default:
 	}
+	defer time.AfterFunc(limit, s.socket.sever).Stop()
+	s.running.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	// CloseSession deletes the subscriptions, too, but not at every server.
@@ -288,6 +284,10 @@ func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer
 	limited, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
+	defer time.AfterFunc(s.d.o.Timeout.Std()+5*graceForCause, func() { // the library does not look at limited
+		s.fail(fmt.Errorf("no answer within %v", s.d.o.Timeout.Std()))
+		s.socket.sever()
+	}).Stop()
 	err = s.client.Send(limited, req, func(v ua.Response) error {
 		r, ok := v.(R)
 		if !ok {

@@ -2,7 +2,6 @@ package opcua
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -42,6 +41,7 @@ func (s *session) subscribe(ctx context.Context) error {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	s.subscription = answer.SubscriptionID
+	s.silence = max(s.silence, 3*time.Duration(answer.RevisedMaxKeepAliveCount)*duration(answer.RevisedPublishingInterval)+o.Timeout.Std())
 	if err := s.monitor(ctx, s.items); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
@@ -96,77 +96,12 @@ func (it *item) request() *ua.MonitoredItemCreateRequest {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// publish is what the server said in one message, and since when it may have
-// been under way: the one before was there at asked.
-type publish struct {
-	changes []*ua.MonitoredItemNotification
-	asked   time.Time
-}
-
-// publishing keeps one publish request at the server and hands over what comes. We
-// do it ourselves: the library shows neither keep-alives nor sequence numbers.
-func (s *session) publishing() error {
-	var acknowledge []*ua.SubscriptionAcknowledgement
-	next := uint32(0) // 0 before the first
-	asked := time.Now()
-	for {
-		var answer *ua.PublishResponse
-		// Its time-out is the client's, so silence() bounds it.
-		err := s.client.Send(s.ctx, &ua.PublishRequest{SubscriptionAcknowledgements: acknowledge}, func(v ua.Response) error {
-			var ok bool
-			if answer, ok = v.(*ua.PublishResponse); !ok {
-				return fmt.Errorf("an answer of the wrong type %T", v)
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, ua.StatusBadTimeout):
-			return fmt.Errorf("the subscription is silent: nothing came for %v, not even a keep-alive", s.silence())
-		case err != nil:
-			return fmt.Errorf("publish: %w", refusal(err))
-		}
-		acknowledge = nil
-		came := publish{asked: asked}
-		asked = time.Now()
-		message := answer.NotificationMessage
-		if message == nil || answer.SubscriptionID != s.subscription || len(message.NotificationData) == 0 {
-			continue // a keep-alive
-		}
-		if next != 0 && message.SequenceNumber != next {
-			return fmt.Errorf("publish: the server sent message %d where %d was due: what it sent in between is lost", message.SequenceNumber, next)
-		}
-		if next = message.SequenceNumber + 1; next == 0 {
-			next = 1 // OPC 10000-4, 5.14.1.1
-		}
-		acknowledge = []*ua.SubscriptionAcknowledgement{{SubscriptionID: s.subscription, SequenceNumber: message.SequenceNumber}}
-		if came.changes, err = dataChanges(message.NotificationData); err != nil {
-			return err
-		}
-		if len(came.changes) == 0 {
-			continue
-		}
-		select {
-		case s.published <- came:
-		case <-s.ctx.Done():
-			return nil
-		}
+// duration reads a time of the server; one that makes no sense is 0.
+func duration(milliseconds float64) time.Duration {
+	if !(milliseconds > 0 && milliseconds < float64(time.Hour/time.Millisecond)) {
+		return 0
 	}
-}
-
-// dataChanges returns the changes in a message.
-func dataChanges(data []*ua.ExtensionObject) (changes []*ua.MonitoredItemNotification, err error) {
-	for _, d := range data {
-		if d == nil {
-			continue
-		}
-		switch v := d.Value.(type) {
-		case *ua.DataChangeNotification:
-			changes = append(changes, v.MonitoredItems...)
-		case *ua.StatusChangeNotification:
-			return nil, fmt.Errorf("the server has ended the subscription: %s", cause(v.Status))
-		}
-	}
-	return changes, nil
+	return time.Duration(milliseconds * float64(time.Millisecond))
 }
 
 // await returns the next publish, or records that are due without one.

@@ -131,6 +131,8 @@ var causes = map[ua.StatusCode]string{
 	ua.StatusBadTimeout:                    "the server took too long",
 	ua.StatusBadServerNotConnected:         "the connection is lost",
 	ua.StatusBadTooManySubscriptions:       "the server takes no more subscriptions",
+	ua.StatusBadTooManyPublishRequests:     "that is more publish requests than the server takes",
+	ua.StatusBadNoSubscription:             "the server has no subscription of this session any more",
 	ua.StatusBadTooManySessions:            "the server takes no more sessions",
 	ua.StatusBadDataTypeIDUnknown:          "a structure of the vendor's own: name its members instead",
 	ua.StatusBadMaxConnectionsReached:      "the server takes no more connections",

@@ -160,6 +160,8 @@ type OPCUA struct {
 	lastID   uint32
 	onWrite  func(*Nodes, OPCUAWrite)
 	onRead   func(*Nodes, []string)
+	refuse   map[Service]ua.StatusCode
+	silent   bool // publish requests without a subscription are never answered
 	reads    []string // of the last Read request, for tests
 
 	created, readCount, readNodes, writes, tooMany atomic.Uint64
@@ -274,6 +276,7 @@ func (s *OPCUA) reset() {
 	s.subs = map[uint32]*subscription{}
 	s.requests = map[string][]publishRequest{}
 	s.sessions = map[string]struct{}{}
+	s.silent = false
 }
 
 // handle takes over the services that are our own. The server asks for its
@@ -282,18 +285,20 @@ func (s *OPCUA) handle(inner *server.Server) {
 	discovery := func(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
 		return &ua.GetEndpointsResponse{ResponseHeader: header(r), Endpoints: inner.Endpoints()}, nil
 	}
-	for service, h := range map[uint16]server.Handler{
-		id.GetEndpointsRequest_Encoding_DefaultBinary:         discovery,
-		id.ReadRequest_Encoding_DefaultBinary:                 s.read(inner),
-		id.WriteRequest_Encoding_DefaultBinary:                s.write,
-		id.CreateSubscriptionRequest_Encoding_DefaultBinary:   s.createSubscription,
-		id.CreateMonitoredItemsRequest_Encoding_DefaultBinary: s.createItems,
-		id.PublishRequest_Encoding_DefaultBinary:              s.publish,
-		id.DeleteSubscriptionsRequest_Encoding_DefaultBinary:  s.deleteSubscriptions,
+	for service, h := range map[Service]server.Handler{
+		id.GetEndpointsRequest_Encoding_DefaultBinary: discovery,
+		ServiceRead:                                          s.read(inner),
+		id.WriteRequest_Encoding_DefaultBinary:               s.write,
+		ServiceCreateSubscription:                            s.createSubscription,
+		ServiceCreateMonitoredItems:                          s.createItems,
+		ServiceDeleteMonitoredItems:                          s.deleteItems,
+		ServicePublish:                                       s.publish,
+		id.DeleteSubscriptionsRequest_Encoding_DefaultBinary: s.deleteSubscriptions,
+		ServiceActivateSession:                               s.activate(inner),
+		id.CloseSessionRequest_Encoding_DefaultBinary:        s.closeSession,
 	} {
-		inner.RegisterHandler(service, h)
+		inner.RegisterHandler(uint16(service), s.unlessRefused(service, h))
 	}
-	s.handleSessions(inner)
 }
 
 // Update changes the nodes. A request and a publish see all of one Update or

@@ -153,12 +153,10 @@ func (s *OPCUA) writeOne(w *ua.WriteValue) ua.StatusCode {
 	return ua.StatusOK
 }
 
-// handleSessions counts sessions, and checks passwords, which the server
-// package does not.
-func (s *OPCUA) handleSessions(inner *server.Server) {
-	// The package's own service is of use only after it has been started, so the
-	// sessions are counted where they are activated.
-	inner.RegisterHandler(id.ActivateSessionRequest_Encoding_DefaultBinary, func(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
+// activate checks passwords, which the server package does not, and counts
+// sessions: the package's own service is of use only after it has been started.
+func (s *OPCUA) activate(inner *server.Server) server.Handler {
+	return func(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
 		req, ok := r.(*ua.ActivateSessionRequest)
 		if !ok {
 			return nil, ua.StatusBadRequestTypeInvalid
@@ -178,24 +176,26 @@ func (s *OPCUA) handleSessions(inner *server.Server) {
 		s.created.Add(1)
 		s.sessions[req.RequestHeader.AuthenticationToken.String()] = struct{}{}
 		return &ua.ActivateSessionResponse{ResponseHeader: header(r), ServerNonce: nonce, Results: []ua.StatusCode{}, DiagnosticInfos: []*ua.DiagnosticInfo{}}, nil
-	})
-	inner.RegisterHandler(id.CloseSessionRequest_Encoding_DefaultBinary, func(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
-		req, ok := r.(*ua.CloseSessionRequest)
-		if !ok {
-			return nil, ua.StatusBadRequestTypeInvalid
+	}
+}
+
+// closeSession ends a session with its subscriptions.
+func (s *OPCUA) closeSession(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
+	req, ok := r.(*ua.CloseSessionRequest)
+	if !ok {
+		return nil, ua.StatusBadRequestTypeInvalid
+	}
+	token := req.RequestHeader.AuthenticationToken.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, token)
+	delete(s.requests, token)
+	for number, sub := range s.subs {
+		if sub.token == token && req.DeleteSubscriptions {
+			s.forget(number)
 		}
-		token := req.RequestHeader.AuthenticationToken.String()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.sessions, token)
-		delete(s.requests, token)
-		for number, sub := range s.subs {
-			if sub.token == token && req.DeleteSubscriptions {
-				s.forget(number)
-			}
-		}
-		return &ua.CloseSessionResponse{ResponseHeader: header(r)}, nil
-	})
+	}
+	return &ua.CloseSessionResponse{ResponseHeader: header(r)}, nil
 }
 
 // allowed reports whether a token of a login is one of Users, or anybody if

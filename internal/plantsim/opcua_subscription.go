@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/gopcua/opcua/ua"
@@ -22,6 +23,7 @@ type subscription struct {
 	stop      chan struct{}
 
 	items    []*item
+	lastItem uint32 // the number of the newest
 	queue    []*ua.MonitoredItemNotification
 	sequence uint32
 	// quiet counts intervals without a message, late those without a request.
@@ -30,6 +32,7 @@ type subscription struct {
 
 // item is one monitored item.
 type item struct {
+	number   uint32
 	handle   uint32
 	node     string
 	size     int
@@ -111,11 +114,40 @@ func (s *OPCUA) createItem(sub *subscription, c *ua.MonitoredItemCreateRequest) 
 			it.deadband = filter.DeadbandValue
 		}
 	}
+	sub.lastItem++
+	it.number = sub.lastItem
 	sub.items = append(sub.items, it)
 	sub.put(it, v)
-	result.MonitoredItemID = uint32(len(sub.items))
+	result.MonitoredItemID = it.number
 	result.RevisedSamplingInterval, result.RevisedQueueSize = c.RequestedParameters.SamplingInterval, uint32(it.size)
 	return result
+}
+
+func (s *OPCUA) deleteItems(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
+	req, ok := r.(*ua.DeleteMonitoredItemsRequest)
+	if !ok {
+		return nil, ua.StatusBadRequestTypeInvalid
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.subs[req.SubscriptionID]
+	if sub == nil || sub.token != req.RequestHeader.AuthenticationToken.String() {
+		return nil, ua.StatusBadSubscriptionIDInvalid
+	}
+	results := make([]ua.StatusCode, len(req.MonitoredItemIDs))
+	for i, number := range req.MonitoredItemIDs {
+		if !sub.remove(number) {
+			results[i] = ua.StatusBadMonitoredItemIDInvalid
+		}
+	}
+	return &ua.DeleteMonitoredItemsResponse{ResponseHeader: header(r), Results: results, DiagnosticInfos: []*ua.DiagnosticInfo{}}, nil
+}
+
+// remove takes an item away and reports whether there was one.
+func (sub *subscription) remove(number uint32) bool {
+	before := len(sub.items)
+	sub.items = slices.DeleteFunc(slices.Clone(sub.items), func(it *item) bool { return it.number == number })
+	return len(sub.items) < before
 }
 
 // sample queues what an Update or a write has changed: each change is sampled.
@@ -195,8 +227,20 @@ func (s *OPCUA) publish(_ *uasc.SecureChannel, r ua.Request, reqID uint32) (ua.R
 		return nil, ua.StatusBadSessionIDInvalid
 	}
 	token := r.Header().AuthenticationToken.String()
+	if !s.silent && !s.hasSubscription(token) {
+		return nil, ua.StatusBadNoSubscription
+	}
 	s.requests[token] = append(s.requests[token], publishRequest{id: reqID, handle: r.Header()})
 	return nil, nil
+}
+
+func (s *OPCUA) hasSubscription(token string) bool {
+	for _, sub := range s.subs {
+		if sub.token == token {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *OPCUA) deleteSubscriptions(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
