@@ -80,7 +80,7 @@ func TestALongRoundTripDelaysReportsOnly(t *testing.T) {
 		defer close(done)
 		for i := range uint32(80) {
 			s.Set("Line.Made", 10000+i)
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // the rate of the machine
 		}
 	}()
 	reports := 0
@@ -198,7 +198,7 @@ func TestFrozenWhileTheKeyIsRenewed(t *testing.T) {
 		connect(t, d, 1)
 		opened := time.Now()
 		until(t, d, "first", func(s plant.Scan) bool { _, ok := find(s, "made"); return ok })
-		time.Sleep(time.Until(opened.Add(900 * time.Millisecond)))
+		time.Sleep(time.Until(opened.Add(900 * time.Millisecond))) // just before the renewal
 		proxy.Stall()
 		if c.loses {
 			_, err := readErr(t, d)

@@ -391,11 +391,14 @@ func (s *session) watch() error {
 			return nil
 		case <-tick.C:
 		}
+		asked := time.Now()
 		ctx, cancel := context.WithTimeout(s.ctx, period*9/10)
 		got, err := s.read(ctx, []*ua.ReadValueID{value(standard(id.Server_ServerStatus_State))})
 		late := ctx.Err() != nil
 		cancel()
 		switch {
+		case late && s.d.Heard().After(asked):
+			missed = 0 // slow, but it reports
 		case late:
 			if missed++; missed >= probes {
 				return fmt.Errorf("the server has not answered for %v", probes*period)
