@@ -12,7 +12,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz e2e browser interop bench bench-full demo check clean
+.PHONY: help build test race lint fuzz e2e torture browser interop bench bench-full demo check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 
 e2e: ## kill the built binary under load and count at both ends
 	$(GO) test -tags e2e ./cmd/sluice -run E2E -count=1 -v -timeout 20m
+
+torture: ## kill, cut, fill and damage the gateway under load: SEED=, N= factor, ONLY=cases, LONG=1 for the ledger
+	$(GO) test -tags chaos ./internal/fault
+	$(GO) build -o bin/torture ./internal/torture
+	bin/torture $(if $(SEED),-seed $(SEED)) $(if $(N),-n $(N)) $(if $(ONLY),-only $(ONLY)) $(if $(LONG),-long) $(TORTURE)
 
 browser: ## look at the status page in headless Chromium (needs chromium and node)
 	mkdir -p bin/browser

@@ -54,6 +54,8 @@ var layers = []layer{
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
 	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet"}},
+	{"internal/torture", []string{"*"}},
+	{"internal/torture/*", nil},
 	{"cmd", []string{"*"}},
 	{"bench", []string{"*"}},
 }
@@ -91,8 +93,9 @@ var libraries = []library{
 	{"github.com/santhosh-tekuri/jsonschema", nil, true},
 	{"pgregory.net/rapid", nil, true},
 	{"go.uber.org/zap", []string{"buffer", "derive", "drivers/...", "uplink/...", "status", "internal/admin", "internal/plantsim/...", "cmd/..."}, true},
-	{"golang.org/x/sys", []string{"buffer", "derive", "internal/admin", "cmd/..."}, true},
+	{"golang.org/x/sys", []string{"buffer", "derive", "internal/admin", "cmd/...", "internal/torture/disk"}, true},
 	{"github.com/Microsoft/go-winio", []string{"internal/admin"}, false},
+	{"github.com/hanwen/go-fuse", []string{"internal/torture/disk"}, false},
 	{"golang.org/x/time", []string{"drivers", "uplink"}, true},
 }
 

@@ -1,0 +1,102 @@
+//go:build linux
+
+// Command torture kills, cuts, fills and damages a gateway under load, and
+// judges by what the PLCs served, what the gateway accepted and what arrived,
+// whether anything was lost without a word. "make torture" runs it; it needs
+// root, /dev/fuse and loop devices for the faults of disks.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	seed         uint64
+	factor       float64
+	only         string
+	long         bool
+	allowMissing bool
+	dir          string
+	ledger       string
+	budget       time.Duration
+	list         bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	os.Exit(code)
+}
+
+// run returns the exit code: 0 all held, 1 a violation or a broken rig, 2 wrong
+// usage, 3 a means was missing.
+func run(ctx context.Context, args []string, out io.Writer) int {
+	var s settings
+	f := flag.NewFlagSet("torture", flag.ContinueOnError)
+	f.SetOutput(out)
+	f.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "what is drawn at random follows from it")
+	f.Float64Var(&s.factor, "n", 1, "factor for the number of iterations")
+	f.StringVar(&s.only, "only", "", "only these cases, parted by commas")
+	f.BoolVar(&s.long, "long", false, "the long lane: more iterations, and a line for each case in the ledger")
+	f.BoolVar(&s.allowMissing, "allow-missing", false, "leave out what this machine has no means for without failing")
+	f.StringVar(&s.dir, "dir", "", "where to work (default: a new temporary folder)")
+	f.StringVar(&s.ledger, "ledger", "docs/reliability-ledger.json", "the ledger that the long lane appends to")
+	f.DurationVar(&s.budget, "budget", 0, "end after this time at most (default: 8 min, 6 h for the long lane)")
+	f.BoolVar(&s.list, "list", false, "list the cases and end")
+	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	if s.budget == 0 {
+		s.budget = 8 * time.Minute
+		if s.long {
+			s.budget = 6 * time.Hour
+		}
+	}
+	picked, err := pick(s.only)
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return 2
+	}
+	if s.list {
+		for _, c := range picked {
+			fmt.Fprintf(out, "%-16s %4d %5d  %s\n", c.name, c.short, c.long, c.what)
+		}
+		return 0
+	}
+	code, err := lane(ctx, s, picked, out)
+	if err != nil {
+		fmt.Fprintln(out, err)
+	}
+	return code
+}
+
+// pick returns the cases of those names, all without names.
+func pick(only string) ([]testCase, error) {
+	if only == "" {
+		return cases(), nil
+	}
+	var picked []testCase
+	for name := range strings.SplitSeq(only, ",") {
+		found := false
+		for _, c := range cases() {
+			if c.name == name {
+				picked, found = append(picked, c), true
+			}
+		}
+		if !found {
+			return nil, errors.New("torture: there is no case " + name + "; -list shows them")
+		}
+	}
+	return picked, nil
+}

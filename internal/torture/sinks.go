@@ -1,0 +1,136 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-edge/sluice/internal/plantsim"
+	"github.com/sluice-edge/sluice/internal/torture/oracle"
+)
+
+// The receivers, by the names of the uplinks.
+const (
+	broker = "broker"
+	erp    = "erp"
+)
+
+// sinks are the two receivers: a broker and an HTTP server. Each writes a line
+// to an append-only ledger before it acknowledges.
+type sinks struct {
+	broker *plantsim.Broker
+	server *http.Server
+	addr   string
+	ended  chan struct{}
+	closed atomic.Bool
+
+	mu     sync.Mutex
+	judge  *oracle.Oracle
+	ledger *os.File
+}
+
+func newSinks(dir string) (*sinks, error) {
+	ledger, err := os.OpenFile(filepath.Join(dir, "sink.ledger"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s := &sinks{ledger: ledger, ended: make(chan struct{})}
+	s.broker = plantsim.NewBroker(func(topic string, payload []byte) {
+		if !strings.HasSuffix(topic, "/status") {
+			s.arrive(broker, payload, false)
+		}
+	})
+	if err := s.broker.Start(); err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, s.broker.Stop(), ledger.Close())
+	}
+	s.addr = listener.Addr().String()
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		defer close(s.ended)
+		_ = s.server.Serve(listener) // it ends by Close only
+	}()
+	return s, nil
+}
+
+// tell sets who judges what arrives from now on.
+func (s *sinks) tell(judge *oracle.Oracle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.judge = judge
+}
+
+func (s *sinks) arrive(name string, payload []byte, refused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.judge == nil {
+		return
+	}
+	fmt.Fprintf(s.ledger, "%d\t%s\t%t\t%s\n", time.Now().UnixMilli(), name, refused, payload)
+	s.judge.Arrive(name, payload, refused)
+}
+
+// shut takes both receivers away, or brings them back.
+func (s *sinks) shut(away bool) error {
+	s.closed.Store(away)
+	if away {
+		return s.broker.Stop()
+	}
+	var err error
+	for range 100 {
+		if err = s.broker.Start(); err == nil {
+			return nil
+		}
+		pause(50 * time.Millisecond) // somebody has the port for a moment
+	}
+	return err
+}
+
+// poison is a dose that the HTTP receiver refuses for good: one in a hundred.
+var poison = regexp.MustCompile(`"lot":"L\d*77"`)
+
+// ServeHTTP implements http.Handler.
+func (s *sinks) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(answer, r.Body, 4<<20))
+	if err != nil {
+		return // the gateway was killed in the middle of its request
+	}
+	if s.closed.Load() {
+		http.Error(answer, "closed", http.StatusServiceUnavailable)
+		return
+	}
+	if refused := poison.Match(body); refused {
+		s.arrive(erp, body, true)
+		http.Error(answer, "unknown lot", http.StatusUnprocessableEntity)
+		return
+	}
+	s.arrive(erp, body, false)
+	answer.WriteHeader(http.StatusNoContent)
+}
+
+func (s *sinks) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.server.Shutdown(ctx) // what hangs is closed next
+	_ = s.server.Close()
+	<-s.ended
+	_ = s.broker.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.ledger.Close()
+}
