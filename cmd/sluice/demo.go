@@ -212,8 +212,16 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 
 	gatewayCtx, stopGateway := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- g.run(gatewayCtx) }()
-	defer stopGateway()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		ended <- g.run(gatewayCtx)
+	}()
+	// Whoever removes the folder must find nobody who still writes into it.
+	defer func() {
+		stopGateway()
+		<-finished
+	}()
 
 	// The machines stand still until each has been seen once: what was made
 	// before a gateway's first look is nobody's to count.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDemo runs the demo as its user would, at its shortest: what was made has
@@ -50,6 +51,24 @@ func TestDemo(t *testing.T) {
 		if strings.Count(talk.String(), want) == 0 {
 			t.Errorf("stderr never says %q", want)
 		}
+	}
+}
+
+// TestDemoLeavesNothingBehind: whoever ends it while it starts finds no folder
+// that the gateway made on its way.
+func TestDemoLeavesNothingBehind(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	for d := time.Millisecond; d < 400*time.Millisecond; d *= 4 {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		var out, talk bytes.Buffer
+		if code := run(ctx, []string{"demo"}, &out, &talk); code != exitFailed || !strings.Contains(talk.String(), "nothing to compare") {
+			t.Errorf("ended after %v: exit code %d\n%s", d, code, talk.String())
+		}
+		cancel()
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("left behind %v, %v", left, err)
 	}
 }
 
