@@ -33,12 +33,16 @@ type Buffer struct {
 	db    *badger.DB
 	home  home
 	epoch plant.Epoch
+	// id tells this store from all others, opening counts its openings.
+	id      storeID
+	opening uint64
 	// origins says under which names an epoch's events were recorded. It does
 	// not change after Open.
 	origins map[plant.Epoch]origin
 
 	committer committer
 	keeper    keeper
+	marker    marker
 	space     space
 
 	mu      sync.Mutex
@@ -93,7 +97,7 @@ func (b *Buffer) Err() error {
 // latch makes the store refuse everything from now on.
 func (b *Buffer) latch(cause error) {
 	b.faultOnce.Do(func() {
-		b.fault = fmt.Errorf("buffer: commit: %w: nothing is accepted any more; restart the gateway to go on from what is on disk", cause)
+		b.fault = fmt.Errorf("buffer: %w: nothing is accepted any more; restart the gateway to go on from what is on disk", cause)
 		close(b.faulted)
 		b.log.Error("the store failed: nothing is accepted any more", zap.Error(cause))
 	})
@@ -310,6 +314,7 @@ func (b *Buffer) committed(r *request) {
 	s.headEpoch = b.epoch
 	b.eventBytes += r.grow
 	b.events.Add(uint64(len(r.kinds)))
+	b.marker.note()
 	for _, q := range b.queues {
 		q.arrived(s, r)
 	}
@@ -349,11 +354,17 @@ func (b *Buffer) close() error {
 		fault.Pass("close.beforeCursors")
 		b.writeAllCursors()
 		b.committer.stop()
+		b.marker.end()
 		if err := b.checkHome(); err != nil {
 			b.log.Warn("the folder of the store cannot be read while it is closed", zap.Error(err))
 		}
 		if err := b.Err(); err != nil {
 			done <- err
+			return
+		}
+		if err := b.writeMark(true); err != nil {
+			b.latch(err)
+			done <- b.Err()
 			return
 		}
 		fault.Pass("close.beforeStore")

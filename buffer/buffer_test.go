@@ -65,6 +65,8 @@ func crash(t testing.TB, b *Buffer) string {
 		if err := os.Mkdir(filepath.Join(to, storeFolder), 0o700); err != nil {
 			t.Fatal(err)
 		}
+		// The mark first: it is never ahead of the store.
+		copyMark(t, to, b.opts.Path)
 		before := listing(t, from)
 		err := copyStore(filepath.Join(to, storeFolder), from, before)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -77,6 +79,23 @@ func crash(t testing.TB, b *Buffer) string {
 	}
 	t.Fatal("the files of the store never come to rest")
 	return ""
+}
+
+// copyMark copies the high-water mark.
+func copyMark(t testing.TB, to, from string) {
+	t.Helper()
+	for _, name := range markFiles {
+		data, err := os.ReadFile(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // listing returns the sizes of a store's files.

@@ -270,7 +270,7 @@ func (b *Buffer) writeGroup(requests []*request) {
 		case fault.Enabled("failstop.off"):
 			err = plant.ErrFull // the caller tries again, as if Badger could be trusted
 		default:
-			b.latch(err)
+			b.latch(fmt.Errorf("commit: %w", err))
 			err = b.Err()
 		}
 		b.moveAgain(moved)

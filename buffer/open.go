@@ -23,7 +23,7 @@ const storeFolder = "store"
 // The format of the store as a whole, in the format record.
 const (
 	formatMajor = 1
-	formatMinor = 0
+	formatMinor = 1
 )
 
 // origin is the names that an epoch's events were recorded under.
@@ -41,6 +41,10 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		return nil, fmt.Errorf("buffer: open: %w", err)
 	}
 	folder, err := o.awaitFolder(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	found, err := readMark(o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +69,14 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	b.recent.limit = recentBytes
 	b.committer.init(db)
 	b.keeper.init()
-	if err := b.recover(ctx, torn); err != nil {
+	b.marker.init()
+	if err := b.recover(ctx, torn, &found); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	fault.Pass("open.afterEpoch")
 	b.measure()
 	go b.commitLoop()
+	go b.markLoop()
 	go b.keepLoop()
 	return b, nil
 }
@@ -94,13 +100,13 @@ func badgerOptions(folder string, log *zap.Logger) badger.Options {
 
 // recover reads the index: one record a machine and one a cursor, never the
 // events.
-func (b *Buffer) recover(ctx context.Context, torn []tornLog) error {
+func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) error {
 	var last uint64
 	err := b.view(func(txn *badger.Txn) error {
-		if err := checkFormat(txn); err != nil {
+		err := b.readFormat(txn)
+		if err != nil {
 			return err
 		}
-		var err error
 		if last, err = b.readEpochs(ctx, txn); err != nil {
 			return err
 		}
@@ -115,17 +121,13 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog) error {
 	if err != nil {
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)
 	}
-	ever := b.noteTorn(torn)
-	var recounted []*stream
-	for _, s := range b.order {
-		again, err := b.verify(ctx, s, ever[s.machine])
-		if err != nil {
-			return err
-		}
-		if again {
-			recounted = append(recounted, s)
-		}
-		b.eventBytes += s.live()
+	j, err := b.compareMark(found)
+	if err != nil {
+		return fmt.Errorf("buffer: open %s: %w", b.opts.Path, err)
+	}
+	recounted, err := b.verifyAll(ctx, torn, &j)
+	if err != nil {
+		return err
 	}
 	if err := b.walkSide(); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
@@ -133,10 +135,45 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog) error {
 	if err := b.countDead(ctx); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
-	return b.beginEpoch(last, recounted)
+	if err := b.beginEpoch(last, recounted); err != nil {
+		return err
+	}
+	return b.writeMark(false)
 }
 
-func checkFormat(txn *badger.Txn) error {
+// verifyAll verifies each stream that the store, its torn logs or the mark know.
+// It returns those that have to be made durable anew.
+func (b *Buffer) verifyAll(ctx context.Context, torn []tornLog, j *judgement) (recounted []*stream, err error) {
+	ever := b.noteTorn(torn)
+	for m, sequence := range j.ever {
+		ever[m] = max(ever[m], sequence)
+	}
+	b.mu.Lock()
+	for _, m := range j.machines() {
+		b.streamLocked(m)
+	}
+	b.mu.Unlock()
+	for _, s := range b.order {
+		again, err := b.verify(ctx, s, ever[s.machine], j)
+		if err != nil {
+			return nil, err
+		}
+		b.mu.Lock()
+		if j.unknown && s.head.sequence > 0 {
+			s.addUntold(gap{cause: plant.GapMarkLost, reason: "the high-water mark beside the store is gone: nobody knows whether the newest records are missing"})
+			again = true
+		}
+		if again {
+			recounted = append(recounted, s)
+		}
+		b.eventBytes += s.live()
+		b.mu.Unlock()
+	}
+	return recounted, nil
+}
+
+// readFormat reads the format record: what wrote the store, and which it is.
+func (b *Buffer) readFormat(txn *badger.Txn) error {
 	item, err := txn.Get(formatKey)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		it := txn.NewIterator(badger.IteratorOptions{})
@@ -158,6 +195,11 @@ func checkFormat(txn *badger.Txn) error {
 		major, minor := f.uvarint(), f.uvarint()
 		if major > formatMajor {
 			return fmt.Errorf("%w: version %d.%d of the store, this gateway reads %d: install the newer gateway again", errNewer, major, minor, formatMajor)
+		}
+		if minor >= 1 && !f.bad && len(f.rest) >= len(b.id) {
+			copy(b.id[:], f.rest)
+			f.rest = f.rest[len(b.id):]
+			b.opening = f.uvarint()
 		}
 		return f.err("format")
 	})
@@ -268,7 +310,7 @@ func (b *Buffer) readQueues(ctx context.Context, txn *badger.Txn) error {
 // its beginning only, and makes sure that no number is ever given again: ever is
 // the highest that a torn log still shows. It reports whether the stream was
 // counted again.
-func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence) (recounted bool, err error) {
+func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence, j *judgement) (recounted bool, err error) {
 	last := plant.Sequence(0)
 	err = b.view(func(txn *badger.Txn) error {
 		prefix := machineKey(classEvent, s.machine)
@@ -283,6 +325,12 @@ func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence) (re
 	if err != nil && !errors.Is(err, errDamaged) {
 		return false, fmt.Errorf("buffer: read the index of %s: %w", s.machine, err)
 	}
+	if ever > 0 && max(s.head.sequence, s.low.sequence, last) == 0 {
+		// The store knows nothing of it. What every uplink had is gone as if it had
+		// been deleted.
+		j.emptied[s.machine] = true
+		s.low.sequence = max(j.needed[s.machine], 1) - 1
+	}
 	known := max(s.low.sequence, last, ever)
 	for _, q := range b.queues {
 		c := q.cursor(s)
@@ -291,14 +339,14 @@ func (b *Buffer) verify(ctx context.Context, s *stream, ever plant.Sequence) (re
 	if known <= s.head.sequence {
 		return false, nil
 	}
-	return true, b.recount(ctx, s, last, known)
+	return true, b.recount(ctx, s, last, known, j)
 }
 
 // recount builds the head of a stream again from its events, after damage. Of an
 // event that is gone the kind is not known, so it counts for every kind: a
 // backlog that is too high ends at the head, one that is too low would pass over
 // events.
-func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Sequence) error {
+func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Sequence, j *judgement) error {
 	b.log.Error("the index of a stream does not match its events and is counted again", zap.String("machine", string(s.machine)),
 		zap.Uint64("recorded", uint64(s.head.sequence)), zap.Uint64("found", uint64(known)))
 	head := s.low.clone()
@@ -315,7 +363,12 @@ func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Seque
 		return err
 	}
 	if known > found {
-		b.lose(s, found+1, known, plant.GapLostTail, "the newest records are gone from the store")
+		b.lose(s, found+1, known, j.cause, j.reason)
+	} else if j.emptied[s.machine] {
+		// Every uplink had all of it, and yet the state of the rules is gone.
+		b.mu.Lock()
+		s.addUntold(gap{cause: j.cause, reason: j.reason})
+		b.mu.Unlock()
 	}
 	head.sequence = known
 	b.mu.Lock()
@@ -352,6 +405,7 @@ func (b *Buffer) beginEpoch(last uint64, recounted []*stream) error {
 	r.put(formatKey, func(dst, key []byte) []byte {
 		at := len(dst)
 		dst = appendUvarints(appendEnvelope(dst), formatMajor, formatMinor)
+		dst = appendUvarints(append(dst, b.id[:]...), b.opening)
 		seal(dst, at, key, envelopeSize)
 		return dst
 	})
@@ -386,6 +440,9 @@ func (b *Buffer) heal(recounted []*stream) error {
 			r.put(machineKey(classStream, s.machine), func(dst, key []byte) []byte {
 				return appendStreamRecord(dst, key, &s.head, s.headEpoch, &b.kinds)
 			})
+		}
+		if s.low.sequence > 0 {
+			r.put(machineKey(classLow, s.machine), func(dst, key []byte) []byte { return appendLowRecord(dst, key, &s.low, &b.kinds) })
 		}
 		if err := b.writeTxn([]*request{r}, nil); err != nil {
 			return fmt.Errorf("buffer: heal the stream of %s: %w", s.machine, err)

@@ -60,6 +60,7 @@ type Options struct {
 	now       func() time.Time
 	freeSpace func(path string) (int64, error)
 	commit    func(*badger.Txn) error
+	writeMark func(path string, generation uint64, data []byte) error
 	housework time.Duration
 }
 
@@ -67,7 +68,7 @@ type Options struct {
 func DefaultOptions(path string) Options {
 	return Options{
 		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Linger: DefaultLinger,
-		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, housework: time.Second,
+		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second,
 	}
 }
 
@@ -110,6 +111,9 @@ func (o Options) withSeams() Options {
 	}
 	if o.commit == nil {
 		o.commit = d.commit
+	}
+	if o.writeMark == nil {
+		o.writeMark = d.writeMark
 	}
 	if o.housework == 0 {
 		o.housework = d.housework

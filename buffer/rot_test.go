@@ -39,6 +39,7 @@ func TestRottenTables(t *testing.T) {
 		if err := copyStore(filepath.Join(path, storeFolder), from, listing(t, from)); err != nil {
 			t.Fatal(err)
 		}
+		copyMark(t, path, sound)
 		rot(t, path, rand.New(rand.NewPCG(seed, 1)))
 		b, err := Open(context.Background(), testOptions(path), zap.NewNop())
 		if err != nil {

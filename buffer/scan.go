@@ -52,13 +52,13 @@ func (b *Buffer) scan(ctx context.Context, s *stream, after, upTo plant.Sequence
 	if errors.Is(err, errDamaged) && !p.stopped {
 		// The block that the iterator stumbled over may hide good neighbours.
 		b.log.Error("a table of the store is damaged: its events are read one by one", zap.String("machine", string(s.machine)), zap.Error(err))
-		err = p.oneByOne()
+		err = nil
+	}
+	if err == nil {
+		err = p.oneByOne(upTo)
 	}
 	if err != nil {
 		return false, fmt.Errorf("buffer: read %s: %w", s.machine, err)
-	}
-	if !p.stopped {
-		p.missing(upTo + 1)
 	}
 	return !p.stopped, nil
 }
@@ -121,6 +121,13 @@ func (p *pass) iterate(txn *badger.Txn) error {
 		if sequence > p.upTo {
 			return nil
 		}
+		// A damaged table gives keys that are out of order, and hides others.
+		if err := p.oneByOne(sequence - 1); err != nil {
+			return err
+		}
+		if sequence <= p.done || p.stopped {
+			continue
+		}
 		if err := item.Value(func(v []byte) error { p.take(key, v, sequence); return nil }); err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
@@ -130,7 +137,6 @@ func (p *pass) iterate(txn *badger.Txn) error {
 
 // take decodes one record and passes it on.
 func (p *pass) take(key, value []byte, sequence plant.Sequence) {
-	p.missing(sequence)
 	p.done = sequence
 	err := decodeEvent(key, value, &p.event)
 	if err == nil && p.event.sequence != sequence {
@@ -143,16 +149,14 @@ func (p *pass) take(key, value []byte, sequence plant.Sequence) {
 	p.stopped = !p.each(&p.event)
 }
 
-// missing notes the events between the last one and next.
-func (p *pass) missing(next plant.Sequence) {
-	if next > p.done+1 {
-		p.b.lose(p.stream, p.done+1, next-1, plant.GapMissing, "missing in the store")
-		p.done = next - 1
+// oneByOne asks for each event up to that one that the pass has not had: what an
+// iterator does not show may be there all the same.
+func (p *pass) oneByOne(upTo plant.Sequence) error {
+	if p.done >= upTo || p.stopped {
+		return nil
 	}
-}
-
-func (p *pass) oneByOne() error {
-	for p.done < p.upTo && !p.stopped {
+	p.skipLost(upTo)
+	for p.done < upTo && !p.stopped {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
@@ -168,16 +172,29 @@ func (p *pass) oneByOne() error {
 		switch {
 		case errors.Is(err, badger.ErrDBClosed):
 			return err
+		case errors.Is(err, badger.ErrKeyNotFound):
+			p.b.lose(p.stream, next, next, plant.GapMissing, "missing in the store")
+			p.done = next
 		case err != nil:
-			cause := plant.GapDamaged
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				cause = plant.GapMissing
-			}
-			p.b.lose(p.stream, next, next, cause, err.Error())
+			p.b.lose(p.stream, next, next, plant.GapDamaged, err.Error())
 			p.done = next
 		}
+		p.skipLost(upTo)
 	}
 	return nil
+}
+
+// skipLost passes over what is deleted or known to be lost.
+func (p *pass) skipLost(upTo plant.Sequence) {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	s := p.stream
+	p.done = max(p.done, min(max(s.low.sequence, s.deleting), upTo))
+	if left := s.lost.without(p.done+1, upTo); len(left) == 0 {
+		p.done = upTo
+	} else {
+		p.done = left[0].first - 1
+	}
 }
 
 // maxDamage bounds the list of Stats.Damage.

@@ -272,6 +272,7 @@ func (q *Queue) moved(w *settlement) {
 		c.at.set(&s.head)
 	}
 	q.dead += w.dead
+	q.b.marker.note()
 	c.delivered, c.dead = w.delivered, c.dead+w.dead
 	backlog := q.carriedBetween(&c.at, &s.head)
 	q.backlog = q.backlog - c.backlog + backlog
