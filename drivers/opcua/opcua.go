@@ -83,9 +83,9 @@ type driver struct {
 	points   []*point
 	records  []plant.Record
 	byTag    map[plant.TagID]int // index in points
-	// retry is retryRefused, and lifetime how long the key of a secure channel
-	// lives; both are shorter in tests.
-	retry, lifetime time.Duration
+	// retry is retryRefused, auditEvery the constant of that name, and lifetime how
+	// long the key of a secure channel lives; they are shorter in tests.
+	retry, auditEvery, lifetime time.Duration
 
 	// heard is when the server last answered, in nanoseconds since 1970.
 	heard atomic.Int64
@@ -105,7 +105,7 @@ var (
 func open(env drivers.Env, o Options, id identity) *driver {
 	d := &driver{
 		device: env.Name, o: o, identity: id, log: env.Log, records: env.Records,
-		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, lifetime: keyLifetime,
+		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, auditEvery: auditEvery, lifetime: keyLifetime,
 	}
 	for i, row := range o.Tags.Rows {
 		d.points[i] = newPoint(row.Name, row.Value, o)

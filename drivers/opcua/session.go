@@ -15,12 +15,17 @@ import (
 )
 
 const (
-	// probes is how many questions in a row a server may leave unanswered.
+	// probes is how many questions in a row a server may leave unanswered, at
+	// least.
 	probes = 3
 	// farewell bounds the end of a session.
 	farewell = time.Second
 	// graceForCause is how long a failed request may take to say why.
 	graceForCause = 20 * time.Millisecond
+	// longestKeepAlive bounds what a server may make of our wish for keep-alives;
+	// publishTimeout is longer than any silence.
+	longestKeepAlive = 3 * time.Minute
+	publishTimeout   = 15 * time.Minute
 	// sessionTimeout is how long the server keeps a session that went silent.
 	sessionTimeout = 30 * time.Second
 )
@@ -47,12 +52,14 @@ type session struct {
 	maxItems int
 
 	subscription uint32
+	interval     time.Duration // of publishing, as the server has revised it
 	silence      time.Duration
 	published    chan publish
 
 	// Of the goroutine of Read.
 	over    bool // an error was returned
 	refused []plant.Reading
+	audit   audit
 	retryAt time.Time
 	scanned int
 }
@@ -90,6 +97,7 @@ func (s *session) prepare(ctx context.Context) error {
 		return err
 	}
 	s.retryAt = time.Now().Add(s.d.retry)
+	s.audit.at = time.Now().Add(s.d.auditEvery)
 	s.running.Go(func() { s.guard(s.publishing) })
 	s.running.Go(func() { s.guard(s.watch) })
 	return nil
@@ -102,7 +110,7 @@ func (s *session) options(more ...client.Option) []client.Option {
 	return append([]client.Option{
 		client.AutoReconnect(false),
 		// Of publish requests, which wait in line; all others have their own.
-		client.RequestTimeout(max(time.Minute, publishRequests*o.silence())),
+		client.RequestTimeout(publishTimeout),
 		client.SessionTimeout(sessionTimeout),
 		client.Lifetime(s.d.lifetime),
 		client.SessionName("sluice " + string(s.d.device)),
@@ -385,6 +393,8 @@ func (s *session) watch() error {
 	period := min(max(s.d.o.Timeout.Std()/5, 20*time.Millisecond), time.Second)
 	tick := time.NewTicker(period)
 	defer tick.Stop()
+	// A request may take as long as the time-out, if that is shorter.
+	allowed := max(probes, int(min(s.d.o.Timeout.Std(), probes*time.Second)/period))
 	for missed := 0; ; {
 		select {
 		case <-s.ctx.Done():
@@ -400,8 +410,8 @@ func (s *session) watch() error {
 		case late && s.d.Heard().After(asked):
 			missed = 0 // slow, but it reports
 		case late:
-			if missed++; missed >= probes {
-				return fmt.Errorf("the server has not answered for %v", probes*period)
+			if missed++; missed >= allowed {
+				return fmt.Errorf("the server has not answered for %v", time.Duration(allowed)*period)
 			}
 		case err != nil:
 			return err

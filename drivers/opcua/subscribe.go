@@ -41,7 +41,9 @@ func (s *session) subscribe(ctx context.Context) error {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	s.subscription = answer.SubscriptionID
-	s.silence = max(s.silence, 3*time.Duration(answer.RevisedMaxKeepAliveCount)*duration(answer.RevisedPublishingInterval)+o.Timeout.Std())
+	s.interval = max(o.Publishing.Std(), duration(answer.RevisedPublishingInterval))
+	keepAlive := min(float64(answer.RevisedMaxKeepAliveCount)*s.interval.Seconds(), longestKeepAlive.Seconds())
+	s.silence = max(s.silence, time.Duration(3*keepAlive*float64(time.Second))+o.Timeout.Std())
 	if err := s.monitor(ctx, s.items); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
@@ -70,8 +72,10 @@ func (s *session) monitor(ctx context.Context, items []*item) error {
 			return fmt.Errorf("%d answers to %d items", len(answer.Results), len(part))
 		}
 		for i, it := range part {
-			it.refused = ""
-			if status := answer.Results[i].StatusCode; quality(status) == plant.Bad {
+			result := answer.Results[i]
+			it.monitored, it.refused = result.MonitoredItemID, ""
+			it.patience = 2 * (max(it.sampling, duration(result.RevisedSamplingInterval)) + s.interval)
+			if status := result.StatusCode; quality(status) == plant.Bad {
 				it.refused = cause(status)
 			}
 		}
@@ -106,14 +110,14 @@ func duration(milliseconds float64) time.Duration {
 
 // await returns the next publish, or records that are due without one.
 func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
-	if len(s.refused) > 0 {
-		scan := plant.Scan{Device: s.d.device, Session: s.number, Snapshot: true, Received: time.Now(), Readings: s.refused}
-		s.refused = nil
-		return []plant.Scan{scan}, nil
-	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		if len(s.refused) > 0 {
+			scan := plant.Scan{Device: s.d.device, Session: s.number, Snapshot: true, Received: time.Now(), Readings: s.refused}
+			s.refused = nil
+			return []plant.Scan{scan}, nil
+		}
 		// What arrived before the connection was lost is handed over first.
 		select {
 		case came := <-s.published:
@@ -134,6 +138,7 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 				return scans, nil
 			}
 			s.again(ctx)
+			s.look(ctx)
 		}
 	}
 }
@@ -141,6 +146,9 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 // nextTime is when something is to be done without a publish.
 func (s *session) nextTime() time.Time {
 	next := s.retryAt
+	if s.audit.at.Before(next) {
+		next = s.audit.at
+	}
 	for _, r := range s.records {
 		if r.offered && r.repeatAt.Before(next) {
 			next = r.repeatAt
@@ -187,6 +195,8 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 		it := s.items[c.ClientHandle-1]
 		s.overflow(it, c.Value)
 		r := it.reading(c.Value)
+		it.told = c.Value
+		it.reports++
 		snapshot := !it.seen
 		it.seen = it.seen || r.Quality != plant.Bad
 		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || it.scan == s.scanned {

@@ -71,7 +71,17 @@ type item struct {
 	refused    string
 	seen       bool
 	overflowed bool
-	scan       int // the number of the newest scan that has it
+	// told is what the subscription said last, reports how often it said
+	// something; patience is how long a report may take by the server's own words.
+	told     *ua.DataValue
+	reports  uint64
+	patience time.Duration
+	// monitored is the item's number at the server. revived is how often it was
+	// made anew, reviveAt when it may be again.
+	monitored uint32
+	revived   int
+	reviveAt  time.Time
+	scan      int // the number of the newest scan that has it
 	// wire is the ua.TypeID that the node has, 0 while unknown; Write needs it.
 	wire atomic.Uint32
 }
