@@ -57,6 +57,7 @@ func newE2EBed(t *testing.T, binary string, env ...string) *e2eBed {
 func newE2EBedOf(t *testing.T, binary string, plant plantSpec) *e2eBed {
 	t.Helper()
 	b := &e2eBed{t: t, dir: t.TempDir(), binary: binary, mes: plantsim.NewMES()}
+	t.Cleanup(b.noRaces)
 	b.plant = startPlant(t, plant)
 	b.broker = plantsim.NewBroker(b.mes.Publish)
 	if err := b.broker.Start(); err != nil {
@@ -70,6 +71,13 @@ func newE2EBedOf(t *testing.T, binary string, plant plantSpec) *e2eBed {
 	t.Cleanup(func() { _ = proxy.Close() })
 	b.proxy = proxy
 	return b
+}
+
+// noRaces fails the test for what the race detector found in the gateway.
+func (b *e2eBed) noRaces() {
+	if out := b.output.all(); strings.Contains(out, "DATA RACE") {
+		b.t.Errorf("the gateway has data races:\n%s", out)
+	}
 }
 
 func (b *e2eBed) config() string { return filepath.Join(b.dir, "sluice.yaml") }
@@ -304,9 +312,13 @@ func TestE2ESecondProcess(t *testing.T) {
 
 var built sync.Map // build arguments → func() (path, error)
 
-// buildSluice builds the binary once per set of arguments.
+// buildSluice builds the binary once per set of arguments; a test binary with
+// the race detector builds one with it.
 func buildSluice(t *testing.T, args ...string) string {
 	t.Helper()
+	if raceDetector {
+		args = append([]string{"-race"}, args...)
+	}
 	once, _ := built.LoadOrStore(strings.Join(args, " "), sync.OnceValues(func() (string, error) {
 		dir, err := os.MkdirTemp("", "sluice-e2e-")
 		if err != nil {
@@ -339,9 +351,13 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *lockedBuffer) tail() string {
+func (l *lockedBuffer) all() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := l.b.Bytes()
-	return string(out[max(0, len(out)-6000):])
+	return l.b.String()
+}
+
+func (l *lockedBuffer) tail() string {
+	out := l.all()
+	return out[max(0, len(out)-6000):]
 }
