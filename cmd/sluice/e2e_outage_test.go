@@ -117,6 +117,11 @@ type e2eStatus struct {
 	Buffer struct {
 		Full bool `json:"full"`
 	} `json:"buffer"`
+	Devices []struct {
+		Device    string `json:"device"`
+		Connected bool   `json:"connected"`
+		Session   uint64 `json:"session"`
+	} `json:"devices"`
 	Machines []struct {
 		Machine string `json:"machine"`
 		Running *bool  `json:"running"`

@@ -176,8 +176,8 @@ func (b *interopBed) faults() []mischief {
 			b.pause(500, 1500)
 			b.line.start()
 		}},
-		{"the line's PLC forgets everything", func() { b.coldStart(b.line, "PACKER") }},
-		{"the scale's PLC forgets everything", func() { b.coldStart(b.scale, "MIXER") }},
+		{"the line's PLC forgets everything", func() { b.coldStart(b.line, "line", "PACKER") }},
+		{"the scale's PLC forgets everything", func() { b.coldStart(b.scale, "scale", "MIXER") }},
 		{"the receiver restarts", func() {
 			b.mishaps += b.erp.receiver("made").mishaps()
 			b.erp.kill()
@@ -226,19 +226,35 @@ func (b *interopBed) restart(f *foreign) {
 }
 
 // coldStart takes the power of a PLC without retentive memory. What such a PLC
-// forgets before it was read nobody can count, so it is at rest.
-func (b *interopBed) coldStart(f *foreign, machine string) {
+// forgets before it was read nobody can count, so it is at rest. And a counter
+// that passes its old number before it is read again cannot be told from one
+// that went on: it has a number to fall from, and its 0 is read first.
+func (b *interopBed) coldStart(f *foreign, device, machine string) {
+	b.until(60*time.Second, b.what+": too little is made", func() bool { return b.books.of(machine).Pieces > 300 })
 	f.plc("stop")
 	b.until(60*time.Second, b.what+": not all of the resting PLC arrives", func() bool {
 		made := f.plc("made")
 		return made.Waiting == 0 && made.Idle && made.Book.Pieces == b.books.of(machine).Pieces
 	})
+	var before uint64
+	b.until(60*time.Second, b.what+": the PLC is away", func() bool { before = b.session(device); return before > 0 })
 	f.kill()
 	f.start("cold")
+	b.until(60*time.Second, b.what+": the PLC is not read again", func() bool { return b.session(device) > before })
 	f.plc("start")
 	// Two power cycles, or a freeze before the first piece, are other stories.
 	from := b.books.of(machine).Pieces
 	b.until(60*time.Second, b.what+": the PLC's new count does not arrive", func() bool { return b.books.of(machine).Pieces > from+50 })
+}
+
+// session returns which session with the device is read; 0 for none.
+func (b *interopBed) session(device string) uint64 {
+	for _, d := range b.status(b.t).Devices {
+		if d.Device == device && d.Connected {
+			return d.Session
+		}
+	}
+	return 0
 }
 
 // goesOn waits until every PLC has handed over a record, every link carries
