@@ -209,7 +209,7 @@ func (b *interopBed) killGateway() {
 
 // pause is how long a fault lasts: between from and to milliseconds.
 func (b *interopBed) pause(from, to int) {
-	time.Sleep(time.Duration(from+b.r.IntN(to-from)) * time.Millisecond)
+	time.Sleep(time.Duration(from+b.r.IntN(to-from)) * time.Millisecond) // the fault must last
 }
 
 func (b *interopBed) freeze(f *foreign, from, to int) {
