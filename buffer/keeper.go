@@ -380,9 +380,7 @@ func (b *Buffer) giveSpaceBack() error {
 	if err := b.turnLog(); err != nil {
 		return err
 	}
-	fault.Pass("compact.before")
 	err := b.db.Flatten(1)
-	fault.Pass("compact.after")
 	b.log.Info("the store was compacted", zap.Int64("disk_bytes", disk), zap.Int64("live_bytes", live),
 		zap.Duration("took", time.Since(b.keeper.flattened)), zap.Error(err))
 	b.measure()

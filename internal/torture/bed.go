@@ -206,10 +206,15 @@ func (b *bed) rest() {
 
 // settle lets the gateway, which is running, deliver everything, stops it in
 // order, and returns what the oracle says.
-func (b *bed) settle() error {
+func (b *bed) settle() error { return b.settleWithin(waitSettle) }
+
+// settleShort is settle for a control: what it waits for will not come.
+func (b *bed) settleShort() error { return b.settleWithin(8 * time.Second) }
+
+func (b *bed) settleWithin(d time.Duration) error {
 	b.rest()
 	b.plant.freeze(20) // counts that come after a loss show whether the totals are right
-	err := b.until(waitSettle, "the plant stands, and what it made has not arrived", func() bool {
+	err := b.until(d, "the plant stands, and what it made has not arrived", func() bool {
 		return b.judge.Violated() || b.plant.waiting() == 0 && b.judge.Settled()
 	})
 	if wrong := append(b.judge.Judge(), b.plant.violations()...); len(wrong) > 0 {

@@ -39,7 +39,11 @@ type Disk struct {
 	volatile map[int64][]byte
 	failing  bool
 	failed   int
+	outage   *Outage
+	gone     chan struct{}
 	cut      bool
+	lost     int
+	broken   error
 }
 
 var (
@@ -97,29 +101,73 @@ func (d *Disk) Fail(on bool) (failed int) {
 	return d.failed
 }
 
-// Cut takes the power away: each volatile sector is persisted with probability
-// p, drawn in the order of the sectors so that a seed repeats it, and everything
-// that follows fails. It returns how many sectors were volatile and persisted.
-func (d *Disk) Cut(p float64, r *rand.Rand) (volatile, persisted int, err error) {
+// Outage says when the power goes and what it leaves behind.
+type Outage struct {
+	// Flush is how many flushes from now the power goes, in the middle of that
+	// one: all that was written since the last is then volatile. Write is the
+	// same for writes. 0 for both means at once.
+	Flush, Write int
+	// Persist is the probability with which each volatile sector is persisted,
+	// drawn from Rand in the order of the sectors, so that a seed repeats it.
+	Persist float64
+	Rand    *rand.Rand
+}
+
+// Cut takes the power away at o; everything that follows fails. The channel is
+// closed when it has gone.
+func (d *Disk) Cut(o Outage) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.outage, d.gone = &o, make(chan struct{})
+	if o.Flush == 0 && o.Write == 0 {
+		d.die()
+	}
+	return d.gone
+}
+
+// die makes the cut. It is called with d.mu held.
+func (d *Disk) die() {
 	d.cut = true
-	volatile = len(d.volatile)
-	keys := make([]int64, 0, volatile)
+	keys := make([]int64, 0, len(d.volatile))
 	for k := range d.volatile {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
+	d.lost = len(keys)
 	for _, k := range keys {
-		if r.Float64() < p {
-			persisted++
-			if _, e := d.raw.WriteAt(d.volatile[k], k*sector); e != nil {
-				err = e
+		if d.outage.Rand.Float64() < d.outage.Persist {
+			if _, err := d.raw.WriteAt(d.volatile[k], k*sector); err != nil {
+				d.broken = err
 			}
 		}
 	}
 	d.volatile = nil
-	return volatile, persisted, err
+	close(d.gone)
+}
+
+// due counts down to the cut and reports whether it has come. It is called with
+// d.mu held.
+func (d *Disk) due(left func(*Outage) *int) bool {
+	if d.outage == nil || d.cut {
+		return false
+	}
+	n := left(d.outage)
+	if *n == 0 {
+		return false
+	}
+	if *n--; *n > 0 {
+		return false
+	}
+	d.die()
+	return true
+}
+
+// Volatile returns how many sectors were volatile at the cut, and an error if
+// the image could not take those that persist.
+func (d *Disk) Volatile() (sectors int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost, d.broken
 }
 
 // Close unmounts the file and closes the image; what is volatile is lost. The
@@ -177,6 +225,9 @@ func (d *Disk) Write(_ context.Context, _ fs.FileHandle, b []byte, off int64) (u
 	if d.cut || d.failing || off%sector != 0 || len(b)%sector != 0 {
 		return 0, syscall.EIO
 	}
+	if d.due(func(o *Outage) *int { return &o.Write }) {
+		return 0, syscall.EIO
+	}
 	for i := 0; i < len(b); i += sector {
 		d.volatile[(off+int64(i))/sector] = slices.Clone(b[i : i+sector])
 	}
@@ -190,7 +241,7 @@ func (d *Disk) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	if d.failing {
 		d.failed++
 	}
-	if d.cut || d.failing {
+	if d.cut || d.failing || d.due(func(o *Outage) *int { return &o.Flush }) {
 		return syscall.EIO
 	}
 	for k, v := range d.volatile {

@@ -29,7 +29,7 @@ func Format(image string, size int64) error {
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		return fmt.Errorf("disk: make %s: %w", image, err)
 	}
-	out, err := exec.Command("mkfs.ext4", "-qF", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", image).CombinedOutput()
+	out, err := exec.Command("mkfs.ext4", "-qF", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", image).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("disk: mkfs.ext4 %s: %w\n%s", image, err, out)
 	}
@@ -73,7 +73,7 @@ func (l *Loop) attach(file string) (loop int, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("disk: open %s: %w", l.device, err)
 		}
-		c := unix.LoopConfig{Fd: uint32(backing), Size: 4096}
+		c := unix.LoopConfig{Fd: uint32(backing), Size: sector}
 		c.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		copy(c.Info.File_name[:], file)
 		err = unix.IoctlLoopConfigure(loop, &c)

@@ -69,6 +69,9 @@ type Options struct {
 	// CountDuplicates takes each arrival for a new one: the negative control of
 	// the receiver that does not know duplicates.
 	CountDuplicates bool
+	// NoLoss makes a gap event that names recorded events a violation: the fault
+	// is one that must cost nothing.
+	NoLoss bool
 	// Restored allows numbers, not ids, to be given again: the whole folder was
 	// put back to an older state, the mark with it.
 	Restored bool

@@ -130,6 +130,7 @@ func TestEachCheckCanFail(t *testing.T) {
 		}, "O8"},
 		"O1 acknowledged dose":      {func(r run) { r.truth.(*plc).acked = []string{"L1"} }, "O1"},
 		"dedupe off":                {func(r run) { r.o.CountDuplicates = true; r.count("a", 1, 3, 3); r.deliver("a", 1, 3, 3) }, "O4"},
+		"O1 lost though named":      {func(r run) { r.o.NoLoss = true; r.gap("a", 9, `{"first":2,"last":3,"count":2}`) }, "O1"},
 		"a gap names another range": {func(r run) { r.commit("a", 1, 1, 1); r.gap("b", 4, `{"first":2,"last":3,"count":2}`) }, "O1"},
 	} {
 		t.Run(name, func(t *testing.T) {

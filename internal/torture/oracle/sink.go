@@ -136,6 +136,9 @@ func (a *Oracle) content(s *sink, st *stream, k Key, e *event) {
 		if d.First == 0 && d.Last == 0 {
 			return // readings that never became events
 		}
+		if a.o.NoLoss {
+			a.violate("O1 %s: %s says that %d to %d are lost (%s); this fault must cost nothing", s.name, k, d.First, d.Last, d.Reason)
+		}
 		if d.Last < d.First || d.Count > d.Last-d.First+1 || d.Count == 0 {
 			a.violate("O5 %s: %s names %d events from %d to %d", s.name, k, d.Count, d.First, d.Last)
 		}
