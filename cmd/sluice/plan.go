@@ -283,9 +283,11 @@ func (k *checker) placed(m *derive.Model, r plant.Record, err error) error {
 	}
 }
 
-// answers refuses a tag that two machines answer with.
+// answers refuses a tag that two machines answer with, and one that the PLC
+// writes for a record: a tag has one writer.
 func (k *checker) answers() {
 	by := make(map[plant.TagRef]plant.MachineID)
+	offered := k.offered()
 	for i, m := range k.plan.Machines {
 		for _, r := range m.Records() {
 			for _, tag := range r.Writes {
@@ -295,9 +297,26 @@ func (k *checker) answers() {
 						"tag `"+ref.String()+"` answers a record of "+string(other)+" already", "give each handshake a tag of its own"))...)
 				}
 				by[ref] = m.Machine()
+				if of, is := offered[ref]; is {
+					k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Field(m.RecordPath(r.ID, tag),
+						"tag `"+ref.String()+"` is what the PLC itself writes for "+of, "the PLC writes the trigger and the record, the gateway the ack: give each a tag of its own"))...)
+				}
 			}
 		}
 	}
+}
+
+// offered returns the tags that PLCs write for records, each with the record.
+func (k *checker) offered() map[plant.TagRef]string {
+	all := make(map[plant.TagRef]string)
+	for _, m := range k.plan.Machines {
+		for _, r := range m.Records() {
+			for _, tag := range append([]plant.TagID{r.Trigger}, r.Fields...) {
+				all[plant.TagRef{Device: r.Device, Tag: tag}] = "a record of " + string(m.Machine())
+			}
+		}
+	}
+	return all
 }
 
 // used warns of the devices that are polled for nobody.

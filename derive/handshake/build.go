@@ -77,6 +77,8 @@ func (b *Builder) trigger(o Options) {
 	if r.trigger, ok = b.find("trigger", o.Trigger); ok {
 		t := r.trigger.Tag
 		switch {
+		case t.Type == plant.TypeUnknown:
+			b.untyped("trigger", r.trigger)
 		case r.sequence && !whole(t):
 			b.fault("trigger", fmt.Sprintf("tag %s is of type %s, which does not count records", r.trigger.Ref, t.Type), "name a tag of a whole-number type, or write protocol: level")
 		case t.Type != plant.TypeBool && !whole(t):
@@ -110,16 +112,33 @@ func (b *Builder) trigger(o Options) {
 
 // answers checks a tag that is written.
 func (b *Builder) answers(path string, in rule.Input) {
-	if t := in.Tag; t.Type != plant.TypeBool && !whole(t) {
+	switch t := in.Tag; {
+	case t.Type == plant.TypeUnknown:
+		b.untyped(path, in)
+	case t.Type != plant.TypeBool && !whole(t):
 		b.fault(path, fmt.Sprintf("tag %s is of type %s, which holds no answer", in.Ref, t.Type), "name a bit, or a tag of a whole-number type")
 	}
 	b.beside(path, in)
 }
 
-// echoes checks a tag that repeats the number of a sequence.
+// untyped refuses a tag of a trigger or an answer whose device does not say what
+// is there.
+func (b *Builder) untyped(path string, in rule.Input) {
+	b.fault(path, fmt.Sprintf("nothing says what is in tag %s", in.Ref), "write its type at the device, for example type: bool")
+}
+
+// echoes checks a tag that repeats the number of a sequence: it holds each
+// number, and writing it touches nothing beside it.
 func (b *Builder) echoes(path string, in rule.Input) {
-	if t := in.Tag; b.r.sequence && (!whole(t) || t.Type.Bits() < b.r.trigger.Tag.Type.Bits()) {
-		b.fault(path, fmt.Sprintf("tag %s (%s) cannot hold every number of %s (%s)", in.Ref, t.Type, b.r.trigger.Ref, b.r.trigger.Tag.Type), "give it the type of the trigger")
+	t, of := in.Tag.Type, b.r.trigger.Tag.Type
+	if !b.r.sequence || t == plant.TypeUnknown || of == plant.TypeUnknown {
+		return
+	}
+	switch {
+	case !whole(in.Tag), t.Bits() < of.Bits(), t.Signed() && !of.Signed() && t.Bits() == of.Bits():
+		b.fault(path, fmt.Sprintf("tag %s (%s) cannot hold every number of %s (%s)", in.Ref, t, b.r.trigger.Ref, of), "give it the type of the trigger")
+	case t.Bits() > of.Bits():
+		b.fault(path, fmt.Sprintf("tag %s (%s) is wider than %s (%s), so an answer would overwrite what is beside it", in.Ref, t, b.r.trigger.Ref, of), "give it the type of the trigger")
 	}
 }
 

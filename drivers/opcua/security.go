@@ -53,6 +53,10 @@ type Policy uint8
 const (
 	PolicyNone Policy = iota
 	Basic256Sha256
+
+	// policyUnread is one that the config names and nobody knows: nothing follows
+	// from it.
+	policyUnread
 )
 
 // UnmarshalText reads "None" or "Basic256Sha256".
@@ -63,6 +67,7 @@ func (p *Policy) UnmarshalText(b []byte) error {
 	case "Basic256Sha256":
 		*p = Basic256Sha256
 	default:
+		*p = policyUnread
 		return config.Field("", fmt.Sprintf("`%s` is no security policy of this driver", b), "write Basic256Sha256, or None for no security")
 	}
 	return nil
@@ -130,8 +135,12 @@ func (o *Options) validateSecurity() error {
 	if o.Login.User == "" && !o.Login.Password.IsZero() {
 		fault("login.password", "there is a password but no user", "set user, too")
 	}
-	if o.Channel.Policy == PolicyNone {
+	switch o.Channel.Policy {
+	case PolicyNone:
 		return errors.Join(append(errs, o.validateNone())...)
+	case policyUnread:
+		return errors.Join(errs...)
+	case Basic256Sha256:
 	}
 	if o.Channel.Mode == ModeNone {
 		fault("channel.mode", "a policy without signing protects nothing", "write SignAndEncrypt or Sign, or policy: None")
