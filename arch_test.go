@@ -37,6 +37,7 @@ type layer struct {
 
 var layers = []layer{
 	{"plant", nil},
+	{"docs", nil},
 	{"config", []string{"plant"}},
 	{"buffer", []string{"plant", "config", "internal/fault"}},
 	{"derive", []string{"plant", "config", "derive/..."}},

@@ -18,20 +18,32 @@ type Part struct {
 	Options any
 }
 
+// Described is what people are told of one key.
+type Described struct {
+	// Text is what an editor shows; empty for nothing.
+	Text string
+	// Words is all that may be written, nil if that is no closed set. It is of use
+	// for plain text only: other types say themselves what they read.
+	Words []string
+}
+
 // Schema returns a JSON Schema (draft 2020-12) of a config whose devices and
 // uplinks are one of those parts each, and whose machines are as machine, ready
 // for encoding/json. It follows the yaml tags as Decode does, so that an editor
 // and the decoder know the same keys. A fragment is one file of a folder, in
 // which nothing has to be. What compares keys or reads files is left to Decode
 // and to Validate. What they take the schema takes, too, but for spellings that
-// nobody needs (1e3d for a time, mode: ""). Schema does no I/O and may be called
+// nobody needs (1e3d for a time, mode: ""). What is said of each key comes from
+// describe, which is asked with the struct that has it; nil says nothing.
+// Schema does no I/O and may be called
 // from any goroutine; it panics where Decode would, on a field of
 // a type that no config can hold.
-func Schema(devices, uplinks []Part, machine Part, fragment bool) map[string]any {
+func Schema(devices, uplinks []Part, machine Part, describe func(of reflect.Type, key string) Described, fragment bool) map[string]any {
 	s := &schema{
-		decoder: decoder{structs: make(map[reflect.Type]*layout)},
-		defs:    map[string]any{"name": nameSchema()},
-		named:   make(map[string]reflect.Type),
+		describe: describe,
+		decoder:  decoder{structs: make(map[reflect.Type]*layout)},
+		defs:     map[string]any{"name": nameSchema()},
+		named:    make(map[string]reflect.Type),
 	}
 	root := object(map[string]any{
 		"site":     s.site(),
@@ -56,6 +68,7 @@ func Schema(devices, uplinks []Part, machine Part, fragment bool) map[string]any
 // schema is one schema while it is made.
 type schema struct {
 	decoder
+	describe func(of reflect.Type, key string) Described
 	// defs are the definitions that references name, and named whose those of
 	// structs are.
 	defs  map[string]any
@@ -73,10 +86,14 @@ func (s *schema) site() map[string]any {
 	properties := make(map[string]any)
 	out := object(properties)
 	l := s.layout(reflect.TypeFor[Site]())
-	for _, name := range l.names {
-		properties[name] = reference("name")
+	for _, f := range l.fields {
+		if f.name == "timezone" {
+			properties[f.name] = map[string]any{"type": "string", "description": "an IANA name, for example Europe/Lisbon; UTC if it is not set"}
+		} else {
+			properties[f.name] = reference("name")
+		}
+		s.tell(reflect.TypeFor[Site](), f, properties[f.name].(map[string]any))
 	}
-	properties["timezone"] = map[string]any{"type": "string", "description": "an IANA name, for example Europe/Lisbon; UTC if it is not set"}
 	out["required"] = l.required()
 	return out
 }
@@ -165,13 +182,38 @@ func (s *schema) structure(v reflect.Value) map[string]any {
 	l := s.layout(v.Type())
 	properties := make(map[string]any, len(l.fields))
 	for _, f := range l.fields {
-		properties[f.name] = s.value(v.FieldByIndex(f.index))
+		out := s.value(v.FieldByIndex(f.index))
+		s.tell(v.Type(), f, out)
+		properties[f.name] = out
 	}
 	out := object(properties)
 	if required := l.required(); len(required) > 0 {
 		out["required"] = required
 	}
 	return out
+}
+
+// tell adds to the schema of a field what people are told of it. What its type
+// says of itself stays, behind that.
+func (s *schema) tell(t reflect.Type, f field, out map[string]any) {
+	if s.describe == nil {
+		return
+	}
+	last := len(f.index) - 1
+	for _, i := range f.index[:last] { // the inlined struct that has it
+		t = t.Field(i).Type
+	}
+	said, of := s.describe(t, f.name), t.Field(f.index[last]).Type
+	if own, ok := out["description"].(string); ok && said.Text != "" {
+		said.Text += "; " + own
+	}
+	if said.Text != "" {
+		out["description"] = said.Text
+	}
+	if said.Words != nil && of.Kind() == reflect.String && !reflect.PointerTo(of).Implements(textType) && of != pathType && out["enum"] == nil {
+		delete(out, "type")
+		out["enum"] = said.Words
+	}
 }
 
 // required returns the fields that a config must have.

@@ -73,13 +73,29 @@ func TestSchemaFollowsTheTags(t *testing.T) {
 		sized: sized{Keep: Duration(90 * time.Minute), Quota: 64 << 20},
 		Count: 3, Factor: &factor, Word: "as is", Password: NewSecret("hunter2"), Max: Rate{Count: 20, Per: time.Second},
 	}
-	b, err := json.Marshal(Schema([]Part{{"bus", struct{}{}}}, []Part{{"post", sized{}}}, Part{Options: machine}, false))
+	describe := func(of reflect.Type, key string) Described {
+		switch of.String() + " " + key {
+		case "config.sized keep":
+			return Described{Text: "how long"}
+		case "config.everything word":
+			return Described{Text: "which", Words: []string{"as is", "other"}}
+		case "config.everything on", "config.everything mode": // they say it themselves
+			return Described{Words: []string{"true", "false"}}
+		case "config.everything inner":
+			return Described{Text: "what is in it"}
+		case "config.Site timezone":
+			return Described{Text: "where the clock hangs"}
+		}
+		return Described{}
+	}
+	b, err := json.Marshal(Schema([]Part{{"bus", struct{}{}}}, []Part{{"post", sized{}}}, Part{Options: machine}, describe, false))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
 		Required   []string
 		Properties struct {
+			Site     struct{ Properties map[string]json.RawMessage }
 			Machines struct {
 				AdditionalProperties struct {
 					AdditionalProperties bool
@@ -98,7 +114,7 @@ func TestSchemaFollowsTheTags(t *testing.T) {
 		t.Errorf("required %v of %v, additional %v", got.Required, doc.Required, got.AdditionalProperties)
 	}
 	want := map[string]string{
-		"keep":     `{"$ref":"#/$defs/duration","default":"90m"}`,
+		"keep":     `{"$ref":"#/$defs/duration","default":"90m","description":"how long"}`,
 		"quota":    `{"$ref":"#/$defs/size","default":"64 MiB"}`,
 		"count":    `{"default":3,"maximum":32767,"minimum":-32768,"type":"integer"}`,
 		"large":    `{"minimum":0,"type":"integer"}`,
@@ -106,10 +122,10 @@ func TestSchemaFollowsTheTags(t *testing.T) {
 		"on":       `{"type":"boolean"}`,
 		"mode":     `{"enum":["production","setup","maintenance","commissioning","out_of_service"]}`,
 		"password": `{"$ref":"#/$defs/secret"}`,
-		"word":     `{"default":"as is","type":["string","number","boolean"]}`,
+		"word":     `{"default":"as is","description":"which","enum":["as is","other"]}`,
 		"words":    `{"anyOf":[{"type":["string","number","boolean"]},{"items":{"type":["string","number","boolean"]},"type":"array"}]}`,
 		"codes":    `{"additionalProperties":{"type":["string","number","boolean"]},"type":"object"}`,
-		"inner":    `{"$ref":"#/$defs/config.inner"}`,
+		"inner":    `{"$ref":"#/$defs/config.inner","description":"what is in it"}`,
 		"max":      `{"$ref":"#/$defs/rate","default":"20/s"}`,
 	}
 	for name, text := range want {
@@ -119,6 +135,9 @@ func TestSchemaFollowsTheTags(t *testing.T) {
 	}
 	if len(got.Properties) != len(want)+1 { // and rows
 		t.Errorf("%d properties", len(got.Properties))
+	}
+	if tz := string(doc.Properties.Site.Properties["timezone"]); tz != `{"description":"where the clock hangs; an IANA name, for example Europe/Lisbon; UTC if it is not set","type":"string"}` {
+		t.Errorf("timezone is %s", tz)
 	}
 	const long = `{"anyOf":[{"type":["string","number","boolean"]},{"additionalProperties":false,"properties":{"scale":{"$ref":"#/$defs/plant.Decimal"},"tag":{"type":["string","number","boolean"]}},"required":["tag"],"type":"object"}]}`
 	if string(doc.Defs["config.inner"]) != long {
@@ -135,7 +154,7 @@ func TestSchemaOfAnImpossibleField(t *testing.T) {
 	}()
 	Schema([]Part{{"bus", struct {
 		C chan int `yaml:"c"`
-	}{}}}, []Part{{"post", sized{}}}, Part{Options: sized{}}, false)
+	}{}}}, []Part{{"post", sized{}}}, Part{Options: sized{}}, nil, false)
 }
 
 func TestWrittenDurationsReadBack(t *testing.T) {

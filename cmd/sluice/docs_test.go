@@ -20,42 +20,12 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/docs"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
 
 var configPage = filepath.Join("..", "..", "docs", "config.md")
-
-// documentedIn says under which heading of docs/config.md the keys of a type
-// are; those of a kind's own Options are under its "driver: name".
-var documentedIn = map[string]string{
-	"config.Site":           "`site`",
-	"config.Buffer":         "`buffer`",
-	"config.HTTP":           "`http`",
-	"modbus.Tag":            "A tag",
-	"opcua.Channel":         "channel",
-	"opcua.Login":           "login",
-	"opcua.Tag":             "A node",
-	"derive.Options":        "`machines`",
-	"derive.OrderOptions":   "order",
-	"counter.Options":       "counter",
-	"startstop.Options":     "startstop",
-	"startstop.Running":     "startstop",
-	"startstop.ReasonCode":  "startstop",
-	"parameters.Parameter":  "parameters",
-	"uplink.Options":        "Every uplink",
-	"rest.Auth":             "auth",
-	"rest.Basic":            "basic",
-	"rest.APIKey":           "api_key",
-	"handshake.Options":     "A handshake",
-	"handshake.ErrorAnswer": "A handshake",
-	"handshake.Text":        "A handshake",
-	"handshake.Amount":      "A handshake",
-	"dosing.Options":        "dosing",
-	"serial.Options":        "serial",
-	"attach.Options":        "item_attach",
-	"attach.Item":           "item_attach",
-}
 
 // TestEachKeyIsDocumented holds the tables of docs/config.md against the types
 // that a config is decoded into: no key is missing, none is invented, and each
@@ -63,17 +33,17 @@ var documentedIn = map[string]string{
 func TestEachKeyIsDocumented(t *testing.T) {
 	empty, _ := config.Load(filepath.Join(t.TempDir(), "none.yaml"))
 	empty.Site.Gateway = "" // the computer's name, which no page can know
-	k := &keys{t: t, documented: keyTables(readPage(t, configPage)), want: make(map[string][]string), seen: make(map[string]bool)}
+	k := &keys{t: t, documented: docs.ConfigKeys(), want: make(map[string][]string), seen: make(map[string]bool)}
 	for _, options := range []any{empty.Site, empty.Buffer, empty.HTTP, derive.Options{}} {
-		k.collect(reflect.ValueOf(options), "")
+		k.collect(reflect.ValueOf(options))
 	}
 	for _, name := range driverKinds.Names() {
 		found, _ := driverKinds.Lookup(name)
-		k.collect(reflect.ValueOf(found.Defaults()), "`driver: "+name+"`")
+		k.collect(reflect.ValueOf(found.Defaults()))
 	}
 	for _, name := range uplinkKinds.Names() {
 		found, _ := uplinkKinds.Lookup(name)
-		k.collect(reflect.ValueOf(found.Defaults()), "`driver: "+name+"`")
+		k.collect(reflect.ValueOf(found.Defaults()))
 	}
 	for heading, want := range k.want {
 		for key := range k.documented[heading] {
@@ -92,25 +62,22 @@ func TestEachKeyIsDocumented(t *testing.T) {
 // keys walks through the types of a config.
 type keys struct {
 	t *testing.T
-	// documented has the default of each key, as the page writes it, under its
-	// heading; want has the keys that there are.
-	documented map[string]map[string]string
+	// documented has each key under its heading; want has the keys that there are.
+	documented map[string]map[string]docs.Key
 	want       map[string][]string
 	seen       map[string]bool
 }
 
 // collect checks the keys of a struct, which holds the defaults, and of those
 // below it.
-func (k *keys) collect(v reflect.Value, heading string) {
+func (k *keys) collect(v reflect.Value) {
 	k.t.Helper()
 	of := v.Type()
 	if k.seen[of.String()] {
 		return
 	}
 	k.seen[of.String()] = true
-	if heading == "" {
-		heading = documentedIn[of.String()]
-	}
+	heading := headingOf(of)
 	if len(k.documented[heading]) == 0 {
 		k.t.Errorf("docs/config.md has no section for the keys of %s", of)
 		return
@@ -122,18 +89,18 @@ func (k *keys) collect(v reflect.Value, heading string) {
 		case !tagged || name == "-":
 			continue
 		case flags == "inline":
-			k.collect(v.Field(i), "")
+			k.collect(v.Field(i))
 			continue
 		}
 		k.want[heading] = append(k.want[heading], name)
-		text, ok := k.documented[heading][name]
+		doc, ok := k.documented[heading][name]
 		if !ok {
 			k.t.Errorf("docs/config.md has no row for `%s` under %q", name, heading)
 			continue
 		}
-		k.compare(heading+" "+name, text, v.Field(i))
+		k.compare(heading+" "+name, doc.Default, v.Field(i))
 		if inner := keyed(of.Field(i).Type); inner != nil {
-			k.collect(reflect.Zero(inner), "")
+			k.collect(reflect.Zero(inner))
 		}
 	}
 }
@@ -184,32 +151,6 @@ func keyed(of reflect.Type) reflect.Type {
 		}
 	}
 	return nil
-}
-
-// keyTables returns what the tables "key, meaning, default, allowed" have in
-// their first and third columns, under the heading of their section.
-func keyTables(page string) map[string]map[string]string {
-	row := regexp.MustCompile("^\\| `([^`]+)` \\|[^|]*\\|([^|]*)\\|")
-	found := make(map[string]map[string]string)
-	heading, inTable := "", false
-	for line := range strings.Lines(page) {
-		switch {
-		case strings.HasPrefix(line, "#"):
-			heading, inTable = strings.TrimSpace(strings.TrimLeft(line, "#")), false
-		case strings.HasPrefix(line, "| key | meaning | default |"):
-			inTable = true
-		case !strings.HasPrefix(line, "|"):
-			inTable = false
-		case inTable:
-			if m := row.FindStringSubmatch(line); m != nil {
-				if found[heading] == nil {
-					found[heading] = make(map[string]string)
-				}
-				found[heading][m[1]] = m[2]
-			}
-		}
-	}
-	return found
 }
 
 // fence is one block of code on a page.

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
+	"reflect"
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/docs"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -33,7 +36,52 @@ func (s *schemaConfigCmd) Run(c *console) error {
 // configSchema is the schema of a config for this binary, with its protocols and
 // dialects.
 func configSchema(fragment bool) map[string]any {
-	return config.Schema(parts(driverKinds), parts(uplinkKinds), config.Part{Options: derive.Options{}}, fragment)
+	keys := docs.ConfigKeys()
+	describe := func(of reflect.Type, key string) config.Described {
+		k := keys[headingOf(of)][key]
+		return config.Described{Text: k.Text(), Words: k.Words()}
+	}
+	return config.Schema(parts(driverKinds), parts(uplinkKinds), config.Part{Options: derive.Options{}}, describe, fragment)
+}
+
+// documentedIn says under which heading of docs/config.md the keys of a type
+// are; those of a protocol's or dialect's own Options are under its "driver: name".
+var documentedIn = map[string]string{
+	"config.Site":           "`site`",
+	"config.Buffer":         "`buffer`",
+	"config.HTTP":           "`http`",
+	"modbus.Tag":            "A tag",
+	"opcua.Channel":         "channel",
+	"opcua.Login":           "login",
+	"opcua.Tag":             "A node",
+	"derive.Options":        "`machines`",
+	"derive.OrderOptions":   "order",
+	"counter.Options":       "counter",
+	"startstop.Options":     "startstop",
+	"startstop.Running":     "startstop",
+	"startstop.ReasonCode":  "startstop",
+	"parameters.Parameter":  "parameters",
+	"uplink.Options":        "Every uplink",
+	"rest.Auth":             "auth",
+	"rest.Basic":            "basic",
+	"rest.APIKey":           "api_key",
+	"handshake.Options":     "A handshake",
+	"handshake.ErrorAnswer": "A handshake",
+	"handshake.Text":        "A handshake",
+	"handshake.Amount":      "A handshake",
+	"dosing.Options":        "dosing",
+	"serial.Options":        "serial",
+	"attach.Options":        "item_attach",
+	"attach.Item":           "item_attach",
+}
+
+// headingOf returns the heading of docs/config.md that the keys of a type are
+// under.
+func headingOf(of reflect.Type) string {
+	if heading, ok := documentedIn[of.String()]; ok {
+		return heading
+	}
+	return "`driver: " + path.Base(of.PkgPath()) + "`"
 }
 
 func parts[P any](kinds kind.Registry[P]) []config.Part {

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/sluice-edge/sluice/docs"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -161,6 +165,84 @@ func TestSchemaRefusesBadConfigs(t *testing.T) {
 				t.Error("the gateway takes what the schema refuses")
 			}
 		})
+	}
+}
+
+const worded = `
+site: {enterprise: acme, site: lisbon, area: packing}
+devices:
+  plc: {driver: modbus, endpoint: 10.0.0.7:502, tags: {made: {address: "holding:0", type: uint32}, state: holding:2, code: holding:3, kilos: {address: "holding:4", unit: kg}, lot: holding:5, offer: holding:10, ack: {address: "holding:11", writable: true}}}
+machines:
+  PRESS-01:
+    device: plc
+    counter: {total: made, max_rate: 20/s, jump: count, baseline: first}
+    startstop: {running: {tag: state, values: [3]}, reason: code, reason_take: last}
+    dosing: {method: handshake, trigger: offer, ack: ack, protocol: level, component: SUGAR, quantity: kilos}
+uplinks:
+  hook: {driver: rest, url: "https://mes.example/", method: POST, results: read, conflict: refused}
+`
+
+// The words that the schema offers for plain text are those that the gateway
+// takes: each of them, and no other. They come from a page that people write.
+func TestSchemaOffersTheWordsOfTheGateway(t *testing.T) {
+	s := compile(t, printed(t, "schema", "config"))
+	keys := docs.ConfigKeys()
+	for _, c := range []struct{ heading, key, now string }{
+		{"counter", "jump", "count"},
+		{"counter", "baseline", "first"},
+		{"startstop", "reason_take", "last"},
+		{"A handshake", "protocol", "level"},
+		{"dosing", "method", "handshake"},
+		{"`driver: rest`", "method", "POST"},
+		{"`driver: rest`", "results", "read"},
+		{"`driver: rest`", "conflict", "refused"},
+	} {
+		words := keys[c.heading][c.key].Words()
+		if !slices.Contains(words, c.now) {
+			t.Fatalf("the page has the words %q for %s, and no %s", words, c.key, c.now)
+		}
+		for _, word := range append(words, "nonsense") {
+			text := strings.Replace(worded, c.key+": "+c.now, c.key+": "+word, 1)
+			_, faults := loadPlan(writeConfig(t, text), driverKinds, uplinkKinds)
+			schema, gateway := byEditor(t, s, text) == nil, len(faults.Errors()) == 0
+			if want := word != "nonsense"; schema != want || gateway != want {
+				t.Errorf("%s: %s: the schema takes it: %v, the gateway: %v, want %v; %v", c.key, word, schema, gateway, want, faults.Errors())
+			}
+		}
+	}
+}
+
+// An editor says of every key what docs/config.md says of it.
+func TestSchemaDescribesEveryKey(t *testing.T) {
+	var doc any
+	if err := json.Unmarshal(printed(t, "schema", "config"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	described := 0
+	var walk func(at string, node any, root bool)
+	walk = func(at string, node any, root bool) {
+		switch node := node.(type) {
+		case []any:
+			for i, child := range node {
+				walk(fmt.Sprintf("%s/%d", at, i), child, false)
+			}
+		case map[string]any:
+			properties, _ := node["properties"].(map[string]any)
+			for key, property := range properties {
+				if text, _ := property.(map[string]any)["description"].(string); text != "" {
+					described++
+				} else if !root && key != "driver" {
+					t.Errorf("%s: nothing is said of %s", at, key)
+				}
+			}
+			for key, child := range node {
+				walk(at+"/"+key, child, false)
+			}
+		}
+	}
+	walk("", doc, true)
+	if described < 150 {
+		t.Errorf("%d keys are described", described)
 	}
 }
 
