@@ -59,6 +59,7 @@ type Problem struct {
 func Problems(snap Snapshot) []Problem {
 	var ps []Problem
 	ps = append(ps, bufferProblems(snap)...)
+	ps = append(ps, snap.Notices...)
 	for i := range snap.Devices {
 		ps = append(ps, deviceProblems(snap, &snap.Devices[i])...)
 	}

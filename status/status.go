@@ -62,6 +62,8 @@ type Snapshot struct {
 	Machines []derive.Stats
 	Uplinks  []uplink.Stats
 	Buffer   buffer.Stats
+	// Notices are problems that the composition root has found itself.
+	Notices []Problem
 	// Feeds names the devices that each machine's tags come from, so that the
 	// page can show a lost device before the machines that miss it.
 	Feeds map[plant.MachineID][]plant.DeviceID

@@ -55,6 +55,7 @@ type gateway struct {
 	byDevice   map[plant.DeviceID]*drivers.Poller
 	forwarders []*uplink.Forwarder
 	senders    []uplink.Sender
+	admin      *administration
 	// built is set once the parts above are there, ready once all have started.
 	built, ready atomic.Bool
 }
@@ -77,12 +78,10 @@ func modes(machines []*derive.Model) map[plant.MachineID]plant.Mode {
 // closed: the outcome of the failed commit is unknown, and the restart finds it
 // out from disk.
 func (g *gateway) run(ctx context.Context) error {
-	site, o := g.plan.Config.Site, g.plan.Config.Buffer
-	settings := buffer.DefaultOptions(string(o.Path))
-	settings.Gateway, settings.Source = site.Gateway, site.Path()
-	settings.Modes = modes(g.plan.Machines)
-	settings.Quota, settings.Reserve = int64(o.Quota), int64(o.Reserve)
-	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
+	settings, err := storeOptions(g.plan)
+	if err != nil {
+		return err
+	}
 	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
 	if err != nil && ctx.Err() != nil {
 		return nil // asked to stop while it waited for disk space
@@ -135,6 +134,7 @@ func (g *gateway) build() error {
 		g.senders = append(g.senders, sender)
 		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
 	}
+	g.admin = newAdministration(g)
 	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location()}, g, g.log.Named("http"))
 	g.built.Store(true)
 	return nil
@@ -160,6 +160,7 @@ func (g *gateway) start(s *stages) error {
 	g.url.Store(&url)
 	s.start("http", stopHTTP, g.status.Run)
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
+	g.admin.start(s)
 	s.start("machines", stopMachines, runs(g.workers)...)
 	s.start("drivers", stopDrivers, runs(g.pollers)...)
 	s.start("watchdog", stopHTTP, g.feedWatchdog)
@@ -230,6 +231,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 		snap.Waiting = []string{"not every stage has started"}
 	}
 	snap.Buffer = g.buffer.Stats()
+	snap.Notices = g.admin.notices()
 	for _, p := range g.pollers {
 		snap.Devices = append(snap.Devices, p.Stats())
 	}

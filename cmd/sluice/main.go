@@ -54,6 +54,8 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the gateway in the foreground."`
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
+	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
+	Audit   auditCmd   `cmd:"" help:"Who changed what: the audit log."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the config or of the events."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -64,7 +64,9 @@ func Serve(ctx context.Context, l Listener, h http.Handler) error {
 		},
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(&bounded{Listener: l, room: make(chan struct{}, maxConnections), ended: make(chan struct{})}) }()
+	go func() {
+		served <- s.Serve(&bounded{Listener: l, room: make(chan struct{}, maxConnections), ended: make(chan struct{})})
+	}()
 	select {
 	case err := <-served:
 		return err

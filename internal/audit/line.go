@@ -31,6 +31,14 @@ type Record struct {
 	Prev hash `json:"prev"`
 }
 
+// JSON returns r as one line without its hash, with every character that does
+// not print escaped as in the log.
+func (r *Record) JSON() []byte {
+	line, _ := encode(r.Number, r.Time, Entry{By: r.By, Action: r.Action, Object: r.Object, Detail: r.Detail, Outcome: r.Outcome}, r.Prev)
+	const tailSize = len(`,"hash":""}`) + 64 + 1
+	return append(line[:len(line)-tailSize], '}')
+}
+
 // encode returns the line of an entry and its hash: SHA-256 over the hash
 // before, as bytes, and the line without its own hash.
 func encode(number uint64, at time.Time, e Entry, prev hash) (line []byte, h hash) {

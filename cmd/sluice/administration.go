@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/admin"
+	"github.com/sluice-edge/sluice/internal/audit"
+	"github.com/sluice-edge/sluice/status"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+var _ admin.Uplink = (*uplink.Forwarder)(nil)
+
+// stopAdmin is what the command line gets to take its last answer.
+const stopAdmin = 700 * time.Millisecond
+
+// auditEvery is how often the audit log is looked at while it is a problem.
+const auditEvery = time.Minute
+
+// administration is what the command line talks to: the socket, the audit log
+// and the jobs. None of it stops the gateway when it does not work.
+type administration struct {
+	log    *zap.Logger
+	folder string
+	audit  *audit.Log
+	jobs   *admin.Jobs
+	server *admin.Server
+
+	mu     sync.Mutex
+	socket string
+	since  time.Time
+}
+
+func newAdministration(g *gateway) *administration {
+	folder := string(g.plan.Config.Buffer.Path)
+	a := &administration{log: g.log.Named("admin"), folder: folder, audit: audit.New(folder, audit.Options{})}
+	var targets []admin.Target
+	for i, f := range g.forwarders {
+		u := g.plan.Uplinks[i]
+		targets = append(targets, admin.Target{Name: u.Name, Carries: u.Plan.Carries, Uplink: f})
+	}
+	a.jobs = admin.NewJobs(g.buffer, a.audit, targets, a.log)
+	a.server = admin.NewServer(admin.Options{
+		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Uplink: g.plan.uplinkInfo,
+		Gateway: g.plan.Config.Site.Gateway, Version: version, Log: a.log,
+	})
+	return a
+}
+
+// start runs the parts as one stage.
+func (a *administration) start(s *stages) {
+	s.start("admin", stopAdmin, a.serve, a.jobs.Run, a.watch)
+}
+
+// serve answers the command line. A socket that cannot be opened is shown, and
+// the gateway works without it.
+func (a *administration) serve(ctx context.Context) error {
+	l, err := admin.Listen(a.folder)
+	if err == nil {
+		err = admin.Serve(ctx, l, a.server.Handler())
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("the command line cannot reach this gateway", zap.Error(err))
+		a.mu.Lock()
+		a.socket, a.since = err.Error(), time.Now()
+		a.mu.Unlock()
+	}
+	return nil
+}
+
+// watch opens the audit log, and looks again from time to time while it cannot
+// be written.
+func (a *administration) watch(ctx context.Context) error {
+	ticker := time.NewTicker(auditEvery)
+	defer ticker.Stop()
+	failing := false
+	for {
+		err := a.audit.Check()
+		if err != nil && !failing {
+			a.log.Error("the audit log cannot be written: changes by the command line are refused", zap.Error(err))
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return a.audit.Close()
+		case <-ticker.C:
+		}
+	}
+}
+
+// notices returns what is wrong here.
+func (a *administration) notices() (all []status.Problem) {
+	if text, since := a.audit.Problem(); text != "" {
+		all = append(all, status.Problem{
+			Severity: status.Doubtful, What: "The audit log is not in order", Cause: text, Since: since,
+			Do: "Changes by the command line are refused while it cannot be written. sluice audit verify names the first line that does not fit; recording and delivery go on.",
+		})
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.socket != "" {
+		all = append(all, status.Problem{
+			Severity: status.Doubtful, What: "The command line cannot reach this gateway", Cause: a.socket, Since: a.since,
+			Do: "Recording and delivery go on. Mend the cause and restart the gateway when it suits.",
+		})
+	}
+	return all
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// mesOf is a receiver that keeps what it was sent.
+type mesOf struct {
+	*httptest.Server
+	mu     sync.Mutex
+	ids    []string
+	refuse bool
+}
+
+func newMES(t *testing.T) *mesOf {
+	m := &mesOf{}
+	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		events := []struct{ ID string }{{}}
+		if err == nil && bytes.HasPrefix(body, []byte("[")) {
+			err = json.Unmarshal(body, &events)
+		} else if err == nil {
+			err = json.Unmarshal(body, &events[0])
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if err != nil || m.refuse {
+			http.Error(w, "unknown code", http.StatusUnprocessableEntity)
+			return
+		}
+		for _, e := range events {
+			m.ids = append(m.ids, e.ID)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(m.Close)
+	return m
+}
+
+func (m *mesOf) got() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.ids...)
+}
+
+// storedPlant writes a config and a store with five events of PRESS-01.
+func storedPlant(t *testing.T, mes string, more string) (config, folder string) {
+	t.Helper()
+	dir := t.TempDir()
+	config, folder = filepath.Join(dir, "sluice.yaml"), filepath.Join(dir, "buffer")
+	text := fmt.Sprintf(`
+site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1, timezone: Europe/Lisbon}
+buffer: {path: %s, quota: 64 MiB%s}
+http: {listen: "127.0.0.1:0"}
+devices:
+  plc: {driver: modbus, endpoint: "127.0.0.1:1", tags: {made: "holding:0"}}
+machines:
+  PRESS-01: {device: plc, counter: {total: made, max_rate: 10/s}}
+uplinks:
+  mes: {driver: rest, url: %q}
+`, folder, more, mes)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, faults := loadPlan(config, driverKinds, uplinkKinds)
+	if errs := faults.Errors(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	o, err := storeOptions(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		at := time.Date(2026, 7, 27, 12, i, 0, 0, time.UTC)
+		e := plant.Event{Kind: plant.KindCounter, Version: 1, Time: at, TimeSource: plant.GatewayTime, Data: fmt.Appendf(nil, `{"machine":"PRESS-01","good":%d}`, i)}
+		if _, err := store.Commit(t.Context(), "PRESS-01", plant.Batch{Events: []plant.Event{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return config, folder
+}
+
+// sluice runs a command line.
+func sluice(t *testing.T, args ...string) (out, talk string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), append([]string{"--log-level", "error"}, args...), &o, &e)
+	return o.String(), e.String(), code
+}
+
+// works runs a command line that must work, and returns its stdout.
+func works(t *testing.T, args ...string) string {
+	t.Helper()
+	out, talk, code := sluice(t, args...)
+	if code != 0 {
+		t.Fatalf("%v: exit %d\n%s%s", args, code, out, talk)
+	}
+	return out
+}
+
+// runGateway runs the gateway of a config until the test ends or stop is called.
+func runGateway(t *testing.T, config string) (stop func()) {
+	t.Helper()
+	p, faults := loadPlan(config, driverKinds, uplinkKinds)
+	if errs := faults.Errors(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	g := newGateway(p, zaptest.NewLogger(t))
+	go func() { ended <- g.run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	socket := filepath.Join(string(p.Config.Buffer.Path), "admin.sock")
+	awaitCLI(t, "the gateway's socket", func() bool {
+		_, err := os.Stat(socket)
+		return err == nil && g.ready.Load()
+	})
+	return stop
+}
+
+func awaitCLI(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestEventsOfAStoppedGateway(t *testing.T) {
+	config, folder := storedPlant(t, "http://127.0.0.1:9/", "")
+	out, talk, code := sluice(t, "events", "stats", "-c", config)
+	if code != 0 || !strings.Contains(out, "PRESS-01  5       1      5") || !strings.Contains(talk, "the gateway is stopped") {
+		t.Errorf("exit %d: %s%s", code, out, talk)
+	}
+	out = works(t, "events", "tail", "-c", config, "-n", "2")
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[1], `2026-07-27 13:04:00.000  PRESS-01 5  counter  {"machine":"PRESS-01","good":4}`) {
+		t.Errorf("tail: %q", lines)
+	}
+	var e cloudEvent
+	if err := json.Unmarshal([]byte(works(t, "events", "show", "-c", config, "PRESS-01/3")), &e); err != nil || e.Sequence != "00000000000000000003" {
+		t.Errorf("show: %+v, %v", e, err)
+	}
+	if again := works(t, "events", "show", "-c", config, "--json", e.ID); !strings.Contains(again, e.ID) {
+		t.Errorf("show by id: %s", again)
+	}
+	// The plant's time: 13:01 in Lisbon is 12:01 UTC.
+	out, talk, _ = sluice(t, "events", "export", "-c", config, "--from", "2026-07-27T13:01", "--to", "2026-07-27T12:03:00Z")
+	if strings.Count(out, "\n") != 2 || !strings.Contains(talk, "2 events") {
+		t.Errorf("export: %s%s", out, talk)
+	}
+	rows, err := csv.NewReader(strings.NewReader(works(t, "events", "export", "-c", config, "--format", "csv"))).ReadAll()
+	if err != nil || len(rows) != 6 || rows[5][6] != `{"machine":"PRESS-01","good":4}` || rows[5][4] != strings.Replace(e.ID, "-3", "-5", 1) {
+		t.Errorf("csv: %v, %v", rows, err)
+	}
+	file := filepath.Join(t.TempDir(), "events.jsonl")
+	works(t, "events", "export", "-c", config, "-o", file)
+	if data, err := os.ReadFile(file); err != nil || bytes.Count(data, []byte("\n")) != 5 {
+		t.Errorf("export -o: %v", err)
+	}
+	if out := works(t, "audit", "verify", "-c", config); !strings.Contains(out, "0 entries") {
+		t.Error(out)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "admin.sock")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a stopped gateway has a socket: %v", err)
+	}
+}
+
+func TestEventsWrongUsage(t *testing.T) {
+	config, folder := storedPlant(t, "http://127.0.0.1:9/", "")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"events", 2, "unknown flag -c"}, // it wants a command first
+		{"events show PRESS-01", 2, "is no id"},
+		{"events show PRESS-01/0", 2, "is no number"},
+		{"events show PRESS-01/9", 1, "is not stored"},
+		{"events show gw/PRESS-01/77-1", 2, "epoch-number"},
+		{"events tail -m PRESS-02", 1, "no events of a machine"},
+		{"events export -k counters", 2, "no kind of event"},
+		{"events export --from yesterday", 2, "is no moment"},
+		{"events export --from 1h --to 2h", 2, "is not before"},
+		{"events export -o " + filepath.Join(folder, "none", "x"), 1, "no such file"},
+		{"events resend", 2, "missing flags: --uplink"},
+		{"events resend --uplink erp", 1, "no uplink"},
+		{"events jobs --cancel 3", 1, "no job 3"},
+		{"events dead drop --uplink mes --all", 2, "missing flags: --reason"},
+		{"events dead drop --uplink mes --reason x", 2, "name dead letters"},
+		{"events dead drop --uplink mes --reason x --all PRESS-01/1", 2, "not two of them"},
+		{"events dead drop --uplink mes --reason x PRESS-01/1 PRESS-02/1", 2, "one machine"},
+		{"events dead retry --uplink mes PRESS-01/1", 1, "no dead letters"},
+		{"events dead show --uplink mes PRESS-01/1", 1, "is no dead letter"},
+	} {
+		args := append(strings.Fields(c.args), "-c", config)
+		out, talk, code := sluice(t, args...)
+		if code != c.code || !strings.Contains(talk, c.want) || out != "" && c.code != 2 {
+			t.Errorf("%s: exit %d, %q, %q", c.args, code, out, talk)
+		}
+	}
+	if _, talk, code := sluice(t, "events", "stats", "-c", filepath.Join(folder, "none.yaml")); code != 2 || !strings.Contains(talk, "cannot be read") {
+		t.Errorf("exit %d, %s", code, talk)
+	}
+	if err := os.RemoveAll(filepath.Join(folder, "store")); err != nil {
+		t.Fatal(err)
+	}
+	if _, talk, code := sluice(t, "events", "stats", "-c", config); code != 1 || !strings.Contains(talk, "there is no store") {
+		t.Errorf("exit %d, %s", code, talk)
+	}
+}
+
+// A job that was begun while the gateway was stopped goes on when it runs; what
+// is sent again has the ids that it had; the audit log tells all of it.
+func TestEventsOfARunningGateway(t *testing.T) {
+	mes := newMES(t)
+	config, _ := storedPlant(t, mes.URL, "")
+	if out := works(t, "events", "resend", "-c", config, "--uplink", "mes", "--from", "2026-07-27T12:03:00Z"); !strings.Contains(out, "job 1: it goes on when the gateway runs") {
+		t.Error(out)
+	}
+	stop := runGateway(t, config)
+	awaitCLI(t, "all events, two of them twice", func() bool { return len(mes.got()) == 7 })
+	times := map[string]int{}
+	for _, id := range mes.got() {
+		times[id]++
+	}
+	if len(times) != 5 {
+		t.Errorf("other ids than before: %v", times)
+	}
+	out, talk, code := sluice(t, "events", "jobs", "-c", config)
+	if code != 0 || !strings.Contains(talk, "asking the running gateway") || !strings.Contains(out, "done") {
+		t.Errorf("exit %d: %s%s", code, out, talk)
+	}
+	if _, talk, code := sluice(t, "run", "-c", config); code != 1 || !strings.Contains(talk, "another process has this store open") {
+		t.Errorf("a second gateway: exit %d, %s", code, talk)
+	}
+	if out := works(t, "events", "stats", "-c", config, "--json"); !strings.Contains(out, `"backlog":0`) {
+		t.Errorf("after the second gateway was refused the socket is %s", out)
+	}
+	stop()
+	out = works(t, "audit", "show", "-c", config)
+	for _, want := range []string{"events.resend", "begun", "job.end"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
+	works(t, "audit", "verify", "-c", config)
+}
+
+// Refused events are retried when the receiver knows the code.
+func TestDeadLettersOfARunningGateway(t *testing.T) {
+	mes := newMES(t)
+	mes.refuse = true
+	config, folder := storedPlant(t, mes.URL, "")
+	runGateway(t, config)
+	awaitCLI(t, "four dead letters", func() bool {
+		return strings.Count(works(t, "events", "dead", "list", "-c", config, "--json"), "unknown code") == 4
+	})
+	works(t, "events", "dead", "drop", "-c", config, "--uplink", "mes", "--reason", "made twice\nby hand", "PRESS-01/1")
+	mes.mu.Lock()
+	mes.refuse = false
+	mes.mu.Unlock()
+	works(t, "events", "dead", "retry", "-c", config, "--uplink", "mes", "--all")
+	awaitCLI(t, "no dead letters", func() bool { return works(t, "events", "dead", "list", "-c", config) == "" })
+	if out := works(t, "audit", "show", "-c", config); !strings.Contains(out, "dead.drop") || !strings.Contains(out, "made twice\uFFFDby hand") {
+		t.Error(out)
+	}
+	log := filepath.Join(folder, "audit", "audit-000000000001.jsonl")
+	data, err := os.ReadFile(log)
+	if err == nil {
+		err = os.WriteFile(log, bytes.Replace(data, []byte("PRESS-01"), []byte("PRESS-02"), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, talk, code := sluice(t, "audit", "verify", "-c", config); code != 1 || !strings.Contains(talk, "audit-000000000001.jsonl:1: its hash does not match") {
+		t.Errorf("exit %d: %s%s", code, out, talk)
+	}
+}

@@ -1,0 +1,577 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/internal/audit"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// bed is a store with a Server, and a client of it in memory.
+type bed struct {
+	*Client
+	t      *testing.T
+	folder string
+	store  *buffer.Buffer
+	audit  *audit.Log
+	server *Server
+	// repeats is what the config says of the uplink "mes".
+	repeats bool
+	uplink  *fakeUplink
+	stop    func()
+}
+
+func openBed(t *testing.T, folder string, running bool) *bed {
+	t.Helper()
+	o := buffer.DefaultOptions(folder)
+	o.Gateway, o.Source = "gw", "/e/s/a"
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{t: t, folder: folder, store: store, audit: audit.New(folder, audit.Options{}), repeats: true, uplink: &fakeUplink{t: t}}
+	options := Options{
+		Store: store, Audit: b.audit, Gateway: "gw", Version: "test", Log: zaptest.NewLogger(t),
+		Uplink: func(name string) (UplinkInfo, bool) { return UplinkInfo{Deduplicates: b.repeats}, name == "mes" },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	if running {
+		all := func(plant.EventKind) bool { return true }
+		options.Jobs = NewJobs(store, b.audit, []Target{{Name: "mes", Carries: all, Uplink: b.uplink}}, zaptest.NewLogger(t))
+		go func() { ended <- options.Jobs.Run(ctx) }()
+	} else {
+		ended <- nil
+	}
+	b.server = NewServer(options)
+	b.Client = Local(b.server.Handler(), "uid 7 (ann)")
+	var once sync.Once
+	b.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := errors.Join(b.Close(), <-ended, store.Close(), b.audit.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bed) commit(m plant.MachineID, at time.Time, n int) {
+	b.t.Helper()
+	for i := range n {
+		e := plant.Event{Kind: plant.KindCounter, Version: 1, Time: at.Add(time.Duration(i) * time.Second), TimeSource: plant.GatewayTime, Data: fmt.Appendf(nil, `{"machine":%q,"good":%d}`, m, i+1)}
+		if _, err := b.store.Commit(b.t.Context(), m, plant.Batch{Events: []plant.Event{e}}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// refuse has n events of m refused by the uplink.
+func (b *bed) refuse(m plant.MachineID, n int) {
+	b.t.Helper()
+	q, err := b.store.Queue("mes", func(plant.EventKind) bool { return true })
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.commit(m, time.Unix(1000, 0), n)
+	if got, err := q.Next(b.t.Context()); err != nil || got != m {
+		b.t.Fatal(got, err)
+	}
+	events, err := q.Peek(b.t.Context(), m, 0, n, 1<<20)
+	if err != nil || len(events) != n {
+		b.t.Fatal(len(events), err)
+	}
+	var results []plant.Result
+	for _, e := range events {
+		results = append(results, plant.Result{First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: errors.New("unknown code")})
+	}
+	if err := q.Settle(b.t.Context(), m, events[n-1].Sequence, results); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) lines(path string, q url.Values) []string {
+	b.t.Helper()
+	var all []string
+	if _, err := b.Lines(b.t.Context(), path, q, func(line []byte) error { all = append(all, string(line)); return nil }); err != nil {
+		b.t.Fatalf("%s %v: %v", path, q, err)
+	}
+	return all
+}
+
+func (b *bed) job(id uint64, ok func(*Job) bool) Job {
+	b.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		var jobs []Job
+		if err := b.Get(b.t.Context(), "/jobs", nil, &jobs); err != nil {
+			b.t.Fatal(err)
+		}
+		for i := range jobs {
+			if jobs[i].ID == id && ok(&jobs[i]) {
+				return jobs[i]
+			}
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("job %d: %+v", id, jobs)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (b *bed) audited() (all []string) {
+	b.t.Helper()
+	if err := audit.Read(b.folder, func(r audit.Record, err error) error {
+		all = append(all, r.By+" "+r.Action+" "+r.Outcome)
+		return err
+	}); err != nil {
+		b.t.Error(err)
+	}
+	if r, err := audit.Verify(b.folder); err != nil || r.Broken != "" {
+		b.t.Errorf("%+v, %v", r, err)
+	}
+	return all
+}
+
+// fakeUplink is a receiver by script.
+type fakeUplink struct {
+	t  *testing.T
+	mu sync.Mutex
+	// answer, nil for Delivered, is asked once for each event.
+	answer func(plant.Event) plant.Result
+	got    []plant.EventID
+	block  chan struct{}
+}
+
+func (f *fakeUplink) MostEvents() int { return 10 }
+
+func (f *fakeUplink) Resend(ctx context.Context, m plant.MachineID, events []plant.Event) (results []plant.Result, err error) {
+	f.mu.Lock()
+	block := f.block
+	f.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range events {
+		if e.Machine != m || e.Previous != 0 {
+			f.t.Errorf("%+v in a call for %s", e, m)
+		}
+		r := plant.Result{Status: plant.Delivered}
+		if f.answer != nil {
+			r = f.answer(e)
+		}
+		r.First, r.Last = e.Sequence, e.Sequence
+		results = append(results, r)
+		if r.Status != plant.Delivered && r.Status != plant.Rejected {
+			return results, nil
+		}
+		f.got = append(f.got, e.ID())
+	}
+	return results, nil
+}
+
+func (f *fakeUplink) ids() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := ""
+	for _, id := range f.got {
+		s += fmt.Sprintf("%s/%d ", id.Machine, uint64(id.Sequence))
+	}
+	return strings.TrimSpace(s)
+}
+
+func TestEventsAreListedFilteredAndFollowed(t *testing.T) {
+	b := openBed(t, t.TempDir(), false)
+	day := time.Date(2026, 7, 27, 6, 0, 0, 0, time.UTC)
+	b.commit("A", day, 600)
+	b.commit("B", day.Add(time.Hour), 3)
+	for _, c := range []struct {
+		q    string
+		want int
+	}{
+		{"", 603}, {"machine=A", 600}, {"machine=B&machine=A", 603}, {"newest=2", 4}, {"machine=A&newest=5", 5},
+		{"kind=counter", 603}, {"kind=dosing", 0},
+		{"from=2026-07-27T06:00:10Z&to=2026-07-27T06:00:20Z", 10}, {"from=2026-07-27T07:00:01%2B00:00", 2},
+	} {
+		q, err := url.ParseQuery(c.q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := b.lines("/events", q)
+		if len(lines) != c.want {
+			t.Errorf("%s: %d events, want %d", c.q, len(lines), c.want)
+		}
+		for _, line := range lines {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("%s: %s", c.q, line)
+			}
+		}
+	}
+	for q, status := range map[string]int{
+		"machine=C": 404, "kind=counters": 400, "from=yesterday": 400, "newest=-1": 400, "follow=perhaps": 400, "nonsense=1": 400,
+		"from=2026-07-27T07:00:00Z&to=2026-07-27T07:00:00Z": 400, "to=2026-07-27T07:00:00Z&to=2026-07-27T08:00:00Z": 400,
+	} {
+		v, err := url.ParseQuery(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Lines(t.Context(), "/events", v, func([]byte) error { t.Errorf("%s gives a line", q); return nil })
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Status != status || refused.Text == "" {
+			t.Errorf("%s: %v", q, err)
+		}
+	}
+	// Followed: what comes later is seen, over the end of the first listing.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got := make(chan string, 10)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.Lines(ctx, "/events", url.Values{"newest": {"1"}, "follow": {"true"}, "machine": {"B"}}, func(line []byte) error { got <- string(line); return nil })
+		ended <- err
+	}()
+	if line := <-got; !strings.Contains(line, `"good":3`) {
+		t.Error(line)
+	}
+	b.commit("A", day, 1)
+	b.commit("B", day, 1)
+	if line := <-got; !strings.Contains(line, `B/`+b.store.Epoch().String()+`-4"`) {
+		t.Error(line)
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("a stream that was cut looks whole")
+	}
+}
+
+func TestOneEvent(t *testing.T) {
+	b := openBed(t, t.TempDir(), false)
+	b.commit("A", time.Unix(0, 0), 3)
+	var e struct{ ID, Sequence string }
+	if err := b.Get(t.Context(), "/event", url.Values{"machine": {"A"}, "sequence": {"2"}, "epoch": {b.store.Epoch().String()}}, &e); err != nil || e.ID != "gw/A/"+b.store.Epoch().String()+"-2" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for q, status := range map[string]int{"machine=A&sequence=4": 404, "machine=C&sequence=1": 404, "machine=A&sequence=0": 400, "machine=A&sequence=x": 400, "machine=A&sequence=2&epoch=0000000000000001": 404, "": 400} {
+		v, err := url.ParseQuery(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refused *Error
+		if err := b.Get(t.Context(), "/event", v, &e); !errors.As(err, &refused) || refused.Status != status {
+			t.Errorf("%s: %v", q, err)
+		}
+	}
+}
+
+// A resend is durable: it goes on after a restart where it was, under the same
+// ids, and does not move the live cursor.
+func TestResendGoesOnAfterARestart(t *testing.T) {
+	folder := t.TempDir()
+	b := openBed(t, folder, true)
+	day := time.Date(2026, 7, 27, 6, 0, 0, 0, time.UTC)
+	b.commit("A", day, 40)
+	b.commit("B", day, 5)
+	b.uplink.block = make(chan struct{}, 2)
+	b.uplink.block <- struct{}{}
+	var job Job
+	if err := b.Post(t.Context(), "/resend", map[string]any{"uplink": "mes", "from": day.Add(5 * time.Second), "to": day.Add(35 * time.Second), "rate": 10000}, &job); err != nil {
+		t.Fatal(err)
+	}
+	b.job(job.ID, func(j *Job) bool { return j.Delivered == 10 })
+	before := b.uplink.ids()
+	epoch := b.store.Epoch()
+	b.stop()
+
+	b = openBed(t, folder, true)
+	ended := b.job(job.ID, func(j *Job) bool { return !j.Ended.IsZero() })
+	if ended.Delivered != 30 || ended.Refused != 0 || ended.Outcome != "done" || ended.By != "uid 7 (ann)" {
+		t.Errorf("%+v", ended)
+	}
+	want := ""
+	for n := 6; n <= 35; n++ {
+		want += fmt.Sprintf("A/%d ", n)
+	}
+	if got := before + " " + b.uplink.ids(); got != strings.TrimSpace(want) {
+		t.Errorf("got %s", got)
+	}
+	for _, id := range b.uplink.got {
+		if id.Epoch != epoch {
+			t.Errorf("%s is another id than the first time", id)
+		}
+	}
+	if got := fmt.Sprint(b.audited()); got != "[uid 7 (ann) events.resend begun uid 7 (ann) events.resend done uid 7 (ann) job.end done]" {
+		t.Error(got)
+	}
+}
+
+func TestResendIsRefused(t *testing.T) {
+	b := openBed(t, t.TempDir(), false)
+	b.commit("A", time.Unix(0, 0), 3)
+	b.repeats = false
+	for _, c := range []struct {
+		in     map[string]any
+		status int
+	}{
+		{map[string]any{"uplink": "mes"}, 409},
+		{map[string]any{"uplink": "erp", "force": true}, 404},
+		{map[string]any{"uplink": "mes", "force": true, "machines": []string{"C"}}, 404},
+		{map[string]any{"uplink": "mes", "force": true, "rate": -1}, 400},
+		{map[string]any{"uplink": "mes", "force": true, "forse": true}, 400},
+		{map[string]any{"uplink": "mes", "force": true, "from": time.Unix(2, 0), "to": time.Unix(1, 0)}, 400},
+	} {
+		var refused *Error
+		if err := b.Post(t.Context(), "/resend", c.in, new(Job)); !errors.As(err, &refused) || refused.Status != c.status {
+			t.Errorf("%v: %v", c.in, err)
+		}
+	}
+	if got := b.audited(); len(got) != 0 {
+		t.Errorf("a refusal is in the audit log: %v", got)
+	}
+	var job Job
+	if err := b.Post(t.Context(), "/resend", map[string]any{"uplink": "mes", "force": true}, &job); err != nil || job.Waiting == "" {
+		t.Errorf("%+v, %v", job, err)
+	}
+	if err := b.Post(t.Context(), "/jobs/cancel", map[string]any{"id": job.ID}, &job); err != nil || job.Outcome != "cancelled" {
+		t.Errorf("%+v, %v", job, err)
+	}
+	var refused *Error
+	if err := b.Post(t.Context(), "/jobs/cancel", map[string]any{"id": job.ID}, &job); !errors.As(err, &refused) || refused.Status != 409 {
+		t.Error(err)
+	}
+}
+
+// What is taken is a dead letter no more, what is refused again has the newest
+// words, and what the receiver wants later stays.
+func TestDeadLettersAreRetried(t *testing.T) {
+	b := openBed(t, t.TempDir(), true)
+	b.refuse("A", 4)
+	later := 2
+	b.uplink.answer = func(e plant.Event) plant.Result {
+		switch {
+		case e.Sequence == 2:
+			return plant.Result{Status: plant.Rejected, Cause: errors.New("still unknown")}
+		case e.Sequence == 3 && later > 0:
+			later--
+			return plant.Result{Status: plant.Retry, Cause: errors.New("busy")}
+		}
+		return plant.Result{Status: plant.Delivered}
+	}
+	var job Job
+	if err := b.Post(t.Context(), "/dead/retry", map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{3, 2, 1}}, &job); err != nil {
+		t.Fatal(err)
+	}
+	waits := b.job(job.ID, func(j *Job) bool { return j.Waiting != "" })
+	if waits.Waiting != "busy" {
+		t.Errorf("%+v", waits)
+	}
+	ended := b.job(job.ID, func(j *Job) bool { return !j.Ended.IsZero() })
+	if ended.Delivered != 2 || ended.Refused != 1 || ended.LastError != "still unknown" || later != 0 {
+		t.Errorf("%+v", ended)
+	}
+	left := ""
+	for _, line := range b.lines("/dead", url.Values{"uplink": {"mes"}}) {
+		var d DeadLetter
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatal(err)
+		}
+		left += fmt.Sprintf("%d %s; ", d.Sequence, d.Cause)
+	}
+	if left != "2 still unknown; 4 unknown code; " {
+		t.Error(left)
+	}
+	var st Stats
+	if err := b.Get(t.Context(), "/stats", nil, &st); err != nil || len(st.Uplinks) != 1 || st.Uplinks[0].DeadLetters != 2 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+func TestDeadLettersAreDropped(t *testing.T) {
+	b := openBed(t, t.TempDir(), false)
+	b.refuse("A", 4)
+	for _, c := range []struct {
+		in     map[string]any
+		status int
+	}{
+		{map[string]any{"uplink": "mes", "all": true}, 400},
+		{map[string]any{"uplink": "mes", "all": true, "reason": " \n"}, 400},
+		{map[string]any{"uplink": "mes", "reason": "x"}, 400},
+		{map[string]any{"uplink": "mes", "sequences": []int{1}, "reason": "x"}, 400},
+		{map[string]any{"uplink": "erp", "all": true, "reason": "x"}, 404},
+		{map[string]any{"uplink": "mes", "machine": "B", "reason": "x"}, 404},
+		{map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{1, 9}, "reason": "x"}, 404},
+	} {
+		var refused *Error
+		if err := b.Post(t.Context(), "/dead/drop", c.in, new(Dropped)); !errors.As(err, &refused) || refused.Status != c.status {
+			t.Errorf("%v: %v", c.in, err)
+		}
+	}
+	var n Dropped
+	if err := b.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{1, 3, 3}, "reason": "a test"}, &n); err != nil || n.Dropped != 2 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if left := b.lines("/dead", nil); len(left) != 2 {
+		t.Error(left)
+	}
+	// Without an audit log nothing is changed.
+	if err := errors.Join(b.audit.Close(), os.RemoveAll(filepath.Join(b.folder, "audit")), os.WriteFile(filepath.Join(b.folder, "audit"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var refused *Error
+	if err := b.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "mes", "all": true, "reason": "a test"}, &n); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+		t.Error(err)
+	}
+	if left := b.lines("/dead", nil); len(left) != 2 {
+		t.Errorf("dropped without a word in the audit log: %v", left)
+	}
+	if text, _ := b.audit.Problem(); text == "" {
+		t.Error("the page is not told")
+	}
+}
+
+// The socket is private, replaces one that a killed process left, and is gone
+// after a stop; a path that is too long for a socket works on Linux.
+func TestSocket(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a pipe has no file")
+	}
+	for _, name := range []string{"short", strings.Repeat("long", 40)} {
+		folder := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if name != "short" && runtime.GOOS != "linux" {
+			if _, err := Listen(folder); err == nil || !strings.Contains(err.Error(), "shorter buffer path") {
+				t.Error(err)
+			}
+			continue
+		}
+		if _, err := Dial(t.Context(), folder); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("no socket: %v", err)
+		}
+		left, err := Listen(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As a kill leaves it: the file is there, nobody listens.
+		if err := left.(*socket).UnixListener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Dial(t.Context(), folder); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("a socket that was left: %v", err)
+		}
+		l, err := Listen(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(filepath.Join(folder, SocketName))
+		if err != nil || info.Mode() != os.ModeSocket|0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+		by := make(chan string, 1)
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case by <- peer(r):
+			default:
+			}
+			_, _ = io.WriteString(w, "{}")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- Serve(ctx, l, h) }()
+		c, err := Dial(t.Context(), folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := <-by; runtime.GOOS == "linux" && got != Me() {
+			t.Errorf("the peer is %q, want %q", got, Me())
+		}
+		cancel()
+		if err := errors.Join(<-ended, c.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		if entries, err := os.ReadDir(folder); err != nil || len(entries) != 0 {
+			t.Errorf("left behind: %v, %v", entries, err)
+		}
+	}
+}
+
+// Garbage on the socket costs the one who sends it, and nobody else.
+func TestGarbage(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("dial is another there")
+	}
+	folder := t.TempDir()
+	b := openBed(t, folder, false)
+	l, err := Listen(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, l, b.server.Handler()) }()
+	for _, garbage := range []string{"\x00\xff", "GET / HTTP/1.1\r\n\r\n", "POST /v1/resend HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + strings.Repeat("{", maxRequest+10), strings.Repeat("A", 1<<17)} {
+		c, err := dial(t.Context(), folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, garbage)
+		answer, _ := io.ReadAll(io.LimitReader(c, 1<<16))
+		if strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+			t.Errorf("%.40q is answered %.80q", garbage, answer)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	c, err := Dial(t.Context(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := errors.Join(<-ended, c.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func FuzzFilter(f *testing.F) {
+	f.Add("machine=A&from=2026-07-27T06:00:00Z&newest=3&follow=true&kind=counter")
+	f.Add("from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999999999Z")
+	f.Fuzz(func(t *testing.T, raw string) {
+		q, err := url.ParseQuery(raw)
+		if err != nil {
+			return
+		}
+		p, err := parseFilter(q)
+		if err == nil && !p.from.IsZero() && !p.to.IsZero() && !p.from.Before(p.to) {
+			t.Errorf("%q: %v to %v", raw, p.from, p.to)
+		}
+	})
+}

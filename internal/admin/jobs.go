@@ -1,0 +1,451 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/internal/audit"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Bounds of the jobs.
+const (
+	// maxJobs are kept, ended ones among them, so that there is an answer to what
+	// became of one.
+	maxJobs = 50
+	// maxJobStreams bounds a job, so that it fits into a record.
+	maxJobStreams = 2000
+
+	defaultRate = 100
+	maxRate     = 10_000
+	// stepsPerSecond is how often a job sends while it goes at its rate.
+	stepsPerSecond = 5
+
+	backoffMin = time.Second
+	backoffMax = 30 * time.Second
+)
+
+// Uplink sends stored events once more. The Forwarder implements it.
+type Uplink interface {
+	Resend(ctx context.Context, m plant.MachineID, events []plant.Event) ([]plant.Result, error)
+	MostEvents() int
+}
+
+// Target is an uplink of the running gateway.
+type Target struct {
+	Name    string
+	Carries func(plant.EventKind) bool
+	Uplink  Uplink
+}
+
+// Jobs works jobs off, one at a time for each uplink.
+type Jobs struct {
+	store   *buffer.Buffer
+	audit   *audit.Log
+	targets []Target
+	log     *zap.Logger
+	wake    map[string]chan struct{}
+
+	mu sync.Mutex
+	// waiting says why a job rests, by its ID; cancelled holds the jobs that must
+	// not be saved again.
+	waiting   map[uint64]string
+	cancelled map[uint64]bool
+}
+
+// NewJobs returns the jobs of a store. It does nothing before Run.
+func NewJobs(store *buffer.Buffer, log *audit.Log, targets []Target, z *zap.Logger) *Jobs {
+	j := &Jobs{store: store, audit: log, targets: targets, log: z, wake: map[string]chan struct{}{}, waiting: map[uint64]string{}, cancelled: map[uint64]bool{}}
+	for _, t := range targets {
+		j.wake[t.Name] = make(chan struct{}, 1)
+	}
+	return j
+}
+
+// Run works until ctx ends. It returns nil then, and the store's fault else.
+func (j *Jobs) Run(ctx context.Context) error {
+	failed := make(chan error, len(j.targets))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var workers sync.WaitGroup
+	for _, t := range j.targets {
+		workers.Go(func() {
+			if err := j.work(ctx, t); err != nil && ctx.Err() == nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	<-ctx.Done()
+	workers.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// added tells the worker of an uplink that there is a job.
+func (j *Jobs) added(uplink string) {
+	if wake, ok := j.wake[uplink]; ok {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// work does one uplink's jobs, oldest first. Only the store's fault ends it: a
+// job that cannot go on must not stop the gateway.
+func (j *Jobs) work(ctx context.Context, t Target) error {
+	for ctx.Err() == nil {
+		job, err := j.next(ctx, t.Name)
+		if err == nil && job == nil {
+			select {
+			case <-ctx.Done():
+			case <-j.wake[t.Name]:
+			}
+			continue
+		}
+		if err == nil {
+			j.log.Info("a job begins or goes on", zap.Uint64("job", job.ID), zap.String("kind", job.Kind), zap.String("uplink", job.Uplink), zap.String("by", job.By))
+			err = j.run(ctx, t, job)
+		}
+		if fault := j.store.Err(); fault != nil {
+			return fault
+		}
+		if err != nil && ctx.Err() == nil {
+			j.log.Warn("the jobs of an uplink cannot be read, later again", zap.String("uplink", t.Name), zap.Error(err))
+			j.rest(ctx, backoffMax)
+		}
+	}
+	return nil
+}
+
+// next returns the oldest job of an uplink with work left, nil for none.
+func (j *Jobs) next(ctx context.Context, uplink string) (*Job, error) {
+	jobs, err := listJobs(ctx, j.store, j.log)
+	if err != nil {
+		return nil, err
+	}
+	for i := range jobs {
+		if jobs[i].Uplink == uplink && jobs[i].Ended.IsZero() {
+			return &jobs[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// listJobs reads all jobs, oldest first. One that cannot be read is logged and
+// left alone: a newer version may know it.
+func listJobs(ctx context.Context, store *buffer.Buffer, log *zap.Logger) (jobs []Job, err error) {
+	for b, err := range store.Jobs(ctx) {
+		if err != nil && b.ID == 0 {
+			return nil, err
+		}
+		var job Job
+		if err == nil {
+			job, err = readJob(b)
+		}
+		if err != nil {
+			log.Warn("a job cannot be read and rests", zap.Error(err))
+			continue
+		}
+		jobs = append(jobs, job)
+	}
+	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Compare(a.ID, b.ID) })
+	return jobs, nil
+}
+
+// run works a job off. It returns at the end of ctx, too, and with the store's
+// fault.
+func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
+	pause, failing := backoffMin, false
+	for len(job.Streams) > 0 {
+		began := time.Now()
+		// What could not be made durable has not happened to the job.
+		next := *job
+		next.Streams = slices.Clone(job.Streams)
+		sent, again, err := j.step(ctx, t, &next)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errCancelled):
+			j.log.Info("a job was cancelled", zap.Uint64("job", job.ID))
+			return nil
+		case j.store.Err() != nil:
+			return j.store.Err()
+		case err == nil:
+			*job = next
+		default:
+			again = &later{text: err.Error()}
+		}
+		wait := time.Duration(sent)*time.Second/time.Duration(job.Rate) - time.Since(began)
+		if again != nil {
+			wait = max(pause, again.wait)
+			pause = min(2*pause, backoffMax)
+			if !failing {
+				j.log.Warn("a job waits", zap.Uint64("job", job.ID), zap.String("cause", again.text))
+			}
+		} else {
+			pause = backoffMin
+		}
+		failing = again != nil
+		j.note(job.ID, again)
+		if !j.rest(ctx, wait) {
+			return nil
+		}
+	}
+	j.log.Info("a job has ended", zap.Uint64("job", job.ID), zap.Uint64("delivered", job.Delivered), zap.Uint64("refused", job.Refused), zap.Uint64("gone", job.Gone))
+	if _, err := j.audit.Append(audit.Entry{By: job.By, Action: "job.end", Object: job.Uplink, Detail: job.String(), Outcome: audit.Done}); err != nil {
+		j.log.Error("the audit log has no word of how a job ended", zap.Error(err))
+	}
+	return nil
+}
+
+// later says why a step must be tried again, and how long to wait at least.
+type later struct {
+	text string
+	wait time.Duration
+}
+
+func (j *Jobs) note(id uint64, again *later) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if again == nil {
+		delete(j.waiting, id)
+		return
+	}
+	j.waiting[id] = again.text
+}
+
+// rest waits, and returns false if ctx has ended.
+func (j *Jobs) rest(ctx context.Context, wait time.Duration) bool {
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// errCancelled says that somebody has ended the job.
+var errCancelled = errors.New("the job was cancelled")
+
+// save makes the job durable as it is now.
+func (j *Jobs) save(ctx context.Context, job *Job, put []plant.KV) error {
+	record, err := job.record(put)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cancelled[job.ID] {
+		return errCancelled
+	}
+	// With the lock: a cancellation is then not overwritten.
+	return j.store.SaveJob(context.WithoutCancel(ctx), record)
+}
+
+// step sends the next few events of the job's first stream and makes what came
+// of it durable. again is set if the receiver wants them later.
+func (j *Jobs) step(ctx context.Context, t Target, job *Job) (sent int, again *later, err error) {
+	if job.Kind == jobRetry {
+		return j.retryStep(ctx, t, job)
+	}
+	return j.resendStep(ctx, t, job, max(1, min(job.Rate/stepsPerSecond, t.Uplink.MostEvents())))
+}
+
+// scanStep bounds how many events a step looks through for some that are meant.
+const scanStep = 2000
+
+func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (int, *later, error) {
+	s := job.Streams[0]
+	var events []plant.Event
+	at := s.At
+	for e, err := range j.store.Events(ctx, s.Machine, s.At, scanStep) {
+		if err != nil {
+			return 0, nil, err
+		}
+		if e.Sequence > s.Last || len(events) == most {
+			break
+		}
+		job.Gone += uint64(e.Sequence - at - 1)
+		at = e.Sequence
+		if inTime(e.Time, job.From, job.To) && t.Carries(e.Kind) {
+			events = append(events, e)
+		}
+	}
+	if at == s.At {
+		// Nothing is stored behind the cursor any more.
+		job.Gone += uint64(s.Last - s.At)
+		at = s.Last
+	}
+	if len(events) == 0 {
+		job.pass(at)
+		return 0, nil, j.save(ctx, job, nil)
+	}
+	results, err := t.Uplink.Resend(ctx, s.Machine, events)
+	if err != nil {
+		return 0, nil, err
+	}
+	var put []plant.KV
+	done, again := plant.Sequence(0), (*later)(nil)
+	for _, r := range results {
+		put = append(put, r.Put...)
+		switch r.Status {
+		case plant.Delivered:
+			job.Delivered += covered(events, r)
+		case plant.Rejected:
+			job.Refused += covered(events, r)
+			job.LastError = words(r.Cause)
+		default:
+			again = &later{text: words(r.Cause), wait: r.Wait}
+			job.LastError = again.text
+			continue
+		}
+		done = r.Last
+	}
+	switch {
+	case again == nil:
+		job.pass(at) // also over what is not meant
+	case done > 0:
+		job.pass(done)
+	}
+	return len(events), again, j.save(ctx, job, put)
+}
+
+func covered(events []plant.Event, r plant.Result) (n uint64) {
+	for i := range events {
+		if events[i].Sequence >= r.First && events[i].Sequence <= r.Last {
+			n++
+		}
+	}
+	return n
+}
+
+func words(cause error) string {
+	if cause == nil {
+		return "the receiver gave no reason"
+	}
+	text := cause.Error()
+	const most = 500
+	return text[:min(len(text), most)]
+}
+
+// retryStep sends one dead letter; what comes of it and the job's cursor are one
+// transaction.
+func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, error) {
+	s := job.Streams[0]
+	var letter *buffer.DeadLetter
+	for d, err := range j.store.DeadLettersOf(ctx, job.Uplink, s.Machine, s.At) {
+		if err != nil && d.Event.Sequence == 0 {
+			return 0, nil, err
+		}
+		if err != nil && d.Event.Sequence <= s.Last {
+			job.Gone++
+			job.LastError = words(err)
+			job.pass(d.Event.Sequence)
+			return 0, nil, j.save(ctx, job, nil)
+		}
+		if d.Event.Sequence <= s.Last {
+			letter = &d
+		}
+		break
+	}
+	if letter == nil {
+		job.pass(s.Last)
+		return 0, nil, j.save(ctx, job, nil)
+	}
+	results, err := t.Uplink.Resend(ctx, s.Machine, []plant.Event{letter.Event})
+	if err != nil {
+		return 0, nil, err
+	}
+	r := plant.Result{}
+	if len(results) > 0 {
+		r = results[0]
+	}
+	switch r.Status {
+	case plant.Delivered:
+		job.Delivered++
+	case plant.Rejected:
+		job.Refused++
+		job.LastError = words(r.Cause)
+	default:
+		return 1, &later{text: words(r.Cause), wait: r.Wait}, nil
+	}
+	job.pass(letter.Event.Sequence)
+	return 1, nil, j.settleDead(ctx, job, letter, &r)
+}
+
+func (j *Jobs) settleDead(ctx context.Context, job *Job, letter *buffer.DeadLetter, r *plant.Result) error {
+	record, err := job.record(r.Put)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	with := &record
+	if j.cancelled[job.ID] {
+		with = nil // the receiver has answered all the same
+	}
+	ctx = context.WithoutCancel(ctx)
+	m, n := letter.Event.Machine, letter.Event.Sequence
+	if r.Status == plant.Delivered {
+		err = j.store.RemoveDead(ctx, job.Uplink, m, n, with)
+	} else {
+		err = j.store.RefuseDead(ctx, job.Uplink, m, n, r.Cause, with)
+	}
+	switch {
+	case errors.Is(err, buffer.ErrNoDeadLetter) && with != nil:
+		// Somebody dropped it meanwhile.
+		return j.store.SaveJob(ctx, record)
+	case err == nil && with == nil:
+		return errCancelled
+	}
+	return err
+}
+
+// cancel ends a job; what is under way may still be answered.
+func (j *Jobs) cancel(ctx context.Context, store *buffer.Buffer, job *Job) error {
+	if j != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.cancelled[job.ID] = true
+	}
+	job.Ended, job.Outcome, job.Streams = time.Now().UTC(), "cancelled", nil
+	record, err := job.record(nil)
+	if err != nil {
+		return err
+	}
+	return store.SaveJob(ctx, record)
+}
+
+// reason returns why a job rests at the moment.
+func (j *Jobs) reason(job *Job, known bool) string {
+	switch {
+	case !job.Ended.IsZero():
+		return ""
+	case j == nil:
+		return "it goes on when the gateway runs"
+	case !known:
+		return fmt.Sprintf("the config has no uplink %q", job.Uplink)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.waiting[job.ID]
+}
