@@ -136,7 +136,7 @@ var pageAddress = regexp.MustCompile(`"page": ?"(http://[^"]+)"`)
 
 // get asks the gateway that started last; an empty answer while it starts.
 func (b *e2eBed) get(path string) []byte {
-	found := pageAddress.FindAllStringSubmatch(b.output.tail(), -1)
+	found := pageAddress.FindAllStringSubmatch(b.output.all(), -1)
 	if len(found) == 0 {
 		return nil
 	}
