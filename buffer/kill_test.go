@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -184,10 +185,11 @@ func runChild(t *testing.T, path string, lines int) (acked, settled map[plant.Ma
 		if len(word) < 3 {
 			continue
 		}
-		last, err := plant.ParseSequence(word[2])
+		n, err := strconv.ParseUint(word[2], 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
+		last := plant.Sequence(n)
 		if word[0] == "c" {
 			acked[plant.MachineID(word[1])] = last
 		} else {

@@ -237,13 +237,3 @@ func mul(a, b int64) (product int64, ok bool) {
 	}
 	return int64(lo), true
 }
-
-// Quantity is an exact amount with its unit as configured or as the device
-// gave it, for example 12.5 kg.
-type Quantity struct {
-	Decimal
-	Unit string
-}
-
-// String returns "12.5 kg".
-func (q Quantity) String() string { return q.Decimal.String() + " " + q.Unit }

@@ -53,15 +53,6 @@ type Sequence uint64
 // string of fixed width, so that the order of strings is the order of numbers.
 func (s Sequence) String() string { return fmt.Sprintf("%020d", uint64(s)) }
 
-// ParseSequence reads what String wrote.
-func ParseSequence(s string) (Sequence, error) {
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("plant: parse sequence %q: %w", s, err)
-	}
-	return Sequence(n), nil
-}
-
 // Epoch is drawn at random at each open of the store. A sequence number is
 // given once within an epoch, so a restored copy can never repeat an id.
 type Epoch uint64
