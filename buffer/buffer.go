@@ -44,6 +44,8 @@ type Buffer struct {
 	keeper    keeper
 	marker    marker
 	space     space
+	// warnings are about the file system, as it was at Open.
+	warnings []string
 
 	mu      sync.Mutex
 	kinds   kinds

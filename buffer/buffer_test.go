@@ -22,6 +22,7 @@ import (
 func testOptions(path string) Options {
 	o := DefaultOptions(path)
 	o.Gateway, o.Source = "edge-1", "/acme/lisbon/packing"
+	o.Ballast = 0 // written out in the tests of the ballast only
 	return o
 }
 

@@ -18,23 +18,24 @@ import (
 	"github.com/sluice-edge/sluice/config"
 )
 
-// openNeeds is what Badger may write before Open returns, by its options and not
-// measured: a new log and value log (8 MiB each), the tables of the logs that it
-// found, and a margin.
-const openNeeds = 24 << 20
+// openNeeds is the free space with which a store is opened. TestOpenNeeds has
+// measured what Open, one commit and the compaction behind them take, at most
+// 14 MiB on tmpfs and ext4: the tables of the logs that are found, and new logs.
+const openNeeds = 20 << 20
 
 // lockName is Badger's file that is there while a store is open or was killed.
 const lockName = "LOCK"
 
 // awaitFolder makes the folder of the store usable and waits until the disk has
-// room to open it. Badger maps its files: without room the kernel kills the
-// process in the middle of Open, at each restart again.
+// room to open it, for which it gives the ballast up. Badger maps its files:
+// without room the kernel kills the process in the middle of Open, at each
+// restart again.
 func (o *Options) awaitFolder(ctx context.Context, log *zap.Logger) (folder string, err error) {
 	ticker := time.NewTicker(o.housework)
 	defer ticker.Stop()
-	need, waiting := max(o.floor(), openNeeds), false
-	folder, err = prepareFolder(o.Path, log)
+	var since time.Time
 	for {
+		folder, err = prepareFolder(o.Path, log)
 		if err != nil && !errors.Is(err, errDiskFull) {
 			return "", err
 		}
@@ -42,27 +43,40 @@ func (o *Options) awaitFolder(ctx context.Context, log *zap.Logger) (folder stri
 		if statErr != nil {
 			return "", fmt.Errorf("buffer: open %s: read the free disk space: %w: look at the disk and its mount", o.Path, statErr)
 		}
-		if err == nil && free >= need {
-			if waiting {
-				log.Info("the disk has room again: the store is opened", zap.String("folder", o.Path), zap.Int64("free_bytes", free))
+		if (err != nil || free < o.Reserve) && o.dropBallast(log, free) {
+			continue
+		}
+		if err == nil && free >= openNeeds {
+			if !since.IsZero() {
+				log.Info("the disk has room again: the store is opened", zap.String("folder", o.Path), zap.Int64("free_bytes", free),
+					zap.Duration("after", o.now().Sub(since)))
 			}
 			return folder, nil
 		}
-		if !waiting {
-			waiting = true
+		if since.IsZero() {
+			since = o.now()
 			log.Error("the disk is too full to open the store: waiting; free space on this disk, nothing that is stored is lost",
-				zap.String("folder", o.Path), zap.Int64("free_bytes", free), zap.Int64("needed_bytes", need), zap.Error(err))
+				zap.String("folder", o.Path), zap.Int64("free_bytes", free), zap.Int64("needed_bytes", openNeeds), zap.Error(err))
 		}
+		o.showWaiting(free, since)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return "", fmt.Errorf("buffer: open %s: wait for disk space, %s free, %s needed: %w: free space on this disk",
-				o.Path, config.Size(free), config.Size(need), ctx.Err())
-		}
-		if err != nil {
-			folder, err = prepareFolder(o.Path, log)
+				o.Path, config.Size(free), config.Size(openNeeds), ctx.Err())
 		}
 	}
+}
+
+// showWaiting tells whoever asked that the store waits for disk space.
+func (o *Options) showWaiting(free int64, since time.Time) {
+	if o.Waiting == nil {
+		return
+	}
+	o.Waiting(Stats{
+		Path: o.Path, Quota: o.Quota, Reserve: o.Reserve, FreeBytes: free, Full: true, FullSince: since,
+		FullReason: fmt.Sprintf("waiting for disk space: %s is needed to open the store", config.Size(openNeeds)),
+	})
 }
 
 // nearest is the folder, or the one above it that is there.
@@ -249,6 +263,20 @@ func (h *home) check() (gone, err error) {
 
 func (h *home) lost(what string) error {
 	return fmt.Errorf("the folder %s %s: it was deleted, moved, mounted over or unmounted while the gateway ran, and what was recorded there is not at its place: put it back", h.folder, what)
+}
+
+// checkWritable latches the store if its disk has become read-only, as a file
+// system does that finds an error of its own. A file is opened for writing and
+// nothing is written: it wears nothing.
+func (b *Buffer) checkWritable() {
+	f, err := os.OpenFile(filepath.Join(b.home.folder, badger.ManifestFilename), os.O_WRONLY, 0)
+	if err == nil {
+		_ = f.Close() // nothing was written
+		return
+	}
+	if errors.Is(err, errReadOnly) {
+		b.latch(fmt.Errorf("the disk of %s has become read-only: look at dmesg for the cause, check the file system, and mount it read-write: %w", b.home.folder, err))
+	}
 }
 
 // checkHome latches the store if its folder was taken away, and returns what

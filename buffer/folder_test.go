@@ -125,7 +125,7 @@ func TestOpenWaitsForSpace(t *testing.T) {
 		t.Fatalf("it did not wait: %v", err)
 	default:
 	}
-	free.Store(o.floor())
+	free.Store(openNeeds)
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ type keeper struct {
 	end   context.CancelFunc
 
 	flattened, walked time.Time
+	// ballasted is when the ballast was last made or given up.
+	ballasted time.Time
 	// flatDisk is what the disk held after the last compaction.
 	flatDisk int64
 	failing  bool
@@ -80,10 +82,11 @@ func (b *Buffer) keepLoop() {
 		case <-ticker.C:
 		}
 		b.measure()
+		b.checkWritable()
 		if b.Err() != nil {
 			return
 		}
-		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack()))
+		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack(), b.keepBallast()))
 	}
 }
 

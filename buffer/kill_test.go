@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if path := os.Getenv(openChildEnv); path != "" {
+		if err := openChild(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	// Some hundred steps take seconds; -rapid.checks asks for more.
 	if err := flag.Set("rapid.checks", "12"); err != nil {
 		panic(err)

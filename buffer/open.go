@@ -74,6 +74,11 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	fault.Pass("open.afterEpoch")
+	b.warnings = mountWarnings(folder)
+	for _, w := range b.warnings {
+		log.Warn("the disk of the store may cost events", zap.String("why", w))
+	}
+	b.space.ballast = o.ballastSize()
 	b.measure()
 	go b.commitLoop()
 	go b.markLoop()

@@ -21,6 +21,10 @@ const (
 	DefaultReserve = 64 << 20
 	// MinQuota is the smallest quota that leaves room for states and cursors.
 	MinQuota = 16 << 20
+	// DefaultBallast is the size of the file that a start may give up.
+	DefaultBallast = 32 << 20
+	// MaxBallast bounds it: a larger one is wasted disk.
+	MaxBallast = 1 << 30
 	// DefaultQuota bounds the store where the config names no quota.
 	DefaultQuota = 2 << 30
 	// DefaultKeep is how long events are kept after every uplink has them.
@@ -53,6 +57,13 @@ type Options struct {
 	// Modes are the modes of the machines, for the gap events that the store makes
 	// itself; a machine that is not named is in production.
 	Modes map[plant.MachineID]plant.Mode
+	// Ballast is the size of a file that is written out beside the store and
+	// given up where the disk is full, so that there is room to open the store
+	// and to deliver; 0 is none.
+	Ballast int64
+	// Waiting, if set, is called by Open about once a second while it waits for
+	// disk space, with what there is to show: Full, its reason, free and reserve.
+	Waiting func(Stats)
 	// Linger is the longest that a commit waits for other machines that were
 	// committing just before. A lone commit never waits.
 	Linger time.Duration
@@ -67,7 +78,7 @@ type Options struct {
 // DefaultOptions returns the options for a store at path.
 func DefaultOptions(path string) Options {
 	return Options{
-		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Linger: DefaultLinger,
+		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Ballast: DefaultBallast, Linger: DefaultLinger,
 		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second,
 	}
 }
@@ -93,6 +104,9 @@ func (o Options) Validate() error {
 	}
 	if o.Reserve < MinReserve {
 		bad("reserve", config.Size(o.Reserve).String()+" is too small", "give at least "+config.Size(MinReserve).String()+": draining a backlog needs disk space too")
+	}
+	if o.Ballast < 0 || o.Ballast > MaxBallast {
+		bad("ballast", config.Size(o.Ballast).String()+" is out of range", "give at most "+config.Size(MaxBallast).String()+", or 0 for none")
 	}
 	if o.Linger < 0 || o.Linger > MaxLinger {
 		bad("linger", o.Linger.String()+" is out of range", "give 0s to "+MaxLinger.String())

@@ -22,10 +22,16 @@ type space struct {
 	shut, over bool
 	since      time.Time
 	disk       int64
+	// ballast is the size of the ballast file, 0 for none; lowSince is since when
+	// nothing may be written, zero if it may.
+	ballast  int64
+	lowSince time.Time
 }
 
-// floor is the free space under which even cursors and deletions wait.
-func (o *Options) floor() int64 { return o.Reserve / 2 }
+// floor is the free space under which even cursors and deletions wait. It is
+// not a share of the reserve: what a ballast has given up must be above it, or
+// nothing could be delivered with it.
+func (o *Options) floor() int64 { return min(o.Reserve/2, MinReserve/2) }
 
 // reopen is the free space at which commits are taken again.
 func (o *Options) reopen() int64 { return o.Reserve + max(o.Reserve/8, 4<<20) }
@@ -54,6 +60,7 @@ func (b *Buffer) measure() {
 	}
 	s.failed, s.blind = time.Time{}, false
 	s.free = free
+	s.low(free < b.opts.floor(), b.opts.now())
 	switch {
 	case !s.shut && free < b.opts.Reserve:
 		s.shut = true
@@ -63,6 +70,17 @@ func (b *Buffer) measure() {
 		s.shut = false
 		b.log.Info("the disk has space again: events are accepted", zap.Int64("free_bytes", free),
 			zap.Duration("after", b.opts.now().Sub(s.since)))
+	}
+}
+
+// low notes since when the disk has been under the floor. It is called with mu
+// held.
+func (s *space) low(low bool, now time.Time) {
+	switch {
+	case !low:
+		s.lowSince = time.Time{}
+	case s.lowSince.IsZero():
+		s.lowSince = now
 	}
 }
 

@@ -11,6 +11,13 @@ import (
 // errDiskFull is what a write to a full disk returns.
 const errDiskFull = windows.ERROR_DISK_FULL
 
+// errReadOnly is what opening a file for writing returns on a disk that is
+// read-only.
+const errReadOnly = windows.ERROR_WRITE_PROTECT
+
+// syncFolder does nothing: Windows cannot sync a folder.
+func syncFolder(string) error { return nil }
+
 // freeSpace is what this user may still write to the volume of path, in bytes.
 func freeSpace(path string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(path)

@@ -7,6 +7,7 @@ package buffer
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -30,6 +31,10 @@ type Stats struct {
 	Full       bool
 	FullSince  time.Time
 	FullReason string
+	// Ballast is the size of the file that may be given up, 0 while there is none.
+	Ballast int64
+	// Warnings say in plain words what about the file system may cost events.
+	Warnings []string
 	// Fault is the error that latched the store; empty if healthy.
 	Fault string
 	// Lost counts records that a read found damaged or missing, Damage has the
@@ -93,7 +98,8 @@ func (b *Buffer) Stats() Stats {
 		s.Fault = err.Error()
 	}
 	b.space.mu.Lock()
-	s.FreeBytes, s.DiskBytes = b.space.free, b.space.disk
+	s.FreeBytes, s.DiskBytes, s.Ballast = b.space.free, b.space.disk, b.space.ballast
+	s.Warnings = slices.Clone(b.warnings)
 	s.Full, s.FullSince = b.space.full(), b.space.since
 	switch {
 	case b.space.blind:
