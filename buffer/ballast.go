@@ -85,6 +85,21 @@ func (b *Buffer) keepBallast() error {
 	return b.makeBallast()
 }
 
+// closeNeeds is what Badger may write when it is closed: the log under way as a
+// table, and what a compaction behind it takes.
+const closeNeeds = 2*memTableSize + 4<<20
+
+// roomToClose reports whether there is room to close Badger. It gives the
+// ballast up for it.
+func (b *Buffer) roomToClose() bool {
+	b.measure()
+	if b.space.freeNow() < closeNeeds && b.opts.dropBallast(b.log, b.space.freeNow()) {
+		b.setBallast(0)
+		b.measure()
+	}
+	return b.space.freeNow() >= closeNeeds
+}
+
 // ballastRoom is the free space at which a ballast is made: enough that the
 // disk is not nearly full again behind it.
 func (o *Options) ballastRoom() int64 { return o.reopen() + o.Ballast + o.Ballast/4 }

@@ -370,6 +370,13 @@ func (b *Buffer) close() error {
 			return
 		}
 		fault.Pass("close.beforeStore")
+		if !b.roomToClose() {
+			// Badger writes its log out into a table when it is closed, and the
+			// kernel ends the process where there is no room. All of it is synced.
+			b.log.Warn("the disk is full: the store is left as it is, and the next start reads its log")
+			done <- nil
+			return
+		}
 		err := b.db.Close()
 		fault.Pass("close.afterStore")
 		done <- err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -46,6 +47,8 @@ type keeper struct {
 	// flatDisk is what the disk held after the last compaction.
 	flatDisk int64
 	failing  bool
+	// rounds counts what the keeper has done, for tests.
+	rounds atomic.Uint64
 }
 
 func (k *keeper) init() {
@@ -87,6 +90,7 @@ func (b *Buffer) keepLoop() {
 			return
 		}
 		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack(), b.keepBallast()))
+		k.rounds.Add(1)
 	}
 }
 

@@ -90,30 +90,31 @@ func loopDisk(t *testing.T, size int64, mkfs ...string) string {
 // leaveFree fills the disk with somebody else's file until that much is free.
 func leaveFree(t *testing.T, path string, free int64) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(path, "somebody-else"))
+	f, err := os.OpenFile(filepath.Join(path, "somebody-else"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for step := int64(4 << 20); ; {
+	stuck := 0
+	for stuck < 20 {
 		now, err := freeSpace(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for step > 4096 && now-step < free {
-			step /= 2
+		step := min(now-free, 4<<20)
+		if step < 4096 {
+			return
 		}
-		if now-step < free {
-			break
+		n, err := f.Write(make([]byte, step))
+		if err == nil {
+			err = f.Sync()
 		}
-		if _, err := f.Write(make([]byte, step)); err != nil && !errors.Is(err, unix.ENOSPC) {
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
 			t.Fatal(err)
 		}
-		if err := f.Sync(); err != nil && !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
-		}
-		if after, _ := freeSpace(path); after >= now {
-			break
+		if n == 0 {
+			// The last blocks of a file system are not for the data of files.
+			stuck++
 		}
 	}
 }
@@ -195,13 +196,7 @@ func opensWith(t *testing.T, disk, from string, free int64) bool {
 			t.Fatal(err)
 		}
 	}
-	to := filepath.Join(disk, storeFolder)
-	if err := os.Mkdir(to, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := copyStore(to, filepath.Join(from, storeFolder), listing(t, filepath.Join(from, storeFolder))); err != nil {
-		t.Fatal(err)
-	}
+	moveStore(t, from, disk)
 	leaveFree(t, disk, free)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), openChildEnv+"="+disk)

@@ -65,6 +65,8 @@ type Buffer struct {
 	Keep Duration `yaml:"keep"`
 	// Reserve is how many bytes of the disk stay free: recording stops before.
 	Reserve Size `yaml:"reserve"`
+	// Ballast is how many bytes are put aside for a start on a full disk.
+	Ballast Size `yaml:"ballast"`
 	// Linger is how long a commit waits at most for others to share its fsync.
 	Linger Duration `yaml:"linger"`
 }
@@ -73,13 +75,14 @@ type Buffer struct {
 const (
 	minQuota   Size = 64 << 20
 	minReserve Size = 32 << 20
+	maxBallast Size = 1 << 30
 	maxLinger       = Duration(20 * time.Millisecond)
 )
 
 func defaultBuffer() Buffer {
 	return Buffer{
 		Path: "/var/lib/sluice", Quota: 2 << 30, Keep: Duration(7 * 24 * time.Hour),
-		Reserve: 64 << 20, Linger: Duration(2 * time.Millisecond),
+		Reserve: 64 << 20, Ballast: 32 << 20, Linger: Duration(2 * time.Millisecond),
 	}
 }
 
@@ -91,6 +94,9 @@ func (b *Buffer) Validate() error {
 	}
 	if b.Reserve < minReserve {
 		errs = append(errs, Field("reserve", fmt.Sprintf("%s is too little to stop before the disk is full", b.Reserve), "write at least "+minReserve.String()))
+	}
+	if b.Ballast > maxBallast {
+		errs = append(errs, Field("ballast", fmt.Sprintf("%s is put aside and never used", b.Ballast), "write at most "+maxBallast.String()+"; 32 MiB is usual, 0 B is none"))
 	}
 	if b.Linger > maxLinger {
 		errs = append(errs, Field("linger", fmt.Sprintf("%s would hold every event back", b.Linger), "write at most 20ms; 2ms is usual"))

@@ -112,6 +112,9 @@ func bufferProblems(snap Snapshot) []Problem {
 		}
 		ps = append(ps, p)
 	}
+	for _, w := range b.Warnings {
+		ps = append(ps, Problem{Severity: Doubtful, What: "The disk of the buffer may lose events in a power cut", Cause: w})
+	}
 	if b.Lost > 0 {
 		p := Problem{
 			Severity: Doubtful, What: count(b.Lost, "stored record") + " found damaged or missing",

@@ -58,6 +58,8 @@ type gateway struct {
 	admin      *administration
 	// built is set once the parts above are there, ready once all have started.
 	built, ready atomic.Bool
+	// waiting is what the buffer said last while it waited for disk space.
+	waiting atomic.Pointer[buffer.Stats]
 }
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
@@ -82,22 +84,26 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
-	if err != nil && ctx.Err() != nil {
-		return nil // asked to stop while it waited for disk space
+	settings.Waiting = g.showWaiting
+	s := newStages(g.log)
+	// The page comes first: a buffer that waits for disk space must be seen.
+	if err := g.serve(s); err != nil {
+		return err
 	}
+	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
 	if err != nil {
+		s.stop()
+		if ctx.Err() != nil {
+			return nil // asked to stop while it waited for disk space
+		}
 		return err
 	}
 	g.buffer = store
-	s := newStages(g.log)
-	if err = g.build(); err == nil {
-		err = g.start(s)
-	}
-	if err != nil {
+	if err = g.build(); err != nil {
 		s.stop()
 		return errors.Join(err, store.Close())
 	}
+	g.start(s)
 	select {
 	case <-ctx.Done():
 	case err = <-s.failed:
@@ -107,6 +113,29 @@ func (g *gateway) run(ctx context.Context) error {
 		return &exitError{code: exitStorage, cause: fmt.Errorf("the buffer has failed and nothing more is acknowledged; restart to find out from disk what was kept: %w", fault)}
 	}
 	return errors.Join(err, g.stop(s))
+}
+
+// extendStart is how long systemd is asked to wait on while the buffer waits
+// for disk space, each second anew: a restart would change nothing.
+const extendStart = 30 * time.Second
+
+// showWaiting takes what the buffer says while it waits for disk space.
+func (g *gateway) showWaiting(s buffer.Stats) {
+	g.waiting.Store(&s)
+	g.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d\nSTATUS=%s", extendStart.Microseconds(), s.FullReason))
+}
+
+// serve opens the page.
+func (g *gateway) serve(s *stages) error {
+	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location()}, g, g.log.Named("http"))
+	addr, err := g.status.Listen()
+	if err != nil {
+		return err
+	}
+	url := "http://" + addr + "/"
+	g.url.Store(&url)
+	s.start("http", stopHTTP, g.status.Run)
+	return nil
 }
 
 // build makes every part; nothing does I/O yet but the queues, which read where
@@ -135,7 +164,6 @@ func (g *gateway) build() error {
 		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
 	}
 	g.admin = newAdministration(g)
-	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location()}, g, g.log.Named("http"))
 	g.built.Store(true)
 	return nil
 }
@@ -150,15 +178,8 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 	return sinks
 }
 
-// start starts the stages: HTTP, uplinks, machines, drivers.
-func (g *gateway) start(s *stages) error {
-	addr, err := g.status.Listen()
-	if err != nil {
-		return err
-	}
-	url := "http://" + addr + "/"
-	g.url.Store(&url)
-	s.start("http", stopHTTP, g.status.Run)
+// start starts the stages behind the page: uplinks, machines, drivers.
+func (g *gateway) start(s *stages) {
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
 	s.start("machines", stopMachines, runs(g.workers)...)
@@ -166,10 +187,9 @@ func (g *gateway) start(s *stages) error {
 	s.start("watchdog", stopHTTP, g.feedWatchdog)
 	g.ready.Store(true)
 	fault.Pass("start.ready")
-	g.log.Info("sluice is ready", zap.String("page", url),
+	g.log.Info("sluice is ready", zap.String("page", g.statusURL()),
 		zap.Int("devices", len(g.pollers)), zap.Int("machines", len(g.workers)), zap.Int("uplinks", len(g.forwarders)))
-	g.notify(daemon.SdNotifyReady)
-	return nil
+	g.notify(daemon.SdNotifyReady + "\nSTATUS=")
 }
 
 // stop stops the stages in reverse, then the senders and the buffer.
@@ -225,6 +245,9 @@ func (g *gateway) Snapshot() status.Snapshot {
 	}
 	if !g.built.Load() {
 		snap.Waiting = []string{"the gateway is starting"}
+		if waiting := g.waiting.Load(); waiting != nil {
+			snap.Waiting, snap.Buffer = []string{waiting.FullReason}, *waiting
+		}
 		return snap
 	}
 	if !snap.Ready {

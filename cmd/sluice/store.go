@@ -41,7 +41,7 @@ func storeOptions(p *plan) (buffer.Options, error) {
 	settings := buffer.DefaultOptions(string(o.Path))
 	settings.Gateway, settings.Source = site.Gateway, site.Path()
 	settings.Modes = modes(p.Machines)
-	settings.Quota, settings.Reserve = int64(o.Quota), int64(o.Reserve)
+	settings.Quota, settings.Reserve, settings.Ballast = int64(o.Quota), int64(o.Reserve), int64(o.Ballast)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
 	return settings, nil
 }
