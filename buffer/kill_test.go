@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -40,6 +41,34 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
+}
+
+// openChildEnv tells the test binary to open the store at a path on a disk that
+// is nearly full, with no guard: a disk that is too full kills it.
+const openChildEnv = "SLUICE_BUFFER_TEST_OPEN"
+
+func openChild(path string) error {
+	o := testOptions(path)
+	o.freeSpace = func(string) (int64, error) { return 1 << 40, nil }
+	b, err := Open(context.Background(), o, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	if _, err := b.Queue("mes", all); err != nil {
+		return err
+	}
+	if _, err := b.Commit(context.Background(), "M0", plant.Batch{State: []byte("s"), Events: []plant.Event{count(1)}}); err != nil {
+		return err
+	}
+	// What Badger has to move after an Open, it moves now.
+	before, since := int64(-1), time.Now()
+	for time.Since(since) < 300*time.Millisecond {
+		if use := b.diskUse(); use != before {
+			before, since = use, time.Now()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return b.Close()
 }
 
 const childMachines = 4

@@ -3,9 +3,7 @@
 package buffer
 
 import (
-	"errors"
 	"io/fs"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,15 +15,6 @@ const errDiskFull = unix.ENOSPC
 // errReadOnly is what opening a file for writing returns on a disk that is
 // read-only.
 const errReadOnly = unix.EROFS
-
-// syncFolder makes a rename in that folder durable.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // freeSpace is what an ordinary user may still write to the file system of
 // path, in bytes.

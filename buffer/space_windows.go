@@ -15,9 +15,6 @@ const errDiskFull = windows.ERROR_DISK_FULL
 // read-only.
 const errReadOnly = windows.ERROR_WRITE_PROTECT
 
-// syncFolder does nothing: Windows cannot sync a folder.
-func syncFolder(string) error { return nil }
-
 // freeSpace is what this user may still write to the volume of path, in bytes.
 func freeSpace(path string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(path)
