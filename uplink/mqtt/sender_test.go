@@ -3,7 +3,6 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,38 +89,37 @@ func TestWrongPasswordIsNamedAndLeftAlone(t *testing.T) {
 // TestTLSRefusesWhoeverIsNotTheBroker: the peer must prove itself, and so must
 // the gateway where the broker asks for it.
 func TestTLSRefusesWhoeverIsNotTheBroker(t *testing.T) {
-	ours, other := newAuthority(t), newAuthority(t)
+	ours, other := uplinktest.NewAuthority(t), uplinktest.NewAuthority(t)
 	soon := time.Now().Add(time.Hour)
-	ours.issue(t, "broker", soon, "127.0.0.1")
-	ours.issue(t, "elsewhere", soon, "broker.example")
-	ours.issue(t, "expired", time.Now().Add(-time.Minute), "127.0.0.1")
-	other.issue(t, "stranger", soon, "127.0.0.1")
-	ours.issue(t, "gateway", soon)
-	clients := x509.NewCertPool()
-	clients.AddCert(parsed(t, ours.pair(t, "ca")))
+	broker := ours.Issue(t, "broker", soon, "127.0.0.1")
+	elsewhere := ours.Issue(t, "elsewhere", soon, "broker.example")
+	expired := ours.Issue(t, "expired", time.Now().Add(-time.Minute), "127.0.0.1")
+	stranger := other.Issue(t, "stranger", soon, "127.0.0.1")
+	ours.Issue(t, "gateway", soon)
+	clients := ours.Pool(t)
 
 	for name, test := range map[string]struct {
 		broker *tls.Config
 		option func(*Options)
 		fails  string
 	}{
-		"good":            {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}}},
-		"wrong name":      {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "elsewhere")}}, fails: "certificate"},
-		"named otherwise": {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "elsewhere")}}, option: func(o *Options) { o.ServerName = "broker.example" }},
-		"expired":         {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "expired")}}, fails: "expired"},
-		"another CA":      {broker: &tls.Config{Certificates: []tls.Certificate{other.pair(t, "stranger")}}, fails: "unknown authority"},
-		"system's CAs":    {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}}, option: func(o *Options) { o.CA = "" }, fails: "unknown authority"},
-		"TLS 1.1":         {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, fails: "protocol version"},
-		"wants a client":  {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, fails: "mqtt: "},
-		"knows the client": {broker: &tls.Config{Certificates: []tls.Certificate{ours.pair(t, "broker")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, option: func(o *Options) {
-			o.Cert, o.Key = config.Path(ours.file("gateway.pem")), config.Path(ours.file("gateway.key"))
+		"good":            {broker: &tls.Config{Certificates: []tls.Certificate{broker}}},
+		"wrong name":      {broker: &tls.Config{Certificates: []tls.Certificate{elsewhere}}, fails: "certificate"},
+		"named otherwise": {broker: &tls.Config{Certificates: []tls.Certificate{elsewhere}}, option: func(o *Options) { o.ServerName = "broker.example" }},
+		"expired":         {broker: &tls.Config{Certificates: []tls.Certificate{expired}}, fails: "expired"},
+		"another CA":      {broker: &tls.Config{Certificates: []tls.Certificate{stranger}}, fails: "unknown authority"},
+		"system's CAs":    {broker: &tls.Config{Certificates: []tls.Certificate{broker}}, option: func(o *Options) { o.CA = "" }, fails: "unknown authority"},
+		"TLS 1.1":         {broker: &tls.Config{Certificates: []tls.Certificate{broker}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, fails: "protocol version"},
+		"wants a client":  {broker: &tls.Config{Certificates: []tls.Certificate{broker}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, fails: "mqtt: "},
+		"knows the client": {broker: &tls.Config{Certificates: []tls.Certificate{broker}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, option: func(o *Options) {
+			o.Cert, o.Key = ours.Cert("gateway"), ours.Key("gateway")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newEmbedded(t, func(b *embedded) { b.tls = test.broker })
 			o := testOptions(b.Addr())
 			o.URL = "tls://" + b.Addr()
-			o.CA = config.Path(ours.file("ca.pem"))
+			o.CA = ours.CA()
 			o.ConnectTimeout = config.Duration(3 * time.Second)
 			if test.option != nil {
 				test.option(&o)
@@ -139,14 +137,6 @@ func TestTLSRefusesWhoeverIsNotTheBroker(t *testing.T) {
 			}
 		})
 	}
-}
-
-func parsed(t *testing.T, c tls.Certificate) *x509.Certificate {
-	cert, err := x509.ParseCertificate(c.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
 }
 
 // memoryQueue is a Queue of a few streams in memory, for one run. Who holds the

@@ -1,40 +1,28 @@
 package rest
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/sluice-edge/sluice/config"
-	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
-// check runs the kind over the text of an uplink's section.
-func check(t testing.TB, text string) (uplink.Plan, config.Faults) {
-	t.Helper()
-	s, faults := config.ParseSection("mes", filepath.Join(t.TempDir(), "sluice.yaml"), "driver: rest\n"+text)
-	if len(faults) > 0 {
-		t.Fatal(faults)
-	}
-	return Kind.Check(s)
-}
+// sections is the kind as a config meets it.
+var sections = uplinktest.Sections{Driver: "rest", Check: Kind.Check, Plain: "url: http://127.0.0.1", Secure: "url: https://mes.example"}
+
+func TestSharedKeys(t *testing.T) { uplinktest.RunSections(t, sections) }
 
 func TestCheckAcceptsAnUplink(t *testing.T) {
-	t.Setenv("MES_TOKEN", "hunter2")
-	p, faults := check(t, "url: https://mes.example/v1/events?plant=7\nauth: {bearer: env:MES_TOKEN}\nheaders: {X-Plant: lisbon}\nkinds: [counter]\nconcurrent: 4\n")
+	t.Setenv("MES_TOKEN", uplinktest.Canary)
+	p, faults := sections.Plan(t, "url: https://mes.example/v1/events?plant=7\nauth: {bearer: env:MES_TOKEN}\nheaders: {X-Plant: lisbon}\n")
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	if p.Endpoint != "https://mes.example/v1/events" || p.Options.Concurrent != 4 || p.Options.BatchEvents != maxRequests {
+	if p.Endpoint != "https://mes.example/v1/events" || p.Options.BatchEvents != maxRequests {
 		t.Errorf("plan %+v", p)
 	}
-	for kind, want := range map[plant.EventKind]bool{"counter": true, "gap": true, "parameters": false} {
-		if p.Carries(kind) != want {
-			t.Errorf("Carries(%s) = %v", kind, !want)
-		}
-	}
-	if p, _ := check(t, "url: https://mes.example\nbatch: 100\n"); p.Options.BatchEvents != uplink.DefaultOptions().BatchEvents {
+	if p, _ := sections.Plan(t, "url: https://mes.example\nbatch: 100\n"); p.Options.BatchEvents != uplink.DefaultOptions().BatchEvents {
 		t.Errorf("batches of %d events", p.Options.BatchEvents)
 	}
 }
@@ -44,7 +32,7 @@ func TestCheckNamesEachFault(t *testing.T) {
 	t.Setenv("LINES", "hunter2\nhunter2")
 	t.Setenv("WORDS", "Bearer hunter2")
 	const base = "url: https://mes.example\n"
-	for text, want := range map[string]string{
+	sections.Faults(t, map[string]string{
 		"batch: 5":                                          "url",
 		"url: mes.example":                                  "does not begin with",
 		"url: ftp://mes.example":                            "does not begin with",
@@ -73,9 +61,6 @@ func TestCheckNamesEachFault(t *testing.T) {
 		base + "conflict: retry":           "conflict",
 		base + "timeout: 1ms":              "timeout",
 		base + "timeout: 20s":              "2 × timeout",
-		base + "concurrent: 0":             "concurrent",
-		base + "kinds: [counter, count]":   `kinds[1]: there is no kind of event "count"`,
-		base + "kinds: [counter, counter]": "named twice",
 		base + "auth: {bearer: hunter2}":   "clear text",
 		base + "auth: {bearer: env:LINES}": "auth.bearer",
 		base + "auth: {bearer: env:WORDS}": "without the word Bearer",
@@ -97,26 +82,8 @@ func TestCheckNamesEachFault(t *testing.T) {
 		base + "proxy: https://p":                                                       "by TLS is not supported",
 		base + "proxy: http://u:hunter2@p":                                              "without a login",
 		base + "proxy: http://p/x":                                                      "behind host and port",
-		"url: http://127.0.0.1\nca: ca.pem":                                             "without TLS",
-		base + "ca: ca.pem":                                                             "cannot be read",
-		base + "cert: c.pem":                                                            "belong together",
-		base + "cert: c.pem\nkey: k.pem":                                                "cannot be read",
 		base + "urls: x":                                                                "did you mean `url`",
-	} {
-		t.Run("", func(t *testing.T) { // a name would stand in the file's path
-			_, faults := check(t, text)
-			var all []string
-			for _, f := range faults {
-				all = append(all, f.String())
-				if f.Remedy == "" {
-					t.Errorf("no remedy in %s", f)
-				}
-			}
-			if got := strings.Join(all, "\n"); !strings.Contains(got, want) || strings.Contains(got, "hunter2") {
-				t.Errorf("%s\nfaults %q, want one with %q", text, got, want)
-			}
-		})
-	}
+	})
 }
 
 // FuzzURL: a URL that is accepted names a host, and no part that may be secret

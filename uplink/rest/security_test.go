@@ -1,22 +1,12 @@
 package rest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -187,99 +177,21 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// authority makes certificates for the tests.
-type authority struct {
-	folder string
-	cert   *x509.Certificate
-	key    *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{folder: t.TempDir(), key: newKey(t)}
-	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.write(t, "ca", a.cert, a.key)
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// issue makes a certificate for hosts and writes its files.
-func (a *authority) issue(t *testing.T, name string, ends time.Time, hosts ...string) tls.Certificate {
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: ends.Add(-2 * time.Hour), NotAfter: ends, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			c.IPAddresses = append(c.IPAddresses, ip)
-		} else {
-			c.DNSNames = append(c.DNSNames, h)
-		}
-	}
-	a.write(t, name, c, newKey(t))
-	pair, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair
-}
-
-func (a *authority) write(t *testing.T, name string, c *x509.Certificate, key *ecdsa.PrivateKey) {
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{
-		a.file(name + ".pem"): {Type: "CERTIFICATE", Bytes: der},
-		a.file(name + ".key"): {Type: "EC PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func (a *authority) file(name string) string { return filepath.Join(a.folder, name) }
-
-func (a *authority) pool(t *testing.T) *x509.CertPool {
-	text, err := os.ReadFile(a.file("ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(text)
-	return pool
-}
-
 // TestTLSRefusesWhoeverIsNotTheReceiver: the peer must prove itself, and so
 // must the gateway where the receiver asks for it; no secret is sent before.
 func TestTLSRefusesWhoeverIsNotTheReceiver(t *testing.T) {
-	ours, stranger := newAuthority(t), newAuthority(t)
+	ours, stranger := uplinktest.NewAuthority(t), uplinktest.NewAuthority(t)
 	soon := time.Now().Add(time.Hour)
-	good := []tls.Certificate{ours.issue(t, "mes", soon, "127.0.0.1")}
-	elsewhere := []tls.Certificate{ours.issue(t, "elsewhere", soon, "mes.example")}
-	expired := []tls.Certificate{ours.issue(t, "expired", time.Now().Add(-time.Minute), "127.0.0.1")}
-	foreign := []tls.Certificate{stranger.issue(t, "foreign", soon, "127.0.0.1")}
-	ours.issue(t, "gateway", soon)
-	stranger.issue(t, "imposter", soon)
-	client := func(a *authority, name string) func(*Options) {
-		return func(o *Options) { o.Cert, o.Key = config.Path(a.file(name+".pem")), config.Path(a.file(name+".key")) }
+	good := []tls.Certificate{ours.Issue(t, "mes", soon, "127.0.0.1")}
+	elsewhere := []tls.Certificate{ours.Issue(t, "elsewhere", soon, "mes.example")}
+	expired := []tls.Certificate{ours.Issue(t, "expired", time.Now().Add(-time.Minute), "127.0.0.1")}
+	foreign := []tls.Certificate{stranger.Issue(t, "foreign", soon, "127.0.0.1")}
+	ours.Issue(t, "gateway", soon)
+	stranger.Issue(t, "imposter", soon)
+	client := func(a *uplinktest.Authority, name string) func(*Options) {
+		return func(o *Options) { o.Cert, o.Key = a.Cert(name), a.Key(name) }
 	}
-	mutual := &tls.Config{Certificates: good, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool(t)}
+	mutual := &tls.Config{Certificates: good, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool(t)}
 
 	for name, test := range map[string]struct {
 		receiver *tls.Config
@@ -303,7 +215,7 @@ func TestTLSRefusesWhoeverIsNotTheReceiver(t *testing.T) {
 			r := newReceiver(t, func(r *receiver) { r.tls = test.receiver })
 			o := testOptions(r.Addr())
 			o.URL = "https://" + r.Addr() + "/events"
-			o.CA = config.Path(ours.file("ca.pem"))
+			o.CA = ours.CA()
 			o.Timeout = config.Duration(5 * time.Second)
 			o.Auth.Bearer = config.NewSecret("hunter2")
 			if test.option != nil {
@@ -325,19 +237,19 @@ func TestTLSRefusesWhoeverIsNotTheReceiver(t *testing.T) {
 // TestCertificateThatExpiresOnTheWay: a new connection is refused, and the
 // events wait.
 func TestCertificateThatExpiresOnTheWay(t *testing.T) {
-	ours := newAuthority(t)
+	ours := uplinktest.NewAuthority(t)
 	r := newReceiver(t, func(r *receiver) {
-		r.tls = &tls.Config{Certificates: []tls.Certificate{ours.issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
+		r.tls = &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
 	})
 	o := testOptions(r.Addr())
-	o.URL, o.CA = "https://"+r.Addr(), config.Path(ours.file("ca.pem"))
+	o.URL, o.CA = "https://"+r.Addr(), ours.CA()
 	o.Timeout = config.Duration(5 * time.Second)
 	s := openWith(t, o)
 	if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); delivered(got, 1) != 1 {
 		t.Fatalf("results %+v", got)
 	}
 	r.Stop()
-	r.tls = &tls.Config{Certificates: []tls.Certificate{ours.issue(t, "old", time.Now().Add(-time.Second), "127.0.0.1")}}
+	r.tls = &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "old", time.Now().Add(-time.Second), "127.0.0.1")}}
 	r.Start()
 	got := s.Send(t.Context(), "M", uplinktest.Events("M", 2, 1))
 	if len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || !strings.Contains(got[0].Cause.Error(), "expired") {

@@ -131,7 +131,7 @@ func TestPlainHTTPToATLSPort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newReceiver(t, func(r *receiver) {
 				if words == "" {
-					r.tls = &tls.Config{Certificates: []tls.Certificate{newAuthority(t).issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
+					r.tls = &tls.Config{Certificates: []tls.Certificate{uplinktest.NewAuthority(t).Issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
 					return
 				}
 				r.answer = func(_ int, _ request, w http.ResponseWriter) bool {
@@ -236,9 +236,9 @@ func TestTheSameBodyAfterALostAnswer(t *testing.T) {
 // TestTLSThroughAProxy: events go through a tunnel that the proxy cannot read,
 // and a proxy that opens none is named.
 func TestTLSThroughAProxy(t *testing.T) {
-	ours := newAuthority(t)
+	ours := uplinktest.NewAuthority(t)
 	r := newReceiver(t, func(r *receiver) {
-		r.tls = &tls.Config{Certificates: []tls.Certificate{ours.issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
+		r.tls = &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}}
 	})
 	var refuse bool
 	proxy := answering(t, nil)
@@ -264,7 +264,7 @@ func TestTLSThroughAProxy(t *testing.T) {
 		return false
 	}
 	o := testOptions(r.Addr())
-	o.URL, o.Proxy, o.CA = "https://"+r.Addr()+"/events", "http://"+proxy.Addr(), config.Path(ours.file("ca.pem"))
+	o.URL, o.Proxy, o.CA = "https://"+r.Addr()+"/events", "http://"+proxy.Addr(), ours.CA()
 	o.Timeout = config.Duration(5 * time.Second)
 	o.Auth.Bearer = config.NewSecret("hunter2")
 	s := openWith(t, o)
