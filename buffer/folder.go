@@ -143,8 +143,8 @@ func clearFolder(folder string, log *zap.Logger) error {
 			has.table, has.data = true, name
 		case filepath.Ext(name) == logExt && info.Size() > 0:
 			has.log, has.data = true, name
-		case filepath.Ext(name) == logExt:
-			has.log = true
+		case filepath.Ext(name) == logExt, filepath.Ext(name) == valueLogExt && info.Size() == 0:
+			has.log = has.log || filepath.Ext(name) == logExt
 			if err := os.Remove(filepath.Join(folder, name)); err != nil {
 				return fmt.Errorf("buffer: open %s: remove empty log: %w", folder, err)
 			}

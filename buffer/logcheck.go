@@ -22,6 +22,7 @@ import (
 // behind it, and says nothing.
 const (
 	logExt        = ".mem"
+	valueLogExt   = ".vlog"
 	logHeaderSize = 20
 	logMarkerBit  = 1 << 7
 	logTxnBit     = 1 << 6

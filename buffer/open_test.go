@@ -15,24 +15,45 @@ import (
 )
 
 func TestEmptyLogFileIsRemoved(t *testing.T) {
+	for _, name := range []string{"00999.mem", "000999.vlog"} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir()
+			b := open(t, testOptions(path))
+			commit(t, b, "M1", count(1))
+			mustClose(t, b)
+			if err := os.WriteFile(filepath.Join(path, storeFolder, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			core, logged := observer.New(zap.WarnLevel)
+			b, err := Open(context.Background(), testOptions(path), zap.New(core))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if logged.FilterField(zap.String("file", name)).Len() != 1 {
+				t.Error("the removal is not in the log")
+			}
+			if first := commit(t, b, "M1", count(2)); first != 2 {
+				t.Errorf("the sequence goes on at %d, want 2", first)
+			}
+		})
+	}
+}
+
+// TestKilledWhileTheFirstValueLogWasMade: Badger makes the file and then its
+// size, and takes one without a size for damaged.
+func TestKilledWhileTheFirstValueLogWasMade(t *testing.T) {
 	path := t.TempDir()
 	b := open(t, testOptions(path))
-	commit(t, b, "M1", count(1))
 	mustClose(t, b)
-	if err := os.WriteFile(filepath.Join(path, storeFolder, "00999.mem"), nil, 0o600); err != nil {
+	file := filepath.Join(path, storeFolder, "000001.vlog")
+	if err := os.Truncate(file, 0); err != nil {
 		t.Fatal(err)
 	}
-	core, logged := observer.New(zap.WarnLevel)
-	b, err := Open(context.Background(), testOptions(path), zap.New(core))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b = open(t, testOptions(path))
 	defer b.Close()
-	if logged.FilterField(zap.String("file", "00999.mem")).Len() != 1 {
-		t.Error("the removal is not in the log")
-	}
-	if first := commit(t, b, "M1", count(2)); first != 2 {
-		t.Errorf("the sequence goes on at %d, want 2", first)
+	if first := commit(t, b, "M1", count(1)); first != 1 {
+		t.Errorf("the sequence begins at %d, want 1", first)
 	}
 }
 
