@@ -290,10 +290,13 @@ func (e *eventsExportCmd) export(ctx context.Context, c *console, a *access, q u
 	return n, w.Error()
 }
 
+// partSuffix is added to the name of a file that is not whole yet.
+const partSuffix = ".part"
+
 // writeWhole makes a file that is there only if write has succeeded and the disk
 // has it.
 func writeWhole(path string, write func(io.Writer) error) (err error) {
-	part := path + ".part"
+	part := path + partSuffix
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

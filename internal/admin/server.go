@@ -62,6 +62,7 @@ func (s *Server) Handler() http.Handler {
 		{"POST /v1/resend", s.resend},
 		{"GET /v1/jobs", s.jobs},
 		{"POST /v1/jobs/cancel", s.cancelJob},
+		{"GET /v1/backup", s.backup},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
 			if err := r.serve(w, q); err != nil {
