@@ -2,7 +2,8 @@ package derive
 
 import "time"
 
-// Clock is the gateway's clock. The Worker asks it from its own goroutine.
+// Clock is the gateway's clock. Each Worker asks it from its own goroutine, and
+// the status page from others.
 type Clock interface {
 	Now() time.Time
 	// Offset says how far the wall clock was from a clock that never jumps, at

@@ -28,6 +28,7 @@ type statusDoc struct {
 	Ready    bool         `json:"ready"`
 	Healthy  bool         `json:"healthy"`
 	NotReady []string     `json:"not_ready"`
+	Clock    bool         `json:"clock_uncertain"`
 	Problems []problemDoc `json:"problems"`
 	Devices  []deviceDoc  `json:"devices"`
 	Machines []machineDoc `json:"machines"`
@@ -201,7 +202,7 @@ func parseSchemaFile(name string) (kind plant.EventKind, version uint8, ok bool)
 func document(snap Snapshot) statusDoc {
 	doc := statusDoc{
 		At: instant(snap.At), Gateway: snap.Gateway, Version: snap.Version, Started: instant(snap.Started),
-		Ready: snap.Ready && snap.Buffer.Fault == "", Healthy: snap.Buffer.Fault == "", NotReady: list(snap.Waiting),
+		Ready: snap.Ready && snap.Buffer.Fault == "", Healthy: snap.Buffer.Fault == "", NotReady: list(snap.Waiting), Clock: snap.ClockUncertain,
 		Problems: []problemDoc{}, Devices: []deviceDoc{}, Machines: []machineDoc{}, Uplinks: []uplinkDoc{},
 		Buffer: bufferDocument(&snap.Buffer),
 	}

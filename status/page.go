@@ -30,6 +30,7 @@ type page struct {
 	// Sum is the page in one line; SumClass is "good" or "bad".
 	Sum, SumClass     string
 	Ready             bool
+	ClockUncertain    bool
 	Waiting           []string
 	Problems          []problemCard
 	Devices, Machines []card
@@ -125,7 +126,7 @@ func newPage(snap Snapshot, loc *time.Location) page {
 	p := page{
 		Gateway: snap.Gateway, Version: snap.Version,
 		Now: snap.At.In(loc).Format("2006-01-02 15:04:05 MST"), Up: lasting(age(snap.At, snap.Started)),
-		Ready: snap.Ready, Waiting: snap.Waiting,
+		Ready: snap.Ready, Waiting: snap.Waiting, ClockUncertain: snap.ClockUncertain,
 		Buffer: bufferCard(snap, c),
 	}
 	p.Sum, p.SumClass = summary(snap, c), "good"

@@ -57,6 +57,9 @@ type Snapshot struct {
 	// plain words what is missing. A device that is away is not a reason.
 	Ready   bool
 	Waiting []string
+	// ClockUncertain is set while nothing keeps the PC's clock right: the events
+	// of this time say so, too.
+	ClockUncertain bool
 
 	Devices  []drivers.Stats
 	Machines []derive.Stats

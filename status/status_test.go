@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -245,6 +246,20 @@ func TestDocumented(t *testing.T) {
 	for _, name := range regexp.MustCompile(`sluice_[a-z_]+[a-z]`).FindAllString(doc, -1) {
 		if !strings.Contains(served, "\n"+name+" ") && !strings.Contains(served, "\n"+name+"{") {
 			t.Errorf("docs/api.md speaks of %s, which is not served", name)
+		}
+	}
+}
+
+func TestClockThatNobodyKeepsRightIsSaid(t *testing.T) {
+	const words = "Nothing keeps the clock of this PC right"
+	for _, uncertain := range []bool{false, true} {
+		snap := wellPlant()
+		snap.ClockUncertain = uncertain
+		if page := ask(t, snap, http.MethodGet, "/").Body.String(); strings.Contains(page, words) != uncertain {
+			t.Errorf("uncertain %v: the page says %q: %v", uncertain, words, !uncertain)
+		}
+		if doc := ask(t, snap, http.MethodGet, "/api/v1/status").Body.String(); !strings.Contains(doc, fmt.Sprintf(`"clock_uncertain": %v`, uncertain)) {
+			t.Errorf("uncertain %v: the status does not say so:\n%s", uncertain, doc)
 		}
 	}
 }

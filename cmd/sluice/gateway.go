@@ -46,6 +46,8 @@ type gateway struct {
 	plan    *plan
 	log     *zap.Logger
 	started time.Time
+	// clock is asked by every machine, and for the page.
+	clock derive.Clock
 
 	buffer     *buffer.Buffer
 	status     *status.Server
@@ -63,7 +65,7 @@ type gateway struct {
 }
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
-	return &gateway{plan: p, log: log, started: time.Now(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+	return &gateway{plan: p, log: log, started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 }
 
 // modes returns what each machine is used for.
@@ -142,7 +144,7 @@ func (g *gateway) serve(s *stages) error {
 // they stand.
 func (g *gateway) build() error {
 	for _, m := range g.plan.Machines {
-		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(g.buffer), g.seamWriter(g), derive.WorkerOptions{}, g.log.Named("machine")))
+		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(g.buffer), g.seamWriter(g), derive.WorkerOptions{Clock: g.clock}, g.log.Named("machine")))
 	}
 	for _, d := range g.plan.Devices {
 		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
@@ -240,7 +242,7 @@ func (g *gateway) Write(ctx context.Context, w plant.Write) error {
 func (g *gateway) Snapshot() status.Snapshot {
 	snap := status.Snapshot{
 		At: time.Now(), Gateway: g.plan.Config.Site.Gateway, Version: version,
-		Started: g.started, Ready: g.ready.Load(), Feeds: map[plant.MachineID][]plant.DeviceID{},
+		Started: g.started, Ready: g.ready.Load(), ClockUncertain: !g.clock.Synchronised(), Feeds: map[plant.MachineID][]plant.DeviceID{},
 		Kinds: map[plant.MachineID][]plant.EventKind{},
 	}
 	if !g.built.Load() {
