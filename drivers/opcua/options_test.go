@@ -83,6 +83,17 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// A session outlives the wait for the next poll, and not much more.
+func TestSessionTimeout(t *testing.T) {
+	for poll, want := range map[time.Duration]time.Duration{0: 10 * time.Second, time.Second: 10 * time.Second, time.Minute: 125 * time.Second} {
+		o := defaults()
+		o.Poll = config.Duration(poll)
+		if got := o.sessionTimeout(); got != want {
+			t.Errorf("polling each %v: %v, want %v", poll, got, want)
+		}
+	}
+}
+
 func TestNodeID(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"ns=2;s=Line.Made", ""}, {"ns=4;i=1001", ""}, {"i=2258", ""}, {"ns=0;i=2258", "i=2258"}, {"s=x", ""},

@@ -26,8 +26,10 @@ const (
 	// publishTimeout is longer than any silence.
 	longestKeepAlive = 3 * time.Minute
 	publishTimeout   = 15 * time.Minute
-	// sessionTimeout is how long the server keeps a session that went silent.
-	sessionTimeout = 30 * time.Second
+	// leastSessionTimeout is how long the server keeps a session that went silent.
+	// We never take one up again, and after a kill of the gateway a server with few
+	// sessions lets nobody in before it is over.
+	leastSessionTimeout = 10 * time.Second
 )
 
 // session is one connection with its client, which is never used again.
@@ -111,7 +113,7 @@ func (s *session) options(more ...client.Option) []client.Option {
 		client.AutoReconnect(false),
 		// Of publish requests, which wait in line; all others have their own.
 		client.RequestTimeout(publishTimeout),
-		client.SessionTimeout(sessionTimeout),
+		client.SessionTimeout(o.sessionTimeout()),
 		client.Lifetime(s.d.lifetime),
 		client.SessionName("sluice " + string(s.d.device)),
 		client.ApplicationName("sluice"),
@@ -125,6 +127,12 @@ func (s *session) options(more ...client.Option) []client.Option {
 			}
 		}),
 	}, more...)
+}
+
+// sessionTimeout is longer than what lies between two requests: a poll may come
+// once an hour, a subscription asks for the server's state all the time.
+func (o *Options) sessionTimeout() time.Duration {
+	return max(leastSessionTimeout, 2*o.Poll.Std()+o.Timeout.Std())
 }
 
 // silence is how long the server may say nothing to a subscription: three
