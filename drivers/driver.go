@@ -70,6 +70,9 @@ var (
 	ErrNotConnected = errors.New("not connected")
 	// ErrSessionOver says that a Write belongs to a session that has ended.
 	ErrSessionOver = errors.New("the session of this write is over")
+	// ErrBusy says that the device answers but has no place for one more client
+	// now. The Poller asks again soon, since that changes by itself.
+	ErrBusy = errors.New("the device has no place for one more client now")
 	// ErrNotWritable says that the config does not name the tag as writable.
 	ErrNotWritable = errors.New("the config does not allow writing this tag")
 )

@@ -16,6 +16,10 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
+// busyBackoff bounds the wait for a device that answers ErrBusy: one question
+// each three seconds is no burden to a device that is there.
+const busyBackoff = 3 * time.Second
+
 // PollerOptions say how a device is polled.
 type PollerOptions struct {
 	Device plant.DeviceID
@@ -101,7 +105,11 @@ func (p *Poller) Run(ctx context.Context) error {
 			break
 		}
 		p.lost(err)
-		sleep(ctx, p.retry.Next())
+		wait := p.retry.Next()
+		if errors.Is(err, ErrBusy) {
+			wait = min(wait, max(busyBackoff, p.options.MinBackoff))
+		}
+		sleep(ctx, wait)
 	}
 	return nil
 }

@@ -433,6 +433,27 @@ func TestStopsWhileWaiting(t *testing.T) {
 	}
 }
 
+// A device that is full is asked often, one that is away less and less often.
+func TestABusyDeviceIsAskedSoon(t *testing.T) {
+	for _, c := range []struct {
+		err         error
+		least, most int
+	}{{fmt.Errorf("connect: %w", ErrBusy), 35, 200}, {errors.New("away"), 4, 20}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{start: time.Now(), connect: func(context.Context, uint64) error { return c.err }}
+			p := NewPoller(PollerOptions{Device: "plc", Timeout: time.Second}, s, nil, zap.NewNop())
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			if err := p.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			if n := len(s.connects); n < c.least || n > c.most {
+				t.Errorf("%v: %d attempts in two minutes, want %d to %d", c.err, n, c.least, c.most)
+			}
+		})
+	}
+}
+
 func TestPollerOptions(t *testing.T) {
 	if o := (Plan{Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}).PollerOptions("press"); !reflect.DeepEqual(o, PollerOptions{Device: "press", Endpoint: "10.0.0.7:502", Interval: 1, Timeout: 2}) {
 		t.Errorf("options %+v", o)

@@ -14,6 +14,7 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/drivers"
 )
 
 const (
@@ -201,11 +202,21 @@ const (
 	missingList  = "the server has no revocation list of the authority that signed cert: install it there"
 )
 
+// busy marks an error as drivers.ErrBusy.
+type busy struct{ error }
+
+// Is lets errors.Is find drivers.ErrBusy.
+func (busy) Is(target error) bool { return target == drivers.ErrBusy }
+
 // explain adds what to do to the answers that installers meet.
 func explain(err error) error {
 	for _, r := range remedies {
 		if errors.Is(err, r.status) {
-			return fmt.Errorf("%s (%s)", r.advice, statusName(err))
+			explained := fmt.Errorf("%s (%s)", r.advice, statusName(err))
+			if r.status == ua.StatusBadTooManySessions || r.status == ua.StatusBadMaxConnectionsReached {
+				return busy{explained}
+			}
+			return explained
 		}
 	}
 	return err

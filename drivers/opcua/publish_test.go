@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -134,6 +135,9 @@ func TestServiceFaults(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+		if full := c.status == ua.StatusBadTooManySessions; errors.Is(err, drivers.ErrBusy) != full {
+			t.Errorf("%s: busy is %v", c.name, !full)
 		}
 		if err := d.Close(); err != nil {
 			t.Error(err)
