@@ -121,7 +121,7 @@ func advice(cause string) string {
 		{[]string{"nodeidunknown", "no such node", "nodeidinvalid"}, "It answers, but has no such node: compare the node id with the server's own list."},
 		{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
 		{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check user, password and client name."},
-		{[]string{"too many connections"}, "It has no free connection: close other programs that speak to it."},
+		{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
 		{[]string{"reset by peer", "eof", "broken pipe", "closed by the device"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
 		{[]string{"illegal data address", "illegal function", "exception", "illegal data value"}, "It answers, but does not know the address: compare the tag's address with the PLC's own table."},
 		{[]string{"timeout", "timed out", "deadline exceeded", "no answer"}, "No answer: check that it is switched on, and the cable, address and firewall."},
