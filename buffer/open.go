@@ -52,6 +52,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkTables(folder); err != nil {
+		return nil, err
+	}
 	fault.Pass("open.beforeStore")
 	db, err := badger.Open(badgerOptions(folder, log))
 	if err != nil {

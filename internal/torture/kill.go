@@ -143,6 +143,8 @@ var failpoints = []failpoint{
 	{"rest.afterResponse", working, 0},
 	{"delete.before", working, 3},
 	{"delete.after", working, 3},
+	{"mark.before", working, 3},
+	{"mark.after", working, 3},
 	{"stop.beforeStage", ending, 4},
 	{"stop.beforeBuffer", ending, 1},
 	{"close.beforeCursors", ending, 1},
@@ -152,11 +154,12 @@ var failpoints = []failpoint{
 
 // otherNames are failpoints and switches that another case is about.
 var otherNames = map[string]string{
-	"commit.failed":  "eio",
-	"failstop.off":   "control-failstop",
-	"sync.off":       "control-sync",
-	"commit.early":   "control-early",
-	"tap.fd3":        "kill",
+	"commit.failed": "eio",
+	"failstop.off":  "control-failstop",
+	"sync.off":      "control-sync",
+	"commit.early":  "control-early",
+	"mark.off":      "control-mark",
+	"tap.fd3":       "kill",
 }
 
 // killAtFailpoints kills the gateway at each failpoint, at its first, its second

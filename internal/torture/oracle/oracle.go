@@ -119,13 +119,18 @@ func New(truth Truth, o Options) *Oracle {
 	return a
 }
 
-// Clone returns an Oracle that knows the same acceptances and no arrivals.
+// Clone returns an Oracle that knows the same.
 func (a *Oracle) Clone() *Oracle {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := New(a.truth, a.o)
-	for _, k := range slices.SortedFunc(maps.Keys(a.accepted), compareKeys) {
-		c.accept(*a.accepted[k])
+	c.starts, c.excused, c.violations = a.starts, slices.Clone(a.excused), slices.Clone(a.violations)
+	c.accepted = maps.Clone(a.accepted) // what they point to never changes
+	for m, numbers := range a.numbers {
+		c.numbers[m] = maps.Clone(numbers)
+	}
+	for name, s := range a.sinks {
+		c.sinks[name] = s.clone()
 	}
 	return c
 }
@@ -254,6 +259,7 @@ func (a *Oracle) Arrive(sinkName string, raw []byte, refused bool) {
 	if k.Sequence <= st.last && !a.o.Restored {
 		a.violate("O4 %s: %s arrived after the number %d", s.name, k, st.last)
 	}
+	st.broken = st.broken || k.Sequence != st.last+1
 	st.last = k.Sequence
 	st.seen[k.Sequence] = struct{}{}
 	if refused {

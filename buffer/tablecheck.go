@@ -1,0 +1,118 @@
+package buffer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// checkTables looks at the end of each of Badger's tables before Badger does:
+// where that is damaged, Badger panics in a goroutine of its own, and the file is
+// named nowhere. Tables that the manifest does not list are leftovers of a kill,
+// which Badger removes.
+func checkTables(folder string) error {
+	name := filepath.Join(folder, badger.ManifestFilename)
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a new store
+	}
+	if err != nil {
+		return fmt.Errorf("buffer: open %s: %w: give the gateway's user the right to read it", name, err)
+	}
+	manifest, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(folder))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyCopy)
+	}
+	for id := range manifest.Tables {
+		name := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
+		err := checkTable(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Badger says so itself, by the number of the table
+		}
+		if err != nil {
+			return fmt.Errorf("buffer: open %s: %w: %s", name, err, remedyCopy)
+		}
+	}
+	return nil
+}
+
+// checkTable checks what Badger trusts in a table (table/builder.go, Done): it
+// ends with the index, the index's length, a checksum over the index as a
+// protobuf message, and that message's length; lengths are 4 bytes, big-endian.
+func checkTable(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(checkTableEnd(f), f.Close())
+}
+
+func checkTableEnd(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	end := info.Size()
+	// before returns the n bytes before end.
+	before := func(n int64) ([]byte, error) {
+		if n < 0 || n > end {
+			return nil, fmt.Errorf("%w: the table of %d bytes is cut short or overwritten at its end", errDamaged, info.Size())
+		}
+		end -= n
+		data := make([]byte, n)
+		_, err := f.ReadAt(data, end)
+		return data, err
+	}
+	length := func() (int64, error) {
+		data, err := before(4)
+		if err != nil {
+			return 0, err
+		}
+		return int64(binary.BigEndian.Uint32(data)), nil
+	}
+	n, err := length()
+	if err != nil {
+		return err
+	}
+	message, err := before(n)
+	if err != nil {
+		return err
+	}
+	if n, err = length(); err != nil {
+		return err
+	}
+	index, err := before(n)
+	if err != nil {
+		return err
+	}
+	if sum, ok := tableSum(message); !ok || len(index) == 0 || sum != uint64(crc32.Checksum(index, castagnoli)) {
+		return fmt.Errorf("%w: the index of the table has another checksum", errDamaged)
+	}
+	return nil
+}
+
+// tableSum reads the message Checksum of Badger's pb: field 1 the algorithm, 0
+// for CRC-32C and then left out; field 2 the sum.
+func tableSum(message []byte) (sum uint64, ok bool) {
+	const fieldAlgorithm, fieldSum = 1 << 3, 2 << 3 // both varints
+	f := fields{rest: message}
+	for len(f.rest) > 0 && !f.bad {
+		switch f.uvarint() {
+		case fieldAlgorithm:
+			if f.uvarint() != 0 {
+				return 0, false
+			}
+		case fieldSum:
+			sum = f.uvarint()
+		default:
+			return 0, false
+		}
+	}
+	return sum, !f.bad
+}
