@@ -43,6 +43,7 @@ type Buffer struct {
 	committer committer
 	keeper    keeper
 	marker    marker
+	aside     quarantine
 	space     space
 	// warnings are about the file system, as it was at Open.
 	warnings []string
@@ -107,26 +108,28 @@ func (b *Buffer) latch(cause error) {
 
 // Load returns the machine's last committed state, nil for none, and calls each
 // for every KV that was put and not deleted; the KV is each's to keep. A state
-// that is damaged on disk counts as none, is counted in Stats.Lost, and is
-// logged. Load blocks on disk reads. A machine's worker calls it once, before
+// that is damaged on disk counts as none; it is put into quarantine, told by a gap
+// event, and the rules find plant.StoreGapKey. Load blocks on disk reads. A machine's worker calls it once, before
 // its first Commit.
 func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV) error) ([]byte, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, err
 	}
 	var state []byte
+	var damage error
+	key := machineKey(classState, m)
 	err := b.view(func(txn *badger.Txn) error {
-		key := machineKey(classState, m)
 		item, err := txn.Get(key)
 		if err == nil {
 			err = item.Value(func(v []byte) error {
 				body, err := opaque(key, v)
-				if err != nil {
-					b.damagedValue(m, "the state of the machine", err)
+				if errors.Is(err, errDamaged) {
+					damage = err
+					b.damagedRecord(m, "the state of the machine", key, v, err)
 					return nil
 				}
-				state = append([]byte{}, body...)
-				return nil
+				state = append(state, body...)
+				return err
 			})
 		}
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -134,6 +137,18 @@ func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV
 		}
 		return err
 	})
+	if errors.Is(err, errDamaged) {
+		// The block that it stands in.
+		damage, err = err, nil
+		b.damagedValue(m, "the state of the machine", damage)
+	}
+	if damage != nil {
+		err = b.goOnWithout(ctx, m, "the state of the machine's rules", key, damage, nil)
+	}
+	if errors.Is(err, plant.ErrFull) {
+		// It is told when there is room; the rules hear of it now.
+		err = each(plant.KV{Key: plant.StoreGapKey})
+	}
 	if err == nil {
 		err = b.loadKept(ctx, m, each)
 	}
@@ -146,10 +161,18 @@ func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV
 func (b *Buffer) loadKept(ctx context.Context, m plant.MachineID, each func(plant.KV) error) error {
 	prefix := machineKey(classKV, m)
 	return b.pairs(ctx, prefix, func(p pair) error {
-		body, err := opaque(append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
+		key := append(prefix[:len(prefix):len(prefix)], p.key...)
+		body, err := opaque(key, p.value)
+		if errors.Is(err, errDamaged) {
+			b.damagedRecord(m, "a kept value of the machine", key, p.value, err)
+			err = b.goOnWithout(ctx, m, "a value that the machine's rules keep", key, err, map[plant.EventKind]uint64{})
+			if errors.Is(err, plant.ErrFull) {
+				return nil
+			}
+			return err
+		}
 		if err != nil {
-			b.damagedValue(m, "a kept value of the machine", err)
-			return nil
+			return err
 		}
 		return each(plant.KV{Key: string(p.key), Value: body})
 	})

@@ -23,6 +23,8 @@ type gap struct {
 	kinds map[plant.EventKind]uint64
 	// delivered is set if every uplink had had them.
 	delivered bool
+	// drop is the key of a damaged record that the rules go on without.
+	drop []byte
 }
 
 // rebases reports whether counts, or the state that they come from, may be among
@@ -97,10 +99,10 @@ const maxUntold = 256
 // addUntold notes a loss of events that no gap event tells yet. Nothing on disk
 // passes it before one does. It is called with b.mu held.
 func (s *stream) addUntold(g gap) {
-	if n := len(s.untold); n > 0 {
+	if n := len(s.untold); n > 0 && g.last > 0 {
 		last := &s.untold[n-1]
-		follows := last.last+1 == g.first && last.cause == g.cause && last.reason == g.reason
-		if follows || n >= maxUntold {
+		follows := last.last > 0 && last.last+1 == g.first && last.cause == g.cause && last.reason == g.reason
+		if follows || (n >= maxUntold && last.last > 0) {
 			last.first, last.last = min(last.first, g.first), max(last.last, g.last)
 			last.count += g.count
 			return
@@ -131,6 +133,7 @@ func (b *Buffer) tell(ctx context.Context, s *stream) error {
 		return err
 	}
 	b.logGaps(s, gaps)
+	b.heard(s, gaps)
 	b.committer.dirtied(time.Now())
 	return nil
 }
@@ -159,6 +162,11 @@ func (b *Buffer) encodeUntold(r *request, s *stream) ([]gap, error) {
 		return gaps, err
 	}
 	r.put(machineKey(classGap, s.machine), func(dst, key []byte) []byte { return appendToldRecord(dst, key, told) })
+	for i := range gaps {
+		if gaps[i].drop != nil {
+			r.delete(gaps[i].drop)
+		}
+	}
 	return gaps, nil
 }
 
@@ -180,6 +188,29 @@ func (b *Buffer) logGaps(s *stream, gaps []gap) {
 			zap.String("gap_cause", string(g.cause)), zap.Uint64("first", uint64(g.first)), zap.Uint64("last", uint64(g.last)),
 			zap.Uint64("count", g.count), zap.Bool("delivered", g.delivered), zap.String("reason", g.reason))
 	}
+}
+
+// heard tells the rules of the machine, if they run.
+func (b *Buffer) heard(s *stream, gaps []gap) {
+	if b.opts.OnGap == nil {
+		return
+	}
+	for i := range gaps {
+		if g := &gaps[i]; g.rebases() {
+			b.opts.OnGap(s.machine, plant.Gap{At: b.opts.now(), Count: g.count, Cause: g.cause, Reason: g.reason, Stored: true})
+			return
+		}
+	}
+}
+
+// goOnWithout tells that a damaged record of a machine's rules is lost, and
+// deletes it in the same transaction.
+func (b *Buffer) goOnWithout(ctx context.Context, m plant.MachineID, what string, key []byte, cause error, kinds map[plant.EventKind]uint64) error {
+	s := b.stream(m)
+	b.mu.Lock()
+	s.addUntold(gap{cause: plant.GapDamaged, reason: what + " cannot be read: " + cause.Error(), kinds: kinds, drop: key})
+	b.mu.Unlock()
+	return b.tell(ctx, s)
 }
 
 // tellAll tells what is left over: where a reader found it that settles nothing.

@@ -44,6 +44,7 @@ type keeper struct {
 	flattened, walked time.Time
 	// ballasted is when the ballast was last made or given up.
 	ballasted time.Time
+	scrubber          scrubber
 	// flatDisk is what the disk held after the last compaction.
 	flatDisk int64
 	failing  bool
@@ -89,7 +90,7 @@ func (b *Buffer) keepLoop() {
 		if b.Err() != nil {
 			return
 		}
-		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack(), b.keepBallast()))
+		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.scrub(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack(), b.keepBallast()))
 		k.rounds.Add(1)
 	}
 }

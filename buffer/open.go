@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -70,9 +71,11 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		origins: map[plant.Epoch]origin{}, streams: map[plant.MachineID]*stream{}, faulted: make(chan struct{}),
 	}
 	b.recent.limit = recentBytes
+	b.aside.path = filepath.Join(o.Path, quarantineFolder)
 	b.committer.init(db)
 	b.keeper.init()
 	b.marker.init()
+	b.measure()
 	if err := b.recover(ctx, torn, &found); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -227,7 +230,7 @@ func (b *Buffer) readEpochs(ctx context.Context, txn *badger.Txn) (last uint64, 
 			}
 		}
 		if err != nil {
-			b.damagedValue("", "the names of an epoch", err)
+			b.damagedRecord("", "the names of an epoch", key, value, err)
 		}
 		return nil
 	})
@@ -241,7 +244,7 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		head, epoch, err := decodeStreamRecord(key, value, &b.kinds)
 		if err != nil {
 			// The state's record may say it too, else verify counts the stream anew.
-			b.damagedValue(s.machine, "the end of the stream", err)
+			b.damagedRecord(s.machine, "the end of the stream", key, value, err)
 			return nil
 		}
 		s.head, s.headEpoch = head, epoch
@@ -253,7 +256,7 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		s := b.streamLocked(machine(key))
 		low, err := decodeLowRecord(key, value, &b.kinds)
 		if err != nil {
-			b.damagedValue(s.machine, "the beginning of the stream", err)
+			b.damagedRecord(s.machine, "the beginning of the stream", key, value, err)
 			return nil
 		}
 		s.low = low
@@ -266,7 +269,7 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		told, err := decodeToldRecord(key, value)
 		if err != nil {
 			// What it lists is told once more when it is found again.
-			b.damagedValue(s.machine, "the list of the gaps that were told", err)
+			b.damagedRecord(s.machine, "the list of the gaps that were told", key, value, err)
 			return nil
 		}
 		s.lost = told
@@ -306,7 +309,7 @@ func (b *Buffer) readQueues(ctx context.Context, txn *badger.Txn) error {
 		c := q.cursor(b.streamLocked(plant.MachineID(m)))
 		if err := decodeCursorRecord(key, value, c, &b.kinds); err != nil {
 			// From the oldest event that is kept: sent again rather than lost.
-			b.damagedValue(c.stream.machine, "the cursor of uplink "+uplink, err)
+			b.damagedRecord(c.stream.machine, "the cursor of uplink "+uplink, key, value, err)
 			c.at, c.delivered, c.dead = position{}, 0, 0
 		}
 		q.dead += c.dead

@@ -64,22 +64,28 @@ type Options struct {
 	// Waiting, if set, is called by Open about once a second while it waits for
 	// disk space, with what there is to show: Full, its reason, free and reserve.
 	Waiting func(Stats)
+	// OnGap is called when a gap event of a machine is durable after which counts
+	// may not be what receivers have; the machine's rules should hear of it. It is
+	// called from the store's goroutines and must not block; nil is allowed, the
+	// rules then hear of it at their next Load.
+	OnGap func(plant.MachineID, plant.Gap)
 	// Linger is the longest that a commit waits for other machines that were
 	// committing just before. A lone commit never waits.
 	Linger time.Duration
 
-	now       func() time.Time
-	freeSpace func(path string) (int64, error)
-	commit    func(*badger.Txn) error
-	writeMark func(path string, generation uint64, data []byte) error
-	housework time.Duration
+	now        func() time.Time
+	freeSpace  func(path string) (int64, error)
+	commit     func(*badger.Txn) error
+	writeMark  func(path string, generation uint64, data []byte) error
+	housework  time.Duration
+	scrubEvery time.Duration
 }
 
 // DefaultOptions returns the options for a store at path.
 func DefaultOptions(path string) Options {
 	return Options{
 		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Ballast: DefaultBallast, Linger: DefaultLinger,
-		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second,
+		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second, scrubEvery: scrubEvery,
 	}
 }
 
@@ -128,6 +134,9 @@ func (o Options) withSeams() Options {
 	}
 	if o.writeMark == nil {
 		o.writeMark = d.writeMark
+	}
+	if o.scrubEvery == 0 {
+		o.scrubEvery = d.scrubEvery
 	}
 	if o.housework == 0 {
 		o.housework = d.housework

@@ -45,20 +45,31 @@ func (b *Buffer) eachItem(ctx context.Context, txn *badger.Txn, prefix []byte, e
 // between is counted, logged and passed over. The event is valid during the
 // call only. complete is false if each ended it.
 func (b *Buffer) scan(ctx context.Context, s *stream, after, upTo plant.Sequence, each func(*stored) bool) (complete bool, err error) {
-	p := pass{b: b, ctx: ctx, stream: s, done: after, upTo: upTo, each: each}
-	if err = p.recent(); err == nil && p.done < p.upTo && !p.stopped {
+	return b.run(&pass{b: b, ctx: ctx, stream: s, done: after, upTo: upTo, each: each})
+}
+
+// scanDisk is scan that takes nothing from memory.
+func (b *Buffer) scanDisk(ctx context.Context, s *stream, after, upTo plant.Sequence, each func(*stored) bool) (complete bool, err error) {
+	return b.run(&pass{b: b, ctx: ctx, stream: s, done: after, upTo: upTo, each: each, disk: true})
+}
+
+func (b *Buffer) run(p *pass) (complete bool, err error) {
+	if !p.disk {
+		err = p.recent()
+	}
+	if err == nil && p.done < p.upTo && !p.stopped {
 		err = b.view(p.iterate)
 	}
 	if errors.Is(err, errDamaged) && !p.stopped {
 		// The block that the iterator stumbled over may hide good neighbours.
-		b.log.Error("a table of the store is damaged: its events are read one by one", zap.String("machine", string(s.machine)), zap.Error(err))
+		b.log.Error("a table of the store is damaged: its events are read one by one", zap.String("machine", string(p.stream.machine)), zap.Error(err))
 		err = nil
 	}
 	if err == nil {
-		err = p.oneByOne(upTo)
+		err = p.oneByOne(p.upTo)
 	}
 	if err != nil {
-		return false, fmt.Errorf("buffer: read %s: %w", s.machine, err)
+		return false, fmt.Errorf("buffer: read %s: %w", p.stream.machine, err)
 	}
 	return !p.stopped, nil
 }
@@ -71,6 +82,7 @@ type pass struct {
 	done    plant.Sequence
 	upTo    plant.Sequence
 	each    func(*stored) bool
+	disk    bool
 	stopped bool
 	event   stored
 }
@@ -143,7 +155,9 @@ func (p *pass) take(key, value []byte, sequence plant.Sequence) {
 		err = fmt.Errorf("%w: sequence %d in the record", errDamaged, p.event.sequence)
 	}
 	if err != nil {
-		p.b.lose(p.stream, sequence, sequence, plant.GapDamaged, err.Error())
+		if p.b.lose(p.stream, sequence, sequence, plant.GapDamaged, err.Error()) > 0 {
+			p.b.quarantine(setAside{Record: "an event", Machine: p.stream.machine, Sequence: sequence, Reason: err.Error(), Key: key, Value: value})
+		}
 		return
 	}
 	p.stopped = !p.each(&p.event)
@@ -201,16 +215,15 @@ func (p *pass) skipLost(upTo plant.Sequence) {
 const maxDamage = 64
 
 // lose counts events that are damaged or missing, each once, also over restarts,
-// and notes that a gap event must tell of them.
-func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCause, reason string) {
+// and notes that a gap event must tell of them. It returns how many are new.
+func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCause, reason string) (fresh uint64) {
 	b.mu.Lock()
 	first = max(first, s.low.sequence+1, s.deleting+1)
 	if first > last {
 		// Deleted by the keeper while the reader passed.
 		b.mu.Unlock()
-		return
+		return 0
 	}
-	fresh := uint64(0)
 	for _, o := range s.lost.without(first, last) {
 		n := uint64(o.last-o.first) + 1
 		fresh += n
@@ -222,6 +235,7 @@ func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCaus
 	}
 	b.mu.Unlock()
 	b.lost.Add(fresh)
+	return fresh
 }
 
 // damagedValue counts a damaged record that is no event.

@@ -45,6 +45,8 @@ type Stats struct {
 	// Missing the number of events in all of them, by cause.
 	Gaps    []Gap
 	Missing map[plant.GapCause]uint64
+	// Quarantine is what is left of damaged records, beside the store.
+	Quarantine Quarantine
 	// Streams has one entry for each machine.
 	Streams []StreamStats
 	// Queues has one entry for each uplink, also for one that is not configured
@@ -97,6 +99,7 @@ func (b *Buffer) Stats() Stats {
 	if err := b.Err(); err != nil {
 		s.Fault = err.Error()
 	}
+	s.Quarantine = b.aside.stats()
 	b.space.mu.Lock()
 	s.FreeBytes, s.DiskBytes, s.Ballast = b.space.free, b.space.disk, b.space.ballast
 	s.Warnings = slices.Clone(b.warnings)

@@ -73,6 +73,12 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		case "gap":
 			n, _ := strconv.ParseUint(f[2], 10, 64)
 			a.in = plant.Gap{At: now, Device: plant.DeviceID(f[1]), Count: n, Reason: "the machine's mailbox was full"}
+		case "store_gap":
+			// "unheard": found at a start, before the rules have run.
+			a.stored, a.in = true, plant.Gap{At: now, Stored: true}
+			if len(f) > 1 && f[1] == "unheard" {
+				a.in = nil
+			}
 		case "clock":
 			c := plant.Clock{Uncertain: uncertain}
 			switch f[1] {

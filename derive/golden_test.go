@@ -132,7 +132,9 @@ func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
 type action struct {
 	in plant.Input
 	// restart encodes and decodes the state, with other files where named.
-	restart, crash      bool
+	restart, crash bool
+	// stored: the store has recorded a loss, and tells the rules if in is set.
+	stored              bool
 	configFile, tagFile string
 	at                  time.Time
 }
@@ -227,7 +229,11 @@ func (p *player) play(actions []action) []plant.Event {
 		for !p.wake.IsZero() && !p.wake.After(a.at) {
 			p.step(plant.Tick{At: p.wake})
 		}
+		if a.stored {
+			p.keyed[plant.StoreGapKey], p.kept[plant.StoreGapKey] = []byte("{}"), []byte("{}")
+		}
 		switch {
+		case a.in == nil && a.stored:
 		case a.crash:
 			p.keyed = maps.Clone(p.kept)
 			p.state = decode(p.t, p.m, p.committed, pairs(p.keyed)...)

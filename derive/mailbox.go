@@ -37,12 +37,14 @@ type mailbox struct {
 	// signal has a token while something waits.
 	signal chan struct{}
 
-	mu        sync.Mutex
-	items     []item
-	readings  int
-	free      [][]plant.Reading
-	last      []plant.Value
-	gap       plant.Gap
+	mu       sync.Mutex
+	items    []item
+	readings int
+	free     [][]plant.Reading
+	last     []plant.Value
+	gap      plant.Gap
+	// stored is a loss of the store that waits; several are one.
+	stored    plant.Input
 	overflows uint64
 }
 
@@ -250,6 +252,11 @@ func (b *mailbox) offerState(in plant.DeviceState) {
 func (b *mailbox) offerOther(in plant.Input) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if g, ok := in.(plant.Gap); ok && g.Stored {
+		b.stored = in
+		b.wake()
+		return
+	}
 	if len(b.items) >= 3*b.limit {
 		b.overflows++
 		b.gap.At, b.gap.Cause, b.gap.Reason = in.When(), plant.GapMailbox, "the machine's mailbox was full while commits waited"
@@ -273,6 +280,10 @@ func (b *mailbox) take(spare []item) []item {
 	defer b.mu.Unlock()
 	items := b.items
 	b.items, b.readings = spare[:0], 0
+	if b.stored != nil {
+		items = append(items, item{in: b.stored})
+		b.stored = nil
+	}
 	if b.gap.Count > 0 {
 		items = append(items, item{in: b.gap})
 		b.gap = plant.Gap{}

@@ -32,6 +32,8 @@ func (r *run) Count(c counter.Report) {
 		p.Order, p.Unattributed = nil, true
 		r.s.counter.Exclude(&c)
 	}
+	g := &r.s.gateway
+	p.Rebase, g.Rebase = g.Rebase, false
 	p.MicroStops, p.MicroSeconds = r.microStops()
 	start := len(r.data)
 	r.data = p.AppendJSON(r.data)

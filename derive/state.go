@@ -3,6 +3,7 @@ package derive
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/attach"
@@ -41,6 +42,9 @@ type gatewayState struct {
 	// Step waits to be marked on the next event; Uncertain marks each.
 	Step      time.Duration `json:"step,omitempty"`
 	Uncertain bool          `json:"uncertain,omitempty"`
+	// Rebase waits to be marked on the next counter event: the store has lost
+	// counts, or the state that they came from.
+	Rebase bool `json:"rebase,omitempty"`
 }
 
 // lostDevice is a device that does not answer.
@@ -136,6 +140,9 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		s.order, s.dosing = r.Order, r.Dosing
 	}
 	m.fit(&s)
+	// A loss that the store has told is no rule's: it goes with the next step, and
+	// in the same commit Rebase stays until a counter event has it.
+	s.gateway.Rebase = s.gateway.Rebase || slices.ContainsFunc(keyed, func(kv plant.KV) bool { return kv.Key == plant.StoreGapKey })
 	s.stray = m.records.load(&s, keyed)
 	return s, nil
 }

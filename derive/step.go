@@ -326,6 +326,13 @@ func (r *run) observed(o plant.Observed) {
 
 // gap says that readings are known to be missing.
 func (r *run) gap(in plant.Gap) {
+	if in.Stored {
+		// The store has recorded the gap event itself.
+		r.s.gateway.Rebase, r.changed = true, true
+		r.Delete(plant.StoreGapKey)
+		r.due()
+		return
+	}
 	r.missed(in.Device)
 	at := rule.Stamp{At: r.now}
 	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: in.Count, Device: in.Device, Cause: in.Cause, Reason: in.Reason})

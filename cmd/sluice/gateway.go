@@ -68,6 +68,18 @@ func newGateway(p *plan, log *zap.Logger) *gateway {
 	return &gateway{plan: p, log: log, started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 }
 
+// storeGap tells a machine's rules of a loss that the store has recorded.
+func (g *gateway) storeGap(m plant.MachineID, gap plant.Gap) {
+	if !g.built.Load() {
+		return // they hear of it when they load their state
+	}
+	for i, model := range g.plan.Machines {
+		if model.Machine() == m {
+			g.workers[i].Offer(gap)
+		}
+	}
+}
+
 // modes returns what each machine is used for.
 func modes(machines []*derive.Model) map[plant.MachineID]plant.Mode {
 	all := make(map[plant.MachineID]plant.Mode, len(machines))
@@ -86,6 +98,7 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	settings.OnGap = g.storeGap
 	settings.Waiting = g.showWaiting
 	s := newStages(g.log)
 	// The page comes first: a buffer that waits for disk space must be seen.
