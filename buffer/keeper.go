@@ -44,7 +44,7 @@ type keeper struct {
 	flattened, walked time.Time
 	// ballasted is when the ballast was last made or given up.
 	ballasted time.Time
-	scrubber          scrubber
+	scrubber  scrubber
 	// flatDisk is what the disk held after the last compaction.
 	flatDisk int64
 	failing  bool
