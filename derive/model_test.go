@@ -121,7 +121,7 @@ unobserved_after: 5s
 		"stop code 9 is not in the table of reasons: it is sent with the default type",
 		"not observed: press has not answered since 2026-03-02T06:00:04Z",
 	}
-	if !slices.Equal(problemTexts(t, st), want) || st.Good != 1 || st.Running == nil || *st.Running || st.Reason != "jam at infeed" || st.Mode != plant.Production {
+	if !slices.Equal(problemTexts(t, st), want) || st.Good != 1 || st.Running == nil || *st.Running || st.Reason != "jam at infeed (7)" || st.Mode != plant.Production {
 		t.Errorf("stats %+v", st)
 	}
 }

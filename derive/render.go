@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/counter"
@@ -107,8 +108,8 @@ func (m *Model) Describe(s *State, out *Stats) {
 		out.Running, out.StateSince = &running, p.Since.Time()
 		if !running {
 			out.Reason = p.Told
-			if _, name, _ := m.startstop.Meaning(p.Told); name != "" {
-				out.Reason = name
+			if kind, name, known := m.startstop.Meaning(p.Told); known && p.Told != "" {
+				out.Reason = cmp.Or(name, kind) + " (" + p.Told + ")"
 			}
 		}
 	}

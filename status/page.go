@@ -27,7 +27,8 @@ var pageTemplate = template.Must(template.ParseFS(ui, "ui/page.html"))
 // page is what the template shows: words, ready to read.
 type page struct {
 	Gateway, Version, Now, Up string
-	// Sum is the page in one line; SumClass is "good" or "bad".
+	// Sum is the page in one line; SumClass is "good", "unknown" if somebody should
+	// have a look, or "bad".
 	Sum, SumClass     string
 	Ready             bool
 	ClockUncertain    bool
@@ -98,7 +99,7 @@ func (c clock) ago(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("%s (%s ago)", c.at(t), c.lasting(t))
+	return fmt.Sprintf("%s (%s\u00a0ago)", c.at(t), c.lasting(t))
 }
 
 func (c clock) since(t time.Time) string {
@@ -131,7 +132,12 @@ func newPage(snap Snapshot, loc *time.Location) page {
 	}
 	p.Sum, p.SumClass = summary(snap, c), "good"
 	for _, problem := range Problems(snap) {
-		p.SumClass = "bad"
+		if p.SumClass != "bad" {
+			p.SumClass = "unknown"
+		}
+		if problem.Severity != Doubtful {
+			p.SumClass = "bad"
+		}
 		p.Problems = append(p.Problems, problemCard{
 			Class: problem.Severity.String(), What: problem.What, Cause: problem.Cause, Do: problem.Do,
 			Since: c.since(problem.Since), Follows: problem.Follows,

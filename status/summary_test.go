@@ -70,6 +70,18 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// TestSummaryHasTheColourOfTheWorst problem, so that a doubt does not look like a
+// loss, and neither like nothing.
+func TestSummaryHasTheColourOfTheWorst(t *testing.T) {
+	doubt := wellPlant()
+	doubt.Devices[1].BadTags = map[plant.TagID]string{"a": "not a number"}
+	for class, snap := range map[string]Snapshot{"good": wellPlant(), "unknown": doubt, "bad": plantAt()} {
+		if got := newPage(snap, time.UTC).SumClass; got != class {
+			t.Errorf("got %s, want %s", got, class)
+		}
+	}
+}
+
 // TestCardOfAScale has what a scale does, and no running state and no pieces.
 func TestCardOfAScale(t *testing.T) {
 	snap := Snapshot{
