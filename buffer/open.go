@@ -49,16 +49,25 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	torn, err := readLogs(folder, log)
-	if err != nil {
+	if err := o.Key.fits(folder); err != nil {
 		return nil, err
 	}
 	if err := checkTables(folder); err != nil {
 		return nil, err
 	}
+	var torn []tornLog
+	if len(o.Key) == 0 {
+		// Encrypted, the log shows nothing; the high-water mark shows what it lost.
+		if torn, err = readLogs(folder, log); err != nil {
+			return nil, err
+		}
+	}
 	fault.Pass("open.beforeStore")
-	db, err := badger.Open(badgerOptions(folder, log))
+	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)))
 	if err != nil {
+		if wrong := o.Key.explain(folder, err); wrong != nil {
+			return nil, wrong
+		}
 		return nil, explainOpen(folder, err)
 	}
 	fault.Pass("open.afterStore")

@@ -69,6 +69,9 @@ type Options struct {
 	// called from the store's goroutines and must not block; nil is allowed, the
 	// rules then hear of it at their next Load.
 	OnGap func(plant.MachineID, plant.Gap)
+	// Key encrypts the store; empty for a plain one. It must be the one that the
+	// store was made with, always.
+	Key Key
 	// Linger is the longest that a commit waits for other machines that were
 	// committing just before. A lone commit never waits.
 	Linger time.Duration
@@ -113,6 +116,9 @@ func (o Options) Validate() error {
 	}
 	if o.Ballast < 0 || o.Ballast > MaxBallast {
 		bad("ballast", config.Size(o.Ballast).String()+" is out of range", "give at most "+config.Size(MaxBallast).String()+", or 0 for none")
+	}
+	if !o.Key.valid() {
+		bad("key", "a key of "+strconv.Itoa(len(o.Key))+" bytes", "give 16, 24 or 32 bytes")
 	}
 	if o.Linger < 0 || o.Linger > MaxLinger {
 		bad("linger", o.Linger.String()+" is out of range", "give 0s to "+MaxLinger.String())

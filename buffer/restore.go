@@ -137,7 +137,7 @@ func (o *Options) fill(ctx context.Context, folder string, log *zap.Logger, each
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	db, err := badger.Open(badgerOptions(folder, log))
+	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -69,6 +71,32 @@ type Buffer struct {
 	Ballast Size `yaml:"ballast"`
 	// Linger is how long a commit waits at most for others to share its fsync.
 	Linger Duration `yaml:"linger"`
+	// Key encrypts the store at rest.
+	Key Secret `yaml:"key"`
+}
+
+// EncryptionKey returns the bytes of Key, nil for a store that is not encrypted.
+// Its text is read as hexadecimal digits if it is that, else as base64, else as
+// it stands; what is meant has 16, 24 or 32 bytes. The error does not show it.
+func (b *Buffer) EncryptionKey() ([]byte, error) {
+	text := b.Key.Reveal()
+	switch {
+	case b.Key.IsZero():
+		return nil, nil
+	case text == "":
+		return nil, errors.New("the key of the store is not there on this computer (buffer: key:)")
+	}
+	fits := func(k []byte, err error) bool { return err == nil && (len(k) == 16 || len(k) == 24 || len(k) == 32) }
+	if k, err := hex.DecodeString(text); fits(k, err) {
+		return k, nil
+	}
+	if k, err := base64.StdEncoding.DecodeString(text); fits(k, err) {
+		return k, nil
+	}
+	if k := []byte(text); fits(k, nil) {
+		return k, nil
+	}
+	return nil, fmt.Errorf("a key of %d characters", len(text))
 }
 
 // Bounds of Buffer.
@@ -94,6 +122,9 @@ func (b *Buffer) Validate() error {
 	}
 	if b.Reserve < minReserve {
 		errs = append(errs, Field("reserve", fmt.Sprintf("%s is too little to stop before the disk is full", b.Reserve), "write at least "+minReserve.String()))
+	}
+	if _, err := b.EncryptionKey(); err != nil && b.Key.Reveal() != "" {
+		errs = append(errs, Field("key", err.Error(), "write 16, 24 or 32 bytes, also as hexadecimal digits or base64: openssl rand -hex 32"))
 	}
 	if b.Ballast > maxBallast {
 		errs = append(errs, Field("ballast", fmt.Sprintf("%s is put aside and never used", b.Ballast), "write at most "+maxBallast.String()+"; 32 MiB is usual, 0 B is none"))

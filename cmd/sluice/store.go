@@ -43,7 +43,9 @@ func storeOptions(p *plan) (buffer.Options, error) {
 	settings.Modes = modes(p.Machines)
 	settings.Quota, settings.Reserve, settings.Ballast = int64(o.Quota), int64(o.Reserve), int64(o.Ballast)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
-	return settings, nil
+	key, err := o.EncryptionKey()
+	settings.Key = key
+	return settings, err
 }
 
 // uplinkInfo says what the plan has of an uplink.
