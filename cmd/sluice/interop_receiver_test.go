@@ -77,7 +77,8 @@ func post(t *testing.T, addr, path string, header map[string]string, body string
 			r.Header.Set(name, value)
 		}
 	}
-	answer, err := http.DefaultClient.Do(r)
+	client := http.Client{Timeout: foreignPatience}
+	answer, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
