@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -189,8 +187,6 @@ func explainOpen(folder string, err error) error {
 	return fmt.Errorf("buffer: open %s: %w: %s", at, oneLine{err}, remedy)
 }
 
-var missingTable = regexp.MustCompile(`file does not exist for table (\d+)`)
-
 // culprit is the file that Badger means where its words show it, else the
 // folder.
 func culprit(folder string, err error) string {
@@ -202,11 +198,6 @@ func culprit(folder string, err error) string {
 			}
 		}
 		return false
-	}
-	if m := missingTable.FindStringSubmatch(words); m != nil {
-		if n, err := strconv.ParseUint(m[1], 10, 64); err == nil {
-			return filepath.Join(folder, fmt.Sprintf("%06d.sst", n))
-		}
 	}
 	switch {
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch), has("key registry", "sanity text", "keyRegistryIterator", "validRegistry", "checksum for data key"):

@@ -108,7 +108,7 @@ func TestOpenRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			return path
-		}, ".sst: file does not exist for table 1: stop the gateway, keep a copy"},
+		}, ".sst: the table is missing, or MANIFEST, which lists it, is cut short: put the file back"},
 		"a newer format": {func(t *testing.T) string {
 			path := fresh(t)
 			damage(t, path, func(txn *badger.Txn) error {

@@ -30,13 +30,13 @@ func checkTables(folder string) error {
 		return fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyCopy)
 	}
 	for id := range manifest.Tables {
-		name := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
-		err := checkTable(name)
+		table := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
+		err := checkTable(table)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // Badger says so itself, by the number of the table
+			return fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", table, badger.ManifestFilename, remedyCopy)
 		}
 		if err != nil {
-			return fmt.Errorf("buffer: open %s: %w: %s", name, err, remedyCopy)
+			return fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyCopy)
 		}
 	}
 	return nil
