@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,6 +234,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	now := time.Now()
 	p.found(now)
 	for i := range scans {
+		boundTexts(scans[i].Readings)
 		in := plant.Input(scans[i]) // boxed once for all sinks
 		for _, s := range p.sinks {
 			s.Offer(in)
@@ -250,6 +252,29 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 		count(s, scans[i].Readings)
 	}
 	return nil
+}
+
+// maxText is the longest text of a tag in bytes, and shownText what is kept of a
+// longer one. A server may send megabytes where the config expects a lot number,
+// and an event that the buffer cannot take must not be made of it: 100 fields of
+// this length fit one (buffer: 256 KiB).
+const (
+	maxText   = 1024
+	shownText = 64
+)
+
+// boundTexts makes texts that are too long bad.
+func boundTexts(readings []plant.Reading) {
+	for i := range readings {
+		r := &readings[i]
+		if r.Value.Type() != plant.Text || len(r.Value.Text()) <= maxText {
+			continue
+		}
+		text := r.Value.Text()
+		r.Quality = plant.Bad
+		r.Cause = fmt.Sprintf("the text is %d bytes long, and %d are taken: check the tag's address, or let the PLC offer a shorter text", len(text), maxText)
+		r.Value = plant.TextValue(strings.ToValidUTF8(text[:shownText], ""))
+	}
 }
 
 // count keeps BadTags without touching the map for a tag that stays good.

@@ -66,10 +66,11 @@ func (s *script) Close() error {
 	return nil
 }
 
-// tape is a Sink that keeps what it is offered as readable lines.
+// tape is a Sink that keeps what it is offered, also as readable lines.
 type tape struct {
 	start time.Time
 	lines []string
+	scans []plant.Scan
 }
 
 var _ Sink = (*tape)(nil)
@@ -80,6 +81,7 @@ func (t *tape) Offer(in plant.Input) {
 	case plant.DeviceState:
 		t.lines = append(t.lines, strings.TrimSpace(fmt.Sprintf("%v session %d connected %v %s", at, in.Session, in.Connected, in.Cause)))
 	case plant.Scan:
+		t.scans = append(t.scans, in)
 		t.lines = append(t.lines, fmt.Sprintf("%v session %d %d readings", at, in.Session, len(in.Readings)))
 	}
 }
@@ -403,6 +405,35 @@ func TestBadTagsAreNamedUntilTheyAreGood(t *testing.T) {
 			t.Error("an older snapshot changed")
 		}
 		b.stop()
+	})
+}
+
+func TestATextTooLongForAnEventIsBad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		s.read = func(context.Context) ([]plant.Scan, error) {
+			return []plant.Scan{{Session: 1, Readings: []plant.Reading{
+				{Tag: "lot", Value: plant.TextValue(strings.Repeat("ä", maxText)), Quality: plant.Good},
+				{Tag: "serial", Value: plant.TextValue(strings.Repeat("s", maxText)), Quality: plant.Good},
+			}}}, nil
+		}
+		b := run(t, s, PollerOptions{Interval: time.Second})
+		synctest.Wait()
+		st := b.Stats()
+		if want := "the text is 2048 bytes long, and 1024 are taken"; !strings.HasPrefix(st.BadTags["lot"], want) || len(st.BadTags) != 1 {
+			t.Errorf("bad tags %q, want lot: %s", st.BadTags, want)
+		}
+		b.stop()
+		var lot, serial plant.Reading
+		for _, in := range b.tape.scans {
+			lot, serial = in.Readings[0], in.Readings[1]
+		}
+		if lot.Quality != plant.Bad || lot.Value.Text() != strings.Repeat("ä", shownText/2) {
+			t.Errorf("the sink got %q of quality %v, want its beginning, bad", lot.Value.Text(), lot.Quality)
+		}
+		if serial.Quality != plant.Good || len(serial.Value.Text()) != maxText {
+			t.Errorf("a text of just that length: %v, %d bytes", serial.Quality, len(serial.Value.Text()))
+		}
 	})
 }
 
