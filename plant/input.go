@@ -24,8 +24,8 @@ type Scan struct {
 	// Snapshot marks the first values after a (re)connect: a difference to what
 	// was before is not an edge that anybody saw.
 	Snapshot bool
-	// Asked is the gateway's time when the request was sent, or when the answer
-	// before it was there if the device speaks by itself: the readings are from
+	// Asked is the gateway's time when the request was sent that the answer
+	// belongs to, also if the device speaks by itself: the readings are from
 	// between Asked and Received. Zero means at Received.
 	Asked time.Time
 	// Received is the gateway's time when the answer was there.

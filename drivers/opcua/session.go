@@ -68,7 +68,7 @@ type session struct {
 
 // start dials, asks what the server allows, and subscribes.
 func (d *driver) start(ctx context.Context, number uint64) (*session, error) {
-	s := &session{d: d, number: number, lost: make(chan struct{}), published: make(chan publish)}
+	s := &session{d: d, number: number, lost: make(chan struct{}), published: make(chan publish), silence: d.o.silence()}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
 		s.stop()

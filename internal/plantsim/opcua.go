@@ -161,7 +161,7 @@ type OPCUA struct {
 	onWrite  func(*Nodes, OPCUAWrite)
 	onRead   func(*Nodes, []string)
 	refuse   map[Service]ua.StatusCode
-	silent   bool // publish requests without a subscription are never answered
+	silent   bool     // publish requests without a subscription are never answered
 	reads    []string // of the last Read request, for tests
 
 	created, readCount, readNodes, writes, tooMany atomic.Uint64
