@@ -68,7 +68,7 @@ interop: ## with PLC servers and a broker that nobody here wrote (needs node, py
 	cp tools/interop/package.json bin/interop/
 	npm install --prefix bin/interop --no-audit --no-fund --no-package-lock $$($(NODE_IS_NEW) && echo --omit=optional)
 	$(INTEROP) SLUICE_INTEROP_FOLDER=$(CURDIR)/bin/interop $(GO) test -tags 'e2e interop' ./cmd/sluice -run TestInterop -count=1 -v -timeout 10m
-	$(INTEROP) NODE_PATH=$(CURDIR)/bin/interop/node_modules $(GO) test ./drivers/opcua -run Foreign -count=1 -v -timeout 10m
+	$(INTEROP) NODE_PATH=$(CURDIR)/bin/interop/node_modules $(GO) test ./drivers/opcua -run ForeignServer -count=1 -v -timeout 10m
 
 bench: ## measure against the bare libraries; ID=P2 runs one
 	$(GO) run ./bench $(if $(ID),-id $(ID))

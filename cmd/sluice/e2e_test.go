@@ -112,6 +112,12 @@ func (b *e2eBed) start() *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
+	b.t.Cleanup(func() {
+		if cmd.ProcessState == nil { // the test failed before it ended the gateway
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
 	return cmd
 }
 
