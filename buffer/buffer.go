@@ -36,6 +36,8 @@ type Buffer struct {
 	// id tells this store from all others, opening counts its openings.
 	id      storeID
 	opening uint64
+	// whole is set if Open found no record missing.
+	whole bool
 	// origins says under which names an epoch's events were recorded. It does
 	// not change after Open.
 	origins map[plant.Epoch]origin

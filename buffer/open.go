@@ -52,7 +52,8 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := o.Key.fits(folder); err != nil {
 		return nil, err
 	}
-	if err := checkTables(folder); err != nil {
+	tables, err := checkTables(folder)
+	if err != nil {
 		return nil, err
 	}
 	var torn []tornLog
@@ -62,6 +63,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 			return nil, err
 		}
 	}
+	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
 	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)))
 	if err != nil {
@@ -88,6 +90,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := b.recover(ctx, torn, &found); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	left.release(b.whole, log)
 	fault.Pass("open.afterEpoch")
 	b.warnings = mountWarnings(folder)
 	for _, w := range b.warnings {
@@ -155,6 +158,7 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) 
 	if err := b.countDead(ctx); err != nil && !errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
+	b.whole = len(recounted) == 0 && len(torn) == 0
 	if err := b.beginEpoch(last, recounted); err != nil {
 		return err
 	}

@@ -62,15 +62,20 @@ type setAside struct {
 	Machine  plant.MachineID `json:"machine,omitempty"`
 	Sequence plant.Sequence  `json:"sequence,omitempty"`
 	Reason   string          `json:"reason"`
-	// Key and Value are the record as it was read.
+	// Key and Value are the record as it was read; of an encrypted store there is
+	// no Value.
 	Key   []byte `json:"key"`
-	Value []byte `json:"value"`
+	Value []byte `json:"value,omitempty"`
 }
 
 // quarantine keeps what is left of a damaged record, durably, once over all
 // restarts: its file is named by its content.
 func (b *Buffer) quarantine(a setAside) {
 	a.Found = b.opts.now().UTC()
+	if len(b.opts.Key) > 0 {
+		// What is stored encrypted lies nowhere in clear text.
+		a.Value = nil
+	}
 	q := &b.aside
 	q.mu.Lock()
 	defer q.mu.Unlock()

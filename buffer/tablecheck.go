@@ -14,32 +14,32 @@ import (
 
 // checkTables looks at the end of each of Badger's tables before Badger does:
 // where that is damaged, Badger panics in a goroutine of its own, and the file is
-// named nowhere. Tables that the manifest does not list are leftovers of a kill,
-// which Badger removes.
-func checkTables(folder string) error {
+// named nowhere. It returns the tables that the manifest does not list, which
+// Badger removes.
+func checkTables(folder string) (left []string, err error) {
 	name := filepath.Join(folder, badger.ManifestFilename)
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a new store
+		return nil, nil // a new store
 	}
 	if err != nil {
-		return fmt.Errorf("buffer: open %s: %w: give the gateway's user the right to read it", name, err)
+		return nil, fmt.Errorf("buffer: open %s: %w: give the gateway's user the right to read it", name, err)
 	}
 	manifest, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(folder))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyCopy)
+		return nil, fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyCopy)
 	}
 	for id := range manifest.Tables {
 		table := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
 		err := checkTable(table)
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", table, badger.ManifestFilename, remedyCopy)
+			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", table, badger.ManifestFilename, remedyCopy)
 		}
 		if err != nil {
-			return fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyCopy)
+			return nil, fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyCopy)
 		}
 	}
-	return nil
+	return unlisted(folder, &manifest)
 }
 
 // checkTable checks what Badger trusts in a table (table/builder.go, Done): it

@@ -1,0 +1,185 @@
+package buffer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// TestEveryFileDamaged flips, cuts and removes each file of a killed store: what
+// follows is no effect, a refusal that names the file and the remedy, or gap
+// events for exactly what is missing.
+func TestEveryFileDamaged(t *testing.T) {
+	const stored, events = 300, 420
+	path := quickDir(t)
+	o := testOptions(path)
+	b := open(t, o)
+	queue(t, b, "mes", all)
+	for n := range events {
+		if n == stored {
+			// So many are in a table, the others in the log.
+			mustClose(t, b)
+			b = open(t, o)
+			queue(t, b, "mes", all)
+		}
+		if _, err := b.Commit(context.Background(), "M1", plant.Batch{State: fmt.Append(nil, n), Events: []plant.Event{count(n + 1)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the mark has all", func() bool {
+		found, err := readMark(path)
+		return err == nil && len(found.streams) == 1 && found.streams[0].last == events
+	})
+	killed := crash(t, b)
+	mustClose(t, b)
+	var files []string
+	for _, pattern := range []string{"mark.*", storeFolder + "/*"} {
+		names, err := filepath.Glob(filepath.Join(killed, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name, err = filepath.Rel(killed, name); err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, name)
+		}
+	}
+	kinds := map[string][3]int{}
+	damages := map[string]func([]byte) []byte{"removed": nil, "emptied": func([]byte) []byte { return nil }}
+	for _, part := range []int{2, 31, 50, 77, 97} {
+		at := func(data []byte) int { return used(data) * part / 100 }
+		damages[fmt.Sprint("flipped at ", part)] = func(data []byte) []byte {
+			if len(data) > 0 {
+				data[at(data)] ^= 0x20
+			}
+			return data
+		}
+		damages[fmt.Sprint("cut at ", part)] = func(data []byte) []byte { return data[:at(data)] }
+	}
+	damages["short by 7"] = func(data []byte) []byte { return data[:max(used(data)-7, 0)] }
+	for _, file := range files {
+		if filepath.Base(file) == lockName {
+			continue
+		}
+		for what, change := range damages {
+			got := damagedStore(t, killed, file, change, events)
+			kind := strings.TrimPrefix(filepath.Ext(file), ".")
+			if kind == "" || strings.HasPrefix(file, "mark") {
+				kind = strings.SplitN(filepath.Base(file), ".", 2)[0]
+			}
+			n := kinds[kind]
+			switch {
+			case got == "no effect":
+				n[0]++
+			case got == "told":
+				n[1]++
+			case strings.HasPrefix(got, "refused: "):
+				n[2]++
+				if !strings.Contains(got, filepath.Base(file)) || !(strings.Contains(got, "copy") || strings.Contains(got, "repair")) {
+					t.Errorf("%s %s: %s", file, what, got)
+				}
+			default:
+				t.Errorf("%s %s: %s", file, what, got)
+			}
+			kinds[kind] = n
+		}
+	}
+	for kind, n := range kinds {
+		t.Logf("%s: %d without effect, %d told exactly, %d refused", kind, n[0], n[1], n[2])
+	}
+	for _, kind := range []string{"mem", "sst", "MANIFEST"} {
+		if kinds[kind][1]+kinds[kind][2] == 0 {
+			t.Errorf("no damage of %s had an effect: the test proves nothing", kind)
+		}
+	}
+}
+
+// used is how much of a file has content: Badger's logs are mostly zeros.
+func used(data []byte) int { return len(strings.TrimRight(string(data), "\x00")) }
+
+// damagedStore opens a copy with one file damaged and says what followed.
+func damagedStore(t *testing.T, killed, file string, change func([]byte) []byte, events int) string {
+	t.Helper()
+	to := clone(t, killed, true)
+	defer os.RemoveAll(to)
+	if change == nil {
+		remove(t, filepath.Join(to, file))
+	} else {
+		spoil(t, filepath.Join(to, file), change)
+	}
+	b, err := Open(context.Background(), testOptions(to), zap.NewNop())
+	if err != nil {
+		return "refused: " + err.Error()
+	}
+	defer b.Close()
+	got := drainGaps(t, queue(t, b, "mes", all))["M1"]
+	if got == nil {
+		return "nothing is left and nothing is told"
+	}
+	seen := make([]int, events+1)
+	for _, e := range got.events {
+		seen[e.Sequence]++
+	}
+	told := 0
+	for _, g := range got.gaps {
+		if g.Count != 0 && g.Count != uint64(g.Last-g.First)+1 {
+			return fmt.Sprintf("a gap of %d…%d has the count %d", g.First, g.Last, g.Count)
+		}
+		for s := g.First; s > 0 && s <= g.Last; s++ {
+			seen[s]++
+			told++
+		}
+	}
+	if i := slices.IndexFunc(seen[1:], func(n int) bool { return n != 1 }); i >= 0 {
+		return fmt.Sprintf("event %d is delivered or told %d times; told are %s", i+1, seen[i+1], got.told())
+	}
+	if told == 0 {
+		return "no effect"
+	}
+	return "told"
+}
+
+// TestTablesTheManifestForgot: a manifest that lost its end makes Badger delete
+// a table; it is kept, since records are missing. After a mere kill it is not.
+func TestTablesTheManifestForgot(t *testing.T) {
+	path := quickDir(t)
+	b := open(t, testOptions(path))
+	for n := range 20 {
+		commit(t, b, "M1", count(n+1))
+	}
+	mustClose(t, b)
+	kept := func(path string) []string {
+		files, err := filepath.Glob(filepath.Join(path, quarantineFolder, "tables-*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	extra := clone(t, path, true)
+	if err := os.WriteFile(filepath.Join(extra, storeFolder, "000099.sst"), []byte("half a table"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, open(t, testOptions(extra)))
+	if left := kept(extra); len(left) != 0 {
+		t.Errorf("after a mere kill %v is kept", left)
+	}
+	cut := clone(t, path, true)
+	spoil(t, filepath.Join(cut, storeFolder, "MANIFEST"), func(data []byte) []byte { return data[:len(data)-7] })
+	b = open(t, testOptions(cut))
+	got := drainGaps(t, queue(t, b, "mes", all))["M1"]
+	if got.told() != "1…20 20 restored_copy" && got.told() != "1…20 20 lost_tail" {
+		t.Errorf("told %s", got.told())
+	}
+	if left := kept(cut); len(left) != 2 || !strings.HasSuffix(left[0], ".sst") || !strings.HasSuffix(left[1], "MANIFEST") {
+		t.Errorf("kept are %v", left)
+	}
+}
