@@ -138,6 +138,10 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) 
 		}
 		return b.readQueues(ctx, txn)
 	})
+	if errors.Is(err, errForeign) && found.known {
+		return fmt.Errorf("buffer: read the index in %s: %w: its first records are gone, while the high-water mark beside it is there: its %s or a table was damaged: %s",
+			b.opts.Path, errDamaged, badger.ManifestFilename, remedyCopy)
+	}
 	if errors.Is(err, errDamaged) {
 		return fmt.Errorf("buffer: read the index in %s: %w: %s", b.opts.Path, err, remedyCopy)
 	}
@@ -196,6 +200,9 @@ func (b *Buffer) verifyAll(ctx context.Context, torn []tornLog, j *judgement) (r
 	return recounted, nil
 }
 
+// errForeign means that there are records and none of them says what wrote them.
+var errForeign = errors.New("the store was not made by this gateway: give another buffer path")
+
 // readFormat reads the format record: what wrote the store, and which it is.
 func (b *Buffer) readFormat(txn *badger.Txn) error {
 	item, err := txn.Get(formatKey)
@@ -203,7 +210,7 @@ func (b *Buffer) readFormat(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{})
 		defer it.Close()
 		if it.Rewind(); it.Valid() {
-			return errors.New("the store was not made by this gateway: give another buffer path")
+			return errForeign
 		}
 		return nil
 	}

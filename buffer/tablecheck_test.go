@@ -121,3 +121,28 @@ func TestADamagedManifestIsNeverSilent(t *testing.T) {
 		}
 	}
 }
+
+// TestALostFirstTableIsDamageAndNotForeign: a manifest cut within its first
+// entry forgets the table with the format record.
+func TestALostFirstTableIsDamageAndNotForeign(t *testing.T) {
+	path := quickDir(t)
+	b := open(t, testOptions(path))
+	commit(t, b, "M1", count(1))
+	mustClose(t, b)
+	b = open(t, testOptions(path))
+	commit(t, b, "M1", count(2))
+	killed := quickDir(t)
+	if err := os.Mkdir(filepath.Join(killed, storeFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	from := filepath.Join(path, storeFolder)
+	if err := copyStore(filepath.Join(killed, storeFolder), from, listing(t, from)); err != nil {
+		t.Fatal(err)
+	}
+	copyMark(t, killed, path)
+	mustClose(t, b)
+	if err := os.Truncate(filepath.Join(killed, storeFolder, badger.ManifestFilename), 20); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, killed, badger.ManifestFilename)
+}
