@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -127,10 +128,19 @@ func TestADamagedManifestIsNeverSilent(t *testing.T) {
 func TestALostFirstTableIsDamageAndNotForeign(t *testing.T) {
 	path := quickDir(t)
 	b := open(t, testOptions(path))
-	commit(t, b, "M1", count(1))
-	mustClose(t, b)
-	b = open(t, testOptions(path))
-	commit(t, b, "M1", count(2))
+	large := count(1)
+	large.Data = []byte(`{"text":"` + strings.Repeat("x", 200<<10) + `"}`)
+	table := filepath.Join(path, storeFolder, "000001.sst")
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		commit(t, b, "M1", large)
+		manifest, err := os.ReadFile(filepath.Join(path, storeFolder, badger.ManifestFilename))
+		if err == nil && len(manifest) > 16 && checkTable(table) == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log was not written into a table")
+		}
+	}
 	killed := quickDir(t)
 	if err := os.Mkdir(filepath.Join(killed, storeFolder), 0o700); err != nil {
 		t.Fatal(err)
