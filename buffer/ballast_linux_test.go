@@ -242,14 +242,6 @@ func TestReadOnlyByItsOwnError(t *testing.T) {
 	t.Logf("noticed after %v: %v", time.Since(since), b.Err())
 }
 
-// turn waits until the keeper has gone round at least once more: it looks at the
-// disk once in each round.
-func turn(t *testing.T, b *Buffer) {
-	t.Helper()
-	rounds := b.keeper.rounds.Load()
-	eventually(t, "the keeper goes round", func() bool { return b.keeper.rounds.Load() > rounds+1 })
-}
-
 // mountAt is the device that is mounted at path.
 func mountAt(t *testing.T, path string) string {
 	t.Helper()

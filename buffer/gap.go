@@ -25,6 +25,9 @@ type gap struct {
 	delivered bool
 	// drop is the key of a damaged record that the rules go on without.
 	drop []byte
+	// uplinks are those that had not had them, nil for all or where that is not
+	// known.
+	uplinks []string
 }
 
 // rebases reports whether counts, or the state that they come from, may be among
@@ -35,9 +38,9 @@ func (g *gap) rebases() bool { return g.kinds == nil || g.kinds[plant.KindCounte
 // holds the turn of s until r is answered, and may add to r afterwards (what the
 // gap deletes, for one), so that both are on disk together or not at all. class
 // says what the request may do when space is short: a gap that makes room must
-// not be refused for lack of it.
-func (b *Buffer) encodeGaps(r *request, s *stream, gaps []gap, class requestClass) error {
-	var batch plant.Batch
+// not be refused for lack of it. earlier are gap events that are told again.
+func (b *Buffer) encodeGaps(r *request, s *stream, gaps []gap, class requestClass, earlier ...plant.Event) error {
+	batch := plant.Batch{Events: earlier}
 	for i := range gaps {
 		data, err := json.Marshal(b.gapData(s.machine, &gaps[i]))
 		if err != nil {
@@ -69,7 +72,7 @@ func (b *Buffer) gapData(m plant.MachineID, g *gap) plant.GapData {
 	}
 	return plant.GapData{
 		Head:  plant.Head{Machine: m, Mode: mode},
-		First: g.first, Last: g.last, Count: g.count, Cause: g.cause, Reason: g.reason, Kinds: g.kinds, Delivered: g.delivered,
+		First: g.first, Last: g.last, Count: g.count, Cause: g.cause, Reason: g.reason, Kinds: g.kinds, Delivered: g.delivered, Uplinks: g.uplinks,
 	}
 }
 

@@ -42,6 +42,12 @@ type keeper struct {
 	end   context.CancelFunc
 
 	flattened, walked time.Time
+	// evicted is when events were last evicted for want of disk space; squeeze asks
+	// for a compaction then, since only that gives it back.
+	evicted        time.Time
+	squeeze        bool
+	evictionLogged time.Time
+	evictedEvents  uint64
 	// ballasted is when the ballast was last made or given up.
 	ballasted time.Time
 	scrubber  scrubber
@@ -150,7 +156,7 @@ func (b *Buffer) retain(ctx context.Context) error {
 
 func (b *Buffer) trimToQuota(ctx context.Context) error {
 	if b.opts.Quota == 0 {
-		return nil
+		return b.evict(ctx)
 	}
 	live := b.liveBytes()
 	if live > b.opts.Quota/100*trimAt {
@@ -164,7 +170,10 @@ func (b *Buffer) trimToQuota(ctx context.Context) error {
 			}
 		}
 	}
-	if b.liveBytes() < b.opts.Quota/100*95 {
+	if err := b.evict(ctx); err != nil {
+		return err
+	}
+	if b.liveBytes() < b.opts.Quota/100*evictAt {
 		b.overQuota(false)
 	}
 	return nil
@@ -218,6 +227,7 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 			next, stopped = r.recorded, true
 			return false
 		}
+		s.cross(&to, r.sequence)
 		to.add(r.sequence, r.size, view.of(r.kind))
 		return true
 	})
@@ -234,6 +244,7 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 			// Damaged events have no size; at the head the sums are exact again.
 			to.set(&s.head)
 		}
+		s.cross(&to, limit+1)
 		b.mu.Unlock()
 		to.sequence = limit
 	}
@@ -259,14 +270,10 @@ func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool
 			break
 		}
 		if done {
-			r.put(machineKey(classLow, s.machine), func(dst, key []byte) []byte {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				return appendLowRecord(dst, key, to, &b.kinds)
-			})
+			b.putLow(r, s, to)
 			r.apply = func() {
-				b.eventBytes -= int64(to.bytes - s.low.bytes)
-				s.low.set(to)
+				b.eventBytes -= s.freed(to)
+				s.setLow(to)
 				s.lowRecorded, s.lowKnown = next, nextKnown
 			}
 		}
@@ -278,6 +285,18 @@ func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool
 	s.deleting = 0
 	b.mu.Unlock()
 	return err
+}
+
+// putLow adds where the stream begins, and takes away a thin mark that it passes.
+func (b *Buffer) putLow(r *request, s *stream, to *position) {
+	r.put(machineKey(classLow, s.machine), func(dst, key []byte) []byte {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return appendLowRecord(dst, key, to, &b.kinds)
+	})
+	if s.thin.sequence > 0 && to.sequence >= s.thin.sequence {
+		r.delete(machineKey(classThin, s.machine))
+	}
 }
 
 // deleteKeys adds the keys that are really there, damaged or not, at most twice
@@ -381,9 +400,14 @@ func (b *Buffer) giveSpaceBack() error {
 		// The last compaction has given back what there was.
 		return nil
 	}
-	if disk <= 2*live+flattenSlack || !(shut || idle) || b.underFloor() || time.Since(b.keeper.flattened) < pause {
+	slack := 2*live + flattenSlack
+	if b.keeper.squeeze {
+		slack = live
+	}
+	if disk <= slack || !(shut || idle) || b.underFloor() || time.Since(b.keeper.flattened) < pause {
 		return nil
 	}
+	b.keeper.squeeze = false
 	b.keeper.flattened = time.Now()
 	if err := b.turnLog(); err != nil {
 		return err

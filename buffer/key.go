@@ -25,6 +25,7 @@ const (
 	classEpoch  class = 'o'
 	classStream class = 's'
 	classLow    class = 'l'
+	classThin   class = 'c'
 	classEvent  class = 'e'
 	classState  class = 'm'
 	classKV     class = 'v'

@@ -284,6 +284,20 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 	}); err != nil {
 		return err
 	}
+	if err := b.eachItem(ctx, txn, appendClass(nil, classThin), func(key, value []byte) error {
+		s := b.streamLocked(machine(key))
+		thin, gone, err := decodeThinRecord(key, value, &b.kinds)
+		if err != nil {
+			b.damagedValue(s.machine, "how far parameters are evicted", err)
+			return nil
+		}
+		if thin.sequence > s.low.sequence {
+			s.thin, s.gone = thin, gone
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	if err := b.eachItem(ctx, txn, appendClass(nil, classGap), func(key, value []byte) error {
 		s := b.streamLocked(machine(key))
 		told, err := decodeToldRecord(key, value)
@@ -382,10 +396,11 @@ func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Seque
 		zap.Uint64("recorded", uint64(s.head.sequence)), zap.Uint64("found", uint64(known)))
 	head := s.low.clone()
 	view := b.kindsNow()
-	gone := uint64(known - s.low.sequence)
+	gone := uint64(known-s.low.sequence) - b.evicted(s)
 	found := max(min(last, known), s.low.sequence)
 	_, err := b.scan(ctx, s, s.low.sequence, found, func(r *stored) bool {
 		gone--
+		s.cross(&head, r.sequence)
 		head.add(r.sequence, r.size, view.of(r.kind))
 		s.headEpoch = r.epoch
 		return true

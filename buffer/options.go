@@ -61,6 +61,10 @@ type Options struct {
 	// given up where the disk is full, so that there is room to open the store
 	// and to deliver; 0 is none.
 	Ballast int64
+	// WhenFull says what becomes of new events when what is not delivered takes
+	// all the room, EvictParameters that parameters go before that, also with Stop.
+	WhenFull        WhenFull
+	EvictParameters bool
 	// Waiting, if set, is called by Open about once a second while it waits for
 	// disk space, with what there is to show: Full, its reason, free and reserve.
 	Waiting func(Stats)
@@ -88,6 +92,7 @@ type Options struct {
 func DefaultOptions(path string) Options {
 	return Options{
 		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Ballast: DefaultBallast, Linger: DefaultLinger,
+		WhenFull: Stop, EvictParameters: true,
 		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second, scrubEvery: scrubEvery,
 	}
 }
@@ -113,6 +118,9 @@ func (o Options) Validate() error {
 	}
 	if o.Reserve < MinReserve {
 		bad("reserve", config.Size(o.Reserve).String()+" is too small", "give at least "+config.Size(MinReserve).String()+": draining a backlog needs disk space too")
+	}
+	if o.WhenFull != Stop && o.WhenFull != EvictOldest {
+		bad("when_full", strconv.Quote(string(o.WhenFull))+" is no policy", "write "+string(Stop)+" or "+string(EvictOldest))
 	}
 	if o.Ballast < 0 || o.Ballast > MaxBallast {
 		bad("ballast", config.Size(o.Ballast).String()+" is out of range", "give at most "+config.Size(MaxBallast).String()+", or 0 for none")

@@ -24,6 +24,7 @@ func (q *Queue) Peek(ctx context.Context, m plant.MachineID, after plant.Sequenc
 		return nil, err
 	}
 	if complete {
+		p.cursor.stream.cross(&p.mark.at, p.upTo+1)
 		p.mark.at.sequence = p.upTo
 	}
 	q.closePeek(p)
@@ -61,6 +62,8 @@ func (q *Queue) openPeek(m plant.MachineID, after plant.Sequence) (*peek, error)
 	if err != nil {
 		return nil, err
 	}
+	b.calm(c.stream)
+	c.lease.busy = true
 	p := &peek{queue: q, cursor: c, lease: c.lease, upTo: c.stream.head.sequence, previous: c.delivered}
 	p.likely = int(min(c.backlog, maxLikely))
 	from := c.lease.markAt(max(after, c.at.sequence))
@@ -88,6 +91,7 @@ func (l *lease) markAt(s plant.Sequence) *mark {
 // take looks at one stored event, and reports whether there is room for more.
 func (p *peek) take(r *stored) bool {
 	kind := p.kinds.of(r.kind)
+	p.cursor.stream.cross(&p.mark.at, r.sequence)
 	if !p.isCarried(kind) {
 		p.mark.at.add(r.sequence, r.size, kind)
 		return true

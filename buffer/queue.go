@@ -66,6 +66,8 @@ type lease struct {
 	upTo         plant.Sequence
 	arrived      int64
 	arrivedKnown bool
+	// busy is set once the caller has events of the machine, or settles some.
+	busy bool
 }
 
 type mark struct {
@@ -112,7 +114,7 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 	if b.queueLocked(uplink) == nil {
 		b.queues = append(b.queues, q)
 	}
-	q.carries = carries
+	q.carries, q.carried = carries, nil
 	for _, s := range b.order {
 		q.attach(q.cursor(s))
 	}
@@ -164,7 +166,7 @@ func (q *Queue) attach(c *cursor) {
 	if c.at.sequence < s.low.sequence {
 		c.at.set(&s.low)
 	}
-	c.backlog = q.carriedBetween(&c.at, &s.head)
+	c.backlog = q.waiting(c)
 	q.backlog += c.backlog
 	if c.backlog == 0 {
 		c.at.set(&s.head)
@@ -181,10 +183,16 @@ func (q *Queue) carriesKind(kind int) bool {
 	return q.carried[kind]
 }
 
-func (q *Queue) carriedBetween(from, to *position) (n uint64) {
-	for kind, c := range to.counts {
-		if q.carriesKind(kind) && c > from.count(kind) {
-			n += c - from.count(kind)
+// waiting is the number of carried events behind a cursor that are still there.
+func (q *Queue) waiting(c *cursor) (n uint64) {
+	s := c.stream
+	for kind, count := range s.head.counts {
+		from := c.at.count(kind)
+		if c.at.sequence < s.thin.sequence && evictable(q.b.kinds.names[kind]) {
+			from = max(from, s.thin.count(kind))
+		}
+		if q.carriesKind(kind) && count > from {
+			n += count - from
 		}
 	}
 	return n
@@ -222,6 +230,11 @@ func (q *Queue) arrived(s *stream, r *request) {
 // enqueue makes a machine available to Next.
 func (q *Queue) enqueue(c *cursor) {
 	if c.queued || c.lease != nil {
+		return
+	}
+	if c.stream.wanted {
+		// Handed out again when the keeper has evicted what must go.
+		q.b.keeper.kick()
 		return
 	}
 	c.queued = true
@@ -360,7 +373,7 @@ func (q *Queue) stats() QueueStats {
 			continue
 		}
 		if q.carries == nil {
-			s.Backlog += uint64(c.stream.head.sequence - max(c.at.sequence, c.stream.low.sequence))
+			s.Backlog += q.waiting(c)
 			continue
 		}
 		if c.backlog > 0 && c.oldestKnown && c.oldest != noTime && (oldest == noTime || c.oldest < oldest) {

@@ -88,6 +88,17 @@ func (t *recent) forget(s *stream, upTo plant.Sequence) {
 	}
 }
 
+// forgetFrom lets go of the chunks of s that begin at or before that sequence:
+// some of their events are evicted.
+func (t *recent) forgetFrom(s *stream, sequence plant.Sequence) {
+	for i := len(s.recent) - 1; i >= 0; i-- {
+		if s.recent[i].first <= sequence {
+			t.forget(s, s.recent[i].last())
+			return
+		}
+	}
+}
+
 func (t *recent) unlink(c *chunk) {
 	if c.older != nil {
 		c.older.newer = c.newer

@@ -219,6 +219,10 @@ const maxDamage = 64
 func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCause, reason string) (fresh uint64) {
 	b.mu.Lock()
 	first = max(first, s.low.sequence+1, s.deleting+1)
+	if cause == plant.GapMissing {
+		// What is missing there is evicted.
+		first = max(first, s.thin.sequence+1)
+	}
 	if first > last {
 		// Deleted by the keeper while the reader passed.
 		b.mu.Unlock()

@@ -89,7 +89,9 @@ func (q *Queue) openSettle(m plant.MachineID, upTo plant.Sequence) (*settlement,
 	if err != nil {
 		return nil, err
 	}
+	b.calm(c.stream)
 	l := c.lease
+	l.busy = true
 	if last := l.marks[len(l.marks)-1].at.sequence; upTo > last {
 		return nil, fmt.Errorf("buffer: settle %s of queue %s up to %d: only %d was read", m, q.name, upTo, last)
 	}
@@ -115,12 +117,14 @@ func (w *settlement) locate(ctx context.Context) error {
 				carried++
 			}
 			b.mu.Unlock()
+			w.cursor.stream.cross(&w.at, r.sequence)
 			w.at.add(r.sequence, r.size, kind)
 			return true
 		})
 		if err != nil {
 			return err
 		}
+		w.cursor.stream.cross(&w.at, w.upTo+1)
 		w.at.sequence = w.upTo
 		w.mark = mark{at: w.at, carried: carried}
 	}
@@ -274,7 +278,7 @@ func (q *Queue) moved(w *settlement) {
 	q.dead += w.dead
 	q.b.marker.note()
 	c.delivered, c.dead = w.delivered, c.dead+w.dead
-	backlog := q.carriedBetween(&c.at, &s.head)
+	backlog := q.waiting(c)
 	q.backlog = q.backlog - c.backlog + backlog
 	c.backlog = backlog
 	switch {

@@ -122,7 +122,7 @@ func (b *Buffer) Stats() Stats {
 	for _, st := range b.order {
 		s.Streams = append(s.Streams, StreamStats{
 			Machine: st.machine, Last: st.head.sequence, Bytes: st.live(),
-			Stored: uint64(st.head.sequence - st.low.sequence),
+			Stored: uint64(st.head.sequence-st.low.sequence) - b.evicted(st),
 		})
 	}
 	for _, q := range b.queues {

@@ -21,6 +21,15 @@ type stream struct {
 
 	// The rest is guarded by Buffer.mu. Events after low up to head are stored.
 	head, low position
+	// thin is the place up to which the kinds that are evicted first are gone, if
+	// it lies after low; gone is what those between the two took. Sums between low
+	// and thin are of what is still there; at thin they are exact again.
+	thin position
+	gone int64
+	// evicting is set while an eviction is under way and closed at its end, wanted
+	// while one waits for a receiver's answer.
+	evicting chan struct{}
+	wanted   bool
 	// deleting is the sequence up to which a deletion is under way.
 	deleting plant.Sequence
 	// headEpoch is the epoch of the newest event ever committed.
@@ -58,7 +67,46 @@ func (s *stream) lock(ctx context.Context) error {
 func (s *stream) unlock() { <-s.turn }
 
 // live is what the stored events take.
-func (s *stream) live() int64 { return int64(s.head.bytes - s.low.bytes) }
+func (s *stream) live() int64 { return int64(s.head.bytes-s.low.bytes) - s.gone }
+
+// cross puts at, which lies before the thin mark, on it if next is behind it.
+func (s *stream) cross(at *position, next plant.Sequence) {
+	if at.sequence < s.thin.sequence && next > s.thin.sequence {
+		at.set(&s.thin)
+	}
+}
+
+// freed is what goes when the stream begins at that place. It is called with
+// Buffer.mu held.
+func (s *stream) freed(low *position) int64 {
+	freed := int64(low.bytes - s.low.bytes)
+	if low.sequence >= s.thin.sequence {
+		freed -= s.gone
+	}
+	return freed
+}
+
+// setLow moves the beginning. It is called with Buffer.mu held.
+func (s *stream) setLow(low *position) {
+	s.low.set(low)
+	if low.sequence >= s.thin.sequence {
+		s.gone = 0
+	}
+}
+
+// evicted is the number of events between low and head that are evicted. It is
+// called with Buffer.mu held.
+func (b *Buffer) evicted(s *stream) (n uint64) {
+	if s.thin.sequence <= s.low.sequence {
+		return 0
+	}
+	for kind, c := range s.thin.counts {
+		if evictable(b.kinds.names[kind]) {
+			n += c - min(c, s.low.count(kind))
+		}
+	}
+	return n
+}
 
 func appendStreamRecord(dst, key []byte, head *position, epoch plant.Epoch, k *kinds) []byte {
 	at := len(dst)

@@ -67,6 +67,11 @@ type Buffer struct {
 	Keep Duration `yaml:"keep"`
 	// Reserve is how many bytes of the disk stay free: recording stops before.
 	Reserve Size `yaml:"reserve"`
+	// WhenFull is what becomes of new events when the room is used up by events
+	// that are not delivered: stop or evict_oldest.
+	WhenFull string `yaml:"when_full"`
+	// EvictParameters says that parameters are evicted before that.
+	EvictParameters bool `yaml:"evict_parameters"`
 	// Ballast is how many bytes are put aside for a start on a full disk.
 	Ballast Size `yaml:"ballast"`
 	// Linger is how long a commit waits at most for others to share its fsync.
@@ -110,6 +115,7 @@ const (
 func defaultBuffer() Buffer {
 	return Buffer{
 		Path: "/var/lib/sluice", Quota: 2 << 30, Keep: Duration(7 * 24 * time.Hour),
+		WhenFull: "stop", EvictParameters: true,
 		Reserve: 64 << 20, Ballast: 32 << 20, Linger: Duration(2 * time.Millisecond),
 	}
 }
@@ -125,6 +131,9 @@ func (b *Buffer) Validate() error {
 	}
 	if _, err := b.EncryptionKey(); err != nil && b.Key.Reveal() != "" {
 		errs = append(errs, Field("key", err.Error(), "write 16, 24 or 32 bytes, also as hexadecimal digits or base64: openssl rand -hex 32"))
+	}
+	if b.WhenFull != "stop" && b.WhenFull != "evict_oldest" {
+		errs = append(errs, Field("when_full", fmt.Sprintf("`%s` is no policy", shorten(b.WhenFull)), "write stop or evict_oldest"))
 	}
 	if b.Ballast > maxBallast {
 		errs = append(errs, Field("ballast", fmt.Sprintf("%s is put aside and never used", b.Ballast), "write at most "+maxBallast.String()+"; 32 MiB is usual, 0 B is none"))

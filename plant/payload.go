@@ -227,6 +227,9 @@ type GapData struct {
 	// Delivered is set if every uplink had had the missing events: they are
 	// missing only where they would be sent again.
 	Delivered bool `json:"delivered,omitempty"`
+	// Uplinks are those that had not had the missing events; absent where that
+	// holds for all, or is not known.
+	Uplinks []string `json:"uplinks,omitempty"`
 }
 
 // StoreGapKey is the key among a machine's kept values by which the store tells

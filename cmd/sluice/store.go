@@ -43,6 +43,7 @@ func storeOptions(p *plan) (buffer.Options, error) {
 	settings.Modes = modes(p.Machines)
 	settings.Quota, settings.Reserve, settings.Ballast = int64(o.Quota), int64(o.Reserve), int64(o.Ballast)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
+	settings.WhenFull, settings.EvictParameters = buffer.WhenFull(o.WhenFull), o.EvictParameters
 	key, err := o.EncryptionKey()
 	settings.Key = key
 	return settings, err

@@ -1,0 +1,522 @@
+package buffer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/fault"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// WhenFull says what becomes of new events when the quota, or the disk, is used
+// up by events that are not delivered.
+type WhenFull string
+
+// The policies.
+const (
+	// Stop refuses new events: the PLCs keep their totals and what they offer by
+	// handshake.
+	Stop WhenFull = "stop"
+	// EvictOldest deletes the oldest events, parameters before all others.
+	EvictOldest WhenFull = "evict_oldest"
+)
+
+const (
+	// evictAt and evictTo are per cent of the quota: from the first on, events
+	// that are not delivered are evicted, down to the second.
+	evictAt, evictTo = 95, 90
+	// evictEvents is how many events one transaction evicts, evictLook how many it
+	// looks at for that: both bound what commits wait for.
+	evictEvents, evictLook = 256, 4096
+	// evictDisk is the share of what is kept that goes at once, one in so many,
+	// where it is the disk that is short; evictDiskLeast is the least.
+	evictDisk, evictDiskLeast = 10, 4 << 20
+)
+
+// evictable is the class of kinds that are evicted before all others.
+func evictable(kind plant.EventKind) bool { return kind == plant.KindParameters }
+
+// evicts reports whether the policy may evict anything that is not delivered.
+func (o *Options) evicts() bool { return o.WhenFull == EvictOldest || o.EvictParameters }
+
+// evict makes room where delivered events are not enough. The keeper calls it.
+func (b *Buffer) evict(ctx context.Context) error {
+	goal := b.evictGoal()
+	if goal < 0 {
+		b.resume(nil)
+		return nil
+	}
+	busy := map[*stream]bool{}
+	stuck := map[*stream]bool{}
+	evicted := false
+	var err error
+	for err == nil && b.liveBytes() > goal {
+		s, thin := b.victim(busy, stuck)
+		if s == nil {
+			break
+		}
+		var more bool
+		if more, err = b.evictFrom(ctx, s, thin, busy); !more {
+			stuck[s] = true
+		}
+		evicted = evicted || more
+	}
+	b.resume(busy)
+	if evicted {
+		b.keeper.squeeze = b.space.isShut()
+		b.mu.Lock()
+		queues := slices.Clone(b.queues)
+		b.mu.Unlock()
+		for _, q := range queues {
+			err = errors.Join(err, q.findOldest())
+		}
+	}
+	return err
+}
+
+// evictGoal is the number of bytes to come down to, negative where nothing is to
+// be evicted.
+func (b *Buffer) evictGoal() int64 {
+	if !b.opts.evicts() || b.underFloor() {
+		return -1
+	}
+	live := b.liveBytes()
+	if b.opts.Quota > 0 && live > b.opts.Quota/100*evictAt {
+		return b.opts.Quota / 100 * evictTo
+	}
+	// A disk that somebody else has filled is not emptied at our cost, but for a
+	// tenth at a time, and not the last of it.
+	if b.space.isShut() && live > MinQuota && time.Since(b.keeper.evicted) > flattenPauseShut {
+		b.keeper.evicted = time.Now()
+		return max(live-max(live/evictDisk, evictDiskLeast), MinQuota)
+	}
+	return -1
+}
+
+// victim chooses the stream to evict from: the one with the most parameters, and
+// where there are none left the one whose oldest event was recorded first.
+func (b *Buffer) victim(busy, stuck map[*stream]bool) (victim *stream, thin bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var most uint64
+	for _, s := range b.order {
+		if n := b.evictableLeft(s); n > most && !busy[s] && !stuck[s] {
+			victim, most = s, n
+		}
+	}
+	if victim != nil && (b.opts.EvictParameters || b.opts.WhenFull == EvictOldest) {
+		return victim, true
+	}
+	if b.opts.WhenFull != EvictOldest {
+		return nil, false
+	}
+	victim = nil
+	for _, s := range b.order {
+		if s.head.sequence > s.low.sequence && !busy[s] && !stuck[s] &&
+			(victim == nil || s.lowRecorded < victim.lowRecorded) {
+			victim = s
+		}
+	}
+	return victim, false
+}
+
+// evictableLeft is the number of events of s that go before all others. It is
+// called with b.mu held.
+func (b *Buffer) evictableLeft(s *stream) (n uint64) {
+	from := &s.low
+	if s.thin.sequence > from.sequence {
+		from = &s.thin
+	}
+	for kind, c := range s.head.counts {
+		if evictable(b.kinds.names[kind]) && c > from.count(kind) {
+			n += c - from.count(kind)
+		}
+	}
+	return n
+}
+
+// eviction is one transaction under way.
+type eviction struct {
+	b      *Buffer
+	stream *stream
+	// thin is set where only the evictable kinds go.
+	thin bool
+	// from and to are the places between which events go, as the sums have them;
+	// limit is where the next uplink stands, who loses something else.
+	from, to position
+	limit    plant.Sequence
+	// losers are the uplinks that have not had the events, all those that would.
+	losers []*Queue
+	all    bool
+	view   kindView
+
+	keys        [][]byte
+	bytes       int64
+	first, last plant.Sequence
+	kinds       map[plant.EventKind]uint64
+	// earlier are gap events that go too, and whose losses are told again.
+	earlier []plant.Event
+	merged  []plant.GapData
+	next    int64
+	stopped bool
+}
+
+// evictFrom evicts one transaction's worth from s and reports whether that made
+// room. A stream whose events are on their way to a receiver is busy: it is left
+// alone until the answer is there, and not handed out again before.
+func (b *Buffer) evictFrom(ctx context.Context, s *stream, thin bool, busy map[*stream]bool) (made bool, err error) {
+	if err := s.lock(ctx); err != nil {
+		return false, err
+	}
+	defer s.unlock()
+	if !b.beginEviction(s) {
+		busy[s] = true
+		return false, nil
+	}
+	defer b.endEviction(s)
+	e := b.planEviction(s, thin)
+	if err := e.collect(ctx); err != nil || e.to.sequence == e.from.sequence {
+		return false, err
+	}
+	if b.hasUntold(s) {
+		// What is damaged there is told first, in an event of its own; not under
+		// the turn that this one holds.
+		return false, nil
+	}
+	r := &request{class: classDelete, done: make(chan error, 1)}
+	gaps := e.gaps()
+	if len(gaps)+len(e.earlier) > 0 {
+		if err := b.encodeGaps(r, s, gaps, classDelete, e.earlier...); err != nil {
+			return false, err
+		}
+	}
+	if !thin && r.grow >= e.bytes {
+		// Only losses that are told already are left: to tell them again is no room.
+		return false, nil
+	}
+	rest, err := e.encode(r)
+	if err != nil {
+		return false, err
+	}
+	fault.Pass("evict.before")
+	if err := b.submit(r); err != nil {
+		return false, err
+	}
+	fault.Pass("evict.after")
+	b.logEvicted(s, gaps)
+	return true, rest()
+}
+
+// beginEviction keeps Peek and Settle of s waiting until endEviction. It reports
+// false while a receiver has events of s in its hands.
+func (b *Buffer) beginEviction(s *stream) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues {
+		if c := q.cursor(s); c.lease != nil && c.lease.busy {
+			s.wanted = true
+			return false
+		}
+	}
+	s.evicting = make(chan struct{})
+	return true
+}
+
+func (b *Buffer) endEviction(s *stream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(s.evicting)
+	s.evicting = nil
+}
+
+// calm waits until nothing of s is being evicted. It is called with b.mu held,
+// and lets go of it while it waits.
+func (b *Buffer) calm(s *stream) {
+	for s.evicting != nil {
+		done := s.evicting
+		b.mu.Unlock()
+		<-done
+		b.mu.Lock()
+	}
+}
+
+// resume hands machines out again that were held back for an eviction, but for
+// those that are still wanted.
+func (b *Buffer) resume(busy map[*stream]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.order {
+		if !s.wanted || busy[s] {
+			continue
+		}
+		s.wanted = false
+		for _, q := range b.queues {
+			if c := q.cursor(s); q.carries != nil && c.backlog > 0 {
+				q.enqueue(c)
+			}
+		}
+	}
+}
+
+// planEviction looks who would lose what.
+func (b *Buffer) planEviction(s *stream, thin bool) *eviction {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := &eviction{b: b, stream: s, thin: thin, limit: s.head.sequence, view: b.kindsNow(), next: noTime, all: true}
+	e.from.set(&s.low)
+	if thin && s.thin.sequence > s.low.sequence {
+		e.from.set(&s.thin)
+	}
+	e.to.set(&e.from)
+	for _, q := range b.queues {
+		if thin && !q.carriesEvictable() {
+			continue
+		}
+		if claim := q.claim(s); claim > e.from.sequence {
+			e.all = false
+			e.limit = min(e.limit, claim)
+		} else {
+			e.losers = append(e.losers, q)
+		}
+	}
+	return e
+}
+
+// carriesEvictable is called with b.mu held.
+func (q *Queue) carriesEvictable() bool {
+	for kind, name := range q.b.kinds.names {
+		if evictable(name) && q.carriesKind(kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// collect reads the events that go. What stands between them stays.
+func (e *eviction) collect(ctx context.Context) error {
+	looked := 0
+	complete, err := e.b.scan(ctx, e.stream, e.from.sequence, e.limit, func(r *stored) bool {
+		if looked == evictLook || len(e.keys) == evictEvents {
+			e.next, e.stopped = r.recorded, true
+			return false
+		}
+		looked++
+		kind := e.view.of(r.kind)
+		if !e.thin {
+			e.stream.cross(&e.to, r.sequence)
+		}
+		e.to.add(r.sequence, r.size, kind)
+		if name := e.view.name(kind); !e.thin || evictable(name) {
+			e.take(r, name, kind)
+		}
+		return true
+	})
+	if err != nil || !complete {
+		return err
+	}
+	if !e.thin {
+		e.stream.cross(&e.to, e.limit+1)
+	}
+	e.to.sequence = e.limit
+	return nil
+}
+
+// take notes one event that goes.
+func (e *eviction) take(r *stored, name plant.EventKind, kind int) {
+	e.keys = append(e.keys, eventKey(e.stream.machine, r.sequence))
+	e.bytes += int64(r.size)
+	if !e.missed(kind) {
+		return
+	}
+	if name == plant.KindGap {
+		// What it tells is told again; its own number is missing all the same.
+		e.again(r)
+	}
+	if e.first == 0 {
+		e.first, e.kinds = r.sequence, map[plant.EventKind]uint64{}
+	}
+	e.last = r.sequence
+	e.kinds[name]++
+}
+
+// missed reports whether somebody who has not had an event of that kind would
+// have got it.
+func (e *eviction) missed(kind int) bool {
+	e.b.mu.Lock()
+	defer e.b.mu.Unlock()
+	return slices.ContainsFunc(e.losers, func(q *Queue) bool { return q.carriesKind(kind) })
+}
+
+// again keeps the loss that a gap event tells which goes too: joined to this one
+// where it is of the same sort, else as it is, under a new number.
+func (e *eviction) again(r *stored) {
+	var data plant.GapData
+	if err := json.Unmarshal(r.data, &data); err == nil && data.Cause == plant.GapEvicted && !data.Delivered && slices.Equal(data.Uplinks, e.names()) {
+		e.merged = append(e.merged, data)
+		return
+	}
+	e.earlier = append(e.earlier, plant.Event{
+		Kind: plant.KindGap, Version: r.version, Time: timeOf(r.time), TimeSource: timeSourceOf(r.source),
+		ClockOffset: time.Duration(r.offset), ClockStep: time.Duration(r.step), TimeUncertain: r.flags&flagTimeUncertain != 0,
+		Data: slices.Clone(r.data),
+	})
+}
+
+// names are the uplinks that lose the events, nil for all.
+func (e *eviction) names() (names []string) {
+	if e.all {
+		return nil
+	}
+	for _, q := range e.losers {
+		names = append(names, q.name)
+	}
+	return names
+}
+
+// gaps is what is told of it: nothing where everybody has had the events.
+func (e *eviction) gaps() []gap {
+	g := gap{span: span{e.first, e.last}, cause: plant.GapEvicted, kinds: maps.Clone(e.kinds), uplinks: e.names()}
+	for _, m := range e.merged {
+		if g.first == 0 || m.First < g.first {
+			g.first = m.First
+		}
+		g.last = max(g.last, m.Last)
+		for kind, n := range m.Kinds {
+			if g.kinds == nil {
+				g.kinds = map[plant.EventKind]uint64{}
+			}
+			g.kinds[kind] += n
+		}
+	}
+	for _, n := range g.kinds {
+		g.count += n
+	}
+	if g.count == 0 {
+		return nil
+	}
+	g.reason = "evicted to make room: the quota is used up by events that are not delivered"
+	if e.b.space.isShut() {
+		g.reason = "evicted to make room: the disk is nearly full of events that are not delivered"
+	}
+	return []gap{g}
+}
+
+// encode adds to r the deletions and where the stream begins then. rest deletes
+// what did not fit: damaged records, whose loss is told already.
+func (e *eviction) encode(r *request) (rest func() error, err error) {
+	b, s := e.b, e.stream
+	rest = func() error { return nil }
+	if e.thin {
+		for _, key := range e.keys {
+			r.delete(key)
+		}
+	} else if after, done, err := b.deleteKeys(r, s, e.from.sequence, e.to.sequence); err != nil {
+		return nil, err
+	} else if !done {
+		rest = func() error { return b.deleteRest(s, after, e.to.sequence) }
+	}
+	gone := s.gone + e.bytes
+	if e.thin {
+		r.put(machineKey(classThin, s.machine), func(dst, key []byte) []byte {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return appendThinRecord(dst, key, &e.to, gone, &b.kinds)
+		})
+	} else {
+		b.putLow(r, s, &e.to)
+	}
+	after := r.apply
+	r.apply = func() {
+		if after != nil {
+			after()
+		}
+		if e.thin {
+			b.eventBytes -= e.bytes
+			s.thin.set(&e.to)
+			s.gone = gone
+		} else {
+			b.eventBytes -= s.freed(&e.to)
+			s.setLow(&e.to)
+			s.lowRecorded, s.lowKnown = e.next, e.stopped
+		}
+		b.recent.forgetFrom(s, e.to.sequence)
+		b.overtake(s)
+	}
+	return rest, nil
+}
+
+// deleteRest deletes records behind the beginning of s.
+func (b *Buffer) deleteRest(s *stream, after, upTo plant.Sequence) (err error) {
+	for done := false; err == nil && !done; {
+		r := &request{class: classDelete, done: make(chan error, 1)}
+		if after, done, err = b.deleteKeys(r, s, after, upTo); err == nil && r.count() > 0 {
+			err = b.submit(r)
+		}
+	}
+	return err
+}
+
+// overtake moves cursors on that stand before the beginning of s, and counts
+// backlogs again. It is called with b.mu held, while no lease of s is busy.
+func (b *Buffer) overtake(s *stream) {
+	for _, q := range b.queues {
+		c := q.cursor(s)
+		if c.at.sequence < s.low.sequence {
+			c.at.set(&s.low)
+		}
+		if c.lease != nil {
+			c.lease.marks = []mark{{at: c.at.clone()}}
+		}
+		if q.carries == nil {
+			continue
+		}
+		backlog := q.waiting(c)
+		q.backlog = q.backlog - c.backlog + backlog
+		c.backlog, c.oldestKnown = backlog, false
+	}
+}
+
+func (b *Buffer) logEvicted(s *stream, gaps []gap) {
+	now := b.opts.now()
+	for i := range gaps {
+		b.keeper.evictedEvents += gaps[i].count
+	}
+	if len(gaps) == 0 || now.Sub(b.keeper.evictionLogged) < time.Minute {
+		return
+	}
+	b.keeper.evictionLogged = now
+	g := &gaps[0]
+	b.log.Error("events that are not delivered are evicted to make room: gap events tell each of them", zap.String("machine", string(s.machine)),
+		zap.Uint64("first", uint64(g.first)), zap.Uint64("last", uint64(g.last)), zap.Uint64("count", g.count),
+		zap.Uint64("evicted_so_far", b.keeper.evictedEvents))
+}
+
+// A thin record says up to where the kinds that go first are evicted, and how
+// many bytes that were, of what is kept otherwise.
+func appendThinRecord(dst, key []byte, thin *position, gone int64, k *kinds) []byte {
+	at := len(dst)
+	dst = appendPosition(appendEnvelope(dst), thin, k)
+	dst = appendUvarints(dst, uint64(gone))
+	seal(dst, at, key, envelopeSize)
+	return dst
+}
+
+func decodeThinRecord(key, record []byte, k *kinds) (thin position, gone int64, err error) {
+	body, err := opaque(key, record)
+	if err != nil {
+		return position{}, 0, err
+	}
+	f := fields{rest: body}
+	thin, gone = f.position(k), int64(f.uvarint())
+	if err := f.err("thin mark"); err != nil {
+		return position{}, 0, fmt.Errorf("read the thin mark: %w", err)
+	}
+	return thin, gone, nil
+}
