@@ -8,6 +8,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -33,6 +34,8 @@ type Queue struct {
 	ready   []*cursor
 	backlog uint64
 	dead    uint64
+	// start is where a new uplink begins.
+	start Start
 	// late is set while the uplink's own record is not on disk.
 	late bool
 }
@@ -84,11 +87,18 @@ const maxMarks = 32
 
 // Queue returns the queue of that uplink, which carries only the events of some
 // kinds; the others are passed over and hold nothing back. carries must always
-// give the same answer. A new uplink starts at the oldest event that is kept.
+// give the same answer. A new uplink starts at the oldest event that is kept;
+// QueueFrom has the choice.
 // The gateway calls Queue once for each uplink and opening, before the machines
 // start; it blocks for one commit if the uplink is new. A full disk is no
 // error: the claim of a new uplink is then made durable when there is room.
 func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queue, error) {
+	return b.QueueFrom(uplink, carries, FromOldest)
+}
+
+// QueueFrom is Queue for an uplink that begins at start if it is new; one that
+// the store knows goes on where it was.
+func (b *Buffer) QueueFrom(uplink string, carries func(plant.EventKind) bool, start Start) (*Queue, error) {
 	if uplink == "" || len(uplink) > maxName {
 		return nil, fmt.Errorf("buffer: open queue %q: a name has 1 to %d bytes", uplink, maxName)
 	}
@@ -104,6 +114,7 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 	b.mu.Unlock()
 	if q == nil {
 		q = newQueue(b, uplink)
+		q.start = start
 		// Without room the keeper makes it durable later, before any deletion.
 		q.late = true
 		if err := q.register(); err != nil && !errors.Is(err, plant.ErrFull) {
@@ -130,6 +141,11 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 func (q *Queue) register() error {
 	r := &request{class: classSettle, done: make(chan error, 1)}
 	r.put(uplinkKey(classUplink, q.name), q.b.appendUplinkRecord)
+	if q.start == FromNow {
+		// Nothing has been recorded since: what has no room for this has none for
+		// an event.
+		q.startNow(r)
+	}
 	r.apply = func() { q.late = false }
 	return q.b.submit(r)
 }
@@ -381,7 +397,9 @@ func (q *Queue) stats() QueueStats {
 		}
 	}
 	if q.carries == nil {
-		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events are kept for it: put it back to have them delivered", q.name, s.Backlog)
+		s.Bytes = q.held()
+		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events (%s) are kept for it: put it back to have them delivered, or give them up: sluice uplink forget %q",
+			q.name, s.Backlog, config.Size(s.Bytes), q.name)
 	}
 	s.Oldest = timeOf(oldest)
 	return s

@@ -71,6 +71,9 @@ type QueueStats struct {
 	// time of the oldest of them, zero for none.
 	Backlog uint64
 	Oldest  time.Time
+	// Bytes is what is kept for an uplink that is not in the config any more, by
+	// the sums of its cursors; 0 for the others.
+	Bytes int64
 	// DeadLetters is the number of refused events kept.
 	DeadLetters uint64
 	// Problem says in plain words what is wrong with the queue; empty if

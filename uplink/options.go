@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
@@ -33,6 +34,9 @@ type Options struct {
 	// every receiver of CloudEvents must. Where it does not, sending again on
 	// command is refused unless it is forced.
 	Deduplicates bool `yaml:"deduplicates"`
+	// From is where the uplink begins when it is new: oldest, with all events
+	// that are kept, or now.
+	From string `yaml:"from"`
 }
 
 // DefaultOptions returns what an uplink runs with if its config says nothing.
@@ -49,6 +53,7 @@ func DefaultOptions() Options {
 		StopTimeout: config.Duration(2 * time.Second),
 
 		Deduplicates: true,
+		From:         "oldest",
 	}
 }
 
@@ -79,6 +84,9 @@ func (o Options) Validate() error {
 	}
 	if o.HoldRetry < config.Duration(time.Second) {
 		bad("hold_retry", "it must be at least 1s", "leave it out for 1m")
+	}
+	if o.From != "oldest" && o.From != "now" {
+		bad("from", strconv.Quote(o.From)+" is no beginning", "write oldest, for all events that are kept, or now")
 	}
 	if o.StopTimeout <= 0 || o.StopTimeout > config.Duration(3*time.Second) {
 		bad("stop_timeout", "it must be above 0 and at most 3s, since the gateway stops within 10s", "leave it out for 2s")

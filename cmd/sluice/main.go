@@ -55,6 +55,7 @@ type cli struct {
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
 	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
+	Uplink  uplinkCmd  `cmd:"" help:"Give up what is kept for an uplink that is not in the config any more."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`
 	Restore restoreCmd `cmd:"" help:"Make a store out of a backup, where there is none."`
 	Audit   auditCmd   `cmd:"" help:"Who changed what: the audit log."`

@@ -92,6 +92,8 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A command throws nothing away that it was not told to.
+	settings.WhenFull, settings.EvictParameters = buffer.Stop, false
 	waiting, cancel := context.WithTimeout(ctx, openFor)
 	defer cancel()
 	store, err := buffer.Open(waiting, settings, c.Log.Named("buffer"))

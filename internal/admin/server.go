@@ -56,6 +56,7 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/stats", s.stats},
 		{"GET /v1/events", s.events},
 		{"GET /v1/event", s.event},
+		{"POST /v1/uplink/forget", s.forgetUplink},
 		{"GET /v1/dead", s.dead},
 		{"POST /v1/dead/drop", s.dropDead},
 		{"POST /v1/dead/retry", s.retryDead},

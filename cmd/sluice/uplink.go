@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/admin"
+)
+
+// uplinkCmd is what is done to uplinks by hand.
+type uplinkCmd struct {
+	Forget uplinkForgetCmd `cmd:"" help:"Give up the events, dead letters and cursors that are kept for it."`
+}
+
+// uplinkForgetCmd gives up what is kept for an uplink that is gone.
+type uplinkForgetCmd struct {
+	storeFlag
+	Name   string `arg:"" help:"The name that the uplink had in the config."`
+	Reason string `help:"Why; it is kept in the audit log." required:""`
+	JSON   bool   `help:"Print one JSON document."`
+}
+
+// Run forgets it, in the running gateway or in the store of a stopped one.
+func (e *uplinkForgetCmd) Run(ctx context.Context, c *console) error {
+	return e.use(ctx, c, func(a *access) error {
+		var f admin.Forgotten
+		if err := a.Post(ctx, "/uplink/forget", map[string]string{"uplink": e.Name, "reason": e.Reason}, &f); err != nil {
+			return err
+		}
+		if e.JSON {
+			return encodeJSON(c.Out, f)
+		}
+		_, err := fmt.Fprintf(c.Out, "forgot uplink %s: %d events (%s) and %d dead letters were kept for it\n",
+			f.Uplink, f.Events, config.Size(f.Bytes), f.DeadLetters)
+		return err
+	})
+}
