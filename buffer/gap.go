@@ -155,7 +155,8 @@ func (b *Buffer) encodeUntold(r *request, s *stream) ([]gap, error) {
 	s.untold = nil
 	told := s.lost.after(s.low.sequence)
 	for i := range gaps {
-		gaps[i].delivered = gaps[i].last > 0 && b.settledByAll(s, gaps[i].last)
+		here := gaps[i].cause == plant.GapDamaged || gaps[i].cause == plant.GapMissing
+		gaps[i].delivered = here && gaps[i].last > 0 && b.settledByAll(s, gaps[i].last)
 	}
 	b.mu.Unlock()
 	if len(gaps) == 0 {

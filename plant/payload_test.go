@@ -185,3 +185,15 @@ func BenchmarkCounterJSON(b *testing.B) {
 		buffer = c.AppendJSON(buffer[:0])
 	}
 }
+
+func TestParseEventID(t *testing.T) {
+	id := plant.EventID{Gateway: "gw-1", Machine: "FILLER-01", Epoch: 0x9f3a0000000000c1, Sequence: 1234567}
+	if back, err := plant.ParseEventID(id.String()); err != nil || back != id {
+		t.Errorf("%s reads back as %v, %v", id, back, err)
+	}
+	for _, bad := range []string{"", "gw-1/M1", "gw-1/M1/12", "gw-1//9f3a0000000000c1-1", "/M1/9f3a0000000000c1-1", "gw/M1/9f3a-1", "gw/M1/9f3a0000000000c1-0", "gw/M1/9f3a0000000000c1--1", "gw/M1/zzzz0000000000c1-1"} {
+		if _, err := plant.ParseEventID(bad); err == nil {
+			t.Errorf("%q is an id", bad)
+		}
+	}
+}

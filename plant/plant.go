@@ -74,6 +74,19 @@ func (id EventID) String() string {
 	return id.Gateway + "/" + string(id.Machine) + "/" + id.Epoch.String() + "-" + strconv.FormatUint(uint64(id.Sequence), 10)
 }
 
+// ParseEventID reads what String writes.
+func ParseEventID(text string) (EventID, error) {
+	gateway, rest, _ := strings.Cut(text, "/")
+	machine, rest, _ := strings.Cut(rest, "/")
+	epoch, sequence, ok := strings.Cut(rest, "-")
+	e, err := strconv.ParseUint(epoch, 16, 64)
+	n, err2 := strconv.ParseUint(sequence, 10, 64)
+	if !ok || gateway == "" || machine == "" || len(epoch) != 16 || err != nil || err2 != nil || n == 0 {
+		return EventID{}, fmt.Errorf("%.100q is no id of an event: it is gateway/machine/epoch-sequence", text)
+	}
+	return EventID{Gateway: gateway, Machine: MachineID(machine), Epoch: Epoch(e), Sequence: Sequence(n)}, nil
+}
+
 // Refusals of a Commit. Both mean that nothing was changed: the caller keeps
 // its old state and may try again. Any other error of a Commit is fatal.
 var (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,10 +18,15 @@ import (
 // machines independent of each other, failures backed off, refusals put aside
 // with the receiver's words. Not advancing the cursor is its only retry.
 type Forwarder struct {
-	name    string
-	queue   Queue
-	sender  Sender
-	merger  Merger
+	name   string
+	queue  Queue
+	sender Sender
+	merger Merger
+	// watermarker and reconciler are nil where the receiver cannot be asked.
+	watermarker Watermarker
+	reconciler  Reconciler
+	// silent is set while the receiver does not answer what it had last.
+	silent  atomic.Bool
 	options Options
 	log     *zap.Logger
 	link    *link
@@ -44,6 +50,8 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 		waiters:  map[string][]*machine{},
 	}
 	f.merger, _ = s.(Merger)
+	f.watermarker, _ = s.(Watermarker)
+	f.reconciler, _ = q.(Reconciler)
 	return f
 }
 
@@ -164,6 +172,10 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 		return f.settle(run, m, 0, nil)
 	}
 	st := f.machine(m)
+	if err := f.ask(sends, m, st); err != nil {
+		pass.report(errNeutral, false, 0)
+		return err
+	}
 	limit := f.options.BatchEvents
 	if st.refusals.careful(f.options.HoldAfter, f.options.HoldRetry.Std()) {
 		limit = 1

@@ -14,11 +14,15 @@ import (
 )
 
 // machine is what the Forwarder remembers of one machine between two Sends.
-// refusals belongs to whoever has the machine's lease; the rest is guarded by
+// refusals, asked and askNext belong to whoever has the machine's lease; the rest is guarded by
 // the Forwarder's lock.
 type machine struct {
 	id       plant.MachineID
 	refusals refusals
+	// asked is set once the receiver has said what it last had; until askNext it
+	// is not asked again.
+	asked   bool
+	askNext time.Time
 	// turn holds a token while the Sender has a call for the machine.
 	turn chan struct{}
 

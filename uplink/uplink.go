@@ -31,8 +31,9 @@ type Merger interface {
 	Merge(earlier, later plant.Event) (plant.Event, bool)
 }
 
-// Watermarker is optional for a Sender: what the receiver last had, asked at
-// connect to notice that one side was rolled back.
+// Watermarker is optional for a Sender: what the receiver last had, asked before
+// the first Send of a machine to notice that the gateway's store was rolled back.
+// The zero EventID says that it has had nothing, or cannot say.
 type Watermarker interface {
 	Last(ctx context.Context, m plant.MachineID) (plant.EventID, error)
 }

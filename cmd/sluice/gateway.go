@@ -23,11 +23,12 @@ import (
 
 // The rooms do not know each other; that they fit is asserted here.
 var (
-	_ derive.Log    = (*buffer.Buffer)(nil)
-	_ uplink.Queue  = (*buffer.Queue)(nil)
-	_ drivers.Sink  = (*derive.Worker)(nil)
-	_ derive.Writer = (*gateway)(nil)
-	_ status.Source = (*gateway)(nil)
+	_ derive.Log        = (*buffer.Buffer)(nil)
+	_ uplink.Reconciler = (*buffer.Queue)(nil)
+	_ uplink.Queue      = (*buffer.Queue)(nil)
+	_ drivers.Sink      = (*derive.Worker)(nil)
+	_ derive.Writer     = (*gateway)(nil)
+	_ status.Source     = (*gateway)(nil)
 )
 
 // Deadlines of the stages on the way out; together they stay under the 10 s

@@ -36,6 +36,9 @@ type Options struct {
 	Conflict string `yaml:"conflict"`
 	// Auth is how the gateway shows who it is; empty means not at all.
 	Auth Auth `yaml:"auth"`
+	// CursorURL is asked for the last event that the receiver has of {machine};
+	// empty means that it cannot be asked.
+	CursorURL string `yaml:"cursor_url"`
 	// Headers go with each request, as they are.
 	Headers map[string]string `yaml:"headers"`
 	// CA is a PEM file of the authorities to trust instead of the system's; Cert
@@ -89,6 +92,7 @@ func (o Options) Validate() error {
 	errs := []error{
 		o.Options.Validate(), // an inline struct is not visited by the decoder
 		o.validateTarget(),
+		o.validateCursor(),
 		o.validateHeaders(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }

@@ -1,0 +1,94 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// cursorMachine stands for the machine's code in cursor_url.
+const cursorMachine = "{machine}"
+
+var _ uplink.Watermarker = (*Sender)(nil)
+
+// Last implements uplink.Watermarker: it asks cursor_url which event of the
+// machine the receiver has that has the highest sequence. The answer is a JSON
+// object whose member id is the event's id; 204, 404 and an empty id say that it
+// has none. Without a cursor_url it has nothing to say.
+func (s *Sender) Last(ctx context.Context, m plant.MachineID) (plant.EventID, error) {
+	if s.options.CursorURL == "" {
+		return plant.EventID{}, nil
+	}
+	target, err := cursorURL(s.options.CursorURL, m)
+	if err != nil {
+		return plant.EventID{}, err // Validate has seen it, so this does not happen
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout.Std(), errTimeout)
+	defer cancel()
+	header := s.headers.Clone()
+	header.Del("Content-Type")
+	request := (&http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, URL: target, Host: target.Host, Header: header}).WithContext(ctx)
+	response, err := s.transport.RoundTrip(request)
+	if err != nil {
+		return plant.EventID{}, s.failed(ctx, err)
+	}
+	defer response.Body.Close() //nolint:errcheck // all that mattered has been read
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxWords))
+	switch {
+	case response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusNoContent:
+		return plant.EventID{}, nil
+	case response.StatusCode != http.StatusOK:
+		return plant.EventID{}, fmt.Errorf("GET %s: the receiver answers with status %d: see cursor_url", show(target), response.StatusCode)
+	case err != nil:
+		return plant.EventID{}, fmt.Errorf("GET %s: the answer ends early: %w", show(target), s.failed(ctx, err))
+	}
+	var answer struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return plant.EventID{}, fmt.Errorf("GET %s: the answer is no JSON object with an id: %w", show(target), err)
+	}
+	if answer.ID == "" {
+		return plant.EventID{}, nil
+	}
+	id, err := plant.ParseEventID(answer.ID)
+	if err != nil {
+		return plant.EventID{}, fmt.Errorf("GET %s: %w", show(target), err)
+	}
+	return id, nil
+}
+
+// cursorURL puts the machine's code into the template.
+func cursorURL(template string, m plant.MachineID) (*url.URL, error) {
+	return parseURL("cursor_url", strings.ReplaceAll(template, cursorMachine, url.PathEscape(string(m))))
+}
+
+// validateCursor checks cursor_url: secrets go where the events go, to nobody
+// else.
+func (o Options) validateCursor() error {
+	if o.CursorURL == "" {
+		return nil
+	}
+	cursor, err := cursorURL(o.CursorURL, "MACHINE-01")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	bad := func(problem, remedy string) { errs = append(errs, config.Field("cursor_url", problem, remedy)) }
+	if target, err := parseURL("url", o.URL); err == nil && (cursor.Scheme != target.Scheme || !strings.EqualFold(cursor.Host, target.Host)) {
+		bad("it is of another scheme, host or port than url", "write the place on the same server that says what it last had")
+	}
+	if !strings.Contains(o.CursorURL, cursorMachine) {
+		bad("it does not say where the machine's code goes", "write {machine} there, for example https://mes.example/cursors/{machine}")
+	}
+	return errors.Join(errs...)
+}
