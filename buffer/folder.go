@@ -95,6 +95,9 @@ func nearest(path string) string {
 // away what would keep Badger from opening.
 func prepareFolder(path string, log *zap.Logger) (string, error) {
 	folder := filepath.Join(path, storeFolder)
+	if err := finishRepair(path, log); err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		if info, statErr := os.Stat(path); statErr == nil && !info.IsDir() {
 			return "", fmt.Errorf("buffer: open %s: it is a file: give a folder", path)

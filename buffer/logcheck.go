@@ -150,11 +150,14 @@ func nextMarker(data []byte, from int) int {
 	return -1
 }
 
-// logEntry is one entry; key points into the log.
+// logEntry is one entry; key points into the log, the value begins valueAt bytes
+// behind the entry's beginning.
 type logEntry struct {
 	meta byte
 	key  []byte
 	size int
+
+	valueAt, valueSize int
 }
 
 func (e *logEntry) marker() bool {
@@ -181,6 +184,7 @@ func nextLogEntry(data []byte, at int) (e logEntry, ok bool) {
 		return e, false
 	}
 	e.key = rest[n : n+int(key)]
+	e.valueAt, e.valueSize = n+int(key), int(value)
 	n += int(key + value)
 	// The zeros at the end of the file are cut off, also those of a checksum.
 	var sum [4]byte

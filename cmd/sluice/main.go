@@ -58,6 +58,7 @@ type cli struct {
 	Uplink  uplinkCmd  `cmd:"" help:"Give up what is kept for an uplink that is not in the config any more."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`
 	Restore restoreCmd `cmd:"" help:"Make a store out of a backup, where there is none."`
+	Buffer  bufferCmd  `cmd:"" help:"Check and repair the files of the store."`
 	Audit   auditCmd   `cmd:"" help:"Who changed what: the audit log."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the config or of the events."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -1,0 +1,491 @@
+package buffer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// FileCheck is what a check found of one file.
+type FileCheck struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	// Records counts the good records, Events those that are events, Removed the
+	// notes of a deletion, Damaged the records whose checksum is wrong.
+	Records uint64 `json:"records"`
+	Events  uint64 `json:"events"`
+	Removed uint64 `json:"removed"`
+	Damaged uint64 `json:"damaged"`
+	// Problem says what is wrong with the file; empty if nothing is.
+	Problem string `json:"problem,omitempty"`
+	// Note says what is worth knowing and no damage.
+	Note string `json:"note,omitempty"`
+}
+
+// StoreCheck is what a check found of a store. Its counts are of what stands in
+// the files: one that was written again or deleted since counts, too.
+type StoreCheck struct {
+	Path    string      `json:"path"`
+	Files   []FileCheck `json:"files"`
+	Records uint64      `json:"records"`
+	Events  uint64      `json:"events"`
+	Damaged uint64      `json:"damaged"`
+	// Problems counts the files with a problem.
+	Problems int `json:"problems"`
+}
+
+// Check reads every file of a store that nobody has open, by itself: Badger does
+// not open it, so nothing in it changes, and damage that makes Badger panic is
+// named with its file. It takes memory for the largest file. The error is of the
+// disk, or says that the store is open or encrypted; damage is in the report.
+func Check(ctx context.Context, o Options) (StoreCheck, error) {
+	s, err := newSalvage(o)
+	if err == nil {
+		err = s.walk(ctx, nil)
+		err = errors.Join(err, s.unlock())
+	}
+	if err != nil {
+		return StoreCheck{}, fmt.Errorf("buffer: check %s: %w", o.Path, err)
+	}
+	return s.report, nil
+}
+
+// found is one version of one key, as a file has it.
+type found struct {
+	key     []byte
+	version uint64
+	value   []byte
+	removed bool
+}
+
+// salvage reads the files of a store.
+type salvage struct {
+	folder   string
+	report   StoreCheck
+	each     func(found) error
+	file     *FileCheck
+	machines map[plant.MachineID]bool
+	unlock   func() error
+	// broken are the files in which the events are looked for byte by byte.
+	broken []string
+}
+
+func newSalvage(o Options) (*salvage, error) {
+	folder := filepath.Join(o.Path, storeFolder)
+	if len(o.Key) > 0 {
+		return nil, errors.New("an encrypted store cannot be read past Badger: restore a backup, or keep a copy of the whole folder")
+	}
+	if err := o.Key.fits(folder); err != nil {
+		return nil, err
+	}
+	unlock, err := lockStore(folder)
+	if err != nil {
+		return nil, err
+	}
+	s := &salvage{folder: folder, report: StoreCheck{Path: folder}, machines: map[plant.MachineID]bool{}, unlock: unlock}
+	if mark, err := readMark(o.Path); err == nil {
+		for _, stream := range mark.streams {
+			s.machines[stream.machine] = true
+		}
+	}
+	for m := range o.Modes {
+		s.machines[m] = true
+	}
+	return s, nil
+}
+
+// walk reads every file, and calls each, if it is not nil, for what is good.
+func (s *salvage) walk(ctx context.Context, each func(found) error) error {
+	s.each = each
+	entries, err := os.ReadDir(s.folder)
+	if err != nil {
+		return err
+	}
+	listed, manifestProblem := s.manifest()
+	var tables, logs []fs.DirEntry
+	for _, e := range entries {
+		switch filepath.Ext(e.Name()) {
+		case ".sst":
+			tables = append(tables, e)
+		case logExt:
+			logs = append(logs, e)
+		default:
+			s.other(e, manifestProblem)
+		}
+	}
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == badger.ManifestFilename }) && len(tables)+len(logs) > 0 {
+		s.add(FileCheck{Name: badger.ManifestFilename, Problem: "it is missing"})
+	}
+	all := manifestProblem != "" || s.missing(listed, tables)
+	for _, e := range append(tables, logs...) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if filepath.Ext(e.Name()) == ".sst" && !all && !listed[e.Name()] {
+			s.add(FileCheck{Name: e.Name(), Note: "not in use: a kill left it behind, Badger removes it"})
+			continue
+		}
+		if err := s.read(e.Name()); err != nil {
+			return err
+		}
+	}
+	return s.search(ctx)
+}
+
+// manifest returns the names of the tables that are in use.
+func (s *salvage) manifest() (listed map[string]bool, problem string) {
+	f, err := os.Open(filepath.Join(s.folder, badger.ManifestFilename))
+	if err != nil {
+		return nil, oneLine{err}.Error()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			problem = fmt.Sprint(p)
+		}
+		_ = f.Close() // only read
+	}()
+	m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(s.folder))
+	if err != nil {
+		return nil, oneLine{err}.Error()
+	}
+	listed = map[string]bool{}
+	for id := range m.Tables {
+		listed[fmt.Sprintf("%06d.sst", id)] = true
+	}
+	return listed, ""
+}
+
+// missing notes the tables that the manifest lists and that are not there, and
+// reports whether there are any.
+func (s *salvage) missing(listed map[string]bool, tables []fs.DirEntry) bool {
+	gone := 0
+	for name := range listed {
+		if !slices.ContainsFunc(tables, func(e fs.DirEntry) bool { return e.Name() == name }) {
+			s.add(FileCheck{Name: name, Problem: "it is missing"})
+			gone++
+		}
+	}
+	return gone > 0
+}
+
+// other notes a file that holds no records.
+func (s *salvage) other(e fs.DirEntry, manifestProblem string) {
+	c := FileCheck{Name: e.Name()}
+	if info, err := e.Info(); err == nil {
+		c.Size = info.Size()
+	}
+	switch {
+	case e.Name() == badger.ManifestFilename:
+		c.Problem = manifestProblem
+	case e.Name() == badger.KeyRegistryFileName && c.Size < int64(registryTextAt+len(registryText)):
+		c.Problem = "it is cut short: Badger does not open the store; of a store that is not encrypted the file can be removed, it is made again"
+	}
+	s.add(c)
+}
+
+func (s *salvage) add(c FileCheck) {
+	s.report.Files = append(s.report.Files, c)
+	s.report.Records += c.Records
+	s.report.Events += c.Events
+	s.report.Damaged += c.Damaged
+	if c.Problem != "" || c.Damaged > 0 {
+		s.report.Problems++
+	}
+}
+
+// read reads one table or log.
+func (s *salvage) read(name string) error {
+	c := FileCheck{Name: name}
+	s.file = &c
+	data, err := os.ReadFile(filepath.Join(s.folder, name))
+	if err != nil {
+		c.Problem = oneLine{err}.Error()
+		s.add(c)
+		return nil
+	}
+	c.Size = int64(len(data))
+	if filepath.Ext(name) == ".sst" {
+		err = s.table(data)
+	} else {
+		err = s.log(data)
+	}
+	var stop *stopped
+	if errors.As(err, &stop) {
+		return stop.cause
+	}
+	if err != nil {
+		c.Problem = firstLine(err)
+	}
+	if c.Problem != "" || c.Damaged > 0 {
+		s.broken = append(s.broken, name)
+	}
+	s.add(c)
+	return nil
+}
+
+// stopped is an error of who gets the records, not of the file.
+type stopped struct{ cause error }
+
+// Error implements error.
+func (e *stopped) Error() string { return e.cause.Error() }
+
+func firstLine(err error) string {
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "==") {
+			return line[:min(len(line), 300)]
+		}
+	}
+	return "it cannot be read"
+}
+
+// take counts one version of a key, and passes it on if it is good.
+func (s *salvage) take(f found) error {
+	if len(f.key) == 0 || f.key[0] > keyLayout || len(f.key) > 1 && f.key[0] == keyLayout && class(f.key[1]) == classFiller || strings.HasPrefix(string(f.key), "!badger!") {
+		return nil
+	}
+	if m, _, ok := eventOf(f.key); ok {
+		s.machines[m] = true
+	}
+	if f.removed {
+		s.file.Removed++
+	} else {
+		if _, err := unseal(f.key, f.value); errors.Is(err, errDamaged) {
+			s.file.Damaged++
+			return nil
+		}
+		s.file.Records++
+		if _, _, ok := eventOf(f.key); ok {
+			s.file.Events++
+		}
+	}
+	if s.each == nil {
+		return nil
+	}
+	if err := s.each(f); err != nil {
+		return &stopped{err}
+	}
+	return nil
+}
+
+// Badger's marks of a value (value.go): removed, and kept in another file.
+const (
+	badgerRemoved = 1 << 0
+	badgerPointer = 1 << 1
+)
+
+// table reads a table block by block: one that is damaged hides no other.
+func (s *salvage) table(data []byte) (err error) {
+	defer recovered(&err)
+	t, err := table.OpenInMemoryTable(data, 1, &table.Options{ChkMode: options.OnBlockRead, Compression: options.None})
+	if err != nil {
+		return err
+	}
+	blocks := t.KeySplits(math.MaxInt, nil)
+	damaged := 0
+	for i, first := range blocks {
+		end := ""
+		if i+1 < len(blocks) {
+			end = blocks[i+1]
+		}
+		var stop *stopped
+		if err := s.block(t, first, end); errors.As(err, &stop) {
+			return err
+		} else if err != nil {
+			damaged++
+		}
+	}
+	if damaged > 0 {
+		return fmt.Errorf("%w: %d of %d blocks have another checksum", errDamaged, damaged, len(blocks))
+	}
+	return nil
+}
+
+// recovered makes an error of a panic of Badger's.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", errDamaged, p)
+	}
+}
+
+// block reads the keys from first up to end.
+func (s *salvage) block(t *table.Table, first, end string) (err error) {
+	defer recovered(&err)
+	it := t.NewIterator(0)
+	defer func() {
+		// The table is in memory: there is nothing to give back but a count.
+		_ = it.Close()
+	}()
+	seen := 0
+	for it.Seek([]byte(first)); it.Valid(); it.Next() {
+		key := it.Key()
+		if end != "" && string(key) == end {
+			return nil
+		}
+		seen++
+		if len(key) < logStamp {
+			return fmt.Errorf("%w: a key of %d bytes", errDamaged, len(key))
+		}
+		v := it.Value()
+		f := found{key: key[:len(key)-logStamp], version: versionOf(key), value: v.Value, removed: v.Meta&badgerRemoved != 0}
+		if v.Meta&badgerPointer != 0 {
+			s.file.Damaged++ // no value of ours is that large
+			continue
+		}
+		if err := s.take(f); err != nil {
+			return err
+		}
+	}
+	if seen == 0 {
+		return fmt.Errorf("%w: a block", errDamaged)
+	}
+	// Without its end, it is the last one, or the next one is damaged.
+	return nil
+}
+
+// versionOf reads the version at the end of Badger's keys (y/y.go, ParseTs).
+func versionOf(key []byte) uint64 {
+	return math.MaxUint64 - binary.BigEndian.Uint64(key[len(key)-logStamp:])
+}
+
+// log reads a log. A transaction counts once its end is there, or a later one:
+// it was written whole then.
+func (s *salvage) log(data []byte) error {
+	data = trimZeros(data)
+	var pending []found
+	emit := func() error {
+		for _, f := range pending {
+			if err := s.take(f); err != nil {
+				return err
+			}
+		}
+		pending = pending[:0]
+		return nil
+	}
+	damaged := 0
+	for at := min(logHeaderSize, len(data)); at < len(data); {
+		e, ok := nextLogEntry(data, at)
+		if !ok {
+			next := nextMarker(data, at+1)
+			if next < 0 {
+				break
+			}
+			damaged++
+			at = next
+			continue
+		}
+		value := data[at+e.valueAt : at+e.valueAt+e.valueSize]
+		at += e.size
+		version := versionOf(e.key)
+		if len(pending) > 0 && pending[0].version != version {
+			if err := emit(); err != nil {
+				return err
+			}
+		}
+		if e.marker() {
+			if err := emit(); err != nil {
+				return err
+			}
+			continue
+		}
+		pending = append(pending, found{key: e.key[:len(e.key)-logStamp], version: version, value: value, removed: e.meta&badgerRemoved != 0})
+	}
+	if len(pending) > 0 {
+		s.file.Note = "it ends with a write that is not whole, as a kill leaves it; nothing of it was acknowledged"
+	}
+	if damaged > 0 {
+		return fmt.Errorf("%w: %d places cannot be read", errDamaged, damaged)
+	}
+	return nil
+}
+
+func trimZeros(data []byte) []byte {
+	for len(data) > 0 && data[len(data)-1] == 0 {
+		data = data[:len(data)-1]
+	}
+	return data
+}
+
+// search looks for events in broken files byte by byte: an event's record says
+// how long it is, and its checksum covers the key, so that it is known for what
+// it is wherever it lies. Of what else a damaged place held nothing is guessed.
+func (s *salvage) search(ctx context.Context) error {
+	for _, name := range s.broken {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(s.folder, name))
+		if err != nil {
+			continue // named already
+		}
+		i := slices.IndexFunc(s.report.Files, func(c FileCheck) bool { return c.Name == name })
+		s.file = &FileCheck{}
+		if err := s.searchIn(data); err != nil {
+			var stop *stopped
+			if errors.As(err, &stop) {
+				return stop.cause
+			}
+			return err
+		}
+		if n := s.file.Events; n > s.report.Files[i].Events {
+			extra := n - s.report.Files[i].Events
+			s.report.Files[i].Events += extra
+			s.report.Files[i].Records += extra
+			s.report.Events += extra
+			s.report.Records += extra
+			s.report.Files[i].Note = fmt.Sprintf("%d events were found byte by byte", extra)
+		}
+	}
+	return nil
+}
+
+func (s *salvage) searchIn(data []byte) error {
+	for at := 0; at+eventHeaderSize <= len(data); at++ {
+		if data[at] != recordMajor || binary.BigEndian.Uint16(data[at+2:]) != eventHeaderSize {
+			continue
+		}
+		size, ok := eventSize(data[at:])
+		if !ok {
+			continue
+		}
+		record := data[at : at+size]
+		sequence := plant.Sequence(binary.BigEndian.Uint64(record[16:]))
+		for m := range s.machines {
+			key := eventKey(m, sequence)
+			if _, err := unseal(key, record); err != nil {
+				continue
+			}
+			// The lowest version: what the structure of a file says wins.
+			if err := s.take(found{key: key, version: 1, value: record}); err != nil {
+				return err
+			}
+			at += size - 1
+			break
+		}
+	}
+	return nil
+}
+
+// eventSize returns how long the event record at the beginning of data is.
+func eventSize(data []byte) (int, bool) {
+	rest := data[eventHeaderSize:]
+	if len(rest) < 1 || len(rest) < 1+int(rest[0])+4 {
+		return 0, false
+	}
+	n := 1 + int(rest[0])
+	length := int64(binary.BigEndian.Uint32(rest[n:]))
+	size := int64(eventHeaderSize+n+4) + length
+	return int(size), length <= maxEvent && size <= int64(len(data))
+}
