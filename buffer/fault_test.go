@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -383,5 +385,160 @@ func TestDamagedIndexIsRebuilt(t *testing.T) {
 	}
 	if g := got["M2"]; fmt.Sprint(sequences(g.events)) != "[1 2]" {
 		t.Errorf("of M2 %v is delivered, want 1 and 2", sequences(g.events))
+	}
+}
+
+// TestEveryKindOfWriteLatches fails each kind of write that there is, once: the
+// store latches, and nothing is written or acknowledged afterwards.
+func TestEveryKindOfWriteLatches(t *testing.T) {
+	eio := errors.New("msync: input/output error")
+	type setting struct {
+		b *Buffer
+		q *Queue
+	}
+	for name, write := range map[string]func(t *testing.T, s setting) error{
+		"a commit": func(_ *testing.T, s setting) error {
+			_, err := s.b.Commit(context.Background(), "M1", plant.Batch{Events: []plant.Event{count(9)}})
+			return err
+		},
+		"a state alone": func(_ *testing.T, s setting) error {
+			_, err := s.b.Commit(context.Background(), "M1", plant.Batch{State: []byte("s")})
+			return err
+		},
+		"a durable settlement": func(t *testing.T, s setting) error {
+			m := next(t, s.q)
+			peekAll(t, s.q, m, 0, 1)
+			return s.q.Settle(context.Background(), m, 1, []plant.Result{{First: 1, Last: 1, Status: plant.Rejected, Cause: errors.New("no")}})
+		},
+		"a cursor": func(t *testing.T, s setting) error {
+			m := next(t, s.q)
+			peekAll(t, s.q, m, 0, 1)
+			settle(t, s.q, m, 1, delivered(1, 1))
+			<-s.b.Fault()
+			return s.b.Err()
+		},
+		"a deletion": func(t *testing.T, s setting) error {
+			st := s.b.stream("M1")
+			s.b.mu.Lock()
+			low, to := st.low.clone(), st.head.clone()
+			s.b.mu.Unlock()
+			return s.b.delete(st, &low, &to, noTime, false)
+		},
+		"a new uplink": func(_ *testing.T, s setting) error {
+			_, err := s.b.Queue("erp", all)
+			return err
+		},
+		"a gap": func(t *testing.T, s setting) error {
+			st := s.b.stream("M1")
+			s.b.lose(st, 1, 1, plant.GapDamaged, "rot")
+			return s.b.tell(context.Background(), st)
+		},
+		"the log turned into a table": func(_ *testing.T, s setting) error { return s.b.turnLog() },
+		"a rollback": func(_ *testing.T, s setting) error {
+			return s.q.Reconcile(context.Background(), "M1", plant.EventID{Gateway: s.b.opts.Gateway, Machine: "M1", Epoch: 1, Sequence: 99})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(quickDir(t))
+			o.housework = time.Hour
+			var failing atomic.Bool
+			var after atomic.Int64
+			o.commit = func(txn *badger.Txn) error {
+				if failing.CompareAndSwap(true, false) {
+					after.Store(1)
+					return eio
+				}
+				if after.Load() > 0 {
+					after.Add(1)
+				}
+				return txn.Commit()
+			}
+			b := open(t, o)
+			q := queue(t, b, "mes", all)
+			commit(t, b, "M1", count(1), count(2))
+			failing.Store(true)
+			if err := write(t, setting{b, q}); !errors.Is(err, eio) {
+				t.Fatalf("it returned %v", err)
+			}
+			select {
+			case <-b.Fault():
+			default:
+				t.Fatal("it does not latch")
+			}
+			if _, err := b.Commit(context.Background(), "M2", plant.Batch{Events: []plant.Event{count(1)}}); !errors.Is(err, eio) {
+				t.Errorf("a commit afterwards returned %v", err)
+			}
+			if err := b.Close(); !errors.Is(err, eio) {
+				t.Errorf("close returned %v", err)
+			}
+			if n := after.Load(); n != 1 {
+				t.Errorf("%d transactions were written after the failed one", n-1)
+			}
+			if err := b.db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestAFailedFlushLatches: Badger turns its log into tables in a goroutine of
+// its own, and would try for ever where that fails.
+func TestAFailedFlushLatches(t *testing.T) {
+	o := testOptions(quickDir(t))
+	o.housework = time.Hour
+	b := open(t, o)
+	commit(t, b, "M1", count(1))
+	// A folder where the table would be.
+	inTheWay := filepath.Join(o.Path, storeFolder, "000001.sst")
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = b.turnLog() }()
+	select {
+	case <-b.Fault():
+	case <-time.After(20 * time.Second):
+		t.Fatal("a flush that fails does not latch")
+	}
+	if err := b.Err(); !strings.Contains(err.Error(), "flushing memtable") {
+		t.Errorf("the fault is %v", err)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err == nil {
+		t.Error("close hides the fault")
+	}
+	if err := b.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatFailsInTheBackground: Badger keeps nothing of an error but its words.
+func TestWhatFailsInTheBackground(t *testing.T) {
+	for words, latches := range map[string]bool{
+		"error flushing memtable to disk: Opening file err: open 000001.sst: no space left on device": false,
+		"error flushing memtable to disk: msync: input/output error":                                  true,
+		"error flushing memtable to disk: Opening file err: permission denied":                        true,
+		"While running doCompact: while compacting err: read 000001.sst: input/output error":          true,
+		"While running doCompact: open 000001.sst: read-only file system":                             true,
+		"While running doCompact: checksum mismatch":                                                  false,
+		"While running doCompact: write 000009.sst: no space left on device":                          false,
+		"error flushing memtable to disk: something that nobody has thought of":                       true,
+		"Value log truncated: this is no write":                                                       false,
+	} {
+		b := open(t, testOptions(quickDir(t)))
+		k := &background{}
+		format, cause, _ := strings.Cut(words, ": ")
+		k.failed(format+": %v, retrying", []any{errors.New(cause)})
+		k.watch(b.backgroundFailed)
+		if got := b.Err() != nil; got != latches {
+			t.Errorf("%s: latches %t", words, got)
+		}
+		if b.Err() != nil {
+			_ = b.Close()
+			if err := b.db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

@@ -3,6 +3,7 @@ package buffer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -413,6 +414,9 @@ func (b *Buffer) giveSpaceBack() error {
 		return err
 	}
 	err := b.db.Flatten(1)
+	if err != nil && diskFailed(err) {
+		b.latch(fmt.Errorf("compact: %w", err))
+	}
 	b.log.Info("the store was compacted", zap.Int64("disk_bytes", disk), zap.Int64("live_bytes", live),
 		zap.Duration("took", time.Since(b.keeper.flattened)), zap.Error(err))
 	b.measure()

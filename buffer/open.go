@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -65,7 +64,8 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	}
 	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
-	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)))
+	background := &background{}
+	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)).WithLogger(badgerLog{log.Sugar(), background}))
 	if err != nil {
 		if wrong := o.Key.explain(folder, err); wrong != nil {
 			return nil, wrong
@@ -86,6 +86,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	b.committer.init(db)
 	b.keeper.init()
 	b.marker.init()
+	background.watch(b.backgroundFailed)
 	b.measure()
 	if err := b.recover(ctx, torn, &found); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -112,7 +113,7 @@ const memTableSize = 4 << 20
 // value-log GC brings deleted keys back; small tables keep memory small; every
 // commit is synced.
 func badgerOptions(folder string, log *zap.Logger) badger.Options {
-	return badger.DefaultOptions(folder).WithLogger(badgerLog{log.Sugar()}).
+	return badger.DefaultOptions(folder).WithLogger(badgerLog{log: log.Sugar()}).
 		WithSyncWrites(!fault.Enabled("sync.off")).WithDetectConflicts(false).WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 		WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
@@ -533,15 +534,3 @@ func (b *Buffer) unused(ordinal uint64) bool {
 	}
 	return true
 }
-
-// badgerLog passes Badger's talk on; its Info is our Debug.
-type badgerLog struct{ log *zap.SugaredLogger }
-
-var _ badger.Logger = badgerLog{}
-
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Errorf("badger: "+trimLine(f), a...) }
-func (l badgerLog) Warningf(f string, a ...any) { l.log.Warnf("badger: "+trimLine(f), a...) }
-func (l badgerLog) Infof(f string, a ...any)    { l.log.Debugf("badger: "+trimLine(f), a...) }
-func (l badgerLog) Debugf(f string, a ...any)   { l.log.Debugf("badger: "+trimLine(f), a...) }
-
-func trimLine(f string) string { return strings.TrimRight(f, "\n") }

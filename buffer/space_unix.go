@@ -16,6 +16,9 @@ const errDiskFull = unix.ENOSPC
 // read-only.
 const errReadOnly = unix.EROFS
 
+// diskErrors are what a disk or a file system that fails returns.
+var diskErrors = []error{unix.EIO, unix.EROFS, unix.ENXIO, unix.ENODEV}
+
 // freeSpace is what an ordinary user may still write to the file system of
 // path, in bytes.
 func freeSpace(path string) (int64, error) {

@@ -15,6 +15,9 @@ const errDiskFull = windows.ERROR_DISK_FULL
 // read-only.
 const errReadOnly = windows.ERROR_WRITE_PROTECT
 
+// diskErrors are what a disk or a file system that fails returns.
+var diskErrors = []error{windows.ERROR_CRC, windows.ERROR_IO_DEVICE, windows.ERROR_WRITE_PROTECT, windows.ERROR_WRITE_FAULT, windows.ERROR_FILE_CORRUPT, windows.ERROR_DISK_CORRUPT, windows.ERROR_DEV_NOT_EXIST}
+
 // freeSpace is what this user may still write to the volume of path, in bytes.
 func freeSpace(path string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(path)
