@@ -14,6 +14,8 @@ type item struct {
 	in   plant.Input
 	// edge is set if a scan shows a change that no other waiting scan shows.
 	edge bool
+	// large stands for the texts that were taken out of the scan.
+	large largeInput
 	// done is answered once what followed from the input is durable.
 	done chan<- error
 }

@@ -117,6 +117,9 @@ func (m *Model) Describe(s *State, out *Stats) {
 }
 
 func (m *Model) problems(s *State) (all []Problem) {
+	if l := s.gateway.Large; l != nil {
+		all = append(all, Problem{Text: l.text(), Remedy: largeRemedy})
+	}
 	if m.counter != nil && s.ready {
 		suspects, unread := m.counter.Suspects(&s.counter)
 		for _, ref := range suspects {

@@ -27,6 +27,9 @@ type Stats struct {
 	// Overflows counts readings that a full mailbox dropped or merged away
 	// with loss.
 	Overflows uint64
+	// LeftOut counts inputs that led to more than the buffer accepts, even without
+	// their texts.
+	LeftOut uint64
 	// WritesFailed counts writes to devices that failed.
 	WritesFailed uint64
 	// Waiting is set while commits are refused because the buffer is full.

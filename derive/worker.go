@@ -247,7 +247,13 @@ func (w *Worker) process(ctx, commits context.Context, items []item) error {
 	o := &w.out
 	dirty := w.dirty || changed
 	now := w.o.Clock.Now()
-	var err error
+	err := w.overgrown(items)
+	if errors.Is(err, plant.ErrTooBig) {
+		return w.tooBig(ctx, commits, items, err)
+	}
+	if err != nil {
+		return err
+	}
 	if len(o.Events)+len(o.Writes)+len(o.Put)+len(o.Delete) > 0 || o.Urgent || waited && dirty || w.late(now, dirty) {
 		err = w.commit(ctx, commits, items, now)
 	} else {
@@ -271,9 +277,17 @@ func (w *Worker) step(it *item) (changed bool) {
 	}
 	changed = w.clock(when)
 	if in == nil {
-		return w.run.step(w.work, &it.scan, &w.out) || changed
+		if it.like(w.work.gateway.Large) {
+			it.shorten()
+		}
+		in = &it.scan
 	}
-	return w.run.step(w.work, in, &w.out) || changed
+	changed = w.run.step(w.work, in, &w.out) || changed
+	if it.large.Bytes > 0 || w.work.gateway.Large != nil {
+		w.run.large(it)
+		changed = true
+	}
+	return changed
 }
 
 // clock tells the rules of a jump of the wall clock before an input that came
@@ -316,12 +330,8 @@ func (w *Worker) commit(ctx, commits context.Context, items []item, now time.Tim
 		first, err = w.log.Commit(commits, w.m.machine, batch)
 	}
 	w.waiting(false)
-	if errors.Is(err, plant.ErrTooBig) && len(items) > 1 {
-		half := len(items) / 2
-		if err := w.process(ctx, commits, items[:half]); err != nil {
-			return err
-		}
-		return w.process(ctx, commits, items[half:])
+	if errors.Is(err, plant.ErrTooBig) {
+		return w.tooBig(ctx, commits, items, fmt.Errorf("derive: commit %s: %w", w.m.machine, err))
 	}
 	if err != nil {
 		return fmt.Errorf("derive: commit %s: %w", w.m.machine, err)
@@ -405,5 +415,11 @@ func (w *Worker) Stats() Stats {
 	}
 	st.Overflows = w.mailbox.lost()
 	w.m.Describe(w.current, &st)
+	if st.LeftOut > 0 {
+		st.Problems = append(st.Problems, Problem{
+			Text:   fmt.Sprintf("%d times since the start more came of one reading than the buffer accepts, so it was left out", st.LeftOut),
+			Remedy: "Split this machine's rules over two machines, or report this as a fault of Sluice.",
+		})
+	}
 	return st
 }

@@ -263,17 +263,28 @@ const (
 	shownText = 64
 )
 
-// boundTexts makes texts that are too long bad.
+// boundTexts makes texts that are too long bad. A text counts as events carry
+// it: a control character takes six bytes there.
 func boundTexts(readings []plant.Reading) {
 	for i := range readings {
 		r := &readings[i]
-		if r.Value.Type() != plant.Text || len(r.Value.Text()) <= maxText {
+		if r.Value.Type() != plant.Text {
 			continue
 		}
 		text := r.Value.Text()
+		n := len(text)
+		if n > maxText/6 && n <= maxText {
+			n = len(plant.AppendJSONString(nil, text)) - len(`""`)
+		}
+		if n <= maxText {
+			continue
+		}
 		r.Quality = plant.Bad
-		r.Cause = fmt.Sprintf("the text is %d bytes long, and %d are taken: check the tag's address, or let the PLC offer a shorter text", len(text), maxText)
-		r.Value = plant.TextValue(strings.ToValidUTF8(text[:shownText], ""))
+		r.Cause = fmt.Sprintf("the text is %d bytes long, and %d are taken: check the tag's address, or let the PLC offer a shorter text", n, maxText)
+		if n > len(text) {
+			r.Cause = fmt.Sprintf("the text has so many control characters that it takes %d bytes, and %d are taken: check the tag's address and type", n, maxText)
+		}
+		r.Value = plant.TextValue(strings.ToValidUTF8(text[:min(shownText, len(text))], ""))
 	}
 }
 

@@ -415,13 +415,17 @@ func TestATextTooLongForAnEventIsBad(t *testing.T) {
 			return []plant.Scan{{Session: 1, Readings: []plant.Reading{
 				{Tag: "lot", Value: plant.TextValue(strings.Repeat("ä", maxText)), Quality: plant.Good},
 				{Tag: "serial", Value: plant.TextValue(strings.Repeat("s", maxText)), Quality: plant.Good},
+				{Tag: "noise", Value: plant.TextValue(strings.Repeat("\x01", maxText/2)), Quality: plant.Good},
 			}}}, nil
 		}
 		b := run(t, s, PollerOptions{Interval: time.Second})
 		synctest.Wait()
 		st := b.Stats()
-		if want := "the text is 2048 bytes long, and 1024 are taken"; !strings.HasPrefix(st.BadTags["lot"], want) || len(st.BadTags) != 1 {
+		if want := "the text is 2048 bytes long, and 1024 are taken"; !strings.HasPrefix(st.BadTags["lot"], want) || len(st.BadTags) != 2 {
 			t.Errorf("bad tags %q, want lot: %s", st.BadTags, want)
+		}
+		if want := "the text has so many control characters that it takes 3072 bytes"; !strings.HasPrefix(st.BadTags["noise"], want) {
+			t.Errorf("noise: %q, want %s", st.BadTags["noise"], want)
 		}
 		b.stop()
 		var lot, serial plant.Reading
