@@ -38,10 +38,14 @@ func openWith(t testing.TB, o Options) uplink.Sender {
 
 func subject(receiver func(t testing.TB) uplinktest.Receiver) uplinktest.Subject {
 	return uplinktest.Subject{
-		Receiver:   receiver,
-		Open:       func(t testing.TB, addr string) uplink.Sender { return openWith(t, testOptions(addr)) },
-		AckTimeout: testAckTimeout,
-		TooLarge:   16 << 10,
+		Receiver: receiver,
+		Open: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
+			o := testOptions(addr)
+			o.AckTimeout, o.ConnectTimeout = config.Duration(ackTimeout), config.Duration(ackTimeout)
+			o.KeepAlive, o.SendTimeout = config.Duration(max(ackTimeout, time.Second)), config.Duration(time.Minute)
+			return openWith(t, o)
+		},
+		TooLarge: 16 << 10,
 	}
 }
 

@@ -202,13 +202,13 @@ func openRemembering(t testing.TB, o Options, memory func(string) ([]byte, error
 func subject(change func(*Options)) uplinktest.Subject {
 	return uplinktest.Subject{
 		Receiver: func(t testing.TB) uplinktest.Receiver { return newReceiver(t) },
-		Open: func(t testing.TB, addr string) uplink.Sender {
+		Open: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
 			o := testOptions(addr)
+			o.Timeout, o.SendTimeout = config.Duration(ackTimeout), config.Duration(time.Minute)
 			change(&o)
 			return openWith(t, o)
 		},
-		AckTimeout: testTimeout,
-		TooLarge:   testMaxBody,
+		TooLarge: testMaxBody,
 	}
 }
 

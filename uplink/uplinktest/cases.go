@@ -17,7 +17,7 @@ const grace = 3 * time.Second
 func deliversInOrder(r *rig) {
 	events := Events("M-1", 1, 120)
 	for _, batch := range chunks(events, 50) {
-		if n := r.send(grace, batch); n != len(batch) {
+		if n := r.send(time.Minute, batch); n != len(batch) {
 			r.Fatalf("%d of %d delivered by a healthy receiver", n, len(batch))
 		}
 	}
@@ -36,7 +36,7 @@ func keepsMachinesApart(r *rig) {
 	for _, events := range machines {
 		senders.Go(func() {
 			for _, batch := range chunks(events, 25) {
-				if n := r.send(grace, batch); n != len(batch) {
+				if n := r.send(time.Minute, batch); n != len(batch) {
 					r.Errorf("%s: %d of %d delivered", events[0].Machine, n, len(batch))
 				}
 			}
@@ -63,7 +63,7 @@ func silent(r *rig) {
 	events := Events("M-1", 1, 4)
 	r.deliver(events[:1])
 	r.proxy.Stall()
-	r.within(2*r.subject.AckTimeout+grace, func() {
+	r.within(2*r.timeout+grace, func() {
 		if n := r.send(time.Minute, events[1:]); n != 0 {
 			r.Errorf("%d delivered while frozen", n)
 		}
@@ -76,7 +76,7 @@ func silent(r *rig) {
 func silentFromTheStart(r *rig) {
 	events := Events("M-1", 1, 1)
 	r.proxy.Stall()
-	r.within(2*r.subject.AckTimeout+grace, func() {
+	r.within(2*r.timeout+grace, func() {
 		if n := r.send(time.Minute, events); n != 0 {
 			r.Errorf("%d delivered while frozen", n)
 		}
@@ -94,7 +94,7 @@ func endsWithContext(r *rig) {
 		go func() { ended <- r.sendWith(ctx, events[1:]) }()
 		r.eventually(what, ready)
 		cancel()
-		r.within(r.subject.AckTimeout, func() {
+		r.within(grace, func() {
 			if n := <-ended; n != 0 {
 				r.Errorf("%d delivered after %s", n, what)
 			}
@@ -130,7 +130,7 @@ func restart(r *rig) {
 	r.deliver(events[:10])
 	r.honest() // a receiver that is stopped may forget what it has not shown yet
 	r.receiver.Stop()
-	r.within(2*r.subject.AckTimeout+grace, func() {
+	r.within(2*r.timeout+grace, func() {
 		if n := r.send(time.Minute, events[10:]); n != 0 {
 			r.Errorf("%d delivered to a stopped receiver", n)
 		}
@@ -142,7 +142,7 @@ func restart(r *rig) {
 
 func slow(r *rig) {
 	events := Events("M-1", 1, 10)
-	r.proxy.Delay(r.subject.AckTimeout / 4)
+	r.proxy.Delay(short / 4)
 	if n := r.send(time.Minute, events); n != len(events) {
 		r.Errorf("%d of %d delivered by a slow receiver", n, len(events))
 	}
@@ -217,7 +217,7 @@ func randomCuts(r *rig) {
 		senders.Go(func() {
 			deadline := time.Now().Add(30 * time.Second)
 			for rest := events; len(rest) > 0 && time.Now().Before(deadline); {
-				n := r.send(10*r.subject.AckTimeout, rest[:min(len(rest), 20)])
+				n := r.send(10*r.timeout, rest[:min(len(rest), 20)])
 				rest = rest[n:]
 			}
 		})
@@ -234,7 +234,7 @@ func tooLarge(r *rig) {
 	}
 	events := Events("M-1", 1, 3)
 	events[1].Data = append(append([]byte(`{"text":"`), bytes.Repeat([]byte{'x'}, r.subject.TooLarge)...), `"}`...)
-	ctx, cancel := context.WithTimeout(r.Context(), grace)
+	ctx, cancel := context.WithTimeout(r.Context(), patient)
 	defer cancel()
 	var got plant.Result
 	for rest := events; len(rest) > 0 && got.Status != plant.Rejected; {
@@ -262,7 +262,7 @@ func leavesNothing(r *rig) {
 	r.eventually("the first session to end", func() bool { return r.proxy.Conns() == 0 })
 	before := runtime.NumGoroutine()
 	for i := range 20 {
-		s := r.subject.Open(r, r.proxy.Addr())
+		s := r.subject.Open(r, r.proxy.Addr(), r.timeout)
 		r.sender = s
 		if i%2 == 1 {
 			r.proxy.CutAfter(3 * i)

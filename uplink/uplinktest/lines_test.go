@@ -236,15 +236,14 @@ func TestConformance(t *testing.T) {
 			t.Cleanup(r.Stop)
 			return r
 		},
-		Open: func(t testing.TB, addr string) uplink.Sender {
-			s, _ := config.ParseSection("mes", "test.yaml", "{driver: lines, address: "+addr+", ack_timeout: 300ms}")
+		Open: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
+			s, _ := config.ParseSection("mes", "test.yaml", "{driver: lines, address: "+addr+", ack_timeout: "+ackTimeout.String()+"}")
 			p, faults := Kind.Check(s)
 			if len(faults) > 0 {
 				t.Fatal(faults)
 			}
 			return p.Open(uplink.Env{Name: "mes"})
 		},
-		AckTimeout: 300 * time.Millisecond,
-		TooLarge:   tooLarge,
+		TooLarge: tooLarge,
 	})
 }

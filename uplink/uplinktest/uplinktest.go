@@ -40,36 +40,45 @@ type Receiver interface {
 type Subject struct {
 	// Receiver starts a receiver that ends with the test.
 	Receiver func(t testing.TB) Receiver
-	// Open makes a Sender to addr, with an acknowledgement time-out of
-	// AckTimeout. The suite closes it.
-	Open       func(t testing.TB, addr string) uplink.Sender
-	AckTimeout time.Duration
+	// Open makes a Sender to addr that waits so long for an acknowledgement. The
+	// suite closes it.
+	Open func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender
 	// TooLarge is a size of Data that the Sender must refuse; 0 if it takes all.
 	TooLarge int
 }
 
+const (
+	// short is the time-out where the receiver falls silent; a pause of a loaded
+	// machine makes a Retry there, as it should.
+	short = 300 * time.Millisecond
+	// patient is the time-out where only a fault of the Sender can be the cause of
+	// a Retry, or where something else must end a Send.
+	patient = 10 * time.Second
+)
+
 // Run runs the suite.
 func Run(t *testing.T, s Subject) {
 	for _, c := range []struct {
-		name string
-		run  func(*rig)
+		name    string
+		timeout time.Duration
+		run     func(*rig)
 	}{
-		{"delivers in order", deliversInOrder},
-		{"keeps machines apart", keepsMachinesApart},
-		{"says retry while the receiver is absent", absent},
-		{"says retry when the receiver falls silent", silent},
-		{"says retry when nobody answers the connection", silentFromTheStart},
-		{"ends with its context", endsWithContext},
-		{"ends with Close", endsWithClose},
-		{"survives a restart of the receiver", restart},
-		{"waits for a slow receiver", slow},
-		{"sends again after a lost acknowledgement", lostAcknowledgement},
-		{"sends again after a cut within a message", cutWithin},
-		{"claims nothing that did not arrive", randomCuts},
-		{"refuses what is too large and goes on", tooLarge},
-		{"leaves no goroutine behind", leavesNothing},
+		{"delivers in order", patient, deliversInOrder},
+		{"keeps machines apart", patient, keepsMachinesApart},
+		{"says retry while the receiver is absent", short, absent},
+		{"says retry when the receiver falls silent", short, silent},
+		{"says retry when nobody answers the connection", short, silentFromTheStart},
+		{"ends with its context", patient, endsWithContext},
+		{"ends with Close", patient, endsWithClose},
+		{"survives a restart of the receiver", short, restart},
+		{"waits for a slow receiver", patient, slow},
+		{"sends again after a lost acknowledgement", short, lostAcknowledgement},
+		{"sends again after a cut within a message", short, cutWithin},
+		{"claims nothing that did not arrive", short, randomCuts},
+		{"refuses what is too large and goes on", short, tooLarge},
+		{"leaves no goroutine behind", short, leavesNothing},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(newRig(t, s)) })
+		t.Run(c.name, func(t *testing.T) { c.run(newRig(t, s, c.timeout)) })
 	}
 }
 
@@ -93,6 +102,7 @@ func Events(m plant.MachineID, from plant.Sequence, n int) []plant.Event {
 type rig struct {
 	*testing.T
 	subject  Subject
+	timeout  time.Duration
 	receiver Receiver
 	proxy    *faultnet.Proxy
 	sender   uplink.Sender
@@ -103,13 +113,13 @@ type rig struct {
 	claimed map[string]bool
 }
 
-func newRig(t *testing.T, s Subject) *rig {
-	r := &rig{T: t, subject: s, receiver: s.Receiver(t), claimed: map[string]bool{}}
+func newRig(t *testing.T, s Subject, timeout time.Duration) *rig {
+	r := &rig{T: t, subject: s, timeout: timeout, receiver: s.Receiver(t), claimed: map[string]bool{}}
 	var err error
 	if r.proxy, err = faultnet.New(r.receiver.Addr()); err != nil {
 		t.Fatal(err)
 	}
-	r.sender = s.Open(t, r.proxy.Addr())
+	r.sender = s.Open(t, r.proxy.Addr(), timeout)
 	r.close = sync.OnceFunc(func() {
 		if err := r.sender.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -164,7 +174,7 @@ func (r *rig) deliver(events []plant.Event) {
 		if time.Now().After(deadline) {
 			r.Fatalf("%d events are not delivered", len(events))
 		}
-		events = events[r.send(10*r.subject.AckTimeout, events):]
+		events = events[r.send(10*r.timeout, events):]
 	}
 }
 
