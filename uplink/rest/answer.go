@@ -91,7 +91,7 @@ func outcomeOf(status int) outcome {
 // outcome is outcomeOf for a whole answer.
 func (s *Sender) outcome(a *answer) outcome {
 	switch {
-	case s.plainToTLS(a):
+	case s.plainToTLS(a), s.portal(a):
 		return wrong
 	case a.status == http.StatusRequestEntityTooLarge && a.header.Get("Retry-After") != "":
 		return again // for now only, RFC 9110 section 15.5.14
@@ -108,6 +108,12 @@ func (s *Sender) plainToTLS(a *answer) bool {
 	return slices.ContainsFunc([]string{"HTTPS server", "HTTPS port", "plain HTTP to an SSL"}, func(words string) bool {
 		return bytes.Contains(a.body, []byte(words))
 	})
+}
+
+// portal reports whether a success is a web page, which a login portal or a
+// proxy shows whoever comes: nothing says that the receiver has the events.
+func (s *Sender) portal(a *answer) bool {
+	return a.page && a.status >= 200 && a.status <= 299 && s.options.WebPage != webPageDelivered
 }
 
 const (
@@ -240,6 +246,8 @@ func (s *Sender) cause(a *answer) error {
 		text += ": " + words
 	}
 	switch advice := statuses[a.status].advice; {
+	case s.portal(a):
+		text += ", but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered"
 	case s.plainToTLS(a):
 		text += "; it speaks TLS there: write https:// in url"
 	case a.elsewhere != "":

@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		"200":                        {status: 200, body: "OK", want: plant.Delivered},
 		"200 with an empty body":     {status: 200, want: plant.Delivered},
-		"200 with a page":            {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>thanks", want: plant.Delivered},
+		"200 with a page":            {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>thanks", system: system, wait: wrongWait, words: "a web page came where an answer was expected"},
 		"200 with a cut body":        {raw: "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes.", want: plant.Delivered},
 		"200 with an endless body":   {status: 200, body: strings.Repeat("x", 1<<20), want: plant.Delivered},
 		"200 cut in the headers":     {raw: "HTTP/1.1 200 OK\r\nContent-Le", system: system, words: "connection broken"},

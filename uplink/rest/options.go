@@ -34,6 +34,9 @@ type Options struct {
 	Results string `yaml:"results"`
 	// Conflict says what 409 means: refused or delivered.
 	Conflict string `yaml:"conflict"`
+	// WebPage says what a success with a web page as its body means: retry, since
+	// a login portal answers so, or delivered.
+	WebPage string `yaml:"web_page"`
 	// Auth is how the gateway shows who it is; empty means not at all.
 	Auth Auth `yaml:"auth"`
 	// CursorURL is asked for the last event that the receiver has of {machine};
@@ -62,7 +65,7 @@ type Options struct {
 	uplink.Options `yaml:",inline"`
 }
 
-// The values of Results and Conflict.
+// The values of Results, Conflict and WebPage.
 const (
 	resultsRead     = "read"
 	resultsIgnore   = "ignore"
@@ -70,6 +73,9 @@ const (
 
 	conflictRefused   = "refused"
 	conflictDelivered = "delivered"
+
+	webPageRetry     = "retry"
+	webPageDelivered = "delivered"
 )
 
 // Bounds of Options.
@@ -81,7 +87,7 @@ const (
 func defaults() Options {
 	return Options{
 		Method: http.MethodPost, Batch: 1, MaxBody: 1 << 20,
-		Results: resultsRead, Conflict: conflictRefused,
+		Results: resultsRead, Conflict: conflictRefused, WebPage: webPageRetry,
 		Timeout: config.Duration(10 * time.Second),
 		Options: uplink.DefaultOptions(),
 	}
@@ -112,6 +118,9 @@ func (o Options) Validate() error {
 	}
 	if conflicts := []string{conflictRefused, conflictDelivered}; !slices.Contains(conflicts, o.Conflict) {
 		errs = append(errs, config.Unknown("conflict", "value", o.Conflict, conflicts))
+	}
+	if pages := []string{webPageRetry, webPageDelivered}; !slices.Contains(pages, o.WebPage) {
+		errs = append(errs, config.Unknown("web_page", "value", o.WebPage, pages))
 	}
 	if o.Timeout < config.Duration(100*time.Millisecond) || o.Timeout > config.Duration(maxTimeout) {
 		bad("timeout", "it must be from 100ms to 5m", "leave it out for 10s")

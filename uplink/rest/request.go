@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -42,6 +43,8 @@ const (
 	askFirst = 64 << 10
 	// maxWords bounds what is read of an answer that nothing depends on.
 	maxWords = 8 << 10
+	// pageHead is how much of an answer is looked at for a web page.
+	pageHead = 512
 	// linger is how long the rest of such an answer is waited for, so that the
 	// connection can be used again.
 	linger = time.Second
@@ -186,6 +189,8 @@ type answer struct {
 	// body is what was read, and bodyErr why not all of it.
 	body    []byte
 	bodyErr error
+	// page is set if the body is a web page.
+	page bool
 	// elsewhere names where a redirect that is not followed leads.
 	elsewhere string
 }
@@ -260,8 +265,10 @@ func (s *Sender) read(response *http.Response, cancel context.CancelFunc, most i
 	a := &answer{status: response.StatusCode, header: response.Header}
 	defer response.Body.Close() //nolint:errcheck // all that mattered has been read
 	limit := int64(most)
+	body := bufio.NewReaderSize(response.Body, pageHead)
 	if s.speaks(a) {
-		a.body, a.bodyErr = io.ReadAll(io.LimitReader(response.Body, limit+1))
+		a.page = webPage(body)
+		a.body, a.bodyErr = io.ReadAll(io.LimitReader(body, limit+1))
 		if int64(len(a.body)) > limit {
 			a.bodyErr = fmt.Errorf("it is longer than %d bytes", limit)
 		}
@@ -270,11 +277,27 @@ func (s *Sender) read(response *http.Response, cancel context.CancelFunc, most i
 	if response.ContentLength != 0 {
 		defer time.AfterFunc(linger, cancel).Stop()
 	}
+	a.page = webPage(body)
 	if a.status >= http.StatusMultipleChoices {
-		a.body, a.bodyErr = io.ReadAll(io.LimitReader(response.Body, maxWords))
+		a.body, a.bodyErr = io.ReadAll(io.LimitReader(body, maxWords))
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, limit-int64(len(a.body)))) // the status has said what matters
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit-int64(len(a.body)))) // the status has said what matters
 	return a
+}
+
+// webPage reports whether a body begins as an HTML document does (WHATWG HTML,
+// section 13.1), without taking anything from it. It blocks for pageHead bytes
+// or the end.
+func webPage(body *bufio.Reader) bool {
+	head, _ := body.Peek(pageHead) // less is an answer as well
+	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n\f")
+	head = bytes.ToLower(head[:min(len(head), len("<!doctype html")+1)])
+	for _, begin := range []string{"<!doctype html", "<html"} {
+		if rest, ok := bytes.CutPrefix(head, []byte(begin)); ok {
+			return len(rest) == 0 || bytes.IndexByte([]byte("> \t\r\n\f"), rest[0]) >= 0
+		}
+	}
+	return false
 }
 
 // speaks reports whether the body of the answer may say something of each
