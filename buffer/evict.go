@@ -87,17 +87,21 @@ func (b *Buffer) evictGoal() int64 {
 	if !b.opts.evicts() || b.underFloor() {
 		return -1
 	}
-	live := b.liveBytes()
-	if b.opts.Quota > 0 && live > b.opts.Quota/100*evictAt {
-		return b.opts.Quota / 100 * evictTo
+	live, limit := b.liveBytes(), b.limit()
+	if b.opts.Quota > 0 && b.opts.Quota <= limit {
+		if live > b.opts.Quota/100*evictAt {
+			return b.opts.Quota / 100 * evictTo
+		}
+		return -1
 	}
-	// A disk that somebody else has filled is not emptied at our cost, but for a
-	// tenth at a time, and not the last of it.
-	if b.space.isShut() && live > MinQuota && time.Since(b.keeper.evicted) > flattenPauseShut {
-		b.keeper.evicted = time.Now()
-		return max(live-max(live/evictDisk, evictDiskLeast), MinQuota)
+	// A disk that somebody else fills is not emptied at our cost, but for a tenth
+	// at a time, and not the last of it.
+	shut := b.space.isShut()
+	if live <= MinQuota/2 || live <= limit/100*evictAt || shut && time.Since(b.keeper.evicted) < flattenPauseShut {
+		return -1
 	}
-	return -1
+	b.keeper.evicted = time.Now()
+	return max(limit/100*evictTo, live-max(live/evictDisk, evictDiskLeast), MinQuota/2)
 }
 
 // victim chooses the stream to evict from: the one with the most parameters, and
@@ -402,7 +406,7 @@ func (e *eviction) gaps() []gap {
 		return nil
 	}
 	g.reason = "evicted to make room: the quota is used up by events that are not delivered"
-	if e.b.space.isShut() {
+	if e.b.quota() != e.b.opts.Quota {
 		g.reason = "evicted to make room: the disk is nearly full of events that are not delivered"
 	}
 	return []gap{g}

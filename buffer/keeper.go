@@ -156,12 +156,9 @@ func (b *Buffer) retain(ctx context.Context) error {
 }
 
 func (b *Buffer) trimToQuota(ctx context.Context) error {
-	if b.opts.Quota == 0 {
-		return b.evict(ctx)
-	}
-	live := b.liveBytes()
-	if live > b.opts.Quota/100*trimAt {
-		for b.liveBytes() > b.opts.Quota/100*trimTo {
+	quota := b.quota()
+	if b.liveBytes() > quota/100*trimAt {
+		for b.liveBytes() > quota/100*trimTo {
 			s := b.oldestDelivered()
 			if s == nil {
 				break
@@ -174,7 +171,7 @@ func (b *Buffer) trimToQuota(ctx context.Context) error {
 	if err := b.evict(ctx); err != nil {
 		return err
 	}
-	if b.liveBytes() < b.opts.Quota/100*evictAt {
+	if b.liveBytes() < b.quota()/100*evictAt {
 		b.overQuota(false)
 	}
 	return nil

@@ -105,10 +105,14 @@ func (b *Buffer) overQuota(over bool) {
 	defer s.mu.Unlock()
 	if s.over != over {
 		s.over = over
-		if over {
-			b.log.Error("the quota is used up by events that are not delivered: no event is accepted", zap.Int64("quota_bytes", b.opts.Quota))
-		} else {
-			b.log.Info("the quota has room again: events are accepted")
+		switch {
+		case b.opts.WhenFull == EvictOldest:
+			// For a moment only; what is evicted is logged.
+		case over:
+			b.log.Error("the room is used up by events that are not delivered: no event is accepted", zap.Int64("quota_bytes", b.opts.Quota),
+				zap.Int64("disk_free_bytes", s.free), zap.Int64("disk_used_bytes", s.disk))
+		default:
+			b.log.Info("there is room again: events are accepted")
 		}
 	}
 	b.stamp()
@@ -168,17 +172,35 @@ func (b *Buffer) admit(requests []*request) []*request {
 	return c.group
 }
 
+// maxHeadroom is what a large store leaves for its compactions.
+const maxHeadroom = 256 << 20
+
+// limit is what the events kept may take on this disk, beside what Badger needs
+// to write tables anew before it removes the old ones: on a small disk half of
+// what there is. Without it a compaction ends the process: with 64 MiB free, one
+// of a store of 110 MiB took them all.
+func (b *Buffer) limit() int64 {
+	s := &b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	available := max(s.free+s.disk-b.opts.Reserve, 0)
+	return available - min(available/2, maxHeadroom)
+}
+
+// quota is the smaller of the configured one and what the disk has room for.
+func (b *Buffer) quota() int64 {
+	if limit := b.limit(); b.opts.Quota == 0 || limit < b.opts.Quota {
+		return limit
+	}
+	return b.opts.Quota
+}
+
 // room is what the quota leaves. A store that nears its quota wakes the keeper,
 // who drops delivered events before anything is refused.
 func (b *Buffer) room() int64 {
-	if b.opts.Quota == 0 {
-		return 1 << 62
-	}
-	b.mu.Lock()
-	live := b.eventBytes + b.sideBytes
-	b.mu.Unlock()
-	if live > b.opts.Quota/100*trimAt {
+	live, quota := b.liveBytes(), b.quota()
+	if live > quota/100*trimAt {
 		b.keeper.kick()
 	}
-	return b.opts.Quota - live
+	return quota - live
 }

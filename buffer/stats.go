@@ -113,7 +113,7 @@ func (b *Buffer) Stats() Stats {
 	case b.space.shut:
 		s.FullReason = "the disk is nearly full: make space on it"
 	case b.space.over:
-		s.FullReason = "the quota is used up by events that are not delivered: bring the uplinks back or raise the quota"
+		s.FullReason = "the quota, or the room that the disk has, is used up by events that are not delivered: bring the uplinks back, raise the quota or give the disk more room"
 	}
 	b.space.mu.Unlock()
 	b.mu.Lock()

@@ -313,3 +313,43 @@ func TestDeadLettersOfARunningGateway(t *testing.T) {
 		t.Errorf("exit %d: %s%s", code, out, talk)
 	}
 }
+
+func TestForgetAnUplinkThatIsGone(t *testing.T) {
+	config, folder := storedPlant(t, "http://127.0.0.1:9/", "")
+	p, _ := loadPlan(config, driverKinds, uplinkKinds)
+	o, err := storeOptions(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Path = folder
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Queue("old", func(plant.EventKind) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out := works(t, "events", "stats", "-c", config, "--json"); !strings.Contains(out, "sluice uplink forget") {
+		t.Errorf("the stats do not name the command: %s", out)
+	}
+	for _, c := range []struct{ name, want string }{{"mes", "is in the config"}, {"nobody", "knows no uplink"}} {
+		if _, talk, code := sluice(t, "uplink", "forget", c.name, "--reason", "gone", "-c", config); code != 1 || !strings.Contains(talk, c.want) {
+			t.Errorf("forget %s: exit %d, %s", c.name, code, talk)
+		}
+	}
+	if _, talk, code := sluice(t, "uplink", "forget", "old", "-c", config); code != 2 || !strings.Contains(talk, "--reason") {
+		t.Errorf("without a reason: exit %d, %s", code, talk)
+	}
+	if out := works(t, "uplink", "forget", "old", "--reason", "sold", "-c", config); !strings.Contains(out, "forgot uplink old: 5 events") {
+		t.Error(out)
+	}
+	if out := works(t, "events", "stats", "-c", config, "--json"); strings.Contains(out, "\"old\"") {
+		t.Errorf("it is still there: %s", out)
+	}
+	if out := works(t, "audit", "show", "-c", config); !strings.Contains(out, "uplink.forget") || !strings.Contains(out, "sold") {
+		t.Errorf("the audit log: %s", out)
+	}
+}
