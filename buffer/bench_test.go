@@ -262,3 +262,47 @@ func rssAnon() string {
 	}
 	return "not known on this system"
 }
+
+// BenchmarkCommitOnABacklog measures commits of one machine beside backlogs of
+// three sizes: the cost must not grow with them.
+func BenchmarkCommitOnABacklog(b *testing.B) {
+	for _, backlog := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(backlog), func(b *testing.B) {
+			o := testOptions(b.TempDir())
+			o.Quota = 0
+			store, err := Open(context.Background(), o, zap.NewNop())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer store.Close()
+			if _, err := store.Queue("mes", all); err != nil {
+				b.Fatal(err)
+			}
+			fill := plant.Batch{}
+			for range 500 {
+				e := count(1)
+				e.Data = bytes.Repeat([]byte("d"), 240)
+				fill.Events = append(fill.Events, e)
+			}
+			for n := 0; n < backlog; n += len(fill.Events) {
+				if _, err := store.Commit(context.Background(), plant.MachineID(fmt.Sprintf("M%02d", n/500%50)), fill); err != nil {
+					b.Fatal(err)
+				}
+			}
+			quiet(b, o.Path)
+			batch := benchBatch()
+			took := make([]time.Duration, 0, b.N)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				start := time.Now()
+				if _, err := store.Commit(context.Background(), "M00", batch); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(start))
+			}
+			b.StopTimer()
+			reportLatency(b, took)
+		})
+	}
+}

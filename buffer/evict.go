@@ -313,10 +313,7 @@ func (e *eviction) collect(ctx context.Context) error {
 		}
 		looked++
 		kind := e.view.of(r.kind)
-		if !e.thin {
-			e.stream.cross(&e.to, r.sequence)
-		}
-		e.to.add(r.sequence, r.size, kind)
+		e.stream.pass(&e.to, r.sequence, r.size, kind)
 		if name := e.view.name(kind); !e.thin || evictable(name) {
 			e.take(r, name, kind)
 		}
@@ -325,9 +322,7 @@ func (e *eviction) collect(ctx context.Context) error {
 	if err != nil || !complete {
 		return err
 	}
-	if !e.thin {
-		e.stream.cross(&e.to, e.limit+1)
-	}
+	e.stream.cross(&e.to, e.limit+1)
 	e.to.sequence = e.limit
 	return nil
 }

@@ -225,8 +225,7 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 			next, stopped = r.recorded, true
 			return false
 		}
-		s.cross(&to, r.sequence)
-		to.add(r.sequence, r.size, view.of(r.kind))
+		s.pass(&to, r.sequence, r.size, view.of(r.kind))
 		return true
 	})
 	if err == nil {

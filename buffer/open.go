@@ -401,8 +401,7 @@ func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Seque
 	found := max(min(last, known), s.low.sequence)
 	_, err := b.scan(ctx, s, s.low.sequence, found, func(r *stored) bool {
 		gone--
-		s.cross(&head, r.sequence)
-		head.add(r.sequence, r.size, view.of(r.kind))
+		s.pass(&head, r.sequence, r.size, view.of(r.kind))
 		s.headEpoch = r.epoch
 		return true
 	})

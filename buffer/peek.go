@@ -91,9 +91,8 @@ func (l *lease) markAt(s plant.Sequence) *mark {
 // take looks at one stored event, and reports whether there is room for more.
 func (p *peek) take(r *stored) bool {
 	kind := p.kinds.of(r.kind)
-	p.cursor.stream.cross(&p.mark.at, r.sequence)
 	if !p.isCarried(kind) {
-		p.mark.at.add(r.sequence, r.size, kind)
+		p.cursor.stream.pass(&p.mark.at, r.sequence, r.size, kind)
 		return true
 	}
 	if r.sequence > p.after {
@@ -103,7 +102,7 @@ func (p *peek) take(r *stored) bool {
 		}
 		p.append(r, kind)
 	}
-	p.mark.at.add(r.sequence, r.size, kind)
+	p.cursor.stream.pass(&p.mark.at, r.sequence, r.size, kind)
 	p.mark.carried++
 	return true
 }

@@ -117,8 +117,7 @@ func (w *settlement) locate(ctx context.Context) error {
 				carried++
 			}
 			b.mu.Unlock()
-			w.cursor.stream.cross(&w.at, r.sequence)
-			w.at.add(r.sequence, r.size, kind)
+			w.cursor.stream.pass(&w.at, r.sequence, r.size, kind)
 			return true
 		})
 		if err != nil {

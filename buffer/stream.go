@@ -76,6 +76,15 @@ func (s *stream) cross(at *position, next plant.Sequence) {
 	}
 }
 
+// pass moves at over one event that is there.
+func (s *stream) pass(at *position, sequence plant.Sequence, size, kind int) {
+	s.cross(at, sequence)
+	at.add(sequence, size, kind)
+	if sequence == s.thin.sequence {
+		at.set(&s.thin)
+	}
+}
+
 // freed is what goes when the stream begins at that place. It is called with
 // Buffer.mu held.
 func (s *stream) freed(low *position) int64 {
