@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +32,6 @@ const (
 	// reader takes.
 	backupBlock    = 256 << 10
 	maxBackupBlock = 4 << 20
-	// blockFrame is the type, the length and the checksum of a block.
-	blockFrame = 1 + 4 + 4
 )
 
 // ErrBadBackup says that a backup is damaged, cut short, or none.
@@ -162,7 +161,7 @@ func (o *backupWriter) close() (sum string) {
 	if o.err == nil {
 		o.err = o.w.Flush()
 	}
-	return fmt.Sprintf("%x", digest)
+	return hex.EncodeToString(digest)
 }
 
 // count notes one record.
@@ -259,7 +258,7 @@ func (in *backupReader) end(info *BackupInfo) error {
 	if !bytes.Equal(digest, told) {
 		return bad("its sum does not match")
 	}
-	info.Sum = fmt.Sprintf("%x", digest)
+	info.Sum = hex.EncodeToString(digest)
 	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return errors.Join(bad("something follows its end"), err)
 	}

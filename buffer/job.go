@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -160,7 +161,7 @@ func (b *Buffer) changeDead(ctx context.Context, uplink string, m plant.MachineI
 			return fail(err)
 		}
 	}
-	if len(r.deletes) > 0 && string(r.deletes[0]) == string(key) {
+	if len(r.deletes) > 0 && bytes.Equal(r.deletes[0], key) {
 		r.apply = func() { b.forgetDead(uplink, m) }
 	}
 	if err := b.submit(r); err != nil {

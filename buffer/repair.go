@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (o *Options) salvageInto(ctx context.Context, s *salvage, folder string, ke
 	format := false
 	err = s.walk(ctx, func(f found) error {
 		*kept++
-		format = format || string(f.key) == string(formatKey)
+		format = format || bytes.Equal(f.key, formatKey)
 		key := append([]byte{}, f.key...)
 		if f.removed {
 			return batch.DeleteAt(key, f.version)

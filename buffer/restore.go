@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func formatOnly() func(key, value []byte) error {
 			return nil
 		}
 		checked = true
-		if string(key) != string(formatKey) {
+		if !bytes.Equal(key, formatKey) {
 			return bad("it has no format record")
 		}
 		body, err := opaque(key, value)

@@ -70,7 +70,10 @@ type console struct {
 	Log      *zap.Logger
 }
 
-func main() { os.Exit(untilSignal()) }
+func main() {
+	privateFiles()
+	os.Exit(untilSignal())
+}
 
 // untilSignal runs the command line; Ctrl-C and SIGTERM end it in order, a
 // second one at once.

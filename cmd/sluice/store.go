@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -151,12 +152,13 @@ func (w *when) at(now time.Time, zone *time.Location) (time.Time, error) {
 			return t, nil
 		}
 	}
-	text, days := w.text, time.Duration(1)
-	if n, ok := strings.CutSuffix(text, "d"); ok {
-		text, days = n+"h", 24
+	if n, ok := strings.CutSuffix(w.text, "d"); ok {
+		if days, err := strconv.ParseUint(n, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(days)), nil
+		}
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d * days), nil
+	if d, err := time.ParseDuration(w.text); err == nil && d >= 0 {
+		return now.Add(-d), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is no moment: write 2026-07-27, 2026-07-27T14:00 (the plant's time), 2026-07-27T12:00:00Z, or how long ago: 90m, 2h, 3d", w.text)
 }

@@ -74,11 +74,11 @@ func (e *Error) Error() string { return e.Text }
 
 // Get asks for a JSON value.
 func (c *Client) Get(ctx context.Context, path string, q url.Values, into any) error {
-	body, err := c.open(ctx, http.MethodGet, path, q, nil)
+	answer, err := c.open(ctx, http.MethodGet, path, q, nil)
 	if err != nil {
 		return err
 	}
-	return decodeAll(body.Body, into)
+	return errors.Join(json.NewDecoder(answer.Body).Decode(into), answer.Body.Close())
 }
 
 // Post asks for a change.
@@ -87,16 +87,11 @@ func (c *Client) Post(ctx context.Context, path string, in, into any) error {
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
-	body, err := c.open(ctx, http.MethodPost, path, nil, bytes.NewReader(data))
+	answer, err := c.open(ctx, http.MethodPost, path, nil, bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
-	return decodeAll(body.Body, into)
-}
-
-func decodeAll(body io.ReadCloser, into any) error {
-	err := json.NewDecoder(body).Decode(into)
-	return errors.Join(err, body.Close())
+	return errors.Join(json.NewDecoder(answer.Body).Decode(into), answer.Body.Close())
 }
 
 func (c *Client) open(ctx context.Context, method, path string, q url.Values, in io.Reader) (*http.Response, error) {
@@ -117,7 +112,7 @@ func (c *Client) open(ctx context.Context, method, path string, q url.Values, in
 		return answer, nil
 	}
 	var f failure
-	if err := decodeAll(answer.Body, &f); err != nil || f.Error == "" {
+	if err := errors.Join(json.NewDecoder(answer.Body).Decode(&f), answer.Body.Close()); err != nil || f.Error == "" {
 		f.Error = "the gateway answered " + answer.Status + ": it may be of another version than this command"
 	}
 	return nil, &Error{Status: answer.StatusCode, Text: f.Error}

@@ -29,8 +29,8 @@ const (
 	// stepsPerSecond is how often a job sends while it goes at its rate.
 	stepsPerSecond = 5
 
-	backoffMin = time.Second
-	backoffMax = 30 * time.Second
+	firstWait   = time.Second
+	longestWait = 30 * time.Second
 )
 
 // Uplink sends stored events once more. The Forwarder implements it.
@@ -125,7 +125,7 @@ func (j *Jobs) work(ctx context.Context, t Target) error {
 		}
 		if err != nil && ctx.Err() == nil {
 			j.log.Warn("the jobs of an uplink cannot be read, later again", zap.String("uplink", t.Name), zap.Error(err))
-			j.rest(ctx, backoffMax)
+			j.rest(ctx, longestWait)
 		}
 	}
 	return nil
@@ -169,7 +169,7 @@ func listJobs(ctx context.Context, store *buffer.Buffer, log *zap.Logger) (jobs 
 // run works a job off. It returns at the end of ctx, too, and with the store's
 // fault.
 func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
-	pause, failing := backoffMin, false
+	pause, failing := firstWait, false
 	for len(job.Streams) > 0 {
 		began := time.Now()
 		// What could not be made durable has not happened to the job.
@@ -192,12 +192,12 @@ func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
 		wait := time.Duration(sent)*time.Second/time.Duration(job.Rate) - time.Since(began)
 		if again != nil {
 			wait = max(pause, again.wait)
-			pause = min(2*pause, backoffMax)
+			pause = min(2*pause, longestWait)
 			if !failing {
 				j.log.Warn("a job waits", zap.Uint64("job", job.ID), zap.String("cause", again.text))
 			}
 		} else {
-			pause = backoffMin
+			pause = firstWait
 		}
 		failing = again != nil
 		j.note(job.ID, again)

@@ -32,22 +32,20 @@ var _ Listener = (*socket)(nil)
 // process has left, and is replaced. It never stands there with other rights
 // than 0600: it is made in a private folder and then moved to its place.
 func Listen(folder string) (Listener, error) {
-	fail := func(err error) (Listener, error) {
-		return nil, fmt.Errorf("admin: open the socket in %s: %w", folder, err)
-	}
+	fail := func(err error) error { return fmt.Errorf("admin: open the socket in %s: %w", folder, err) }
 	private, err := os.MkdirTemp(folder, ".admin-")
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	defer func() { _ = os.RemoveAll(private) }()
 	at, done, err := address(private, "s")
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at, Net: "unix"})
 	done()
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	l.SetUnlinkOnClose(false)
 	made, path := filepath.Join(private, "s"), filepath.Join(folder, SocketName)
@@ -60,7 +58,7 @@ func Listen(folder string) (Listener, error) {
 		info, err = os.Lstat(path)
 	}
 	if err != nil {
-		return fail(errors.Join(err, l.Close()))
+		return nil, fail(errors.Join(err, l.Close()))
 	}
 	return &socket{UnixListener: l, path: path, info: info}, nil
 }
