@@ -40,6 +40,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("buffer: open: %w", err)
 	}
+	if fault.Enabled("quota.tiny") {
+		o.Quota = 2 << 20 // so that the rig need not wait until a real one is full
+	}
 	folder, err := o.awaitFolder(ctx, log)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ const earlyDelay = 300 * time.Millisecond
 // acknowledges and forwards events before their commit, the mistake that the
 // end-to-end oracle must catch, and the tap that tells the rig what was accepted.
 func (g *gateway) seamLog(log derive.Log) derive.Log {
+	g.followClock()
 	log = &killingLog{log}
 	if fault.Enabled("commit.early") {
 		log = g.early(log)

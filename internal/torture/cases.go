@@ -5,17 +5,26 @@ package main
 // cases are all classes of faults, in the order in which they run.
 func cases() []testCase {
 	disks := []means{isRoot, hasFUSE, hasLoop}
+	loops := []means{isRoot, hasLoop}
 	return []testCase{
-		{name: "kill", what: "SIGKILL at random times under load", short: 60, long: 1000, run: killAtRandom},
-		{name: "failpoints", what: "SIGKILL at each failpoint", short: 1, long: 24, run: killAtFailpoints},
-		{name: "cut", what: "power cuts with lost, torn and reordered sectors", short: 20, long: 300, needs: disks, run: powerCuts},
-		{name: "eio", what: "one failed commit, a restart, later a power cut", short: 5, long: 40, needs: disks, run: oneEIO},
-		{name: "eio-for-good", what: "a disk that fails for good, exit code 70", short: 2, long: 20, needs: disks, run: goodEIO},
-		{name: "rot", what: "flipped bits, cut ends and zeros in every kind of file", short: 40, long: 400, run: bitRot},
-		{name: "control-sync", what: "control: SyncWrites off, a power cut", short: 3, long: 3, needs: disks, control: true, run: controlSync},
-		{name: "control-failstop", what: "control: it goes on after a failed commit", short: 4, long: 4, needs: disks, control: true, run: controlFailstop},
-		{name: "control-mark", what: "control: high-water mark off, a cut log", short: 3, long: 3, control: true, run: controlMark},
-		{name: "control-early", what: "control: acknowledged before the commit", short: 3, long: 3, control: true, run: controlEarly},
-		{name: "control-dedupe", what: "control: a receiver that does not know duplicates", short: 3, long: 3, control: true, run: controlDuplicates},
+		{name: "kill", what: "SIGKILL at random times under load", inShort: true, short: 60, long: 1000, run: killAtRandom},
+		{name: "failpoints", what: "SIGKILL at each failpoint", inShort: true, short: 1, long: 24, run: killAtFailpoints},
+		{name: "cut", what: "power cuts with lost, torn and reordered sectors", inShort: true, short: 20, long: 300, needs: disks, run: powerCuts},
+		{name: "eio", what: "one failed commit, a restart, later a power cut", inShort: true, short: 5, long: 40, needs: disks, run: oneEIO},
+		{name: "eio-for-good", what: "a disk that fails for good, exit code 70", inShort: true, short: 2, long: 20, needs: disks, run: goodEIO},
+		{name: "full-self", what: "the disk is filled by the gateway, ext4 and tmpfs", inShort: true, short: 2, long: 20, needs: loops, run: fullByItself},
+		{name: "full-foreign", what: "the disk is filled by others under load, ext4 and tmpfs", inShort: true, short: 2, long: 20, needs: loops, run: fullByOthers},
+		{name: "full-start", what: "the disk is full at the start, ext4 and tmpfs", inShort: true, short: 2, long: 20, needs: loops, run: fullAtStart},
+		{name: "evict", what: "SIGKILL while room is made, the evicted named", short: 6, long: 60, run: evictions},
+		{name: "read-only", what: "the file system becomes read-only", inShort: true, short: 2, long: 20, needs: loops, run: readOnly},
+		{name: "old-copy", what: "an old copy of the store is put back", inShort: true, short: 4, long: 40, run: oldCopy},
+		{name: "clock", what: "the wall clock jumps by seconds to years", short: 8, long: 80, run: clockJumps},
+		{name: "memory", what: "out of memory in a cgroup of 48 MiB and less", short: 6, long: 40, needs: []means{isRoot, hasCgroup}, run: outOfMemory},
+		{name: "rot", what: "flipped bits, cut ends and zeros in every kind of file", inShort: true, short: 40, long: 400, run: bitRot},
+		{name: "control-sync", what: "control: SyncWrites off, a power cut", inShort: true, short: 3, long: 3, needs: disks, control: true, run: controlSync},
+		{name: "control-failstop", what: "control: it goes on after a failed commit", inShort: true, short: 4, long: 4, needs: disks, control: true, run: controlFailstop},
+		{name: "control-mark", what: "control: high-water mark off, a cut log", inShort: true, short: 3, long: 3, control: true, run: controlMark},
+		{name: "control-early", what: "control: acknowledged before the commit", inShort: true, short: 3, long: 3, control: true, run: controlEarly},
+		{name: "control-dedupe", what: "control: a receiver that does not know duplicates", inShort: true, short: 3, long: 3, control: true, run: controlDuplicates},
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -21,7 +22,11 @@ const (
 
 // bed makes the bed of a case.
 func (t *trial) bed(limits string, o oracle.Options) (*bed, error) {
-	b, err := newBed(filepath.Join(t.dir, "bed"), t.binary, limits, o)
+	dir := filepath.Join(t.dir, "bed")
+	if err := os.RemoveAll(dir); err != nil { // of the try before
+		return nil, err
+	}
+	b, err := newBed(dir, t.binary, limits, o)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +164,10 @@ var otherNames = map[string]string{
 	"sync.off":      "control-sync",
 	"commit.early":  "control-early",
 	"mark.off":      "control-mark",
+	"clock.fd4":     "clock",
+	"evict.before":  "evict",
+	"evict.after":   "evict",
+	"quota.tiny":    "evict",
 	"tap.fd3":       "kill",
 }
 

@@ -21,6 +21,7 @@ import (
 type testCase struct {
 	name, what  string
 	short, long int // iterations
+	inShort     bool
 	needs       []means
 	// control is set for a case whose gateway or oracle is broken on purpose: it
 	// passes when the oracle finds a violation.

@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 			s.budget = 6 * time.Hour
 		}
 	}
-	picked, err := pick(s.only)
+	picked, err := pick(s.only, s.long || s.list)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return 2
@@ -81,12 +81,18 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	return code
 }
 
-// pick returns the cases of those names, all without names.
-func pick(only string) ([]testCase, error) {
-	if only == "" {
-		return cases(), nil
-	}
+// pick returns the cases of those names; without names all, or those of the
+// short lane.
+func pick(only string, all bool) ([]testCase, error) {
 	var picked []testCase
+	if only == "" {
+		for _, c := range cases() {
+			if all || c.inShort {
+				picked = append(picked, c)
+			}
+		}
+		return picked, nil
+	}
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
 		for _, c := range cases() {

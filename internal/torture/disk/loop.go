@@ -135,3 +135,12 @@ func Repair(image string) error {
 
 // pause waits between two looks.
 func pause(d time.Duration) { <-time.After(d) }
+
+// Free returns the bytes that root can still write on the file system of path.
+func Free(path string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, fmt.Errorf("disk: %s: %w", path, err)
+	}
+	return int64(s.Bfree) * s.Bsize, nil
+}
