@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -207,6 +209,21 @@ func culprit(folder string, err error) string {
 		return filepath.Join(folder, badger.KeyRegistryFileName)
 	case has("manifest", "MANIFEST", "external magic number"):
 		return filepath.Join(folder, badger.ManifestFilename)
+	}
+	return folder
+}
+
+// panickedTable is how Badger names the table in whose block it panicked
+// (table/iterator.go).
+var panickedTable = regexp.MustCompile(`Table ID: (\d+)`)
+
+// damagedTable is the table that a read stumbled over where the words show it,
+// else the folder.
+func damagedTable(folder string, err error) string {
+	if m := panickedTable.FindStringSubmatch(err.Error()); m != nil {
+		if n, err := strconv.ParseUint(m[1], 10, 64); err == nil {
+			return filepath.Join(folder, fmt.Sprintf("%06d.sst", n))
+		}
 	}
 	return folder
 }

@@ -147,7 +147,7 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) 
 			b.opts.Path, errDamaged, badger.ManifestFilename, remedyCopy)
 	}
 	if errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index in %s: %w: %s", b.opts.Path, err, remedyCopy)
+		return fmt.Errorf("buffer: read the index in %s: %w: %s", damagedTable(b.home.folder, err), oneLine{err}, remedyCopy)
 	}
 	if err != nil {
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)

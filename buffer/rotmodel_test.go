@@ -141,7 +141,7 @@ func (m *rotModel) check() {
 // TestModelWithRot drives a store at random through commits, deliveries, kills
 // and rot between two openings.
 func TestModelWithRot(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := &rotModel{
 				t: t, r: rand.New(rand.NewPCG(seed, 7)), o: testOptions(quickDir(t)),

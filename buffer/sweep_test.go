@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func TestEveryFileDamaged(t *testing.T) {
 	}
 	kinds := map[string][3]int{}
 	damages := map[string]func([]byte) []byte{"removed": nil, "emptied": func([]byte) []byte { return nil }}
-	for _, part := range []int{2, 31, 50, 77, 97} {
+	for _, part := range []int{31, 77, 97} {
 		at := func(data []byte) int { return used(data) * part / 100 }
 		damages[fmt.Sprint("flipped at ", part)] = func(data []byte) []byte {
 			if len(data) > 0 {
@@ -181,5 +182,17 @@ func TestTablesTheManifestForgot(t *testing.T) {
 	}
 	if left := kept(cut); len(left) != 2 || !strings.HasSuffix(left[0], ".sst") || !strings.HasSuffix(left[1], "MANIFEST") {
 		t.Errorf("kept are %v", left)
+	}
+}
+
+// TestADamagedIndexNamesItsTable: Badger names the table only within what it
+// prints over many lines when it panics.
+func TestADamagedIndexNamesItsTable(t *testing.T) {
+	err := errors.New("damaged record: ==== Recovered====\nTable ID: 17\nBlock ID: 12\n")
+	if got := damagedTable("store", err); got != filepath.Join("store", "000017.sst") {
+		t.Errorf("named is %s", got)
+	}
+	if got := damagedTable("store", errors.New("something else")); got != "store" {
+		t.Errorf("named is %s", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sluice-edge/sluice/plant"
 	"go.uber.org/zap"
 )
 
@@ -200,8 +201,10 @@ func (c *collector) buffer(out sink, snap Snapshot) {
 	out.flag(c.bufferFull, s.Full)
 	out.flag(c.bufferFaulted, s.Fault != "")
 	out.counter(c.bufferDamaged, s.Lost)
-	for cause, n := range s.Missing {
-		out.counter(c.bufferMissing, n, string(cause))
+	for _, cause := range plant.GapCauses() {
+		if cause != plant.GapMailbox && cause != plant.GapUnread { // those are the rules'
+			out.counter(c.bufferMissing, s.Missing[cause], string(cause))
+		}
 	}
 }
 

@@ -141,7 +141,7 @@ func TestMetricsLint(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	bounded := map[string]bool{"device": true, "machine": true, "uplink": true, "kind": true, "version": true}
+	bounded := map[string]bool{"device": true, "machine": true, "uplink": true, "kind": true, "version": true, "cause": true}
 	for _, f := range families {
 		if !strings.HasPrefix(f.GetName(), "sluice_") {
 			t.Errorf("%s does not begin with sluice_", f.GetName())
