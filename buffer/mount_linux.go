@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -30,24 +31,23 @@ func (m *mount) has(options ...string) bool {
 // mountWarnings says in plain words what about the file system of folder may
 // cost events that were called durable.
 func mountWarnings(folder string) []string {
-	real, err := filepath.EvalSymlinks(folder)
+	path, err := filepath.EvalSymlinks(folder)
 	if err != nil {
-		real = folder
+		path = folder
 	}
-	if real, err = filepath.Abs(real); err != nil {
+	if path, err = filepath.Abs(path); err != nil {
 		return nil
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	info, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		// Without /proc nothing can be said.
 		return nil
 	}
-	defer f.Close()
-	m, ok := mountOf(readMounts(f), real)
+	m, ok := mountOf(readMounts(bytes.NewReader(info)), path)
 	if !ok {
 		return nil
 	}
-	return m.warnings(real, hasJournal)
+	return m.warnings(path, hasJournal)
 }
 
 func readMounts(r io.Reader) (mounts []mount) {

@@ -147,7 +147,11 @@ func TestOpenNeeds(t *testing.T) {
 				}
 				low, high := int64(0), int64(openNeeds)
 				for high-low > 512<<10 {
-					if mid := (low + high) / 2; opens(mid) && opens(mid) && opens(mid) {
+					mid, always := (low+high)/2, true
+					for range 3 {
+						always = always && opens(mid)
+					}
+					if always {
 						high = mid
 					} else {
 						low = mid
