@@ -168,6 +168,10 @@ func (m *Model) Machine() plant.MachineID { return m.machine }
 // Mode returns what the machine is used for.
 func (m *Model) Mode() plant.Mode { return m.mode }
 
+// MaxSkew returns how far a device's clock may be off and still give events
+// their time.
+func (m *Model) MaxSkew() time.Duration { return m.maxSkew }
+
 // Tags returns the tags that the rules read, each once.
 func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
 

@@ -33,6 +33,9 @@ type PollerOptions struct {
 	// MinBackoff and MaxBackoff bound the wait between two attempts to connect;
 	// 0 means 0.5 s and 30 s.
 	MinBackoff, MaxBackoff time.Duration
+	// MaxSkew is how far the device's clock may be off before that is called
+	// wrong; 0 means 5 s.
+	MaxSkew time.Duration
 }
 
 // PollerOptions returns how a device of this plan is polled.
@@ -71,6 +74,7 @@ type Poller struct {
 	// Of Run's goroutine only.
 	away      time.Time // when the device was lost or found away
 	announced bool      // the sinks and the log know that it is away
+	clock     deviceClock
 
 	mu    sync.Mutex
 	stats Stats
@@ -85,11 +89,14 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 	if o.MaxBackoff == 0 {
 		o.MaxBackoff = max(30*time.Second, o.MinBackoff)
 	}
+	if o.MaxSkew == 0 {
+		o.MaxSkew = defaultMaxSkew
+	}
 	return &Poller{
 		options: o, driver: driver, sinks: sinks,
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff},
-		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0},
+		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
 	}
 }
 
@@ -141,7 +148,7 @@ func (p *Poller) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.BadTags = maps.Clone(s.BadTags)
+	s.BadTags, s.BadSince = maps.Clone(s.BadTags), maps.Clone(s.BadSince)
 	if d, ok := p.driver.(DuplicateCounter); ok {
 		s.Duplicates = d.Duplicates()
 	}
@@ -235,6 +242,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	p.found(now)
 	for i := range scans {
 		boundTexts(scans[i].Readings)
+		p.clockSeen(&scans[i])
 		in := plant.Input(scans[i]) // boxed once for all sinks
 		for _, s := range p.sinks {
 			s.Offer(in)
@@ -249,7 +257,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 		s.ReadTime = now.Sub(start)
 	}
 	for i := range scans {
-		count(s, scans[i].Readings)
+		count(s, scans[i].Readings, now)
 	}
 	return nil
 }
@@ -289,7 +297,7 @@ func boundTexts(readings []plant.Reading) {
 }
 
 // count keeps BadTags without touching the map for a tag that stays good.
-func count(s *Stats, readings []plant.Reading) {
+func count(s *Stats, readings []plant.Reading, now time.Time) {
 	s.Readings += uint64(len(readings))
 	for i := range readings {
 		r := &readings[i]
@@ -297,11 +305,15 @@ func count(s *Stats, readings []plant.Reading) {
 		case r.Quality != plant.Good:
 			s.BadReadings++
 			if s.BadTags == nil {
-				s.BadTags = make(map[plant.TagID]string)
+				s.BadTags, s.BadSince = make(map[plant.TagID]string), make(map[plant.TagID]time.Time)
 			}
 			s.BadTags[r.Tag] = r.Cause
+			if s.BadSince[r.Tag].IsZero() {
+				s.BadSince[r.Tag] = now
+			}
 		case len(s.BadTags) > 0:
 			delete(s.BadTags, r.Tag)
+			delete(s.BadSince, r.Tag)
 		}
 	}
 }

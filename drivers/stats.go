@@ -44,6 +44,16 @@ type Stats struct {
 	Duplicates uint64
 	// Panics counts panics of the driver; each ended a session.
 	Panics uint64
-	// BadTags names the tags that are not Good now, with the cause.
-	BadTags map[plant.TagID]string
+	// BadTags names the tags that are not Good now, with the cause, and BadSince
+	// since when each is not.
+	BadTags  map[plant.TagID]string
+	BadSince map[plant.TagID]time.Time
+	// ClockOffset is how far the device's clock is ahead of the gateway's, behind
+	// if negative, once ClockKnown is set: only a device that sends its own times
+	// can show it. ClockWrong says that it is too far off to be believed, and
+	// ClockSince since when that is known; MaxSkew is the limit.
+	ClockOffset            time.Duration
+	ClockKnown, ClockWrong bool
+	ClockSince             time.Time
+	MaxSkew                time.Duration
 }

@@ -69,6 +69,12 @@ type deviceDoc struct {
 	Duplicates  uint64            `json:"duplicates"`
 	Panics      uint64            `json:"panics"`
 	BadTags     map[string]string `json:"bad_tags"`
+	// BadSince has the tags of BadTags.
+	BadSince map[string]instant `json:"bad_since"`
+	// ClockOffset is null while nothing is known of the device's clock.
+	ClockOffset *float64 `json:"clock_offset_seconds"`
+	ClockWrong  bool     `json:"clock_wrong"`
+	ClockSince  instant  `json:"clock_since"`
 }
 
 type machineDoc struct {
@@ -100,6 +106,7 @@ type uplinkDoc struct {
 	Breaker      string     `json:"breaker"`
 	Since        instant    `json:"since"`
 	Down         bool       `json:"down"`
+	Next         instant    `json:"next_try"`
 	DownSince    instant    `json:"down_since"`
 	Backlog      uint64     `json:"backlog"`
 	Oldest       instant    `json:"oldest"`
@@ -230,10 +237,16 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
 		Subscribed: s.Subscribed, LastRead: instant(s.LastRead), LastValues: instant(s.LastValues), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
 		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
-		BadTags: make(map[string]string, len(s.BadTags)),
+		BadTags: make(map[string]string, len(s.BadTags)), BadSince: make(map[string]instant, len(s.BadTags)),
+		ClockWrong: s.ClockWrong, ClockSince: instant(s.ClockSince),
 	}
 	for tag, cause := range s.BadTags {
 		doc.BadTags[string(tag)] = cause
+		doc.BadSince[string(tag)] = instant(s.BadSince[tag])
+	}
+	if s.ClockKnown {
+		offset := s.ClockOffset.Seconds()
+		doc.ClockOffset = &offset
 	}
 	return doc
 }
@@ -261,7 +274,7 @@ func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkD
 		Backlog: q.Backlog, Oldest: instant(q.Oldest), OldestAge: age(now, q.Oldest).Seconds(), DeadLetters: q.DeadLetters,
 		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
-		Down: s.Down, DownSince: instant(s.DownSince), Waiting: s.Waiting, Stuck: []stuckDoc{},
+		Down: s.Down, DownSince: instant(s.DownSince), Next: instant(s.Next), Waiting: s.Waiting, Stuck: []stuckDoc{},
 	}
 	for _, p := range s.Problems {
 		doc.Stuck = append(doc.Stuck, stuckDoc{string(p.Machine), string(p.Kind), p.Held, instant(p.Since), instant(p.Next), p.Text})

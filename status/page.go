@@ -267,6 +267,9 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	if k.Class == "bad" {
 		k.add("What to do", advice(u.LastError))
 	}
+	if u.Next.After(c.now) {
+		k.add("Next try", "in "+lasting(u.Next.Sub(c.now)))
+	}
 	k.add("Address", u.Endpoint)
 	k.add("Since start", number(u.Delivered)+" delivered, "+number(u.Rejected)+" refused, "+number(u.Retried)+" tried again")
 	for _, stuck := range u.Problems {

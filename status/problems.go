@@ -89,6 +89,9 @@ func compareSince(a, b time.Time) int {
 	}
 }
 
+// goesOn is what everybody asks who reads that recording has stopped.
+const goesOn = "Recording goes on by itself; totals of the PLCs bring back the count."
+
 func bufferProblems(snap Snapshot) []Problem {
 	b := &snap.Buffer
 	var ps []Problem
@@ -103,7 +106,10 @@ func bufferProblems(snap Snapshot) []Problem {
 			Severity: Losing, What: "Recording has stopped: there is no space", Since: b.FullSince,
 			Cause: strings.TrimPrefix(fmt.Sprintf("%s; %s free on the disk, %s are kept in reserve, the buffer takes %s",
 				b.FullReason, bytesText(b.FreeBytes), bytesText(b.Reserve), bytesText(b.DiskBytes)), "; "),
-			Do: "Free disk space on this PC or raise the quota. Recording goes on by itself; totals of the PLCs bring back the count.",
+			Do: "Bring the uplinks back or raise the quota. " + goesOn,
+		}
+		if !strings.Contains(b.FullReason, "quota") {
+			p.Do = "Free disk space on this PC. " + goesOn
 		}
 		for i := range snap.Machines {
 			if m := &snap.Machines[i]; m.Waiting {
@@ -113,7 +119,9 @@ func bufferProblems(snap Snapshot) []Problem {
 		ps = append(ps, p)
 	}
 	for _, w := range b.Warnings {
-		ps = append(ps, Problem{Severity: Doubtful, What: "The disk of the buffer may lose events in a power cut", Cause: w})
+		// The buffer writes "what (file system, mount): remedy".
+		cause, do, _ := strings.Cut(w, "): ")
+		ps = append(ps, Problem{Severity: Doubtful, What: "The disk of the buffer may lose events in a power cut", Cause: cause + ")", Do: sentence(do)})
 	}
 	if b.Lost > 0 {
 		p := Problem{
@@ -195,19 +203,42 @@ func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
 			Do: "That is a fault of this program; each time it connected again. Please report it with the log.",
 		})
 	}
+	if d.ClockWrong {
+		ps = append(ps, clockProblem(snap, d))
+	}
 	for _, bad := range badTags(d) {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(bad.tags)), "tag")),
-			Cause: bad.String(), Do: advice(bad.cause),
+			Cause: bad.String(), Do: tagAdvice(bad.cause), Since: bad.since,
 		})
 	}
 	return ps
+}
+
+// clockProblem names a device whose clock is too far off.
+func clockProblem(snap Snapshot, d *drivers.Stats) Problem {
+	way := "behind"
+	if d.ClockOffset > 0 {
+		way = "ahead of"
+	}
+	p := Problem{
+		Severity: Doubtful, Since: d.ClockSince,
+		What:  fmt.Sprintf("Device %s: its clock is %s %s this PC's", d.Device, lasting(d.ClockOffset.Abs()), way),
+		Cause: fmt.Sprintf("more than max_skew (%s) apart, so events carry this PC's time, when the value came, and not the device's, when it happened", lasting(d.MaxSkew)),
+		Do:    "Set the device's clock: date, time and time zone (its protocol wants UTC), best from the same NTP server as this PC.",
+	}
+	if snap.ClockUncertain {
+		p.Do = "Nothing keeps this PC's clock right, so mend that first. If it is right by another clock: s" + strings.TrimPrefix(p.Do, "S")
+	}
+	return p
 }
 
 // sameCause is the tags of a device that are bad for one cause.
 type sameCause struct {
 	cause string
 	tags  []plant.TagID
+	// since is when the first of them became bad.
+	since time.Time
 }
 
 // String names a few of the tags, and the cause.
@@ -225,6 +256,9 @@ func badTags(d *drivers.Stats) []sameCause {
 			all = append(all, sameCause{cause: cause})
 		}
 		all[at].tags = append(all[at].tags, tag)
+		if since := d.BadSince[tag]; all[at].since.IsZero() || since.Before(all[at].since) {
+			all[at].since = since
+		}
 	}
 	slices.SortStableFunc(all, func(a, b sameCause) int { return len(b.tags) - len(a.tags) })
 	return all
@@ -237,6 +271,9 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 		p := Problem{
 			Severity: Stuck, What: "Uplink " + u.Uplink + " does not deliver", Since: since,
 			Cause: inWords(u.LastError), Do: advice(u.LastError),
+		}
+		if wait := u.Next.Sub(snap.At); wait > 15*time.Second {
+			p.Do += " It is tried again in " + lasting(wait) + "."
 		}
 		if queue.Backlog > 0 {
 			p.Follows = append(p.Follows, fmt.Sprintf("%s wait on the disk, the oldest for %s; they are sent when it is back",

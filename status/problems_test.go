@@ -227,3 +227,78 @@ func TestProblemsNameWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+func TestAWrongClockIsAProblem(t *testing.T) {
+	snap := wellPlant()
+	d := &snap.Devices[0]
+	d.ClockKnown, d.ClockWrong, d.ClockOffset, d.ClockSince, d.MaxSkew = true, true, -2*time.Hour, noon.Add(-time.Minute), 5*time.Second
+	ps := Problems(snap)
+	if len(ps) != 1 || ps[0].Severity != Doubtful || !ps[0].Since.Equal(d.ClockSince) ||
+		ps[0].What != "Device "+string(d.Device)+": its clock is 2 h 0 min behind this PC's" || !strings.HasPrefix(ps[0].Do, "Set the device's clock") {
+		t.Fatalf("problems %+v", ps)
+	}
+	d.ClockOffset, snap.ClockUncertain = 10*time.Second, true
+	if ps = Problems(snap); len(ps) != 1 || !strings.Contains(ps[0].What, "10 s ahead of") || !strings.HasPrefix(ps[0].Do, "Nothing keeps this PC's clock right") {
+		t.Errorf("problems %+v", ps)
+	}
+	d.ClockWrong = false
+	if ps = Problems(snap); len(ps) != 0 {
+		t.Errorf("problems %+v", ps)
+	}
+}
+
+func TestBadTagsHaveABeginningAndTheirOwnAdvice(t *testing.T) {
+	snap := wellPlant()
+	d := &snap.Devices[0]
+	d.BadTags = map[plant.TagID]string{
+		"a": "the node is of the type UInt16, the config says int32", "b": "the node is of the type UInt16, the config says int32",
+		"c": "the server has no such node", "d": "BadSensorFailure",
+	}
+	d.BadSince = map[plant.TagID]time.Time{"a": noon.Add(-time.Minute), "b": noon.Add(-time.Hour), "c": noon.Add(-2 * time.Minute), "d": noon.Add(-time.Second)}
+	want := map[string]string{"a, b": "Write the type", "c": "It answers, but has no such node", "d": "The device answers, but this value is not good"}
+	ps := Problems(snap)
+	if len(ps) != len(want) {
+		t.Fatalf("problems %+v", ps)
+	}
+	for _, p := range ps {
+		tags, _, _ := strings.Cut(p.Cause, ":")
+		if do := want[tags]; do == "" || !strings.HasPrefix(p.Do, do) {
+			t.Errorf("%s: %q, want %q", tags, p.Do, do)
+		}
+		if p.Since.IsZero() || tags == "a, b" && !p.Since.Equal(noon.Add(-time.Hour)) {
+			t.Errorf("%s: since %v", tags, p.Since)
+		}
+	}
+}
+
+func TestAdviceFitsTheCause(t *testing.T) {
+	snap := wellPlant()
+	u := &snap.Uplinks[0]
+	u.Down, u.DownSince, u.Next = true, noon.Add(-time.Hour), noon.Add(42*time.Second)
+	u.LastError = "rest: POST http://mes/events: the receiver answers 401 Unauthorized; check the secret of auth"
+	if ps := Problems(snap); len(ps) != 1 || !strings.Contains(ps[0].Do, "token") || !strings.HasSuffix(ps[0].Do, "It is tried again in 42 s.") {
+		t.Errorf("problems %+v", ps)
+	}
+	snap = wellPlant()
+	snap.Devices[0].Connected, snap.Devices[0].Since = false, noon.Add(-time.Hour)
+	snap.Devices[0].LastError = "the server does not trust cert: accept it in the server's own tool"
+	if ps := Problems(snap); len(ps) != 1 || !strings.Contains(ps[0].Do, "accept the gateway's certificate") {
+		t.Errorf("problems %+v", ps)
+	}
+	for reason, want := range map[string]string{
+		"the disk is nearly full: make space on it":                                                        "Free disk space on this PC. Recording goes on",
+		"the quota is used up by events that are not delivered: bring the uplinks back or raise the quota": "Bring the uplinks back or raise the quota. Recording goes on",
+	} {
+		snap = wellPlant()
+		snap.Buffer.Full, snap.Buffer.FullSince, snap.Buffer.FullReason = true, noon, reason
+		if ps := Problems(snap); len(ps) != 1 || !strings.HasPrefix(ps[0].Do, want) {
+			t.Errorf("%s: %+v", reason, ps)
+		}
+	}
+	snap = wellPlant()
+	snap.Buffer.Warnings = []string{"/data is on a disk in memory, which is empty after a power cut (tmpfs, /data): give buffer.path a folder on a local disk with ext4 or xfs"}
+	ps := Problems(snap)
+	if len(ps) != 1 || ps[0].Do != "Give buffer.path a folder on a local disk with ext4 or xfs." || !strings.HasSuffix(ps[0].Cause, "(tmpfs, /data)") {
+		t.Errorf("problems %+v", ps)
+	}
+}

@@ -78,6 +78,14 @@ func count[N int64 | uint64](n N, one string) string {
 	return number(n) + " " + one + "s"
 }
 
+// sentence writes a remedy of the buffer as the page writes remedies.
+func sentence(remedy string) string {
+	if remedy == "" {
+		return ""
+	}
+	return strings.ToUpper(remedy[:1]) + remedy[1:] + "."
+}
+
 // plainWords are what libraries say of a connection, at the end of a cause, and
 // what a person says. The words are Go's net package and paho's.
 var plainWords = []struct {
@@ -106,6 +114,27 @@ func inWords(cause string) string {
 	return cause
 }
 
+// tagAdvice tells what to do about a tag without a good value, of a device that
+// answers. Its words are those of the drivers.
+func tagAdvice(cause string) string {
+	for _, a := range [...]struct{ words, do string }{
+		{"the config says", "Write the type that it has there at the tag, or the node that is meant."},
+		{"which is not supported", "Name a node that is a number, a bit or a text."},
+		{"no such node", advice("no such node")},
+		{"and 1024 are taken", "Check the tag's address and type, or let the PLC offer a shorter text."},
+	} {
+		if strings.Contains(cause, a.words) {
+			return a.do
+		}
+	}
+	if do := advice(cause); do != unknownAdvice {
+		return do
+	}
+	return "The device answers, but this value is not good: check the tag's address and type, and what the PLC itself says of the value."
+}
+
+const unknownAdvice = "Check that it is switched on and can be reached from this PC."
+
 // advice tells what to do about the words of a failed connection. The words are
 // the operating system's, Go's, paho's and the Modbus driver's.
 func advice(cause string) string {
@@ -114,13 +143,14 @@ func advice(cause string) string {
 		words []string
 		do    string
 	}{
-		{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server is switched on in the device or program."},
+		{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
 		{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
 		{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},
 		{[]string{"sha-256", "server_sha256", "pinned"}, "The server shows another certificate than the config names: if it was changed on purpose, write its new fingerprint as server_sha256."},
 		{[]string{"nodeidunknown", "no such node", "nodeidinvalid"}, "It answers, but has no such node: compare the node id with the server's own list."},
+		{[]string{"does not trust cert"}, "It does not trust this gateway: accept the gateway's certificate in the server's own tool. It is then reached by itself."},
 		{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
-		{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check user, password and client name."},
+		{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
 		{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
 		{[]string{"reset by peer", "eof", "broken pipe", "closed by the device"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
 		{[]string{"illegal data address", "illegal function", "exception", "illegal data value"}, "It answers, but does not know the address: compare the tag's address with the PLC's own table."},
@@ -132,5 +162,5 @@ func advice(cause string) string {
 			}
 		}
 	}
-	return "Check that it is switched on and can be reached from this PC."
+	return unknownAdvice
 }

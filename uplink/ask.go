@@ -33,14 +33,21 @@ func (f *Forwarder) ask(ctx context.Context, m plant.MachineID, st *machine) err
 	last, err := f.lastOf(question, m)
 	if err != nil {
 		st.askNext = time.Now().Add(askAgain)
-		if ctx.Err() == nil && f.silent.CompareAndSwap(false, true) {
+		if ctx.Err() != nil || st.silent {
+			return nil
+		}
+		st.silent = true
+		if f.silent.Add(1) == 1 {
 			f.log.Warn("the receiver does not say what it had last: a rollback of the gateway's store would not be noticed by it; it is asked again",
 				zap.String("machine", string(m)), zap.Error(err))
 		}
 		return nil
 	}
-	if f.silent.CompareAndSwap(true, false) {
-		f.log.Info("the receiver says what it had last", zap.String("machine", string(m)))
+	if st.silent {
+		st.silent = false
+		if f.silent.Add(-1) == 0 {
+			f.log.Info("the receiver says what it had last", zap.String("machine", string(m)))
+		}
 	}
 	err = f.reconciler.Reconcile(context.WithoutCancel(ctx), m, last)
 	if errors.Is(err, plant.ErrFull) {

@@ -25,8 +25,9 @@ type Forwarder struct {
 	// watermarker and reconciler are nil where the receiver cannot be asked.
 	watermarker Watermarker
 	reconciler  Reconciler
-	// silent is set while the receiver does not answer what it had last.
-	silent  atomic.Bool
+	// silent counts the machines of which the receiver does not say what it had
+	// last.
+	silent  atomic.Int64
 	options Options
 	log     *zap.Logger
 	link    *link

@@ -180,4 +180,7 @@ func (l *link) fill(s *Stats) {
 	if l.down {
 		s.DownSince = l.downSince
 	}
+	if l.until.After(time.Now()) {
+		s.Next = l.until
+	}
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // machine is what the Forwarder remembers of one machine between two Sends.
-// refusals, asked and askNext belong to whoever has the machine's lease; the rest is guarded by
-// the Forwarder's lock.
+// refusals, asked, askNext and silent belong to whoever has the machine's lease;
+// the rest is guarded by the Forwarder's lock.
 type machine struct {
 	id       plant.MachineID
 	refusals refusals
@@ -23,6 +23,8 @@ type machine struct {
 	// is not asked again.
 	asked   bool
 	askNext time.Time
+	// silent is set while it is one of Forwarder.silent.
+	silent bool
 	// turn holds a token while the Sender has a call for the machine.
 	turn chan struct{}
 

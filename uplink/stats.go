@@ -28,6 +28,8 @@ type Stats struct {
 	// Down is set while the system cannot be reached, since DownSince.
 	Down      bool
 	DownSince time.Time
+	// Next is when it is tried again; zero while nothing keeps Sends back.
+	Next time.Time
 	// Waiting is the number of machines that have events and wait for their
 	// next attempt while the others go on.
 	Waiting int

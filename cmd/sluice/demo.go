@@ -200,7 +200,9 @@ func (d *demoCmd) openGateway(c *console, dir string, bed *demoBed) (*gateway, e
 	if errs := faults.Starting().Errors(); len(errs) > 0 {
 		return nil, fmt.Errorf("demo: %v", errs[0])
 	}
-	return newGateway(p, c.Log), nil
+	g := newGateway(p, c.Log)
+	g.scratch = true
+	return g, nil
 }
 
 // play runs the gateway and the script, waits for the backlog, and compares.

@@ -88,6 +88,7 @@ machines:
     dosing: {trigger: offer, ack: ack, number: number, component: {tag: component}, quantity: quantity, unit: {tag: unit}, target: {tag: target}, lot: lot, order: order}
 
 uplinks:
-  mqtt: {driver: mqtt, url: "tcp://%[6]s"}
-  rest: {driver: rest, url: "http://%[7]s/events", batch: 20}
+  # The broker is stopped for a while: nobody who watches should wait for the next try.
+  mqtt: {driver: mqtt, url: "tcp://%[6]s", backoff_max: 3s}
+  rest: {driver: rest, url: "http://%[7]s/events", batch: 20, backoff_max: 3s}
 `

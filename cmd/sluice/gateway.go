@@ -47,6 +47,9 @@ type gateway struct {
 	plan    *plan
 	log     *zap.Logger
 	started time.Time
+	// scratch says that the store goes when the process ends, so that nobody need
+	// hear what its disk does in a power cut.
+	scratch bool
 	// clock is asked by every machine, and for the page.
 	clock derive.Clock
 
@@ -162,7 +165,9 @@ func (g *gateway) build() error {
 	}
 	for _, d := range g.plan.Devices {
 		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
-		p := drivers.NewPoller(d.Plan.PollerOptions(d.Name), d.Plan.Open(env), g.sinksOf(d.Name), g.log)
+		o := d.Plan.PollerOptions(d.Name)
+		o.MaxSkew = g.plan.maxSkew(d.Name)
+		p := drivers.NewPoller(o, d.Plan.Open(env), g.sinksOf(d.Name), g.log)
 		g.byDevice[d.Name] = p
 		g.pollers = append(g.pollers, p)
 	}
@@ -270,6 +275,9 @@ func (g *gateway) Snapshot() status.Snapshot {
 		snap.Waiting = []string{"not every stage has started"}
 	}
 	snap.Buffer = g.buffer.Stats()
+	if g.scratch {
+		snap.Buffer.Warnings = nil
+	}
 	snap.Notices = g.admin.notices()
 	for _, p := range g.pollers {
 		snap.Devices = append(snap.Devices, p.Stats())

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
@@ -246,6 +247,20 @@ func (p *plan) records(device plant.DeviceID) (all []plant.Record) {
 		}
 	}
 	return all
+}
+
+// maxSkew returns how far the clock of a device may be off: as the strictest of
+// its machines says, 0 if it has none.
+func (p *plan) maxSkew(device plant.DeviceID) (least time.Duration) {
+	for _, m := range p.Machines {
+		if !slices.ContainsFunc(m.Tags(), func(r plant.TagRef) bool { return r.Device == device }) {
+			continue
+		}
+		if skew := m.MaxSkew(); least == 0 || skew < least {
+			least = skew
+		}
+	}
+	return least
 }
 
 // records refuses handshake records that their device cannot give. What a
