@@ -383,7 +383,7 @@ func (b *Buffer) takeCursors(group []*request) (*request, []*cursor) {
 			if cur == nil || !cur.dirty {
 				continue
 			}
-			if len(cur.stream.untold) > 0 {
+			if cur.stream.waits() {
 				// Its gap event comes first; tell has the cursors written then.
 				continue
 			}

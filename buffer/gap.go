@@ -126,14 +126,15 @@ func (b *Buffer) tell(ctx context.Context, s *stream) error {
 	defer s.unlock()
 	r := &request{done: make(chan error, 1)}
 	gaps, err := b.encodeUntold(r, s)
-	if err != nil || len(gaps) == 0 {
+	if err == nil && len(gaps) > 0 {
+		err = b.submit(r)
+	}
+	if err != nil {
+		b.untell(s, gaps)
 		return err
 	}
-	if err := b.submit(r); err != nil {
-		b.mu.Lock()
-		s.untold = append(gaps, s.untold...)
-		b.mu.Unlock()
-		return err
+	if len(gaps) == 0 {
+		return nil // somebody else has told them meanwhile
 	}
 	b.logGaps(s, gaps)
 	b.heard(s, gaps)
@@ -144,7 +145,18 @@ func (b *Buffer) tell(ctx context.Context, s *stream) error {
 func (b *Buffer) hasUntold(s *stream) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(s.untold) > 0
+	return s.waits()
+}
+
+// waits reports whether a loss is not told durably. It is called with b.mu held.
+func (s *stream) waits() bool { return len(s.untold) > 0 || s.telling }
+
+// untell notes that gap events were not written.
+func (b *Buffer) untell(s *stream, gaps []gap) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.untold = append(gaps, s.untold...)
+	s.telling = false
 }
 
 // encodeUntold makes r a commit of what is not told yet, with the list of all
@@ -152,7 +164,7 @@ func (b *Buffer) hasUntold(s *stream) bool {
 func (b *Buffer) encodeUntold(r *request, s *stream) ([]gap, error) {
 	b.mu.Lock()
 	gaps := s.untold
-	s.untold = nil
+	s.untold, s.telling = nil, len(gaps) > 0
 	told := s.lost.after(s.low.sequence)
 	for i := range gaps {
 		here := gaps[i].cause == plant.GapDamaged || gaps[i].cause == plant.GapMissing
@@ -166,6 +178,11 @@ func (b *Buffer) encodeUntold(r *request, s *stream) ([]gap, error) {
 		return gaps, err
 	}
 	r.put(machineKey(classGap, s.machine), func(dst, key []byte) []byte { return appendToldRecord(dst, key, told) })
+	after := r.apply
+	r.apply = func() {
+		s.telling = false
+		after()
+	}
 	for i := range gaps {
 		if gaps[i].drop != nil {
 			r.delete(gaps[i].drop)
@@ -222,7 +239,7 @@ func (b *Buffer) tellAll(ctx context.Context) error {
 	b.mu.Lock()
 	var waiting []*stream
 	for _, s := range b.order {
-		if len(s.untold) > 0 {
+		if s.waits() {
 			waiting = append(waiting, s)
 		}
 	}

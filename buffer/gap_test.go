@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -164,5 +165,49 @@ func TestToldRecordReadsBack(t *testing.T) {
 		if err != nil || !slices.Equal(back, told) {
 			t.Errorf("%v reads back as %v, %v", told, back, err)
 		}
+	}
+}
+
+// TestALossOnItsWayIsWaitedFor: while somebody else's gap event is being
+// written, a settlement waits for it.
+func TestALossOnItsWayIsWaitedFor(t *testing.T) {
+	o := testOptions(quickDir(t))
+	o.housework = time.Hour
+	var holding atomic.Bool
+	entered, release := make(chan struct{}), make(chan struct{})
+	o.commit = func(txn *badger.Txn) error {
+		if holding.CompareAndSwap(true, false) {
+			close(entered)
+			<-release
+		}
+		return txn.Commit()
+	}
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	commit(t, b, "M1", count(1), count(2))
+	m := next(t, q)
+	peekAll(t, q, m, 0, 2)
+	s := b.stream("M1")
+	b.lose(s, 1, 1, plant.GapDamaged, "rot")
+	holding.Store(true)
+	told, settled := make(chan error, 1), make(chan error, 1)
+	go func() { told <- b.tell(context.Background(), s) }()
+	<-entered
+	go func() { settled <- q.Settle(context.Background(), m, 2, []plant.Result{delivered(1, 2)}) }()
+	select {
+	case <-settled:
+		close(release)
+		t.Fatal("the cursor passed a loss whose gap event was not on the disk")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(release)
+	if err := <-told; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-settled; err != nil {
+		t.Fatal(err)
+	}
+	if got := drainGaps(t, q)["M1"]; got == nil || got.told() != "1…1 1 damaged" {
+		t.Errorf("given %+v", got)
 	}
 }

@@ -56,14 +56,12 @@ func (q *Queue) Reconcile(ctx context.Context, m plant.MachineID, last plant.Eve
 	b.mu.Unlock()
 	r := &request{done: make(chan error, 1)}
 	gaps, err := b.encodeUntold(r, s)
-	if err != nil {
-		return err
+	if err == nil {
+		r.put(rollbackKey(q.name, m), func(dst, key []byte) []byte { return appendOpaque(dst, key, []byte(last.String())) })
+		err = b.submit(r)
 	}
-	r.put(rollbackKey(q.name, m), func(dst, key []byte) []byte { return appendOpaque(dst, key, []byte(last.String())) })
-	if err := b.submit(r); err != nil {
-		b.mu.Lock()
-		s.untold = append(gaps, s.untold...)
-		b.mu.Unlock()
+	if err != nil {
+		b.untell(s, gaps)
 		return err
 	}
 	b.logGaps(s, gaps)

@@ -41,6 +41,9 @@ type stream struct {
 	// event tells yet.
 	lost   ranges
 	untold []gap
+	// telling is set while gap events of what was untold are on their way to the
+	// disk.
+	telling bool
 	// recent are the newest events that are kept in memory, in order and
 	// without a gap.
 	recent []*chunk
