@@ -220,8 +220,9 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 	}
 	to, next := low.clone(), int64(noTime)
 	stopped := false
+	n := 0 // events, not numbers: where there is a hole they differ
 	_, err = b.scan(ctx, s, low.sequence, limit, func(r *stored) bool {
-		if r.sequence-low.sequence > deleteBatch || (before != noTime && r.recorded >= before) {
+		if n++; n > deleteBatch || (before != noTime && r.recorded >= before) {
 			next, stopped = r.recorded, true
 			return false
 		}

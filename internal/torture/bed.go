@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/torture/oracle"
@@ -18,7 +19,7 @@ import (
 const (
 	waitReady  = 60 * time.Second
 	waitDrain  = 90 * time.Second
-	waitSettle = 120 * time.Second
+	waitSettle = 90 * time.Second
 )
 
 // bed is a plant, two receivers, and a gateway with its buffer between them. It
@@ -162,7 +163,12 @@ func (b *bed) until(d time.Duration, what string, done func() bool) error {
 			return fmt.Errorf("%s: the gateway ended by itself, %v:\n%s", what, b.gateway.cmd.ProcessState, b.gateway.tail())
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not within %v\n%s", what, d, b.tail())
+			err := fmt.Errorf("%s: not within %v\n%s", what, d, b.tail())
+			if b.gateway != nil {
+				b.gateway.signal(syscall.SIGQUIT) // its log then has what every goroutine waits for
+				b.gateway.wait(10 * time.Second)
+			}
+			return err
 		}
 	}
 	return nil
