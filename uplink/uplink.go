@@ -86,6 +86,10 @@ type Sorter interface{ Sort() string }
 type Plan struct {
 	// Endpoint is where the system is, for people; it holds no secret.
 	Endpoint string
+	// Target is where an event ends in full, for comparing only, since it may hold
+	// a secret: two uplinks of one Target tell it each event twice. Empty says
+	// that nobody can tell.
+	Target string
 	// Carries reports whether events of that kind go to this system.
 	Carries func(plant.EventKind) bool
 	// Options says how the Forwarder drives the Sender.

@@ -264,6 +264,36 @@ func TestLoadPlanNotCarried(t *testing.T) {
 	}
 }
 
+// Two uplinks to one place tell each event twice, unless they share the kinds
+// out between them.
+func TestLoadPlanToldTwice(t *testing.T) {
+	for name, c := range map[string]struct {
+		uplinks string
+		warned  bool
+	}{
+		"rest copied":         {`{a: {driver: rest, url: "https://mes/events"}, b: {driver: rest, url: "https://mes/events", batch: 10}}`, true},
+		"another path":        {`{a: {driver: rest, url: "https://mes/events"}, b: {driver: rest, url: "https://mes/doses"}}`, false},
+		"kinds shared out":    {`{a: {driver: rest, url: "https://mes/events", kinds: [counter]}, b: {driver: rest, url: "https://mes/events", kinds: [startstop]}}`, false},
+		"mqtt copied":         {`{a: {driver: mqtt, url: "tls://mes"}, b: {driver: mqtt, url: "tls://mes:8883"}}`, true},
+		"mqtt, another topic": {`{a: {driver: mqtt, url: "tls://mes"}, b: {driver: mqtt, url: "tls://mes", topic: "other/{machine}/{kind}"}}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(plantText, "uplinks:\n  a: {driver: mqtt}\n", "uplinks: "+c.uplinks+"\n", 1)
+			_, faults := loadPlan(writeConfig(t, text), driverKinds, uplinkKinds)
+			if errs := faults.Errors(); len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			warned := false
+			for _, f := range faults {
+				warned = warned || f.Path == "uplinks.b" && strings.Contains(f.Problem, "where uplink a goes already")
+			}
+			if warned != c.warned {
+				t.Errorf("warned %v, want %v: %v", warned, c.warned, faults)
+			}
+		})
+	}
+}
+
 // A device with faults makes no faults of the machines that use it, and hides
 // none that they have themselves.
 func TestLoadPlanNoConsequences(t *testing.T) {

@@ -231,10 +231,25 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 	if ok {
 		var p uplink.Plan
 		if p, faults = found.Check(s); len(faults.Errors()) == 0 {
+			faults = append(faults, k.toldTwice(s, p)...)
 			k.plan.Uplinks = append(k.plan.Uplinks, uplinkPlan{Name: s.Name, Plan: p})
 		}
 	}
 	k.faults = append(k.faults, faults...)
+}
+
+// toldTwice warns of an uplink that goes where another one goes already, which
+// happens when one is copied.
+func (k *checker) toldTwice(s *config.Section, p uplink.Plan) config.Faults {
+	for _, other := range k.plan.Uplinks {
+		both := slices.ContainsFunc(plant.EventKinds(), func(e plant.EventKind) bool {
+			return e != plant.KindGap && p.Carries(e) && other.Plan.Carries(e) // each uplink carries gaps
+		})
+		if p.Target != "" && p.Target == other.Plan.Target && both {
+			return s.Faults(config.Warn("", "it goes where uplink "+other.Name+" goes already, so each event is told there twice", "remove one of the two, or give each its own kinds"))
+		}
+	}
+	return nil
 }
 
 // records returns what the machines want of a device.

@@ -26,6 +26,9 @@ type Channel struct {
 	Mode Mode `yaml:"mode"`
 }
 
+// UnmarshalText reads the short form, the policy alone.
+func (c *Channel) UnmarshalText(b []byte) error { return c.Policy.UnmarshalText(b) }
+
 // uri returns the security policy as the protocol names it.
 func (c Channel) uri() string {
 	if c.Policy == Basic256Sha256 {

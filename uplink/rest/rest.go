@@ -48,6 +48,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	o.BatchEvents = min(o.BatchEvents, o.Batch*maxRequests)
 	return uplink.Plan{
 		Endpoint: show(target),
+		Target:   target.String(),
 		Carries:  o.Kinds.Carry,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
