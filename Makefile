@@ -7,12 +7,14 @@ SHELL := bash
 GO        ?= go
 FUZZTIME  ?= 10s
 FOR       ?= 30s
+SEEDS     ?= 10000
+FIRST     ?= 1
 CONFIG    ?= deploy/examples/press-and-filler.yaml
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz e2e torture browser interop bench bench-full demo check clean
+.PHONY: help build test race lint fuzz sim e2e torture browser interop bench bench-full demo check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,9 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		echo "== $$dir $$target"; \
 		$(GO) test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) </dev/null; \
 	done
+
+sim: ## simulate SEEDS (10000) plants in faked time, from seed FIRST (1)
+	$(GO) test ./internal/sim -run TestSimulation -count=1 -v -timeout 30m -sim.first=$(FIRST) -sim.seeds=$(SEEDS)
 
 e2e: ## kill the built binary under load and count at both ends
 	$(GO) test -tags e2e ./cmd/sluice -run E2E -count=1 -v -timeout 20m

@@ -34,6 +34,8 @@ var breaches = []struct {
 	{rule: "import", name: "somebody imports cmd", path: "status/x.go", text: imports("status", module+"/cmd/sluice"), want: "may not import cmd/sluice"},
 	{rule: "import", name: "status imports what it shows", path: "status/x.go", text: imports("status", module+"/buffer", module+"/derive"), fine: true},
 	{rule: "import", name: "an unknown package", path: "internal/util/x.go", text: imports("util"), want: "has no layer"},
+	{rule: "import", name: "the simulation joins the rooms", path: "internal/sim/x_test.go", text: imports("sim", module+"/derive/counter", module+"/drivers", module+"/uplink"), fine: true},
+	{rule: "import", name: "the simulation imports buffer", path: "internal/sim/x_test.go", text: imports("sim", module+"/buffer"), want: "may not import buffer"},
 	{rule: "import", name: "bench imports all", path: "bench/x.go", text: imports("main", module+"/buffer", module+"/drivers/modbus", "github.com/goburrow/modbus"), fine: true},
 
 	{rule: "kinds", name: "another file of cmd names a driver", path: "cmd/sluice/run.go", text: imports("main", module+"/drivers/modbus"), want: "only cmd/sluice/kinds.go names drivers/modbus"},

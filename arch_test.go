@@ -55,6 +55,8 @@ var layers = []layer{
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
 	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet"}},
+	// The simulation joins the rooms as cmd does, over a store and lines of its own.
+	{"internal/sim", []string{"plant", "config", "derive/...", "drivers", "uplink"}},
 	{"internal/torture", []string{"*"}},
 	{"internal/torture/*", nil},
 	{"cmd", []string{"*"}},

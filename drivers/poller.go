@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -36,6 +37,9 @@ type PollerOptions struct {
 	// MaxSkew is how far the device's clock may be off before that is called
 	// wrong; 0 means 5 s.
 	MaxSkew time.Duration
+	// Rand gives the jitter of the waits; nil means the process's own source. A
+	// simulation sets it, so that a run can be repeated.
+	Rand *rand.Rand
 }
 
 // PollerOptions returns how a device of this plan is polled.
@@ -95,8 +99,8 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 	return &Poller{
 		options: o, driver: driver, sinks: sinks,
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
-		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff},
 		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
+		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
 	}
 }
 

@@ -3,6 +3,9 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -37,6 +40,8 @@ type Forwarder struct {
 	machines map[plant.MachineID]*machine
 	// waiters are the machines with a Held event, under the key they wait for.
 	waiters map[string][]*machine
+	// source gives the jitter of one back-off; nil is the process's own.
+	source func(name string) *rand.Rand
 }
 
 // NewForwarder returns a Forwarder of the uplink of that name. It does nothing
@@ -49,11 +54,24 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 		stats:    Stats{Uplink: name},
 		machines: map[plant.MachineID]*machine{},
 		waiters:  map[string][]*machine{},
+		source:   func(string) *rand.Rand { return nil },
 	}
 	f.merger, _ = s.(Merger)
 	f.watermarker, _ = s.(Watermarker)
 	f.reconciler, _ = q.(Reconciler)
 	return f
+}
+
+// Repeat makes all jitter come from seed, so that a simulation can be repeated:
+// the same seed, the same answers and the same clock give the same run. It is
+// called before Run.
+func (f *Forwarder) Repeat(seed uint64) {
+	f.source = func(name string) *rand.Rand {
+		h := fnv.New64a()
+		_, _ = io.WriteString(h, name) // a hash takes everything
+		return rand.New(rand.NewPCG(seed, h.Sum64()))
+	}
+	f.link.repeat(f.source(""))
 }
 
 // Run forwards until ctx ends; it is called once. The Sends then under way may

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,9 @@ type link struct {
 	// changed is closed and replaced at each report that others wait for.
 	changed chan struct{}
 	waiters int
+	// spread gives each who waits a place of its own in time, where it must be
+	// known who is first; nil is a race.
+	spread *rand.Rand
 }
 
 type shownState struct {
@@ -75,6 +79,20 @@ func newLink(name string, o Options, log *zap.Logger) *link {
 	return l
 }
 
+// repeat takes all jitter from source, and the race of those who wait as well.
+func (l *link) repeat(source *rand.Rand) { l.backoff.Rand, l.spread = source, source }
+
+// place is how much later than the others a caller of enter looks again: nothing,
+// unless the run must be repeatable.
+func (l *link) place() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spread == nil {
+		return 0
+	}
+	return time.Duration(l.spread.Int64N(int64(time.Millisecond)))
+}
+
 // pass is the leave to send once; its report must be called exactly once.
 type pass struct {
 	link  *link
@@ -84,6 +102,7 @@ type pass struct {
 
 // enter blocks until a Send may be made. It returns ctx's error when ctx ends.
 func (l *link) enter(ctx context.Context) (pass, error) {
+	place := l.place()
 	for {
 		l.mu.Lock()
 		wait, round, changed := time.Until(l.until), l.round, l.changed
@@ -99,7 +118,7 @@ func (l *link) enter(ctx context.Context) (pass, error) {
 			wait = l.pause
 		}
 		if err == nil {
-			timer := time.NewTimer(wait)
+			timer := time.NewTimer(wait + place)
 			select {
 			case <-ctx.Done():
 			case <-changed:
@@ -162,6 +181,8 @@ func (l *link) failed(round uint64, err error, progress bool, wait time.Duration
 		}
 		l.until = now.Add(max(l.backoff.Next(), wait))
 	} else if t := now.Add(wait); wait > 0 && t.After(l.until) {
+		// A wish of its own: Sends that are under way are from before it, too.
+		l.round++
 		l.until = t
 	}
 	if !l.down {

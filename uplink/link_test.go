@@ -79,3 +79,22 @@ func TestLinkKeepsTheLongestWish(t *testing.T) {
 		}
 	})
 }
+
+// TestLinkKeepsAWishThatCameLate: a Send of before a failure brings the wish to
+// be left alone, while one of after it is under way. Whatever that one comes to
+// is from before the wish and does not end it (simulation, seed 424).
+func TestLinkKeepsAWishThatCameLate(t *testing.T) {
+	for _, end := range []error{nil, errRefused} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newTestLink(t, time.Second, time.Minute)
+			slow, fails := enter(t, l), enter(t, l)
+			fails.report(errRefused, false, 0)
+			later := enter(t, l) // when the back-off is over
+			slow.report(errRefused, false, 10*time.Minute)
+			later.report(end, true, 0)
+			if got := l.wait(); got != 10*time.Minute {
+				t.Errorf("keeps out for %v after %v, want the wish of 10m", got, end)
+			}
+		})
+	}
+}

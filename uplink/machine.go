@@ -53,7 +53,7 @@ func (f *Forwarder) machine(m plant.MachineID) *machine {
 			id:      m,
 			turn:    make(chan struct{}, 1),
 			wake:    make(chan struct{}),
-			backoff: backoff.Backoff{Min: f.options.BackoffMin.Std(), Max: f.options.BackoffMax.Std()},
+			backoff: backoff.Backoff{Min: f.options.BackoffMin.Std(), Max: f.options.BackoffMax.Std(), Rand: f.source(string(m))},
 		}
 		f.machines[m] = st
 	}

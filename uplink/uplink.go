@@ -42,7 +42,8 @@ type Watermarker interface {
 // cursor implements it.
 type Queue interface {
 	// Next blocks until a machine has an event for this uplink and leases that
-	// machine, fairly, until its Settle. It returns ctx's error when ctx ends.
+	// machine, fairly, until its Settle. It returns ctx's error once ctx has
+	// ended, also where a machine has an event.
 	Next(ctx context.Context) (plant.MachineID, error)
 	// Peek returns the leased machine's events after that sequence (0: after
 	// the cursor), at most maxEvents and about maxBytes, at least one if there

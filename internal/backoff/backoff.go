@@ -12,6 +12,9 @@ import (
 // goroutine. Min and Max must be above 0.
 type Backoff struct {
 	Min, Max time.Duration
+	// Rand gives the jitter; nil means the process's own source. A simulation sets
+	// it, so that a run can be repeated.
+	Rand *rand.Rand
 
 	failures int
 }
@@ -29,7 +32,11 @@ func (b *Backoff) Next() time.Duration {
 	if ceiling <= b.Min {
 		return b.Min
 	}
-	return b.Min + rand.N(ceiling-b.Min)
+	spread := int64(ceiling - b.Min)
+	if b.Rand != nil {
+		return b.Min + time.Duration(b.Rand.Int64N(spread))
+	}
+	return b.Min + time.Duration(rand.Int64N(spread))
 }
 
 // Reset forgets the failures, after a success.
