@@ -141,7 +141,7 @@ func (k *sink) serve(conn net.Conn, r *rand.Rand) {
 		if err := receive(in, &q); err != nil {
 			return
 		}
-		time.Sleep(among(r, 40*time.Millisecond))
+		elapse(among(r, 40*time.Millisecond))
 		n := &k.w.plan.Net
 		happens := func(what string, perMille int) bool {
 			if !hits(r, perMille) || k.w.calm.Load() {
@@ -159,9 +159,9 @@ func (k *sink) serve(conn net.Conn, r *rand.Rand) {
 		}
 		p := k.answer(&q, r, happens)
 		if happens("net.slow", n.Slow) {
-			time.Sleep(among(r, 8*time.Second))
+			elapse(among(r, 8*time.Second))
 		}
-		time.Sleep(among(r, 40*time.Millisecond))
+		elapse(among(r, 40*time.Millisecond))
 		switch {
 		case happens("net.lostReply", n.LostReply):
 			_, _ = io.Copy(io.Discard, conn) // as above

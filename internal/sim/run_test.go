@@ -292,3 +292,6 @@ func (w *world) settled() {
 		}
 	}
 }
+
+// elapse lets the bubble's time go by.
+func elapse(d time.Duration) { time.Sleep(d) }
