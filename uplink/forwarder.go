@@ -3,8 +3,6 @@ package uplink
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -13,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/backoff"
 	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -66,11 +65,7 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 // the same seed, the same answers and the same clock give the same run. It is
 // called before Run.
 func (f *Forwarder) Repeat(seed uint64) {
-	f.source = func(name string) *rand.Rand {
-		h := fnv.New64a()
-		_, _ = io.WriteString(h, name) // a hash takes everything
-		return rand.New(rand.NewPCG(seed, h.Sum64()))
-	}
+	f.source = func(name string) *rand.Rand { return backoff.Seeded(seed, name) }
 	f.link.repeat(f.source(""))
 }
 

@@ -4,6 +4,8 @@
 package backoff
 
 import (
+	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"time"
 )
@@ -44,3 +46,11 @@ func (b *Backoff) Reset() { b.failures = 0 }
 
 // Failures returns how many failures there were since the last Reset.
 func (b *Backoff) Failures() int { return b.failures }
+
+// Seeded returns a source of jitter for the back-off of that name: for the same
+// seed and name the same.
+func Seeded(seed uint64, name string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, name) // a hash takes everything
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}

@@ -35,3 +35,19 @@ func TestNextSpreads(t *testing.T) {
 		t.Errorf("20 gateways chose only %d different waits", len(seen))
 	}
 }
+
+func TestSeededRepeats(t *testing.T) {
+	waits := func(seed uint64, name string) (all [20]time.Duration) {
+		b := Backoff{Min: time.Millisecond, Max: time.Hour, Rand: Seeded(seed, name)}
+		for i := range all {
+			all[i] = b.Next()
+		}
+		return all
+	}
+	if waits(1, "mes") != waits(1, "mes") {
+		t.Error("the same seed and name give other waits")
+	}
+	if waits(1, "mes") == waits(2, "mes") || waits(1, "mes") == waits(1, "erp") {
+		t.Error("another seed or name gives the same waits")
+	}
+}

@@ -67,19 +67,19 @@ func (k *sink) answered(e *plant.Event, rejected bool) bool {
 
 // take enters one event into the ledger and says whether it is accepted.
 func (k *sink) take(e *plant.Event, refuse bool) bool {
-	id, print := e.ID(), imprint(e)
+	id, is := e.ID(), imprint(e)
 	kept := k.w.store.event(id)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.w.note("arrival", "%s %s", k.name, id)
 	if before, had := k.prints[id]; had {
 		k.twice++
-		if before != print {
+		if before != is {
 			k.w.violated("%s: %s came before with other bytes", k.name, id)
 		}
 		return !k.refused[id]
 	}
-	if kept != print {
+	if kept != is {
 		k.w.violated("%s: %s is on no disk, or with other bytes: %s", k.name, id, e.Data)
 	}
 	if epoch, given := k.ids[e.Machine][e.Sequence]; given && epoch != e.Epoch {
@@ -92,7 +92,7 @@ func (k *sink) take(e *plant.Event, refuse bool) bool {
 		k.w.violated("%s: %s comes behind number %d, what is between is missing", k.name, id, last)
 	}
 	k.ids[e.Machine][e.Sequence] = e.Epoch
-	k.prints[id], k.last[e.Machine] = print, e.Sequence
+	k.prints[id], k.last[e.Machine] = is, e.Sequence
 	if refuse {
 		k.refused[id] = true
 		return false

@@ -200,7 +200,7 @@ func (p *process) failed(who string, most int) {
 func (p *process) idle(who string) {
 	p.mu.Lock()
 	now := time.Now()
-	if now != p.spinAt {
+	if !now.Equal(p.spinAt) {
 		p.spinAt, p.spins = now, 0
 	}
 	p.spins++
