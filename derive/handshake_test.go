@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -270,6 +271,11 @@ func (b *book) live(m *Model, reads int, kill moment) {
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, errKilled) {
 		b.t.Errorf("run: %v", err)
+	}
+	for _, p := range w.Stats().Problems {
+		if strings.Contains(p.Text, "has not written there") {
+			b.t.Errorf("a PLC by the book is suspected: %s", p.Text)
+		}
 	}
 }
 

@@ -353,6 +353,12 @@ func (m *Model) problemsOfRecords(s *State) (all []Problem) {
 			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm, and look at the PLC program."})
 		}
 	}
+	for i := range m.records.shakes {
+		h := &m.records.shakes[i]
+		if text := h.rule.Foreign(h.state(s)); text != "" {
+			all = append(all, Problem{Text: text, Remedy: "Look whether trigger and ack are swapped in the config. If they are not: only the gateway may write the ack; the PLC reads it."})
+		}
+	}
 	for i, d := range m.records.dosing {
 		if s.dosing[i].Flagged {
 			all = append(all, Problem{

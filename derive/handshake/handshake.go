@@ -48,6 +48,10 @@ type State struct {
 	// no other one is it answered. It is not kept on disk, since sessions begin
 	// at 1 again when the gateway does.
 	offered bool
+	// wrote is the newest value that was written to the ack; foreign weighs how
+	// often it showed one that nobody here wrote, since the newest record.
+	wrote   int64
+	foreign int
 }
 
 // Waiting is a record that is not believed yet. It is never changed in place.
@@ -131,7 +135,9 @@ func (s *State) begin(session uint64) {
 func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 	s.begin(session)
 	if v.Tag == r.ack.Ref.Tag {
+		before := s.Ack
 		s.Ack.note(v)
+		s.suspect(before)
 	}
 	if r.refusal != 0 && v.Tag == r.errorTag.Ref.Tag {
 		s.Bad.note(v)
@@ -150,6 +156,36 @@ func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 	}
 	s.Content, s.Refused, s.Wait, s.offered = "", false, nil, false
 	return changed
+}
+
+const (
+	// foreignChange and foreignHeld weigh an ack that changes to what was not
+	// written here, and one that stands again after it was cleared, which a read
+	// that was on its way shows as well; foreignSure is when people are told.
+	foreignChange = 7
+	foreignHeld   = 1
+	foreignSure   = 20
+)
+
+// suspect looks for another writer of the ack. A PLC that clears it is none.
+func (s *State) suspect(before answer) {
+	now := &s.Ack
+	switch {
+	case !now.Known || now.Value == 0 || now.Value == s.wrote:
+	case before.Known && before.Value != now.Value:
+		s.foreign += foreignChange
+	case before.written:
+		s.foreign += foreignHeld
+	}
+}
+
+// Foreign says that the PLC seems to write the ack, empty if not: a program, or
+// trigger and ack are swapped, which no check of the config can see.
+func (r *Rule) Foreign(s *State) string {
+	if s.foreign < foreignSure {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s shows values that the gateway has not written there", r.name, r.ack.Ref)
 }
 
 func (a *answer) note(v *plant.Reading) {
@@ -184,7 +220,11 @@ func (r *Rule) clear(s *State, a *answer, in rule.Input, out Sink) {
 	*a = answer{written: true}
 	out.Write(r.write(s, in, 0))
 }
+
 func (r *Rule) write(s *State, in rule.Input, n int64) plant.Write {
+	if in.Ref == r.ack.Ref {
+		s.wrote = n
+	}
 	v := plant.IntValue(n)
 	if in.Tag.Type == plant.TypeBool {
 		v = plant.BoolValue(n != 0)
@@ -260,6 +300,7 @@ func (r *Rule) Observe(s *State, in *plant.Scan, maxSkew time.Duration, now int6
 	rec.Repeated = rec.Number != "" && rec.Number == s.Number
 	s.Content, s.Refused, s.Number, s.Wait, s.offered = content, false, rec.Number, nil, true
 	s.Taken++
+	s.foreign = 0
 	if s.Alarmed {
 		s.Alarmed = false
 		out.Readable(r.name)

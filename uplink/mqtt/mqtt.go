@@ -32,7 +32,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	}
 	return uplink.Plan{
 		Endpoint: endpoint.String(),
-		Target:   endpoint.String() + " " + string(o.Topic),
+		Target:   endpoint.String() + " " + o.Topic,
 		Carries:  o.Kinds.Carry,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
