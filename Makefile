@@ -14,7 +14,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz sim e2e torture browser interop bench bench-full demo check clean
+.PHONY: help build test race lint fuzz sim e2e torture torture-table browser interop bench bench-full demo check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ torture: ## kill, cut, fill and damage the gateway under load: SEED=, N= factor,
 	$(GO) test -tags chaos ./internal/fault
 	$(GO) build -o bin/torture ./internal/torture
 	bin/torture $(if $(SEED),-seed $(SEED)) $(if $(N),-n $(N)) $(if $(ONLY),-only $(ONLY)) $(if $(LONG),-long) $(TORTURE)
+
+torture-table: ## bring the table of docs/reliability.md up to date with the ledger
+	$(GO) run ./internal/torture -table docs/reliability.md
 
 browser: ## look at the status page in headless Chromium (needs chromium and node)
 	mkdir -p bin/browser

@@ -30,6 +30,7 @@ type settings struct {
 	ledger       string
 	budget       time.Duration
 	list         bool
+	table        string
 }
 
 func main() {
@@ -54,8 +55,16 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	f.StringVar(&s.ledger, "ledger", "docs/reliability-ledger.json", "the ledger that the long lane appends to")
 	f.DurationVar(&s.budget, "budget", 0, "end after this time at most (default: 8 min, 6 h for the long lane)")
 	f.BoolVar(&s.list, "list", false, "list the cases and end")
+	f.StringVar(&s.table, "table", "", "bring the table of this page up to date with the ledger and end")
 	if err := f.Parse(args); err != nil {
 		return 2
+	}
+	if s.table != "" {
+		if err := rewriteTable(s.table, s.ledger); err != nil {
+			fmt.Fprintln(out, err)
+			return 1
+		}
+		return 0
 	}
 	if s.budget == 0 {
 		s.budget = 8 * time.Minute

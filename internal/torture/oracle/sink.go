@@ -334,13 +334,16 @@ type Summary struct {
 	Lost uint64
 }
 
-// Summary returns the counts of the first sink.
+// Summary returns the counts of the first sink, and what any has refused.
 func (a *Oracle) Summary() (m Summary) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m.Accepted = len(a.accepted)
 	s := a.sinks[a.o.Sinks[0]]
-	m.Arrived, m.Duplicates, m.Refused = len(s.arrived), s.duplicates, len(s.refused)
+	m.Arrived, m.Duplicates = len(s.arrived), s.duplicates
+	for _, other := range a.sinks {
+		m.Refused += len(other.refused)
+	}
 	for _, st := range s.streams {
 		m.GapEvents += len(st.gaps)
 		for _, g := range st.gaps {
