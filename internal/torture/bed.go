@@ -35,7 +35,6 @@ type bed struct {
 	limits string // further keys of buffer:
 
 	gateway *gateway
-	wanted  bool // the end of the gateway is wanted
 	starts  int
 
 	loading sync.WaitGroup

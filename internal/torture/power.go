@@ -63,7 +63,7 @@ func (p *powered) off() (err error) {
 }
 
 // poweredBed is a bed whose buffer is on a disk that can be cut.
-func (t *trial) poweredBed(limits string) (*bed, *powered, error) {
+func (t *trial) poweredBed() (*bed, *powered, error) {
 	p, err := newPowered(t.dir)
 	if err != nil {
 		return nil, nil, err
@@ -73,7 +73,7 @@ func (t *trial) poweredBed(limits string) (*bed, *powered, error) {
 			t.say("clean up: %v", err)
 		}
 	})
-	b, err := t.bed(limits, oracle.Options{NoLoss: true})
+	b, err := t.bed(roomy, oracle.Options{NoLoss: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +116,7 @@ func (t *trial) outage() disk.Outage {
 
 // powerCuts cuts the power under load, again and again, on one growing disk.
 func powerCuts(t *trial) error {
-	b, p, err := t.poweredBed(roomy)
+	b, p, err := t.poweredBed()
 	if err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (b *bed) ends() error {
 // oneEIO lets one commit fail, restarts the gateway on the disk that works
 // again, and cuts the power later.
 func oneEIO(t *trial) error {
-	b, p, err := t.poweredBed(roomy)
+	b, p, err := t.poweredBed()
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func writable(dir string) bool {
 // goodEIO lets every write fail from a commit on: the gateway must end with its
 // code in time, must not hang at the next start, and must lose nothing.
 func goodEIO(t *trial) error {
-	b, p, err := t.poweredBed(roomy)
+	b, p, err := t.poweredBed()
 	if err != nil {
 		return err
 	}
@@ -357,7 +357,7 @@ func controlSync(t *trial) error {
 // that what the disk loses is lost, then a start, and the oracle's word.
 func (t *trial) attempt(do func(*bed, *powered) error) error {
 	defer t.clean()
-	b, p, err := t.poweredBed(roomy)
+	b, p, err := t.poweredBed()
 	if err != nil {
 		return err
 	}
