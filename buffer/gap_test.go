@@ -131,6 +131,7 @@ func TestNoCursorPassesAnUntoldLoss(t *testing.T) {
 		t.Fatalf("without room for the gap event the cursor moved: %v", err)
 	}
 	free.Store(1 << 30)
+	settle(t, q, m, 0)
 	if got := drainGaps(t, q)["M1"]; got.told() != "2…2 1 damaged" || len(got.events) != 2 {
 		t.Errorf("given %v and %s", sequences(got.events), got.told())
 	}

@@ -21,9 +21,10 @@ const maxCursorRecord = 2 << 10
 // at or before the cursor settles nothing and only gives the machine back;
 // results beyond upTo settle nothing either, but what they Put is kept. It is
 // durable on return if a result carries Put, Rejected or Held, else within
-// 200 ms. plant.ErrFull means that nothing was moved since even cursors have no
-// disk space; the lease has ended then too. Any other error but one about the
-// caller's own arguments is the store's fault.
+// 200 ms. plant.ErrFull means that even cursors have no disk space: the lease goes
+// on, and the caller settles the same again when there may be room (what did fit
+// into a first transaction is not settled twice). Any other error but one about
+// the caller's own arguments is the store's fault.
 func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, results []plant.Result) error {
 	if err := q.b.Err(); err != nil {
 		return err
@@ -44,8 +45,7 @@ func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequen
 	}
 	// The cursor must not pass a loss that no gap event tells.
 	if err := q.b.tell(ctx, w.cursor.stream); err != nil {
-		q.giveBack(w)
-		return err
+		return q.unsettled(w, err)
 	}
 	for _, r := range results {
 		w.durable = w.durable || len(r.Put) > 0 || r.Status == plant.Rejected || r.Status == plant.Held
@@ -55,8 +55,7 @@ func (q *Queue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequen
 	}
 	if w.durable {
 		if err := q.settleDurably(ctx, w, results); err != nil {
-			q.giveBack(w)
-			return err
+			return q.unsettled(w, err)
 		}
 		fault.Pass("settle.durable")
 	}
@@ -233,6 +232,14 @@ func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequenc
 	r.put(cursorKey(w.queue.name, w.cursor.stream.machine), func(dst, key []byte) []byte {
 		return appendCursorRecord(dst, key, &next, &b.kinds)
 	})
+}
+
+// unsettled gives the machine back, but not where the caller has to settle again.
+func (q *Queue) unsettled(w *settlement, err error) error {
+	if !errors.Is(err, plant.ErrFull) {
+		q.giveBack(w)
+	}
+	return err
 }
 
 // giveBack ends a lease with nothing moved.

@@ -143,6 +143,7 @@ func advice(cause string) string {
 		words []string
 		do    string
 	}{
+		{[]string{"the disk is full"}, "Free disk space on this PC."},
 		{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
 		{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
 		{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},

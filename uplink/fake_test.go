@@ -28,6 +28,9 @@ type fakeQueue struct {
 	// accepted is what the receiver has; nothing else may be settled.
 	accepted map[plant.EventID]bool
 	fail     error
+	// full makes every Settle find no room; tries counts those.
+	full  bool
+	tries int
 }
 
 var _ Queue = (*fakeQueue)(nil)
@@ -110,6 +113,10 @@ func (q *fakeQueue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Se
 	}
 	if !q.leased[m] {
 		q.faults = append(q.faults, fmt.Sprintf("Settle of %s without its lease", m))
+	}
+	if q.full {
+		q.tries++
+		return fmt.Errorf("buffer: settle %s: %w", m, plant.ErrFull)
 	}
 	rejected := map[plant.Sequence]bool{}
 	for _, r := range results {

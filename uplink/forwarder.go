@@ -33,6 +33,8 @@ type Forwarder struct {
 	options Options
 	log     *zap.Logger
 	link    *link
+	// aside runs work beside the workers; Run sets it and waits for all of it.
+	aside func(work func() error)
 
 	mu       sync.Mutex
 	stats    Stats
@@ -92,7 +94,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(func() error { return f.lease(run, leases, start) })
+	f.aside = start
+	start(func() error { return f.lease(run, leases) })
 	for range f.options.Concurrent {
 		start(func() error { return f.work(run, sends, leases) })
 	}
@@ -133,7 +136,7 @@ func (f *Forwarder) fatal(verb string, err error) error {
 // lease hands leased machines to the workers. A machine before its time keeps
 // its lease and waits aside, so that it neither blocks the others nor is leased
 // again and again.
-func (f *Forwarder) lease(run context.Context, leases chan<- plant.MachineID, start func(func() error)) error {
+func (f *Forwarder) lease(run context.Context, leases chan<- plant.MachineID) error {
 	for {
 		m, err := f.queue.Next(run)
 		if err != nil {
@@ -143,7 +146,7 @@ func (f *Forwarder) lease(run context.Context, leases chan<- plant.MachineID, st
 			return f.fatal("lease a machine", err)
 		}
 		if f.early(m) {
-			start(func() error {
+			f.aside(func() error {
 				f.wait(run, m)
 				return f.hand(run, leases, m)
 			})
@@ -161,7 +164,7 @@ func (f *Forwarder) hand(run context.Context, leases chan<- plant.MachineID, m p
 	case leases <- m:
 		return nil
 	case <-run.Done():
-		return f.settle(run, m, 0, nil)
+		return f.settle(run, settlement{machine: m})
 	}
 }
 
@@ -183,7 +186,7 @@ func (f *Forwarder) work(run, sends context.Context, leases <-chan plant.Machine
 func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	pass, err := f.link.enter(run)
 	if err != nil {
-		return f.settle(run, m, 0, nil)
+		return f.settle(run, settlement{machine: m})
 	}
 	st := f.machine(m)
 	if err := f.ask(sends, m, st); err != nil {
@@ -200,7 +203,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 		if err != nil {
 			return f.fatal("read events of "+string(m), err)
 		}
-		return f.settle(run, m, 0, nil)
+		return f.settle(run, settlement{machine: m})
 	}
 	fault.Pass("send.afterRead")
 	v, linked := f.send(sends, m, st, &b)
@@ -211,20 +214,10 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	if v.stop.Status == plant.Held || len(v.stop.Put) > 0 {
 		v.results = append(v.results, v.stop)
 	}
-	if err := f.settle(run, m, v.upTo, v.results); err != nil {
-		return err
-	}
-	fault.Pass("send.afterSettle")
-	return f.wake(&v)
-}
-
-// settle moves the cursor and ends the lease. It is not cut short by the end of
-// run, since its outcome must be known.
-func (f *Forwarder) settle(run context.Context, m plant.MachineID, upTo plant.Sequence, results []plant.Result) error {
-	if err := f.queue.Settle(context.WithoutCancel(run), m, upTo, results); err != nil {
-		return f.fatal("settle events of "+string(m), err)
-	}
-	return nil
+	return f.settle(run, settlement{machine: m, upTo: v.upTo, results: v.results, then: func() error {
+		fault.Pass("send.afterSettle")
+		return f.wake(&v)
+	}})
 }
 
 // send makes one Send and judges it. linked is nil if the system answered,

@@ -41,6 +41,9 @@ type machine struct {
 	kind     plant.EventKind
 	held     bool
 	waitsFor string
+	// fullSince is since when the Queue has no room for what the receiver has
+	// answered, zero if it has; fullNext when that is tried again.
+	fullSince, fullNext time.Time
 }
 
 // machine returns the memory of m.
@@ -239,7 +242,9 @@ func (f *Forwarder) Stats() Stats {
 		if st.waiting {
 			s.Waiting++
 		}
-		if !st.since.IsZero() {
+		if !st.fullSince.IsZero() {
+			s.Problems = append(s.Problems, Problem{Machine: st.id, Since: st.fullSince, Next: later(st.fullNext, now), Text: fullText})
+		} else if !st.since.IsZero() {
 			s.Problems = append(s.Problems, Problem{
 				Machine: st.id, Kind: st.kind, Held: st.held,
 				Since: st.since, Next: later(st.next, now), Text: st.text,

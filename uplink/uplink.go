@@ -53,7 +53,8 @@ type Queue interface {
 	// nothing was settled, the cursor stays),
 	// keeps dead letters and Put of the results in the same transaction, and
 	// ends the lease. Of a result beyond upTo only Put is kept. It is durable on return if a result carries Put, Rejected
-	// or Held, else within 200 ms.
+	// or Held, else within 200 ms. plant.ErrFull says that there is no room now: the
+	// lease goes on, and the caller settles again later; any other error is fatal.
 	Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, r []plant.Result) error
 	// Memory returns a value that a Result put, nil for none.
 	Memory(key string) ([]byte, error)
