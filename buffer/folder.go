@@ -159,7 +159,7 @@ func clearFolder(folder string, log *zap.Logger) error {
 
 func (has *contents) check(folder string, log *zap.Logger) error {
 	if has.data != "" && !has.manifest {
-		return fmt.Errorf("buffer: open %s: the file %s is missing while %s is there: put the file back; if it is gone, %s", folder, badger.ManifestFilename, has.data, remedyCopy)
+		return fmt.Errorf("buffer: open %s: the file %s is missing while %s is there: put the file back; if it is lost, %s", folder, badger.ManifestFilename, has.data, remedyRepair)
 	}
 	if has.locked && has.table && !has.log {
 		log.Warn("the store was not closed, and yet it has no log file: if one was removed, the newest records are lost", zap.String("folder", folder))
@@ -167,15 +167,15 @@ func (has *contents) check(folder string, log *zap.Logger) error {
 	return nil
 }
 
-// remedyCopy is what is left where the store cannot be read at all.
-const remedyCopy = "stop the gateway, keep a copy of the whole folder, and only then start with an empty one: what was not delivered is in the copy"
+// remedyRepair is what is left where Badger cannot read the store.
+const remedyRepair = "stop the gateway, keep a copy of the whole folder, then run: sluice buffer check --repair (it keeps every record that can be read, moves the old store aside, and tells what is missing by gap events)"
 
 // remedyRegistry holds since the store is not encrypted.
 const remedyRegistry = "keep a copy of the whole folder, then remove this one file: it holds keys of encrypted stores, this one is not encrypted, and the file is made again"
 
 // explainOpen adds to what Badger says which file it means, and the remedy.
 func explainOpen(folder string, err error) error {
-	at, remedy := culprit(folder, err), remedyCopy
+	at, remedy := culprit(folder, err), remedyRepair
 	var path *fs.PathError
 	switch {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):

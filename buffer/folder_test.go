@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"go.uber.org/zap/zaptest/observer"
@@ -179,8 +180,9 @@ func TestRefusalsNameTheFile(t *testing.T) {
 	commit(t, b, "M1", count(1))
 	mustClose(t, b)
 	for name, spoil := range map[string]func(data []byte) []byte{
-		"MANIFEST":    func(data []byte) []byte { data[2] ^= 1; return data },
-		"KEYREGISTRY": func(data []byte) []byte { return data[:3] },
+		"MANIFEST":                 func(data []byte) []byte { data[2] ^= 1; return data },
+		badger.KeyRegistryFileName: func(data []byte) []byte { return data[:3] },
+		filepath.Base(filesOf(t, sound, "*.sst")[0]): func(data []byte) []byte { return data[:len(data)-1] },
 	} {
 		path := t.TempDir()
 		to, from := filepath.Join(path, storeFolder), filepath.Join(sound, storeFolder)
@@ -204,9 +206,25 @@ func TestRefusalsNameTheFile(t *testing.T) {
 			t.Errorf("%s: it opened", name)
 			continue
 		}
-		if words := err.Error(); !strings.Contains(words, file) || !strings.Contains(words, "keep a copy of the whole folder") || strings.Contains(words, "\n") {
+		words := err.Error()
+		if !strings.Contains(words, file) || !strings.Contains(words, "keep a copy of the whole folder") || strings.Contains(words, "\n") {
 			t.Errorf("%s: the refusal is %q", name, words)
 		}
+		if name == badger.KeyRegistryFileName {
+			continue // this one file can be removed
+		}
+		if !strings.Contains(words, "sluice buffer check --repair") {
+			t.Errorf("%s: the refusal does not name the repair: %q", name, words)
+		}
+		if _, err := Repair(t.Context(), testOptions(path), func() error { return nil }, zap.NewNop()); err != nil {
+			t.Errorf("%s: what the refusal advises fails: %v", name, err)
+		}
+		b, err = Open(t.Context(), testOptions(path), zap.NewNop())
+		if err != nil {
+			t.Errorf("%s: after the repair: %v", name, err)
+			continue
+		}
+		mustClose(t, b)
 	}
 	full := explainOpen("/x", fmt.Errorf("Cannot write pid file: %w", errDiskFull)).Error()
 	if !strings.Contains(full, "free space on this disk") || strings.Contains(full, "empty") {

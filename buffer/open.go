@@ -144,10 +144,10 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) 
 	})
 	if errors.Is(err, errForeign) && found.known {
 		return fmt.Errorf("buffer: read the index in %s: %w: its first records are gone, while the high-water mark beside it is there: its %s or a table was damaged: %s",
-			b.opts.Path, errDamaged, badger.ManifestFilename, remedyCopy)
+			b.opts.Path, errDamaged, badger.ManifestFilename, remedyRepair)
 	}
 	if errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index in %s: %w: %s", damagedTable(b.home.folder, err), oneLine{err}, remedyCopy)
+		return fmt.Errorf("buffer: read the index in %s: %w: %s", damagedTable(b.home.folder, err), oneLine{err}, remedyRepair)
 	}
 	if err != nil {
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)

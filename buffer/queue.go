@@ -398,7 +398,7 @@ func (q *Queue) stats() QueueStats {
 	}
 	if q.carries == nil {
 		s.Bytes = q.held()
-		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events (%s) are kept for it: put it back to have them delivered, or give them up: sluice uplink forget %q",
+		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events (%s) are kept for it: put it back to have them delivered, or give them up: sluice uplink forget %q --reason \"...\"",
 			q.name, s.Backlog, config.Size(s.Bytes), q.name)
 	}
 	s.Oldest = timeOf(oldest)

@@ -27,16 +27,16 @@ func checkTables(folder string) (left []string, err error) {
 	}
 	manifest, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(folder))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyCopy)
+		return nil, fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyRepair)
 	}
 	for id := range manifest.Tables {
 		table := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
 		err := checkTable(table)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", table, badger.ManifestFilename, remedyCopy)
+			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is lost, %s", table, badger.ManifestFilename, remedyRepair)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyCopy)
+			return nil, fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyRepair)
 		}
 	}
 	return unlisted(folder, &manifest)

@@ -314,44 +314,70 @@ func TestDeadLettersOfARunningGateway(t *testing.T) {
 	}
 }
 
+// TestForgetAnUplinkThatIsGone types what the page says, at a stopped gateway
+// and, over its socket, at a running one.
 func TestForgetAnUplinkThatIsGone(t *testing.T) {
-	config, folder := storedPlant(t, "http://127.0.0.1:9/", "")
+	for name, running := range map[string]bool{"stopped": false, "running": true} {
+		t.Run(name, func(t *testing.T) {
+			config, _ := storedPlant(t, "http://127.0.0.1:9/", "")
+			claim(t, config, "old")
+			if running {
+				runGateway(t, config)
+			}
+			for _, c := range []struct{ name, want string }{{"mes", "is in the config"}, {"nobody", "knows no uplink"}} {
+				if _, talk, code := sluice(t, "uplink", "forget", c.name, "--reason", "gone", "-c", config); code != 1 || !strings.Contains(talk, c.want) {
+					t.Errorf("forget %s: exit %d, %s", c.name, code, talk)
+				}
+			}
+			if _, talk, code := sluice(t, "uplink", "forget", "old", "-c", config); code != 2 || !strings.Contains(talk, "--reason") {
+				t.Errorf("without a reason: exit %d, %s", code, talk)
+			}
+			out, talk, code := sluice(t, append(hint(t, config, "old"), "-c", config)...)
+			if code != 0 || !strings.Contains(out, "forgot uplink old: 5 events") || strings.Contains(talk, "asking the running gateway") != running {
+				t.Errorf("exit %d: %s%s", code, out, talk)
+			}
+			if out := works(t, "events", "stats", "-c", config, "--json"); strings.Contains(out, "\"old\"") {
+				t.Errorf("it is still there: %s", out)
+			}
+			if out := works(t, "audit", "show", "-c", config); !strings.Contains(out, "uplink.forget") || !strings.Contains(out, "reason: ...") {
+				t.Errorf("the audit log: %s", out)
+			}
+		})
+	}
+}
+
+// claim gives the store of a stopped gateway one more uplink.
+func claim(t *testing.T, config, uplink string) {
+	t.Helper()
 	p, _ := loadPlan(config, driverKinds, uplinkKinds)
 	o, err := storeOptions(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Path = folder
 	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Queue("old", func(plant.EventKind) bool { return true }); err != nil {
+	if _, err := store.Queue(uplink, func(plant.EventKind) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if out := works(t, "events", "stats", "-c", config, "--json"); !strings.Contains(out, "sluice uplink forget") {
-		t.Errorf("the stats do not name the command: %s", out)
+}
+
+// hint is the command line that the stats advise for an uplink that is gone.
+func hint(t *testing.T, config, uplink string) (args []string) {
+	t.Helper()
+	out := works(t, "events", "stats", "-c", config, "--json")
+	_, command, ok := strings.Cut(strings.ReplaceAll(out, `\"`, `"`), ": sluice ")
+	if command, _, _ = strings.Cut(command, `",`); !ok {
+		t.Fatalf("the stats name no command: %s", out)
 	}
-	for _, c := range []struct{ name, want string }{{"mes", "is in the config"}, {"nobody", "knows no uplink"}} {
-		if _, talk, code := sluice(t, "uplink", "forget", c.name, "--reason", "gone", "-c", config); code != 1 || !strings.Contains(talk, c.want) {
-			t.Errorf("forget %s: exit %d, %s", c.name, code, talk)
-		}
+	for _, word := range strings.Fields(command) {
+		args = append(args, strings.Trim(word, `"`))
 	}
-	if _, talk, code := sluice(t, "uplink", "forget", "old", "-c", config); code != 2 || !strings.Contains(talk, "--reason") {
-		t.Errorf("without a reason: exit %d, %s", code, talk)
-	}
-	if out := works(t, "uplink", "forget", "old", "--reason", "sold", "-c", config); !strings.Contains(out, "forgot uplink old: 5 events") {
-		t.Error(out)
-	}
-	if out := works(t, "events", "stats", "-c", config, "--json"); strings.Contains(out, "\"old\"") {
-		t.Errorf("it is still there: %s", out)
-	}
-	if out := works(t, "audit", "show", "-c", config); !strings.Contains(out, "uplink.forget") || !strings.Contains(out, "sold") {
-		t.Errorf("the audit log: %s", out)
-	}
+	return args
 }
 
 func TestWhen(t *testing.T) {
