@@ -22,7 +22,7 @@ func cases() []testCase {
 		{name: "memory", what: "out of memory in a cgroup of 48 MiB and less", short: 6, long: 40, needs: []means{isRoot, hasCgroup}, run: outOfMemory},
 		{name: "rot", what: "flipped bits, cut ends and zeros in every kind of file", inShort: true, short: 40, long: 400, run: bitRot},
 		{name: "control-sync", what: "control: SyncWrites off, a power cut", inShort: true, short: 3, long: 3, needs: disks, control: true, run: controlSync},
-		{name: "control-failstop", what: "control: it goes on after a failed commit", inShort: true, short: 4, long: 4, needs: disks, control: true, run: controlFailstop},
+		{name: "control-failstop", what: "control: it goes on after a failed commit", inShort: true, short: 8, long: 8, needs: disks, control: true, run: controlFailstop},
 		{name: "control-mark", what: "control: high-water mark off, a cut log", inShort: true, short: 3, long: 3, control: true, run: controlMark},
 		{name: "control-early", what: "control: acknowledged before the commit", inShort: true, short: 3, long: 3, control: true, run: controlEarly},
 		{name: "control-dedupe", what: "control: a receiver that does not know duplicates", inShort: true, short: 3, long: 3, control: true, run: controlDuplicates},
