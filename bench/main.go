@@ -29,9 +29,13 @@ type measure struct {
 var measures = []measure{
 	{"P1", "end to end, 50 machines", endToEnd},
 	{"P2", "commit", commitPath},
+	{"P2B", "commit beside a backlog", commitOnBacklog},
 	{"P3", "Modbus polling, 10 x 1000 registers", modbusPolling},
 	{"P4", "OPC UA subscription, 1000 x 100 ms", opcuaSubscription},
 	{"P5", "register to subscriber", latency},
+	{"P6", "drain after an outage", drain},
+	{"P7", "memory", memoryUse},
+	{"P8", "start with a backlog after SIGKILL", startTime},
 	{"P9", "50 good devices beside bad ones", badNeighbours},
 	{"P11", "binary size", binarySize},
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,8 +34,8 @@ func commitPath(ctx context.Context, b *bed) (r result, err error) {
 		}
 		limit, err := askRole[limitResult]("limit-badger", badgerRole{
 			Dir: filepath.Join(b.dir, "limit"), Seconds: round.Seconds(), Machines: p2Machines,
-			Events: ours.group * p2Events, States: ours.group,
-			EventKey: ours.shape.EventKey, EventValue: ours.shape.EventValue, StateKey: ours.shape.StateKey, StateValue: ours.shape.StateValue,
+			Events: ours.Group * p2Events, States: ours.Group,
+			EventKey: ours.Shape.EventKey, EventValue: ours.Shape.EventValue, StateKey: ours.Shape.StateKey, StateValue: ours.Shape.StateValue,
 		})
 		if err != nil {
 			return r, err
@@ -45,7 +44,7 @@ func commitPath(ctx context.Context, b *bed) (r result, err error) {
 		p99s = append(p99s, ours.P99/limit.P99)
 		rates, limits = append(rates, ours.perSecond()), append(limits, limit.perSecond())
 		cpus, limitCPUs = append(cpus, ours.cpuPer1e6()), append(limitCPUs, limit.cpuPer1e6())
-		r.Note = fmt.Sprintf("group=%.1f machines", ours.group)
+		r.Note = fmt.Sprintf("group=%.1f machines", ours.Group)
 	}
 	note := r.Note
 	r = newResult("ratio", median(ratios), 0.75, false)
@@ -62,8 +61,9 @@ func commitPath(ctx context.Context, b *bed) (r result, err error) {
 // commitResult is one round of the gateway's own commit path.
 type commitResult struct {
 	limitResult
-	group float64 // commits that shared one sync, on average
-	shape storeShape
+	Group float64 // commits that shared one sync, on average
+	P50   float64 // milliseconds of one commit
+	Shape storeShape
 }
 
 func commitRound(ctx context.Context, dir string, length time.Duration) (r commitResult, err error) {
@@ -73,28 +73,11 @@ func commitRound(ctx context.Context, dir string, length time.Duration) (r commi
 	if err != nil {
 		return r, err
 	}
-	took := make([][]float64, p2Machines)
-	errs := make([]error, p2Machines)
-	var machines sync.WaitGroup
-	cpuBefore, begin := ownCPU(), time.Now()
-	for m := range p2Machines {
-		machines.Go(func() {
-			took[m], errs[m] = commitUntil(ctx, store, plant.MachineID(fmt.Sprintf("MACHINE-%02d", m)), begin.Add(length))
-		})
-	}
-	machines.Wait()
-	r.Seconds, r.CPU = time.Since(begin).Seconds(), (ownCPU() - cpuBefore).Seconds()
-	stats := store.Stats()
-	if err := errors.Join(errors.Join(errs...), store.Close()); err != nil {
+	r, err = commitFor(ctx, store, length)
+	if err := errors.Join(err, store.Close()); err != nil {
 		return r, err
 	}
-	var all []float64
-	for _, t := range took {
-		all = append(all, t...)
-	}
-	r.Events, r.P99 = len(all)*p2Events, quantile(all, 0.99)
-	r.group = float64(stats.Commits) / float64(stats.Groups)
-	r.shape, err = shapeOf(dir)
+	r.Shape, err = shapeOf(dir)
 	return r, errors.Join(err, os.RemoveAll(dir))
 }
 

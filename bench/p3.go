@@ -44,7 +44,7 @@ func modbusPolling(ctx context.Context, b *bed) (r result, err error) {
 	length := b.length(4*time.Second, 20*time.Second)
 	run := func(interval time.Duration, ruled int) (s span, err error) {
 		err = b.withGateway(ctx, func(httpAddr string) string {
-			return p3Config(addrs, broker.addr, httpAddr, interval, ruled)
+			return p3Config("p3", addrs, broker.addr, httpAddr, interval, ruled)
 		}, func(g *gateway) error {
 			s, err = g.measure(ctx, 2*p3Servers*p3Registers, length)
 			return errors.Join(err, s.check())
@@ -113,7 +113,7 @@ func shortest(run func(interval time.Duration, ruled int) (span, error)) (best s
 
 // p3Config is a plant whose machines have the first ruled registers of their
 // device as parameters.
-func p3Config(plcs []string, broker, httpAddr string, interval time.Duration, ruled int) string {
+func p3Config(area string, plcs []string, broker, httpAddr string, interval time.Duration, ruled int) string {
 	var devices, machines strings.Builder
 	for d, addr := range plcs {
 		fmt.Fprintf(&devices, "  plc-%d:\n    driver: modbus\n    endpoint: %s\n    interval: %s\n    max_registers: %d\n    tags:\n", d, addr, interval, p3Count)
@@ -125,5 +125,5 @@ func p3Config(plcs []string, broker, httpAddr string, interval time.Duration, ru
 			}
 		}
 	}
-	return frameConfig("p3", broker, httpAddr, devices.String(), machines.String())
+	return frameConfig(area, broker, httpAddr, devices.String(), machines.String())
 }

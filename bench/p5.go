@@ -53,12 +53,12 @@ func latency(ctx context.Context, b *bed) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	g, err := b.startGateway(ctx, p5Config(plcs, broker.addr, httpAddr), httpAddr)
+	g, err := b.startGateway(ctx, p5Config("p5", plcs, broker.addr, httpAddr), httpAddr)
 	if err != nil {
 		return r, err
 	}
-	length := b.length(20*time.Second, 120*time.Second)
-	err = errors.Join(changeRegisters(ctx, g, plcs, s, length), g.stop())
+	end := time.Now().Add(b.length(20*time.Second, 120*time.Second))
+	err = errors.Join(changeRegisters(ctx, g, plcs, s, func() bool { return time.Now().After(end) }), g.stop())
 	if err != nil {
 		return r, err
 	}
@@ -78,8 +78,8 @@ func latency(ctx context.Context, b *bed) (r result, err error) {
 }
 
 // changeRegisters adds a piece at one device after the other, at random
-// moments, and waits for the last arrivals.
-func changeRegisters(ctx context.Context, g *gateway, plcs []*plantsim.Modbus, s *stopwatch, length time.Duration) error {
+// moments, until it is enough, and waits for the last arrivals.
+func changeRegisters(ctx context.Context, g *gateway, plcs []*plantsim.Modbus, s *stopwatch, enough func() bool) error {
 	err := await(ctx, 20*time.Second, "not every device was read", func() bool {
 		n, err := g.metric("sluice_device_reads_total")
 		return err == nil && n > 3*p5Devices
@@ -88,7 +88,7 @@ func changeRegisters(ctx context.Context, g *gateway, plcs []*plantsim.Modbus, s
 		return err
 	}
 	counts := make([]uint16, len(plcs))
-	for begin, n := time.Now(), 0; time.Since(begin) < length; n++ {
+	for n := 0; !enough(); n++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -141,14 +141,11 @@ func (s *stopwatch) allArrived() bool {
 	return len(s.pending) == 0
 }
 
-func p5Config(plcs []*plantsim.Modbus, broker, httpAddr string) string {
+func p5Config(area string, plcs []*plantsim.Modbus, broker, httpAddr string) string {
 	var devices, machines strings.Builder
 	for i, plc := range plcs {
 		fmt.Fprintf(&devices, "  plc-%d: {driver: modbus, endpoint: \"%s\", interval: 100ms, tags: {made: \"holding:0\"}}\n", i, plc.Addr())
 		fmt.Fprintf(&machines, "  M-%d: {device: plc-%d, counter: {good: made, pieces: 1, max_rate: 1000/s}}\n", i, i)
 	}
-	return "site: {enterprise: acme, site: bench, area: p5, gateway: bench}\n" +
-		"buffer: {path: \"{{dir}}/buffer\", keep: 1h}\nhttp: {listen: \"" + httpAddr + "\"}\n" +
-		"devices:\n" + devices.String() + "machines:\n" + machines.String() +
-		"uplinks:\n  mqtt: {driver: mqtt, url: \"tcp://" + broker + "\"}\n"
+	return frameConfig(area, broker, httpAddr, devices.String(), machines.String())
 }

@@ -207,6 +207,8 @@ type gateway struct {
 	cmd *exec.Cmd
 	url string
 	log *os.File
+	// took is how long it took until it was ready.
+	took time.Duration
 }
 
 // startGateway runs the binary with a config whose page listens on httpAddr.
@@ -230,6 +232,7 @@ func (b *bed) startGateway(ctx context.Context, configText, httpAddr string) (*g
 	}
 	g := &gateway{cmd: exec.Command(binary, "run", "--config", config), url: "http://" + httpAddr, log: logFile}
 	g.cmd.Stdout, g.cmd.Stderr = logFile, logFile
+	begin := time.Now()
 	if err := g.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -246,6 +249,7 @@ func (b *bed) startGateway(ctx context.Context, configText, httpAddr string) (*g
 		_ = g.stop()
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
+	g.took = time.Since(begin)
 	return g, nil
 }
 

@@ -24,6 +24,12 @@ func playRole(role string) error {
 		return playTrouble(in, out)
 	case "broker":
 		return playBroker(in, out)
+	case "backlog":
+		return answerOnce(in, out, writeBacklog)
+	case "limit-open":
+		return answerOnce(in, out, openLimit)
+	case "commit-backlog":
+		return answerOnce(in, out, commitBeside)
 	case "limit-badger":
 		return answerOnce(in, out, badgerLimit)
 	case "limit-paho":
