@@ -202,6 +202,9 @@ func (b *Buffer) Commit(ctx context.Context, m plant.MachineID, batch plant.Batc
 		return 0, fmt.Errorf("buffer: commit %s: wait for its earlier commit: %w", m, err)
 	}
 	defer s.unlock()
+	if !b.numbered(s, len(batch.Events)) {
+		return 0, fmt.Errorf("buffer: commit %s: %w", m, errNumbers)
+	}
 	r := b.committer.get()
 	defer b.committer.put(r)
 	first := b.encodeBatch(r, s, &batch)
@@ -218,6 +221,18 @@ func (b *Buffer) Commit(ctx context.Context, m plant.MachineID, batch plant.Batc
 		s.stateSize = r.stateSize
 	}
 	return first, nil
+}
+
+// errNumbers says that a stream has had all numbers there are, which no machine
+// lives long enough for: beginning again at 1 would give ids twice.
+var errNumbers = errors.New("the numbers of the machine's events are used up: move the store aside, a new one begins at 1 with ids of its own")
+
+// numbered reports whether there are numbers for n more events. The caller holds
+// the stream's turn.
+func (b *Buffer) numbered(s *stream, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return uint64(n) <= uint64(^plant.Sequence(0)-s.head.sequence)
 }
 
 func checkBatch(m plant.MachineID, batch *plant.Batch) error {

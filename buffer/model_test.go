@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"testing"
 
 	"go.uber.org/zap"
@@ -42,11 +44,16 @@ type model struct {
 	cursors map[string]map[plant.MachineID]*modelCursor
 	ids     map[plant.EventID]bool
 	epochs  map[plant.Epoch]bool
+	// base is the number before each stream's first event.
+	base map[plant.MachineID]plant.Sequence
+	// steps since the last look at everything.
+	steps int
 }
 
+// One name is the beginning of others, and one is as long as names may be.
 var (
-	modelMachines = []plant.MachineID{"M1", "M2", "M3"}
-	modelUplinks  = []string{"mes", "broker"}
+	modelMachines = []plant.MachineID{"M", "M1", plant.MachineID(strings.Repeat("M", maxName))}
+	modelUplinks  = []string{"mes", strings.Repeat("u", maxName)}
 	modelKinds    = []plant.EventKind{plant.KindCounter, plant.KindParameters, plant.KindStartStop}
 )
 
@@ -54,8 +61,8 @@ func newModel(t *testing.T, path string) *model {
 	m := &model{
 		t: t, opts: testOptions(path), streams: map[plant.MachineID][]modelEvent{}, states: map[plant.MachineID]string{},
 		kv: map[plant.MachineID]map[string]string{}, cursors: map[string]map[plant.MachineID]*modelCursor{},
-		carries: map[string]func(plant.EventKind) bool{"mes": only(plant.KindCounter, plant.KindStartStop), "broker": all},
-		ids:     map[plant.EventID]bool{}, epochs: map[plant.Epoch]bool{},
+		carries: map[string]func(plant.EventKind) bool{modelUplinks[0]: only(plant.KindCounter, plant.KindStartStop), modelUplinks[1]: all},
+		ids:     map[plant.EventID]bool{}, epochs: map[plant.Epoch]bool{}, base: map[plant.MachineID]plant.Sequence{},
 	}
 	for _, u := range modelUplinks {
 		m.cursors[u] = map[plant.MachineID]*modelCursor{}
@@ -90,21 +97,70 @@ func (m *model) open(rt *rapid.T) {
 	}
 }
 
+// begin lets some streams begin just before a number that takes one byte, one
+// bit or one digit more.
+func (m *model) begin(rt *rapid.T) {
+	if rapid.IntRange(0, 3).Draw(rt, "far") > 0 {
+		m.open(rt)
+		return
+	}
+	for _, id := range modelMachines {
+		limit := rapid.SampledFrom([]plant.Sequence{3, 1 << 8, 1 << 16, 1 << 32, 1 << 53, 1 << 63}).Draw(rt, "limit")
+		m.base[id] = limit - rapid.SampledFrom([]plant.Sequence{1, 2, 3}).Draw(rt, "before")
+		for _, u := range modelUplinks {
+			c := m.cursors[u][id]
+			c.at, c.durable = m.base[id], m.base[id]
+		}
+	}
+	beginAt(m.t, m.opts, m.base)
+	m.open(rt)
+}
+
+// head is the number of the newest event.
+func (m *model) head(id plant.MachineID) plant.Sequence {
+	return m.base[id] + plant.Sequence(len(m.streams[id]))
+}
+
+// event is the one of that number.
+func (m *model) event(id plant.MachineID, s plant.Sequence) modelEvent {
+	return m.streams[id][s-m.base[id]-1]
+}
+
+// tooBig commits what is larger than anything may be: nothing changes.
+func (m *model) tooBig(rt *rapid.T) {
+	id := rapid.SampledFrom(modelMachines).Draw(rt, "machine")
+	long := make([]byte, maxEvent+1)
+	for _, batch := range []plant.Batch{
+		{State: long},
+		{Events: []plant.Event{count(1), {Kind: plant.KindCounter, Data: long}}},
+		{Events: []plant.Event{{Kind: plant.EventKind(strings.Repeat("k", maxName+1))}}},
+		{State: []byte("never"), Put: []plant.KV{{Key: "a", Value: long}}},
+		{State: []byte("never"), Put: []plant.KV{{Key: strings.Repeat("k", maxKVKey+1)}}},
+	} {
+		if first, err := m.b.Commit(context.Background(), id, batch); !errors.Is(err, plant.ErrTooBig) || first != 0 {
+			rt.Fatalf("a commit that is too big gives %d, %v", first, err)
+		}
+	}
+}
+
 func (m *model) commit(rt *rapid.T) {
 	id := rapid.SampledFrom(modelMachines).Draw(rt, "machine")
 	n := rapid.IntRange(0, 6).Draw(rt, "events")
 	batch := plant.Batch{}
 	want := plant.Sequence(0)
 	if n > 0 {
-		want = plant.Sequence(len(m.streams[id]) + 1)
+		want = m.head(id) + 1
 	}
 	for range n {
 		e := count(len(m.ids))
 		e.Kind = rapid.SampledFrom(modelKinds).Draw(rt, "kind")
 		e.Data = fmt.Appendf(nil, `{"n":%d}`, len(m.ids))
+		if rapid.IntRange(0, 99).Draw(rt, "long") == 99 {
+			e.Data = append(e.Data, bytes.Repeat([]byte{' '}, maxEvent-len(e.Data))...)
+		}
 		batch.Events = append(batch.Events, e)
 		ev := modelEvent{
-			id:   plant.EventID{Gateway: m.opts.Gateway, Machine: id, Epoch: m.b.Epoch(), Sequence: plant.Sequence(len(m.streams[id]) + 1)},
+			id:   plant.EventID{Gateway: m.opts.Gateway, Machine: id, Epoch: m.b.Epoch(), Sequence: m.head(id) + 1},
 			kind: e.Kind, data: string(e.Data),
 		}
 		if m.ids[ev.id] {
@@ -135,7 +191,7 @@ func (m *model) commit(rt *rapid.T) {
 
 // pending is what the uplink should still be given.
 func (m *model) pending(uplink string, id plant.MachineID, after plant.Sequence) (events []modelEvent) {
-	for _, e := range m.streams[id][min(int(after), len(m.streams[id])):] {
+	for _, e := range m.streams[id][min(int(after-m.base[id]), len(m.streams[id])):] {
 		if m.carries[uplink](e.kind) {
 			events = append(events, e)
 		}
@@ -159,12 +215,12 @@ func (m *model) deliver(rt *rapid.T) {
 	c := m.cursors[u][id]
 	want := m.pending(u, id, c.at)
 	limit := rapid.IntRange(1, 5).Draw(rt, "max")
-	got, err := q.Peek(context.Background(), id, 0, limit, 1<<20)
+	got, err := q.Peek(context.Background(), id, 0, limit, math.MaxInt)
 	if err != nil {
 		rt.Fatal(err)
 	}
 	if len(got) > 0 && rapid.Bool().Draw(rt, "again") {
-		more, err := q.Peek(context.Background(), id, got[len(got)-1].Sequence, limit, 1<<20)
+		more, err := q.Peek(context.Background(), id, got[len(got)-1].Sequence, limit, math.MaxInt)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -220,14 +276,14 @@ func (m *model) compare(rt *rapid.T, u string, id plant.MachineID, c *modelCurso
 	}
 }
 
+// check looks at what the store says of itself.
 func (m *model) check(rt *rapid.T) {
-	ctx := context.Background()
 	s := m.b.Stats()
 	if s.Lost != 0 || s.Fault != "" || s.Full {
 		rt.Fatalf("stats %+v", s)
 	}
-	if err := checkRecent(m.b); err != nil {
-		rt.Fatal(err)
+	if m.steps++; m.steps%16 == 0 {
+		m.checkAll(rt)
 	}
 	for _, q := range s.Queues {
 		backlog, dead := 0, 0
@@ -239,6 +295,14 @@ func (m *model) check(rt *rapid.T) {
 		if q.Backlog != uint64(backlog) || q.DeadLetters != uint64(dead) || q.Oldest.IsZero() != (backlog == 0) {
 			rt.Fatalf("queue %s has a backlog of %d since %s and %d dead letters, want %d and %d", q.Uplink, q.Backlog, q.Oldest, q.DeadLetters, backlog, dead)
 		}
+	}
+}
+
+// checkAll looks at every record.
+func (m *model) checkAll(rt *rapid.T) {
+	ctx := context.Background()
+	if err := checkRecent(m.b); err != nil {
+		rt.Fatal(err)
 	}
 	for _, id := range modelMachines {
 		kv := map[string]string{}
@@ -271,7 +335,7 @@ func (m *model) check(rt *rapid.T) {
 			}
 		}
 		for d, err := range m.b.DeadLetters(ctx, u) {
-			if err != nil || d.Event.ID() != m.streams[d.Event.Machine][d.Event.Sequence-1].id {
+			if err != nil || d.Event.ID() != m.event(d.Event.Machine, d.Event.Sequence).id {
 				rt.Fatalf("dead letter %s, err %v", d.Event.ID(), err)
 			}
 			got += fmt.Sprintf("%s/%d %s;", d.Event.Machine, d.Event.Sequence, d.Cause)
@@ -282,8 +346,13 @@ func (m *model) check(rt *rapid.T) {
 	}
 }
 
-// reopen closes in order: nothing is forgotten.
+// reopen closes in order: nothing is forgotten. It is rare, since it takes as long
+// as a hundred commits.
 func (m *model) reopen(rt *rapid.T) {
+	if rapid.IntRange(0, 7).Draw(rt, "reopen") > 0 {
+		m.commit(rt)
+		return
+	}
 	if err := m.b.Close(); err != nil {
 		rt.Fatal(err)
 	}
@@ -293,11 +362,16 @@ func (m *model) reopen(rt *rapid.T) {
 		}
 	}
 	m.open(rt)
+	m.checkAll(rt)
 }
 
 // kill goes on from a copy of the files as they are: commits and durable
 // settlements are there; other cursors may have been written or not.
 func (m *model) kill(rt *rapid.T) {
+	if rapid.IntRange(0, 7).Draw(rt, "kill") > 0 {
+		m.deliver(rt)
+		return
+	}
 	old := m.b
 	m.opts.Path = crash(m.t, old)
 	m.open(rt)
@@ -310,6 +384,7 @@ func (m *model) kill(rt *rapid.T) {
 			m.recovered(rt, q, id, m.cursors[u][id])
 		}
 	}
+	m.checkAll(rt)
 }
 
 // recovered finds where the uplink goes on after a kill: not before what was
@@ -338,15 +413,17 @@ func (m *model) recovered(rt *rapid.T, q *Queue, id plant.MachineID, c *modelCur
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t, quickDir(t))
-		m.open(rt)
+		m.begin(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"commit":  m.commit,
 			"deliver": m.deliver,
 			"commit2": m.commit,
 			"reopen":  m.reopen,
 			"kill":    m.kill,
+			"tooBig":  m.tooBig,
 			"":        m.check,
 		})
+		m.checkAll(rt)
 		if err := m.b.Close(); err != nil {
 			rt.Fatal(err)
 		}

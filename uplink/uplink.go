@@ -27,6 +27,8 @@ type Sender interface {
 
 // Merger is optional for a Sender: what a later event contains need not be
 // sent. The Forwarder folds with it in O(1) memory; (later, true) drops earlier.
+// What is folded moves behind the events of other kinds in between: order then
+// holds among the events of one kind.
 type Merger interface {
 	Merge(earlier, later plant.Event) (plant.Event, bool)
 }

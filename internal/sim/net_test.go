@@ -28,9 +28,10 @@ type sink struct {
 	// prints are of the bytes of each event that it took or refused.
 	prints  map[plant.EventID]uint64
 	refused map[plant.EventID]bool
-	// last is the newest sequence of a machine that it answered for, newest
-	// that of a kind.
+	// last is the newest sequence of a machine that it answered for, kinds that of
+	// a kind, newest that of a kind that it accepted.
 	last   map[plant.MachineID]plant.Sequence
+	kinds  map[plant.MachineID]map[plant.EventKind]plant.Sequence
 	newest map[plant.MachineID]map[plant.EventKind]plant.Sequence
 	ids    map[plant.MachineID]map[plant.Sequence]plant.Epoch
 	good   map[plant.MachineID]int64
@@ -41,11 +42,11 @@ type sink struct {
 func newSink(w *world, name string) *sink {
 	k := &sink{
 		w: w, name: name, prints: map[plant.EventID]uint64{}, refused: map[plant.EventID]bool{}, last: map[plant.MachineID]plant.Sequence{},
-		newest: map[plant.MachineID]map[plant.EventKind]plant.Sequence{}, ids: map[plant.MachineID]map[plant.Sequence]plant.Epoch{},
+		newest: map[plant.MachineID]map[plant.EventKind]plant.Sequence{}, kinds: map[plant.MachineID]map[plant.EventKind]plant.Sequence{}, ids: map[plant.MachineID]map[plant.Sequence]plant.Epoch{},
 		good: map[plant.MachineID]int64{}, away: windows(dice(w.plan.Seed, "away "+name), w.plan.Storm, w.plan.Outage),
 	}
 	for _, m := range w.machines {
-		k.newest[m] = map[plant.EventKind]plant.Sequence{}
+		k.newest[m], k.kinds[m] = map[plant.EventKind]plant.Sequence{}, map[plant.EventKind]plant.Sequence{}
 		k.ids[m] = map[plant.Sequence]plant.Epoch{}
 	}
 	return k
@@ -85,14 +86,19 @@ func (k *sink) take(e *plant.Event, refuse bool) bool {
 	if epoch, given := k.ids[e.Machine][e.Sequence]; given && epoch != e.Epoch {
 		k.w.violated("%s: number %d of %s was given in epoch %s and %s", k.name, e.Sequence, e.Machine, epoch, e.Epoch)
 	}
-	switch last := k.last[e.Machine]; {
+	last := k.last[e.Machine]
+	if k.w.plan.Merge {
+		// Merging moves an event behind those of other kinds; order holds by kind.
+		last = k.kinds[e.Machine][e.Kind]
+	}
+	switch {
 	case e.Sequence <= last:
 		k.w.violated("%s: %s comes for the first time, behind number %d", k.name, id, last)
 	case e.Sequence != last+1 && !k.w.plan.Merge:
 		k.w.violated("%s: %s comes behind number %d, what is between is missing", k.name, id, last)
 	}
 	k.ids[e.Machine][e.Sequence] = e.Epoch
-	k.prints[id], k.last[e.Machine] = is, e.Sequence
+	k.prints[id], k.last[e.Machine], k.kinds[e.Machine][e.Kind] = is, e.Sequence, e.Sequence
 	if refuse {
 		k.refused[id] = true
 		return false
