@@ -9,12 +9,13 @@ FUZZTIME  ?= 10s
 FOR       ?= 30s
 SEEDS     ?= 10000
 FIRST     ?= 1
+MODEL     ?= 200000
 CONFIG    ?= deploy/examples/press-and-filler.yaml
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz sim e2e torture torture-table browser interop bench bench-full demo check clean
+.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop bench bench-full demo check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 
 sim: ## simulate SEEDS (10000) plants in faked time, from seed FIRST (1)
 	$(GO) test ./internal/sim -run TestSimulation -count=1 -v -timeout 30m -sim.first=$(FIRST) -sim.seeds=$(SEEDS)
+
+model: ## the buffer against a model of it, MODEL (200000) steps, and a backlog of a million
+	$(GO) test ./buffer -run 'TestModel$$|TestALargeBacklog' -count=1 -v -timeout 60m -rapid.steps=200 -rapid.checks=$$(($(MODEL) / 200)) -buffer.backlog=1000000
 
 e2e: ## kill the built binary under load and count at both ends
 	$(GO) test -tags e2e ./cmd/sluice -run E2E -count=1 -v -timeout 20m

@@ -380,7 +380,7 @@ func (b *Buffer) takeCursors(group []*request) (*request, []*cursor) {
 	b.mu.Lock()
 	for _, q := range b.queues {
 		for _, cur := range q.cursors {
-			if cur == nil || !cur.dirty {
+			if cur == nil || !cur.dirty || cur.settling {
 				continue
 			}
 			if cur.stream.waits() {

@@ -155,7 +155,7 @@ func (m *model) commit(rt *rapid.T) {
 		e := count(len(m.ids))
 		e.Kind = rapid.SampledFrom(modelKinds).Draw(rt, "kind")
 		e.Data = fmt.Appendf(nil, `{"n":%d}`, len(m.ids))
-		if rapid.IntRange(0, 99).Draw(rt, "long") == 99 {
+		if rapid.IntRange(0, 499).Draw(rt, "long") == 499 {
 			e.Data = append(e.Data, bytes.Repeat([]byte{' '}, maxEvent-len(e.Data))...)
 		}
 		batch.Events = append(batch.Events, e)
@@ -282,7 +282,7 @@ func (m *model) check(rt *rapid.T) {
 	if s.Lost != 0 || s.Fault != "" || s.Full {
 		rt.Fatalf("stats %+v", s)
 	}
-	if m.steps++; m.steps%16 == 0 {
+	if m.steps++; m.steps%64 == 0 {
 		m.checkAll(rt)
 	}
 	for _, q := range s.Queues {
@@ -411,6 +411,8 @@ func (m *model) recovered(rt *rapid.T, q *Queue, id plant.MachineID, c *modelCur
 }
 
 func TestModel(t *testing.T) {
+	steps := 0
+	defer func() { t.Logf("%d steps", steps) }()
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t, quickDir(t))
 		m.begin(rt)
@@ -424,6 +426,7 @@ func TestModel(t *testing.T) {
 			"":        m.check,
 		})
 		m.checkAll(rt)
+		steps += m.steps
 		if err := m.b.Close(); err != nil {
 			rt.Fatal(err)
 		}

@@ -54,9 +54,12 @@ type cursor struct {
 	oldest      int64
 	oldestKnown bool
 	// dirty is set while the record on disk is behind.
-	dirty  bool
-	queued bool
-	lease  *lease
+	dirty bool
+	// settling is set while a newer record than what memory has is on its way to
+	// the disk: the older one must not be written over it.
+	settling bool
+	queued   bool
+	lease    *lease
 }
 
 // lease is what a caller has seen of a machine since Next.

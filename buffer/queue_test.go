@@ -337,3 +337,33 @@ func TestRanges(t *testing.T) {
 		t.Errorf("%d ranges are kept", len(r))
 	}
 }
+
+// TestADurableSettleIsNotUndone: a cursor that waits for its turn to be written is
+// older than one that is being made durable, and rides in the same transaction
+// (TestModel: the refusal was kept, and the event was sent again after a kill).
+func TestADurableSettleIsNotUndone(t *testing.T) {
+	o := testOptions(quickDir(t))
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	commit(t, b, "M1", count(1), count(2), count(3), count(4))
+	settle := func(r plant.Result) {
+		t.Helper()
+		m := next(t, q)
+		peekAll(t, q, m, 0, 10)
+		if err := q.Settle(context.Background(), m, r.Last, []plant.Result{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(delivered(1, 1))
+	b.committer.mu.Lock()
+	b.committer.dirtySince = time.Now().Add(-settleRide)
+	b.committer.mu.Unlock()
+	settle(plant.Result{First: 2, Last: 2, Status: plant.Rejected, Cause: errors.New("unknown order")})
+	killed := testOptions(crash(t, b))
+	mustClose(t, b)
+	b = open(t, killed)
+	q = queue(t, b, "mes", all)
+	if got := sequences(peekAll(t, q, next(t, q), 0, 10)); len(got) != 2 || got[0] != 3 {
+		t.Errorf("after a kill the uplink gets %v, want 3 and 4: the refusal of 2 was durable", got)
+	}
+}

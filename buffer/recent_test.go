@@ -2,16 +2,25 @@ package buffer
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"testing"
 
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// seen is all that a scan says of an event.
+// seen is all that a scan says of an event. Of long data it is a sum.
 func seen(r *stored) string {
+	const long = 512
+	data, record := r.data, r.record
+	if len(data) > long {
+		data = fmt.Appendf(nil, "%d bytes %x", len(data), sha256.Sum256(data))
+	}
+	if len(record) > long {
+		record = fmt.Appendf(nil, "%d bytes %x", len(record), sha256.Sum256(record))
+	}
 	return fmt.Sprintf("%d %x %d %d %d %d %d %d %d %s %q %d %x", r.sequence, uint64(r.epoch), r.time, r.recorded, r.offset, r.step,
-		r.version, r.source, r.flags, r.kind, r.data, r.size, r.record)
+		r.version, r.source, r.flags, r.kind, data, r.size, record)
 }
 
 // fromDisk lists the events of s that the store has after that sequence.

@@ -228,6 +228,7 @@ func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequenc
 	b := w.queue.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	w.cursor.settling = true
 	next := cursor{at: *at, delivered: delivered, dead: w.cursor.dead + w.dead}
 	r.put(cursorKey(w.queue.name, w.cursor.stream.machine), func(dst, key []byte) []byte {
 		return appendCursorRecord(dst, key, &next, &b.kinds)
@@ -246,6 +247,10 @@ func (q *Queue) unsettled(w *settlement, err error) error {
 func (q *Queue) giveBack(w *settlement) {
 	q.b.mu.Lock()
 	defer q.b.mu.Unlock()
+	w.cursor.settling = false
+	if w.cursor.dirty {
+		q.b.committer.dirtied(time.Now())
+	}
 	q.release(w.cursor)
 }
 
@@ -256,7 +261,10 @@ func (q *Queue) closeSettle(w *settlement) {
 	changed := w.at.sequence != w.cursor.at.sequence
 	q.moved(w)
 	search := w.cursor.backlog > 0 && !w.cursor.oldestKnown
-	if changed && !w.durable {
+	w.cursor.settling = false
+	if w.durable {
+		w.cursor.dirty = false // the record on disk is the newest
+	} else if changed {
 		w.cursor.dirty = true
 	}
 	q.release(w.cursor)
