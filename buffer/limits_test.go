@@ -47,7 +47,7 @@ func TestTheLastNumbersOfAStream(t *testing.T) {
 	const before = plant.Sequence(math.MaxUint64 - 4)
 	beginAt(t, o, map[plant.MachineID]plant.Sequence{"M1": before})
 	b := open(t, o)
-	q := queue(t, b, "mes", all)
+	queue(t, b, "mes", all)
 	if first := commit(t, b, "M1", count(1), count(2)); first != before+1 {
 		t.Fatalf("the first is %d, want %d", first, before+1)
 	}
@@ -62,7 +62,7 @@ func TestTheLastNumbersOfAStream(t *testing.T) {
 	}
 	mustClose(t, b)
 	b = open(t, o)
-	q = queue(t, b, "mes", all)
+	q := queue(t, b, "mes", all)
 	events := peekAll(t, q, next(t, q), 0, 10)
 	if got, want := fmt.Sprint(sequences(events)), fmt.Sprint([]uint64{math.MaxUint64 - 3, math.MaxUint64 - 2, math.MaxUint64 - 1, math.MaxUint64}); got != want {
 		t.Errorf("delivered are %s, want %s", got, want)
