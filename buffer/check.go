@@ -190,6 +190,8 @@ func (s *salvage) other(e fs.DirEntry, manifestProblem string) {
 	switch {
 	case e.Name() == badger.ManifestFilename:
 		c.Problem = manifestProblem
+	case filepath.Ext(e.Name()) == valueLogExt:
+		c.Problem = checkValueLog(filepath.Join(s.folder, e.Name()))
 	case e.Name() == badger.KeyRegistryFileName && c.Size < int64(registryTextAt+len(registryText)):
 		c.Problem = "it is cut short: Badger does not open the store; of a store that is not encrypted the file can be removed, it is made again"
 	}
@@ -228,6 +230,8 @@ func (s *salvage) read(name string) error {
 	}
 	if err != nil {
 		c.Problem = firstLine(err)
+	} else if filepath.Ext(name) == logExt {
+		c.Problem = foreignKey(data)
 	}
 	if c.Problem != "" || c.Damaged > 0 {
 		s.broken = append(s.broken, name)

@@ -130,6 +130,12 @@ func TestCheckAndRepair(t *testing.T) {
 				}
 			}
 		}, "-", 200},
+		{"the head of a log names a key", func(t *testing.T, path string) {
+			change(t, filesOf(t, path, "*.mem")[0], func(b []byte) []byte { b[2] ^= 4; return b })
+		}, ".mem", 440},
+		{"the head of a value log names a key", func(t *testing.T, path string) {
+			change(t, filesOf(t, path, "*.vlog")[0], func(b []byte) []byte { b[2] ^= 4; return b })
+		}, ".vlog", 440},
 		{"the key registry is cut short", func(t *testing.T, path string) {
 			change(t, filesOf(t, path, badger.KeyRegistryFileName)[0], func(b []byte) []byte { return b[:5] })
 		}, badger.KeyRegistryFileName, 440},

@@ -170,6 +170,10 @@ func (has *contents) check(folder string, log *zap.Logger) error {
 // remedyRepair is what is left where Badger cannot read the store.
 const remedyRepair = "stop the gateway, keep a copy of the whole folder, then run: sluice buffer check --repair (it keeps every record that can be read, moves the old store aside, and tells what is missing by gap events)"
 
+// remedyDisk holds where the disk failed, not what is on it: what a repair
+// wrote there would be no safer.
+const remedyDisk = "the disk does not do what it is asked, dmesg and SMART say why: cable, power, a disk that dies, or a file system that has to be checked (fsck); keep a copy of the whole folder on another disk before anything else, and do not repair the store on this one"
+
 // remedyRegistry holds since the store is not encrypted.
 const remedyRegistry = "keep a copy of the whole folder, then remove this one file: it holds keys of encrypted stores, this one is not encrypted, and the file is made again"
 
@@ -184,6 +188,8 @@ func explainOpen(folder string, err error) error {
 		remedy = "free space on this disk and start again: nothing that is stored is lost"
 	case errors.Is(err, fs.ErrPermission):
 		remedy = "give the gateway's user the right to read and write all files there"
+	case diskFailed(err):
+		remedy = remedyDisk
 	case filepath.Base(at) == badger.KeyRegistryFileName:
 		remedy = remedyRegistry
 	case errors.As(err, &path):

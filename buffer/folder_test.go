@@ -230,6 +230,12 @@ func TestRefusalsNameTheFile(t *testing.T) {
 	if !strings.Contains(full, "free space on this disk") || strings.Contains(full, "empty") {
 		t.Errorf("on a full disk: %q", full)
 	}
+	// Badger keeps only the words of some errors (y/error.go, Wrap).
+	for _, err := range []error{fmt.Errorf("sync /x/store: %w", diskErrors[0]), errors.New("While syncing directory: /x. err: " + diskErrors[0].Error())} {
+		if sick := explainOpen("/x", err).Error(); !strings.Contains(sick, "the disk does not do what it is asked") || strings.Contains(sick, "--repair") {
+			t.Errorf("on a disk that fails: %q", sick)
+		}
+	}
 }
 
 // TestDamagedLogIsCounted damages the log of a store that was killed. Badger

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -219,4 +220,32 @@ func (b *Buffer) noteTorn(torn []tornLog) map[plant.MachineID]plant.Sequence {
 		b.mu.Unlock()
 	}
 	return ever
+}
+
+// checkValueLog returns what is wrong with the head of a value log. No value of ours
+// is in one, but Badger opens no store with one that it cannot read.
+func checkValueLog(name string) string {
+	f, err := os.Open(name)
+	if err != nil {
+		return oneLine{err}.Error()
+	}
+	head := make([]byte, logHeaderSize)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return oneLine{errors.Join(err, f.Close())}.Error()
+	}
+	if err := f.Close(); err != nil {
+		return oneLine{err}.Error()
+	}
+	return foreignKey(head[:n])
+}
+
+// foreignKey is the problem of a log of a plain store whose head names a key:
+// its first 8 bytes, 0 for none (Badger's memtable.go, bootstrap). Badger does
+// not open the store then.
+func foreignKey(log []byte) string {
+	if len(log) >= logHeaderSize && binary.BigEndian.Uint64(log) != 0 {
+		return "its head is damaged: it names a key, and the store is not encrypted"
+	}
+	return ""
 }

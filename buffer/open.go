@@ -269,6 +269,7 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		if err != nil {
 			// The state's record may say it too, else verify counts the stream anew.
 			b.damagedRecord(s.machine, "the end of the stream", key, value, err)
+			s.headDamaged = true
 			return nil
 		}
 		s.head, s.headEpoch = head, epoch
@@ -319,7 +320,9 @@ func (b *Buffer) readStreams(ctx context.Context, txn *badger.Txn) error {
 		s := b.streamLocked(machine(key))
 		s.stateSize = int64(len(key) + len(value))
 		// A damaged state is counted by Load; verify then counts the stream anew.
-		if head, epoch, err := decodeStateHead(key, value, &b.kinds); err == nil && head.sequence > s.head.sequence {
+		head, epoch, err := decodeStateHead(key, value, &b.kinds)
+		s.stateRead, s.headDamaged = err == nil, s.headDamaged || err != nil
+		if err == nil && head.sequence > s.head.sequence {
 			s.head, s.headEpoch = head, epoch
 		}
 		return nil
@@ -413,11 +416,8 @@ func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Seque
 	}
 	if known > found {
 		b.lose(s, found+1, known, j.cause, j.reason)
-	} else if j.emptied[s.machine] {
-		// Every uplink had all of it, and yet the state of the rules is gone.
-		b.mu.Lock()
-		s.addUntold(gap{cause: j.cause, reason: j.reason})
-		b.mu.Unlock()
+	} else {
+		b.noteOldState(s, j)
 	}
 	head.sequence = known
 	b.mu.Lock()
@@ -433,6 +433,22 @@ func (b *Buffer) recount(ctx context.Context, s *stream, last, known plant.Seque
 	}
 	s.head = head
 	return nil
+}
+
+// noteOldState notes that the state of a machine's rules is gone, or older than
+// the events that it made, while every event is there or every uplink had it:
+// what the rules count from there on may have been counted before.
+func (b *Buffer) noteOldState(s *stream, j *judgement) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case j.emptied[s.machine]:
+		s.addUntold(gap{cause: j.cause, reason: j.reason})
+	case s.stateRead:
+		s.addUntold(gap{cause: plant.GapDamaged, reason: "the state of the machine's rules is older than its newest events"})
+	case !s.headDamaged: // else Load says that the state cannot be read
+		s.addUntold(gap{cause: plant.GapDamaged, reason: "the state of the machine's rules is gone, its newest events are there"})
+	}
 }
 
 // beginEpoch draws the epoch of this opening and makes it durable before

@@ -18,6 +18,10 @@ type stream struct {
 	turn chan struct{}
 	// stateSize is what the state takes; owned by the holder of turn.
 	stateSize int64
+	// stateRead and headDamaged say, while the store is opened, whether the end of
+	// the stream was read out of the state's record, and whether a record that has
+	// it is damaged.
+	stateRead, headDamaged bool
 
 	// The rest is guarded by Buffer.mu. Events after low up to head are stored.
 	head, low position
