@@ -38,7 +38,7 @@ type backlogRole struct {
 // backlogOptions are those of a gateway of frameConfig.
 func backlogOptions(dir, area string) buffer.Options {
 	o := buffer.DefaultOptions(dir)
-	o.Gateway, o.Source, o.Quota = "bench", "/acme/bench/"+area, 8<<30
+	o.Gateway, o.Source = "bench", "/acme/bench/"+area
 	return o
 }
 
@@ -101,7 +101,7 @@ func (b *bed) withBacklog(area string, events int) (dir string, err error) {
 
 // atStore makes a config of frameConfig use that store.
 func atStore(config, dir string) string {
-	return strings.Replace(config, "{{dir}}/buffer\"", dir+"\", quota: 8 GiB", 1)
+	return strings.Replace(config, "{{dir}}/buffer\"", dir+"\"", 1)
 }
 
 // kill ends the gateway as a power cut would, but for the disk.

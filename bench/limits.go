@@ -37,14 +37,15 @@ type badgerRole struct {
 	StateKey, StateValue int
 }
 
-// bareBadger opens Badger with the options of libraries.md 4.2, which the
-// gateway's store uses too.
+// bareBadger opens Badger with the options that the gateway's store uses too.
 func bareBadger(dir string) (*badger.DB, error) {
-	return badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithSyncWrites(true).WithDetectConflicts(false).
+	o := badger.DefaultOptions(dir).WithLogger(nil).WithSyncWrites(true).WithDetectConflicts(false).
 		WithMetricsEnabled(false).WithMemTableSize(4 << 20).WithNumMemtables(1).WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(4).WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
 		WithValueLogFileSize(4 << 20).WithValueThreshold(512 << 10).WithNumCompactors(2).WithNumGoroutines(1).
-		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(0))
+		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(0)
+	o.TableSizeMultiplier = 1
+	return badger.Open(o)
 }
 
 // badgerLimit writes groups one after the other, each one transaction and one

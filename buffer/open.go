@@ -116,13 +116,17 @@ const memTableSize = 4 << 20
 // value-log GC brings deleted keys back; small tables keep memory small; every
 // commit is synced.
 func badgerOptions(folder string, log *zap.Logger) badger.Options {
-	return badger.DefaultOptions(folder).WithLogger(badgerLog{log: log.Sugar()}).
+	o := badger.DefaultOptions(folder).WithLogger(badgerLog{log: log.Sugar()}).
 		WithSyncWrites(!fault.Enabled("sync.off")).WithDetectConflicts(false).WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).WithNumMemtables(1).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 		WithBaseTableSize(2 << 20).WithBaseLevelSize(8 << 20).
 		WithValueLogFileSize(4 << 20).WithValueThreshold(512 << 10).
 		WithNumCompactors(2).WithNumGoroutines(1).
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(0)
+	// A compaction builds up to seven tables at once, each in memory of twice its
+	// size. Tables that grow with the level would let a long backlog cost memory.
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // recover reads the index: one record a machine and one a cursor, never the

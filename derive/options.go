@@ -122,11 +122,13 @@ func (r resolver) find(path, name string) (rule.Input, error) {
 	if !ok {
 		return rule.Input{}, config.Unknown(path, "device", string(ref.Device), r.catalog.devices())
 	}
-	known := make([]string, len(tags))
 	for i := range tags {
 		if tags[i].ID == ref.Tag {
 			return rule.Input{Ref: ref, Tag: tags[i]}, nil
 		}
+	}
+	known := make([]string, len(tags))
+	for i := range tags {
 		known[i] = string(tags[i].ID)
 	}
 	return rule.Input{}, config.Unknown(path, "tag of "+string(ref.Device), string(ref.Tag), known)

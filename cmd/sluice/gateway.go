@@ -205,7 +205,7 @@ func (g *gateway) start(s *stages) {
 	g.admin.start(s)
 	s.start("machines", stopMachines, runs(g.workers)...)
 	s.start("drivers", stopDrivers, runs(g.pollers)...)
-	s.start("watchdog", stopHTTP, g.feedWatchdog)
+	s.start("watchdog", stopHTTP, g.feedWatchdog, g.holdMemory)
 	g.ready.Store(true)
 	fault.Pass("start.ready")
 	g.log.Info("sluice is ready", zap.String("page", g.statusURL()),

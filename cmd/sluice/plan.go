@@ -56,6 +56,9 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 		k.carried()
 		k.used()
 	}
+	// The text of the sections has said all that it has to say, and in a large
+	// plant it would be most of what the gateway takes.
+	c.Devices, c.Machines, c.Uplinks = nil, nil, nil
 	return k.plan, k.faults.Sort()
 }
 

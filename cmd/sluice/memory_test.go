@@ -1,0 +1,36 @@
+package main
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestCollectAt(t *testing.T) {
+	for _, c := range []struct {
+		set  int
+		rate float64
+		want int
+	}{
+		{busyPercent, 0, quietPercent},
+		{busyPercent, quietBelow + 1, busyPercent},
+		{quietPercent, quietBelow + 1, quietPercent},
+		{quietPercent, busyAbove + 1, busyPercent},
+	} {
+		if got := collectAt(c.set, c.rate); got != c.want {
+			t.Errorf("collectAt(%d, %.0f) = %d instead of %d", c.set, c.rate, got, c.want)
+		}
+	}
+}
+
+func TestHeapNowSeesWhatLives(t *testing.T) {
+	const size = 8 << 20
+	runtime.GC()
+	live, allocated := heapNow()
+	kept := make([]byte, size)
+	runtime.GC()
+	liveThen, allocatedThen := heapNow()
+	runtime.KeepAlive(kept)
+	if liveThen < live+size/2 || allocatedThen < allocated+size {
+		t.Errorf("8 MiB more: live %d, then %d; allocated %d, then %d", live, liveThen, allocated, allocatedThen)
+	}
+}
