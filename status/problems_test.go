@@ -161,6 +161,9 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"tls: failed to verify certificate: x509: unknown issuer": "certificate",
 		"not Authorized":                                          "login",
 		"modbus: exception 2 (illegal data address)":              "address",
+		"opcua: connect x: the server does not offer Basic256Sha256/SignAndEncrypt; it offers Basic256Sha256/Sign":                              "write one that it offers as channel",
+		"opcua: connect x: the server takes no login of the kind user name with Basic256Sha256/Sign; it offers Basic256Sha256/Sign (anonymous)": "another kind of login",
+		"opcua: read from x: the server is suspended (state 3)":                                                                                 "does not run",
 		"": "Check",
 	} {
 		if got := advice(cause); !strings.Contains(got, part) {
