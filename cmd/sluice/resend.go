@@ -109,10 +109,10 @@ func (e *eventsJobsCmd) Run(ctx context.Context, c *console) error {
 
 // deadCmd works on dead letters.
 type deadCmd struct {
-	List  deadListCmd  `cmd:"" help:"List them."`
-	Show  deadShowCmd  `cmd:"" help:"One of them, with the event and the receiver's words."`
-	Retry deadRetryCmd `cmd:"" help:"Send them once more; what is taken is a dead letter no more."`
-	Drop  deadDropCmd  `cmd:"" help:"Give them up, with a reason for the audit log."`
+	List  deadListCmd  `cmd:"" help:"List what receivers refused: the dead letters."`
+	Show  deadShowCmd  `cmd:"" help:"One dead letter, with the event and the receiver's words."`
+	Retry deadRetryCmd `cmd:"" help:"Send dead letters once more; what is taken is a dead letter no more."`
+	Drop  deadDropCmd  `cmd:"" help:"Give dead letters up, with a reason for the audit log."`
 }
 
 // deadListCmd lists dead letters.

@@ -10,7 +10,7 @@ import (
 
 // uplinkCmd is what is done to uplinks by hand.
 type uplinkCmd struct {
-	Forget uplinkForgetCmd `cmd:"" help:"Give up the events, dead letters and cursors that are kept for it."`
+	Forget uplinkForgetCmd `cmd:"" help:"Give up the events, dead letters and cursors of an uplink that is not in the config any more."`
 }
 
 // uplinkForgetCmd gives up what is kept for an uplink that is gone.
