@@ -217,7 +217,7 @@ func (r *run) Refused(name, problem string, fields []plant.Field) {
 	r.emitJSON(plant.KindAlarm, at, plant.Alarm{
 		Head: r.head(r.s.order.at(at)), Alarm: "record_refused:" + name, Raised: true,
 		Text:   "a record was refused: " + problem,
-		Remedy: "enter it by hand from the fields of this alarm, and look at the PLC's program and the tags of " + name,
+		Remedy: "enter it by hand from the fields of this alarm, and check the tags of " + name + " (address, type, word order) and the PLC's program",
 		Fields: fields,
 	})
 }
@@ -350,7 +350,7 @@ func (m *Model) problemsOfRecords(s *State) (all []Problem) {
 	for i := range m.records.shakes {
 		h := &m.records.shakes[i]
 		if text := h.rule.Describe(h.state(s)); text != "" {
-			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm, and look at the PLC program."})
+			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm. Then check the tags of this handshake in the config (address, type, word order) and the PLC's program."})
 		}
 	}
 	for i := range m.records.shakes {

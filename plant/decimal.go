@@ -49,6 +49,19 @@ func ParseDecimal(s string) (Decimal, error) {
 	return Decimal{Unscaled: n, Scale: uint8(len(fraction))}, nil
 }
 
+// DecimalOf returns the shortest decimal that reads back as the same float of so
+// many bits, 32 or 64. What it has behind the place MaxScale is rounded: the
+// difference of two doubles has more digits there than anything measures. The
+// error is that of ParseDecimal for what is too large and for what is no number.
+func DecimalOf(f float64, bits int) (Decimal, error) {
+	text := strconv.FormatFloat(f, 'f', -1, bits)
+	if _, fraction, _ := strings.Cut(text, "."); len(fraction) > MaxScale {
+		text = strconv.FormatFloat(f, 'f', MaxScale, 64)
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return ParseDecimal(text)
+}
+
 // WholeDecimal returns n without digits after the point.
 func WholeDecimal(n int64) Decimal { return Decimal{Unscaled: n} }
 

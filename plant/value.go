@@ -113,9 +113,8 @@ func (v Value) Float() (f float64, ok bool) {
 	}
 }
 
-// Decimal returns v as an exact decimal; a Float gives the shortest decimal
-// that reads back as the same number. ok is false for text, for nothing, and
-// for what does not fit.
+// Decimal returns v as an exact decimal; a Float gives what DecimalOf makes of
+// it. ok is false for text, for nothing, and for what does not fit.
 func (v Value) Decimal() (d Decimal, ok bool) {
 	switch v.kind {
 	case Bool, Int:
@@ -125,7 +124,7 @@ func (v Value) Decimal() (d Decimal, ok bool) {
 	case Exact:
 		return Decimal{Unscaled: int64(v.bits), Scale: v.scale}, true
 	case Float:
-		d, err := ParseDecimal(strconv.FormatFloat(math.Float64frombits(v.bits), 'f', -1, 64))
+		d, err := DecimalOf(math.Float64frombits(v.bits), 64)
 		return d, err == nil
 	default:
 		return Decimal{}, false

@@ -109,11 +109,10 @@ func (r *Rule) Handshake() *handshake.Rule { return r.shake }
 
 // Problem says why a record is no dose: nobody can say how much it is.
 func (r *Rule) Problem(rec *handshake.Record) string {
-	q, ok := r.quantity.Read(rec, r.shake)
-	if !ok {
-		return "its quantity cannot be read"
+	if problem := r.quantity.Problem(rec, r.shake); problem != "" {
+		return "its quantity " + problem
 	}
-	if q.Unscaled < 0 {
+	if q, _ := r.quantity.Read(rec, r.shake); q.Unscaled < 0 {
 		return "its quantity is below 0: " + q.String()
 	}
 	unit, ok := r.unit.Read(rec)

@@ -124,7 +124,15 @@ func (b *Builder) answers(path string, in rule.Input) {
 // untyped refuses a tag of a trigger or an answer whose device does not say what
 // is there.
 func (b *Builder) untyped(path string, in rule.Input) {
-	b.fault(path, fmt.Sprintf("nothing says what is in tag %s", in.Ref), "write its type at the device, for example type: bool")
+	example := "bool"
+	if b.r.sequence {
+		example = "uint32"
+	}
+	b.typeMissing(path, in, example)
+}
+
+func (b *Builder) typeMissing(path string, in rule.Input, example string) {
+	b.fault(path, fmt.Sprintf("nothing says what is in tag %s", in.Ref), "write its type at the device, for example type: "+example)
 }
 
 // echoes checks a tag that repeats the number of a sequence: it holds each
@@ -214,7 +222,11 @@ func (b *Builder) Amount(path string, a Amount) AmountSource {
 		b.fault(path, "is below 0", "write how much, without a sign")
 	}
 	i, in, ok := b.Field(path, a.Tag)
-	if t := in.Tag.Type; ok && !t.Numeric() {
+	switch t := in.Tag.Type; {
+	case !ok || t.Numeric():
+	case t == plant.TypeUnknown:
+		b.typeMissing(path, in, "float32")
+	default:
 		b.fault(path, fmt.Sprintf("tag %s is of type %s, which is no amount", in.Ref, t), "name a tag of a number type")
 	}
 	return AmountSource{constant: a.constant, field: i, unit: in.Tag.Unit}

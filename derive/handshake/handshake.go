@@ -33,8 +33,10 @@ type State struct {
 	Number string `json:"n,omitempty"`
 	// Wait is what was read but not believed yet.
 	Wait *Waiting `json:"w,omitempty"`
-	// Alarmed is set since a record was refused, until one is taken.
-	Alarmed bool `json:"a,omitempty"`
+	// Alarmed is set since a record was refused, until one is taken; Why says what
+	// was wrong with the newest of them.
+	Alarmed bool   `json:"a,omitempty"`
+	Why     string `json:"y,omitempty"`
 	// Taken and Unreadable count the records, for people.
 	Taken      uint64 `json:"t,omitempty"`
 	Unreadable uint64 `json:"u,omitempty"`
@@ -110,7 +112,7 @@ type Sink interface {
 // Fit forgets what was learned from other tags.
 func (r *Rule) Fit(s *State) {
 	if s.Binding != r.binding {
-		*s = State{Binding: r.binding, Alarmed: s.Alarmed, Taken: s.Taken, Unreadable: s.Unreadable}
+		*s = State{Binding: r.binding, Alarmed: s.Alarmed, Why: s.Why, Taken: s.Taken, Unreadable: s.Unreadable}
 	}
 }
 
@@ -302,7 +304,7 @@ func (r *Rule) Observe(s *State, in *plant.Scan, maxSkew time.Duration, now int6
 	s.Taken++
 	s.foreign = 0
 	if s.Alarmed {
-		s.Alarmed = false
+		s.Alarmed, s.Why = false, ""
 		out.Readable(r.name)
 	}
 	owner.Take(rec)
@@ -350,7 +352,7 @@ func (r *Rule) refuse(s *State, out Sink) {
 		s.Number = w.Number
 	}
 	s.Unreadable++
-	s.Alarmed = true
+	s.Alarmed, s.Why = true, w.Problem
 	out.Refused(r.name, w.Problem, w.Fields)
 	if s.offered {
 		r.answer(s, w.Value, out)
@@ -391,7 +393,7 @@ func (r *Rule) missing(s *State, n int64, out Sink) {
 func (r *Rule) Describe(s *State) string {
 	switch {
 	case s.Alarmed:
-		return fmt.Sprintf("%s: the newest record of %s could not be read and was refused (%d so far)", r.name, r.trigger.Ref.Device, s.Unreadable)
+		return fmt.Sprintf("%s: the newest record of %s was refused, %d so far: %s", r.name, r.trigger.Ref.Device, s.Unreadable, cmp.Or(s.Why, "it could not be read"))
 	case s.Wait != nil && s.Wait.Problem != "":
 		return fmt.Sprintf("%s: a record of %s cannot be read: %s", r.name, r.trigger.Ref.Device, s.Wait.Problem)
 	default:

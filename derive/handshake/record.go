@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,10 +144,23 @@ func (s *AmountSource) Read(rec *Record, r *Rule) (d plant.Decimal, ok bool) {
 		return d, false
 	}
 	if f, float := v.Value.Float(); float && v.Value.Type() == plant.Float && r.fields[s.field].Tag.Type == plant.TypeFloat32 {
-		d, err := plant.ParseDecimal(strconv.FormatFloat(f, 'f', -1, 32))
+		d, err := plant.DecimalOf(f, 32)
 		return d, err == nil
 	}
 	return v.Value.Decimal()
+}
+
+// Problem says why Read gives no amount of rec: the tag has no good value, or one
+// that is no amount, such as the NaN or the 10^23 of a wrong word order. Empty if
+// there is one.
+func (s *AmountSource) Problem(rec *Record, r *Rule) string {
+	if _, ok := s.Read(rec, r); ok || s.field < 0 {
+		return ""
+	}
+	if v := &rec.Readings[s.field]; v.Quality == plant.Good {
+		return "is " + v.Value.Text() + ", which is no amount"
+	}
+	return "cannot be read"
 }
 
 // Time reads a field as a time: a number is seconds since 1970 UTC, from 10^11
