@@ -60,14 +60,19 @@ func quickDir(t testing.TB) string {
 // since such a copy is no picture of one moment.
 func crash(t testing.TB, b *Buffer) string {
 	t.Helper()
-	from := filepath.Join(b.opts.Path, storeFolder)
+	return crashAt(t, b.opts.Path)
+}
+
+func crashAt(t testing.TB, path string) string {
+	t.Helper()
+	from := filepath.Join(path, storeFolder)
 	for range 100 {
 		to := quickDir(t)
 		if err := os.Mkdir(filepath.Join(to, storeFolder), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		// The mark first: it is never ahead of the store.
-		copyMark(t, to, b.opts.Path)
+		copyMark(t, to, path)
 		before := listing(t, from)
 		err := copyStore(filepath.Join(to, storeFolder), from, before)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

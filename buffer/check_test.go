@@ -20,9 +20,8 @@ import (
 // log, 400 events of M1 and 40 of M2, a state each, dead letters.
 func tabled(t *testing.T) string {
 	t.Helper()
-	b := open(t, testOptions(t.TempDir()))
-	q := queue(t, b, "mes", only(plant.KindAlarm))
-	_ = q
+	b := open(t, testOptions(quickDir(t)))
+	queue(t, b, "mes", only(plant.KindAlarm))
 	for i := range 400 {
 		e := count(i)
 		e.Data = fmt.Appendf(nil, `{"n":%d,"pad":%q}`, i, strings.Repeat("x", 24_000))
@@ -83,6 +82,7 @@ func readable(t *testing.T, b *Buffer, m plant.MachineID) (events int, numbers m
 // that can be read and moves the rest aside untouched, the next opening has a
 // new epoch, gives no number twice and says what is missing.
 func TestCheckAndRepair(t *testing.T) {
+	killed := tabled(t)
 	for _, c := range []struct {
 		name   string
 		damage func(t *testing.T, path string)
@@ -141,7 +141,7 @@ func TestCheckAndRepair(t *testing.T) {
 		}, badger.KeyRegistryFileName, 440},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := tabled(t)
+			path := clone(t, killed, true)
 			c.damage(t, path)
 			before := contentsOf(t, filepath.Join(path, storeFolder))
 			check, err := Check(t.Context(), testOptions(path))

@@ -18,11 +18,6 @@ import (
 	"github.com/sluice-edge/sluice/config"
 )
 
-// openNeeds is the free space with which a store is opened. TestOpenNeeds has
-// measured what Open, one commit and the compaction behind them take, at most
-// 14 MiB on tmpfs and ext4: the tables of the logs that are found, and new logs.
-const openNeeds = 20 << 20
-
 // lockName is Badger's file that is there while a store is open or was killed.
 const lockName = "LOCK"
 
@@ -46,7 +41,8 @@ func (o *Options) awaitFolder(ctx context.Context, log *zap.Logger) (folder stri
 		if (err != nil || free < o.Reserve) && o.dropBallast(log, free) {
 			continue
 		}
-		if err == nil && free >= openNeeds {
+		needs := openNeeds(filepath.Join(o.Path, storeFolder))
+		if err == nil && free >= needs {
 			if !since.IsZero() {
 				log.Info("the disk has room again: the store is opened", zap.String("folder", o.Path), zap.Int64("free_bytes", free),
 					zap.Duration("after", o.now().Sub(since)))
@@ -56,26 +52,26 @@ func (o *Options) awaitFolder(ctx context.Context, log *zap.Logger) (folder stri
 		if since.IsZero() {
 			since = o.now()
 			log.Error("the disk is too full to open the store: waiting; free space on this disk, nothing that is stored is lost",
-				zap.String("folder", o.Path), zap.Int64("free_bytes", free), zap.Int64("needed_bytes", openNeeds), zap.Error(err))
+				zap.String("folder", o.Path), zap.Int64("free_bytes", free), zap.Int64("needed_bytes", needs), zap.Error(err))
 		}
-		o.showWaiting(free, since)
+		o.showWaiting(free, needs, since)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return "", fmt.Errorf("buffer: open %s: wait for disk space, %s free, %s needed: %w: free space on this disk",
-				o.Path, config.Size(free), config.Size(openNeeds), ctx.Err())
+				o.Path, config.Size(free), config.Size(needs), ctx.Err())
 		}
 	}
 }
 
 // showWaiting tells whoever asked that the store waits for disk space.
-func (o *Options) showWaiting(free int64, since time.Time) {
+func (o *Options) showWaiting(free, needs int64, since time.Time) {
 	if o.Waiting == nil {
 		return
 	}
 	o.Waiting(Stats{
 		Path: o.Path, Quota: o.Quota, Reserve: o.Reserve, FreeBytes: free, Full: true, FullSince: since,
-		FullReason: fmt.Sprintf("waiting for disk space: %s is needed to open the store", config.Size(openNeeds)),
+		FullReason: fmt.Sprintf("waiting for disk space: %s is needed to open the store", config.Size(needs)),
 	})
 }
 

@@ -126,7 +126,7 @@ func TestOpenWaitsForSpace(t *testing.T) {
 		t.Fatalf("it did not wait: %v", err)
 	default:
 	}
-	free.Store(openNeeds)
+	free.Store(openLeast)
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package buffer
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -60,15 +62,29 @@ func openChild(path string) error {
 	if _, err := b.Commit(context.Background(), "M0", plant.Batch{State: []byte("s"), Events: []plant.Event{count(1)}}); err != nil {
 		return err
 	}
-	// What Badger has to move after an Open, it moves now.
-	before, since := int64(-1), time.Now()
-	for time.Since(since) < 300*time.Millisecond {
+	// What Badger has to move after an Open: its compactors begin within a second.
+	options := b.db.Opts()
+	deadline, before, since := time.Now().Add(30*time.Second), int64(-1), time.Now()
+	for tablesOf(b.db, 0) >= options.NumLevelZeroTables || time.Since(since) < 300*time.Millisecond {
 		if use := b.diskUse(); use != before {
 			before, since = use, time.Now()
+		}
+		if time.Now().After(deadline) {
+			return errors.New("badger does not come to rest")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	return b.Close()
+}
+
+// tablesOf is how many tables lie on a level.
+func tablesOf(db *badger.DB, level int) (n int) {
+	for _, table := range db.Tables() {
+		if table.Level == level {
+			n++
+		}
+	}
+	return n
 }
 
 const childMachines = 4

@@ -5,13 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -92,18 +96,18 @@ func leaveFree(t *testing.T, path string, free int64) {
 // killedStore makes the files of a store that a kill left behind under load.
 func killedStore(t *testing.T, events int, drained bool) string {
 	t.Helper()
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	o.Keep = 0
 	b := open(t, o)
 	q := queue(t, b, "mes", all)
 	e := count(1)
 	e.Data = bytes.Repeat([]byte("d"), 240)
 	batch := plant.Batch{State: []byte("s")}
-	for range 100 {
+	for range 250 {
 		batch.Events = append(batch.Events, e)
 	}
-	for n := 0; n < events; n += 100 {
-		if _, err := b.Commit(context.Background(), plant.MachineID(fmt.Sprint("M", n/100%20)), batch); err != nil {
+	for n := 0; n < events; n += len(batch.Events) {
+		if _, err := b.Commit(context.Background(), plant.MachineID(fmt.Sprint("M", n/len(batch.Events)%20)), batch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,38 +122,123 @@ func killedStore(t *testing.T, events int, drained bool) string {
 	return to
 }
 
-// TestOpenNeeds opens stores that a kill left behind on disks with exactly
-// openNeeds free, and finds by bisection, with -v and SLUICE_BISECT=1, how much
-// they really take.
-func TestOpenNeeds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("some dozen processes on small disks")
+// piledUp makes a store of the records of another in which as many tables lie on
+// level zero as Badger lets pile up, and a log: what a kill leaves behind where
+// the disk or the processor is too slow for compactions to keep up.
+func piledUp(t *testing.T, from string) string {
+	t.Helper()
+	records := recordsOf(t, from)
+	path := quickDir(t)
+	copyMark(t, path, from)
+	folder := filepath.Join(path, storeFolder)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
 	}
+	options := badgerOptions(folder, zap.NewNop()).WithSyncWrites(false)
+	write := func(db *badger.DB, records []*badger.Entry) {
+		for part := range slices.Chunk(records, 1000) {
+			if err := db.Update(func(txn *badger.Txn) error {
+				for _, r := range part {
+					if err := txn.SetEntry(r); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Each table has records of all machines, so that all are merged with all.
+	rng := rand.New(rand.NewPCG(1, 1))
+	rng.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+	below := len(records) / 4
+	for _, part := range [][]*badger.Entry{records[:below], nil} {
+		// What is written goes to level zero when it is closed, and on from there.
+		db, err := badger.Open(options.WithNumLevelZeroTables(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(db, part)
+		eventually(t, "level zero is empty", func() bool { return tablesOf(db, 0) == 0 })
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := badger.Open(options.WithNumCompactors(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := records[below:]; tablesOf(db, 0) < options.NumLevelZeroTablesStall; rest = rest[1000:] {
+		write(db, rest[:1000])
+	}
+	to := crashAt(t, path)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// recordsOf returns all that a store holds.
+func recordsOf(t *testing.T, path string) (records []*badger.Entry) {
+	t.Helper()
+	db, err := badger.Open(badgerOptions(filepath.Join(path, storeFolder), zap.NewNop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			records = append(records, badger.NewEntry(it.Item().KeyCopy(nil), value))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+// TestOpenNeeds opens stores that a kill left behind on disks with exactly as
+// much free as openNeeds asks for, and finds by bisection, with -v and
+// SLUICE_BISECT=1, how much they really take.
+func TestOpenNeeds(t *testing.T) {
 	bisect := os.Getenv("SLUICE_BISECT") != ""
-	for _, shape := range []struct {
-		name    string
-		events  int
-		drained bool
-	}{{"empty", 0, false}, {"100 k events", 100_000, false}, {"300 k events", 300_000, false}, {"100 k events, drained", 100_000, true}} {
-		from := killedStore(t, shape.events, shape.drained)
-		for fs, disk := range map[string]func() string{
-			"tmpfs": func() string { return smallDisk(t, "256m") },
-			"ext4":  func() string { return loopDisk(t, 256<<20) },
+	for name, from := range map[string]func() string{
+		"empty":                 func() string { return killedStore(t, 0, false) },
+		"100 k events":          func() string { return killedStore(t, 100_000, false) },
+		"100 k events, drained": func() string { return killedStore(t, 100_000, true) },
+		"90 k events, slow":     func() string { return piledUp(t, killedStore(t, 90_000, false)) },
+	} {
+		from := from()
+		if name == "90 k events, slow" && openNeeds(filepath.Join(from, storeFolder)) <= openLeast {
+			t.Errorf("%s: nothing is to be merged, the test proves nothing", name)
+		}
+		for fs, disk := range map[string]func(*testing.T) string{
+			"tmpfs": func(t *testing.T) string { return smallDisk(t, "256m") },
+			"ext4":  func(t *testing.T) string { return loopDisk(t, 256<<20) },
 		} {
-			t.Run(shape.name+"/"+fs, func(t *testing.T) {
-				path := disk()
-				opens := func(free int64) bool { return opensWith(t, path, from, free) }
-				if !opens(openNeeds) {
-					t.Errorf("a store does not open with %d MiB free", openNeeds>>20)
+			t.Run(name+"/"+fs, func(t *testing.T) {
+				path := disk(t)
+				needs := openNeeds(filepath.Join(from, storeFolder))
+				if !opensWith(t, path, from, needs) {
+					t.Errorf("a store does not open with %.1f MiB free", float64(needs)/(1<<20))
 				}
 				if !bisect {
 					return
 				}
-				low, high := int64(0), int64(openNeeds)
+				low, high := int64(0), needs
 				for high-low > 512<<10 {
 					mid, always := (low+high)/2, true
 					for range 3 {
-						always = always && opens(mid)
+						always = always && opensWith(t, path, from, mid)
 					}
 					if always {
 						high = mid
@@ -157,7 +246,7 @@ func TestOpenNeeds(t *testing.T) {
 						low = mid
 					}
 				}
-				t.Logf("needs %.1f MiB", float64(high)/(1<<20))
+				t.Logf("needs %.1f MiB, is given %.1f", float64(high)/(1<<20), float64(needs)/(1<<20))
 			})
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -17,20 +16,15 @@ import (
 // named nowhere. It returns the tables that the manifest does not list, which
 // Badger removes.
 func checkTables(folder string) (left []string, err error) {
-	name := filepath.Join(folder, badger.ManifestFilename)
-	f, err := os.Open(name)
+	manifest, err := readManifest(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a new store
 	}
 	if err != nil {
-		return nil, fmt.Errorf("buffer: open %s: %w: give the gateway's user the right to read it", name, err)
-	}
-	manifest, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(folder))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("buffer: open %s: %w: %s", name, oneLine{err}, remedyRepair)
+		return nil, err
 	}
 	for id := range manifest.Tables {
-		table := filepath.Join(folder, fmt.Sprintf("%06d.sst", id))
+		table := tablePath(folder, id)
 		err := checkTable(table)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is lost, %s", table, badger.ManifestFilename, remedyRepair)
