@@ -54,7 +54,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := o.Key.fits(folder); err != nil {
 		return nil, err
 	}
-	tables, err := checkTables(folder)
+	tables, err := checkTables(folder, len(o.Key) > 0)
 	if err != nil {
 		return nil, err
 	}

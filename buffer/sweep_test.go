@@ -149,6 +149,43 @@ func damagedStore(t *testing.T, killed, file string, change func([]byte) []byte,
 	return "told"
 }
 
+// TestTheEndOfATableDamaged flips bits all over the last blocks of a table and
+// the index behind them: Badger reads those in a goroutine of its own, and what
+// it panics of there ends the process.
+func TestTheEndOfATableDamaged(t *testing.T) {
+	const events = 300
+	path := quickDir(t)
+	b := open(t, testOptions(path))
+	queue(t, b, "mes", all)
+	for n := range events {
+		commit(t, b, "M1", count(n+1))
+	}
+	mustClose(t, b)
+	table := filesOf(t, path, "*.sst")[0]
+	file, err := filepath.Rel(path, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for from, at := info.Size()*93/100, info.Size()-1; at >= from; at -= 41 {
+		got := damagedStore(t, path, file, func(data []byte) []byte { data[at] ^= 0x20; return data }, events)
+		switch {
+		case got == "no effect", got == "told":
+		case strings.HasPrefix(got, "refused: ") && strings.Contains(got, filepath.Base(file)):
+			refused++
+		default:
+			t.Errorf("byte %d of %d: %s", at, info.Size(), got)
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing is refused: the test proves nothing")
+	}
+}
+
 // TestTablesTheManifestForgot: a manifest that lost its end makes Badger delete
 // a table; it is kept, since records are missing. After a mere kill it is not.
 func TestTablesTheManifestForgot(t *testing.T) {

@@ -9,13 +9,17 @@ import (
 	"os"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 // checkTables looks at the end of each of Badger's tables before Badger does:
-// where that is damaged, Badger panics in a goroutine of its own, and the file is
-// named nowhere. It returns the tables that the manifest does not list, which
+// where that is damaged, Badger panics in a goroutine of its own, which ends the
+// process and names the file nowhere. Of an encrypted store only what is not
+// encrypted is looked at. It returns the tables that the manifest does not list, which
 // Badger removes.
-func checkTables(folder string) (left []string, err error) {
+func checkTables(folder string, encrypted bool) (left []string, err error) {
 	manifest, err := readManifest(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a new store
@@ -24,13 +28,16 @@ func checkTables(folder string) (left []string, err error) {
 		return nil, err
 	}
 	for id := range manifest.Tables {
-		table := tablePath(folder, id)
-		err := checkTable(table)
+		name := tablePath(folder, id)
+		err := checkTable(name)
+		if err == nil && !encrypted {
+			err = tryTable(name)
+		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is lost, %s", table, badger.ManifestFilename, remedyRepair)
+			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", name, badger.ManifestFilename, remedyRepair)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("buffer: open %s: %w: %s", table, err, remedyRepair)
+			return nil, fmt.Errorf("buffer: open %s: %w: %s", name, err, remedyRepair)
 		}
 	}
 	return unlisted(folder, &manifest)
@@ -45,6 +52,23 @@ func checkTable(name string) error {
 		return err
 	}
 	return errors.Join(checkTableEnd(f), f.Close())
+}
+
+// tryTable opens a table as Badger does, who reads its last block then, but where
+// a panic can be caught.
+func tryTable(name string) (err error) {
+	mapped, err := z.OpenMmapFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mapped.Close(-1)) }()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: the last block of the table cannot be read", errDamaged)
+		}
+	}()
+	_, err = table.OpenTable(mapped, table.Options{Compression: options.None, ChkMode: options.NoVerification})
+	return err
 }
 
 func checkTableEnd(f *os.File) error {
