@@ -34,7 +34,7 @@ func checkTables(folder string, encrypted bool) (left []string, err error) {
 			err = tryTable(name)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is gone, %s", name, badger.ManifestFilename, remedyRepair)
+			return nil, fmt.Errorf("buffer: open %s: the table is missing, or %s, which lists it, is cut short: put the file back; if it is lost, %s", name, badger.ManifestFilename, remedyRepair)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("buffer: open %s: %w: %s", name, err, remedyRepair)
