@@ -18,7 +18,7 @@ import (
 // and a job, and its backup.
 func backedUp(t *testing.T) (*Buffer, []byte, BackupInfo) {
 	t.Helper()
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	refuse(t, b, q, "M1", 3)
 	if _, err := b.Commit(t.Context(), "M2", plant.Batch{State: []byte("state"), Events: []plant.Event{count(1), count(2)}, Put: []plant.KV{{Key: "k", Value: []byte("v")}}}); err != nil {
@@ -97,7 +97,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 // The copy is of one moment, although the store goes on.
 func TestBackupIsConsistentWhileTheStoreIsInUse(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {

@@ -67,7 +67,7 @@ func TestForeignWriterFillsTheDiskForGood(t *testing.T) {
 		"ext4":  func(t *testing.T) string { return loopDisk(t, 256<<20) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := ballastOptions(t.TempDir())
+			o := ballastOptions(quickDir(t))
 			b := open(t, o)
 			queue(t, b, "mes", all)
 			e := count(1)
@@ -186,7 +186,7 @@ func TestCloseOnAFullDisk(t *testing.T) {
 // TestBallastOfARunningStore: who is under the floor for long gives it up, to be
 // able to settle what is delivered.
 func TestBallastOfARunningStore(t *testing.T) {
-	o := ballastOptions(t.TempDir())
+	o := ballastOptions(quickDir(t))
 	o.housework = time.Millisecond
 	var free, clock atomic.Int64
 	free.Store(1 << 40)

@@ -219,7 +219,7 @@ func contentsOf(t *testing.T, folder string) string {
 
 // A kill between the two renames of a repair: the next opening does the second.
 func TestARepairThatWasKilledIsFinished(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	commit(t, b, "M1", count(1))
 	path := b.opts.Path
 	mustClose(t, b)
@@ -249,7 +249,7 @@ func TestARepairThatWasKilledIsFinished(t *testing.T) {
 }
 
 func TestCheckRefusesAStoreInUse(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	if _, err := Check(t.Context(), b.opts); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("%v", err)
 	}
@@ -260,7 +260,7 @@ func TestCheckRefusesAStoreInUse(t *testing.T) {
 
 // Every byte that a bit flips in is survived by the check itself.
 func TestCheckSurvivesAnyFlip(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	for i := range 30 {
 		commit(t, b, "M1", count(i))
 	}

@@ -40,7 +40,7 @@ func holds(t *testing.T, folder, word string) (files []string) {
 
 func TestEncryptedAtRest(t *testing.T) {
 	for _, size := range []int{0, 16, 24, 32} {
-		o := testOptions(t.TempDir())
+		o := testOptions(quickDir(t))
 		o.Key = bytes.Repeat([]byte{7}, size)
 		b := open(t, o)
 		// Enough for tables, and a rest in the log.
@@ -79,7 +79,7 @@ func TestEncryptedAtRest(t *testing.T) {
 func TestKeysThatDoNotFit(t *testing.T) {
 	key, other := Key(bytes.Repeat([]byte{1}, 32)), Key(bytes.Repeat([]byte{2}, 32))
 	made := func(k Key) string {
-		o := testOptions(t.TempDir())
+		o := testOptions(quickDir(t))
 		o.Key = k
 		b := open(t, o)
 		commit(t, b, "M1", count(1))
@@ -117,7 +117,7 @@ func TestKeysThatDoNotFit(t *testing.T) {
 			t.Errorf("%s: the store was changed: %v, %v", c.name, before, after)
 		}
 	}
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	o.Key = key[:17]
 	if err := o.Validate(); err == nil || strings.Contains(err.Error(), string(key[:17])) {
 		t.Errorf("17 bytes: %v", err)

@@ -20,7 +20,7 @@ import (
 )
 
 func TestFirstFailedCommitLatches(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	var failing atomic.Bool
 	var tried atomic.Int64
 	eio := errors.New("msync: input/output error")
@@ -78,7 +78,7 @@ func TestFirstFailedCommitLatches(t *testing.T) {
 }
 
 func TestFaultAnswersEverybodyWhoWaits(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	armed, entered, release := atomic.Bool{}, make(chan struct{}, 1), make(chan struct{})
 	o.commit = func(txn *badger.Txn) error {
 		if !armed.Load() {
@@ -114,7 +114,7 @@ func TestFaultAnswersEverybodyWhoWaits(t *testing.T) {
 }
 
 func TestFullDiskIsAState(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	var free atomic.Int64
 	free.Store(1 << 30)
 	o.freeSpace = func(string) (int64, error) { return free.Load(), nil }
@@ -165,7 +165,7 @@ func TestFullDiskIsAState(t *testing.T) {
 }
 
 func TestQuotaDropsDeliveredFirstThenStops(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	o.Quota = MinQuota
 	b := open(t, o)
 	q := queue(t, b, "mes", all)
@@ -207,7 +207,7 @@ func TestQuotaDropsDeliveredFirstThenStops(t *testing.T) {
 }
 
 func TestTooBigChangesNothing(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	commit(t, b, "M1", count(1))
 	huge, half := count(2), count(2)
 	huge.Data = make([]byte, maxEvent+1)
@@ -270,7 +270,7 @@ func flip(key []byte) func(txn *badger.Txn) error {
 }
 
 func TestDamagedEventsAreCountedAndPassedOver(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	queue(t, b, "mes", all)
 	queue(t, b, "erp", all)
@@ -331,7 +331,7 @@ func TestDamagedEventsAreCountedAndPassedOver(t *testing.T) {
 }
 
 func TestDamagedIndexIsRebuilt(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", only(plant.KindCounter))
 	commit(t, b, "M1", count(1), parameter(2), count(3))

@@ -11,7 +11,7 @@ import (
 )
 
 func TestForgetAnUplink(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	b := open(t, o)
 	q := queue(t, b, "mes", all)
 	old := queue(t, b, "old", all)
@@ -61,7 +61,7 @@ func TestForgetAnUplink(t *testing.T) {
 }
 
 func TestANewUplinkBegins(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	b := open(t, o)
 	commit(t, b, "M1", count(1), count(2))
 	for _, name := range []Start{FromNow, FromOldest} {

@@ -64,7 +64,7 @@ func drainGaps(t testing.TB, q *Queue) map[plant.MachineID]*drained {
 // TestALossIsToldOnce: a gap event for each damaged event, once over restarts,
 // on disk before the cursor passes the loss.
 func TestALossIsToldOnce(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	queue(t, b, "mes", all)
 	for n := range 9 {
@@ -111,7 +111,7 @@ func TestALossIsToldOnce(t *testing.T) {
 // TestNoCursorPassesAnUntoldLoss: while the disk has no room for the gap event
 // no cursor moves, so that a kill loses no loss.
 func TestNoCursorPassesAnUntoldLoss(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	queue(t, b, "mes", all)
 	commit(t, b, "M1", count(1), count(2), count(3))
@@ -139,7 +139,7 @@ func TestNoCursorPassesAnUntoldLoss(t *testing.T) {
 
 // TestADeliveredLossSaysSo: nothing is missing at a receiver that had the event.
 func TestADeliveredLossSaysSo(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", all)
 	commit(t, b, "M1", count(1), count(2))
@@ -217,7 +217,7 @@ func TestALossOnItsWayIsWaitedFor(t *testing.T) {
 // leave an older copy of a machine's state beside its newest events. The rules
 // go on from it, so their next deltas hold pieces that were delivered already.
 func TestARulesStateOlderThanItsEventsRebases(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	queue(t, b, "mes", all)
 	state := func(n int) {

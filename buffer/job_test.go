@@ -41,7 +41,7 @@ func dead(t *testing.T, b *Buffer, uplink string) (found []DeadLetter) {
 // A removal and its job are one transaction, which holds after a crash; nothing
 // is counted twice.
 func TestDeadLettersAreRemovedOnce(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	refuse(t, b, q, "M1", 5)
 	ctx := context.Background()
@@ -100,7 +100,7 @@ func TestDeadLettersAreRemovedOnce(t *testing.T) {
 
 // A removal beside a settlement that adds dead letters: both count.
 func TestDeadLettersAreRemovedWhileOthersCome(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	refuse(t, b, q, "M1", 3)
 	for i := range 3 {

@@ -315,7 +315,7 @@ func TestShortenedLogIsTold(t *testing.T) {
 // TestMarkIsWrittenInTime: an event is in the mark within a second, and a mark
 // that somebody deletes is made again.
 func TestMarkIsWrittenInTime(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	commit(t, b, "M1", count(1))
 	within := time.Now().Add(time.Second)
@@ -349,7 +349,7 @@ func TestMarkIsWrittenInTime(t *testing.T) {
 func TestAFailedMarkLatches(t *testing.T) {
 	for _, at := range []string{"while it runs", "at the stop", "at the start"} {
 		t.Run(at, func(t *testing.T) {
-			o := testOptions(t.TempDir())
+			o := testOptions(quickDir(t))
 			var failing atomic.Bool
 			o.writeMark = func(path string, generation uint64, data []byte) error {
 				if failing.Load() {
@@ -392,7 +392,7 @@ func TestAFailedMarkLatches(t *testing.T) {
 
 // TestNoRoomForTheMarkIsAState: it is said once, and written when there is room.
 func TestNoRoomForTheMarkIsAState(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	var full atomic.Bool
 	o.writeMark = func(path string, generation uint64, data []byte) error {
 		if full.Load() {

@@ -17,7 +17,7 @@ import (
 func TestEmptyLogFileIsRemoved(t *testing.T) {
 	for _, name := range []string{"00999.mem", "000999.vlog"} {
 		t.Run(name, func(t *testing.T) {
-			path := t.TempDir()
+			path := quickDir(t)
 			b := open(t, testOptions(path))
 			commit(t, b, "M1", count(1))
 			mustClose(t, b)
@@ -43,7 +43,7 @@ func TestEmptyLogFileIsRemoved(t *testing.T) {
 // TestKilledWhileTheFirstValueLogWasMade: Badger makes the file and then its
 // size, and takes one without a size for damaged.
 func TestKilledWhileTheFirstValueLogWasMade(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	mustClose(t, b)
 	file := filepath.Join(path, storeFolder, "000001.vlog")
@@ -59,7 +59,7 @@ func TestKilledWhileTheFirstValueLogWasMade(t *testing.T) {
 
 func TestOpenRefusals(t *testing.T) {
 	fresh := func(t *testing.T) string {
-		path := t.TempDir()
+		path := quickDir(t)
 		b := open(t, testOptions(path))
 		commit(t, b, "M1", count(1))
 		mustClose(t, b)
@@ -77,7 +77,7 @@ func TestOpenRefusals(t *testing.T) {
 			return path
 		}, "it is a file: give a folder"},
 		"a second process": {func(t *testing.T) string {
-			path := t.TempDir()
+			path := quickDir(t)
 			open(t, testOptions(path))
 			return path
 		}, "another process has this store open: stop the other gateway"},
@@ -85,7 +85,7 @@ func TestOpenRefusals(t *testing.T) {
 			if os.Geteuid() == 0 {
 				t.Skip("root may write everywhere")
 			}
-			path := t.TempDir()
+			path := quickDir(t)
 			if err := os.Chmod(path, 0o500); err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +119,7 @@ func TestOpenRefusals(t *testing.T) {
 			return path
 		}, "install the newer gateway again"},
 		"somebody else's store": {func(t *testing.T) string {
-			path := t.TempDir()
+			path := quickDir(t)
 			if err := os.MkdirAll(filepath.Join(path, storeFolder), 0o700); err != nil {
 				t.Fatal(err)
 			}

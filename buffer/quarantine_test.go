@@ -43,7 +43,7 @@ func quarantined(t *testing.T, path string) (all []setAside) {
 // TestDamagedRecordsAreSetAside: each kind of record, its key and bytes as they
 // were, once over restarts; the rules that lost their state hear of it.
 func TestDamagedRecordsAreSetAside(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", all)
 	for n := range 3 {
@@ -102,7 +102,7 @@ func TestDamagedRecordsAreSetAside(t *testing.T) {
 }
 
 func TestQuarantineIsBounded(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	big := bytes.Repeat([]byte("x"), maxQuarantineBytes/4)
 	for i := range 6 {
 		b.quarantine(setAside{Record: "an event", Key: []byte{byte(i)}, Value: big})
@@ -115,7 +115,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 // TestScrubFindsWhatNobodyReads: rot in delivered events and in side records is
 // found without a reader, and told once.
 func TestScrubFindsWhatNobodyReads(t *testing.T) {
-	o := testOptions(t.TempDir())
+	o := testOptions(quickDir(t))
 	o.housework, o.scrubEvery = time.Millisecond, time.Nanosecond
 	b := open(t, o)
 	q := queue(t, b, "mes", all)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestMachinesTakeTurns(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	for n := range 3 {
 		for _, m := range []plant.MachineID{"A", "B", "C"} {
@@ -32,7 +32,7 @@ func TestMachinesTakeTurns(t *testing.T) {
 }
 
 func TestCommitWakesNext(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", only(plant.KindCounter))
 	got := make(chan plant.MachineID)
 	for range 2 {
@@ -54,7 +54,7 @@ func TestCommitWakesNext(t *testing.T) {
 }
 
 func TestLease(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	other := queue(t, b, "erp", all)
 	ctx := context.Background()
@@ -87,7 +87,7 @@ func TestLease(t *testing.T) {
 }
 
 func TestPeekBounds(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	big := count(1)
 	big.Data = make([]byte, 10<<10)
@@ -114,7 +114,7 @@ func TestPeekBounds(t *testing.T) {
 }
 
 func TestRejectedBecomesDeadLetter(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", all)
 	commit(t, b, "M1", count(1), count(2), count(3), count(4), count(5))
@@ -158,7 +158,7 @@ func TestRejectedBecomesDeadLetter(t *testing.T) {
 
 // TestWhatARetryPutsIsKept, durably, though the cursor stays.
 func TestWhatARetryPutsIsKept(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", all)
 	commit(t, b, "M1", count(1), count(2))
@@ -177,7 +177,7 @@ func TestWhatARetryPutsIsKept(t *testing.T) {
 }
 
 func TestManyLargeDeadLettersInOneSettle(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	big := count(1)
 	big.Data = make([]byte, 100<<10)
@@ -294,7 +294,7 @@ func TestKeepAndClaims(t *testing.T) {
 }
 
 func TestNewUplinkStartsAtTheOldestKept(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	commit(t, b, "M1", count(1), count(2))
 	q := queue(t, b, "late", all)
 	m := next(t, q)

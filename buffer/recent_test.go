@@ -90,7 +90,7 @@ func inMemory(b *Buffer, m plant.MachineID) (n int) {
 }
 
 func TestRecentEventsStayUntilAllUplinksHaveThem(t *testing.T) {
-	path := t.TempDir()
+	path := quickDir(t)
 	b := open(t, testOptions(path))
 	mes, erp := queue(t, b, "mes", all), queue(t, b, "erp", only(plant.KindCounter))
 	commit(t, b, "M1", count(1), parameter(2))
@@ -126,7 +126,7 @@ func TestRecentEventsStayUntilAllUplinksHaveThem(t *testing.T) {
 }
 
 func TestRecentEventsAreBounded(t *testing.T) {
-	b := open(t, testOptions(t.TempDir()))
+	b := open(t, testOptions(quickDir(t)))
 	q := queue(t, b, "mes", all)
 	b.recent.limit = 2 << 10
 	for n := range 40 {
