@@ -3,13 +3,19 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
+
+// tableExt is how the names of Badger's tables end.
+const tableExt = ".sst"
 
 // leftovers are the tables of the folder that the manifest does not list. A kill
 // leaves such, and Badger deletes them when it opens the store. But a manifest
@@ -19,6 +25,8 @@ type leftovers struct {
 	// folder is where they are kept, below the quarantine.
 	folder string
 	kept   []string
+	// all is set if each of them is kept.
+	all bool
 }
 
 // keepLeftovers gives the files a second name beside the store.
@@ -46,6 +54,7 @@ func keepLeftovers(path, folder string, tables []string, log *zap.Logger) leftov
 			l.kept = append(l.kept, name)
 		}
 	}
+	l.all = err == nil
 	if err != nil {
 		log.Warn("tables that a kill has left over cannot be kept until the store is known to be whole", zap.String("folder", l.folder), zap.Error(err))
 	}
@@ -73,6 +82,42 @@ func (l *leftovers) release(whole bool, log *zap.Logger) {
 	if err := errors.Join(errs...); err != nil {
 		log.Warn("tables that a kill has left over cannot be removed", zap.String("folder", l.folder), zap.Error(err))
 	}
+}
+
+// forgotten is the refusal of a store of which records are missing while it has
+// such tables: a repair reads them, a start would tell them as lost.
+func (l *leftovers) forgotten(folder string) error {
+	return fmt.Errorf("buffer: open %s: %w: records are missing, and it does not name %s, which may hold them: it has lost its end: %s",
+		filepath.Join(folder, badger.ManifestFilename), errDamaged, strings.Join(l.tables(), ", "), remedyRepair)
+}
+
+func (l *leftovers) tables() []string {
+	return slices.DeleteFunc(slices.Clone(l.kept), func(name string) bool { return filepath.Ext(name) != tableExt })
+}
+
+// putBack puts the tables into the folder again, out of which Badger has deleted
+// them, and takes the manifest away that does not name them (a copy as it was is
+// kept). Without a manifest nothing but a repair opens the store, and that reads
+// every table. Badger must have closed it.
+func (l *leftovers) putBack(folder string) error {
+	if !l.all {
+		return nil
+	}
+	for _, name := range l.tables() {
+		from, to := filepath.Join(l.folder, name), filepath.Join(folder, name)
+		err := os.Link(from, to)
+		// Badger may have given the name to a table of its own.
+		for n := 900_000; errors.Is(err, fs.ErrExist) && n < 1_000_000; n++ {
+			err = os.Link(from, filepath.Join(folder, fmt.Sprintf("%06d%s", n, tableExt)))
+		}
+		if err != nil {
+			return fmt.Errorf("put back the table: %w: move it from %s to %s by hand", err, from, to)
+		}
+	}
+	if err := os.Remove(filepath.Join(folder, badger.ManifestFilename)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take the damaged manifest away: %w", err)
+	}
+	return nil
 }
 
 // unlisted returns the tables in the folder that the manifest does not list.

@@ -91,8 +91,13 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	b.marker.init()
 	background.watch(b.backgroundFailed)
 	b.measure()
-	if err := b.recover(ctx, torn, &found); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if err := b.recover(ctx, torn, &found, &left); err != nil {
+		damaged := errors.Is(err, errDamaged)
+		err = errors.Join(err, db.Close())
+		if damaged && len(o.Key) == 0 {
+			err = errors.Join(err, left.putBack(folder))
+		}
+		return nil, err
 	}
 	left.release(b.whole, log)
 	fault.Pass("open.afterEpoch")
@@ -131,7 +136,7 @@ func badgerOptions(folder string, log *zap.Logger) badger.Options {
 
 // recover reads the index: one record a machine and one a cursor, never the
 // events.
-func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) error {
+func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, left *leftovers) error {
 	var last uint64
 	err := b.view(func(txn *badger.Txn) error {
 		err := b.readFormat(txn)
@@ -171,6 +176,10 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark) 
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
 	b.whole = len(recounted) == 0 && len(torn) == 0
+	if !b.whole && left.all && len(b.opts.Key) == 0 {
+		// An encrypted store cannot be repaired: it goes on without them.
+		return left.forgotten(b.home.folder)
+	}
 	if err := b.beginEpoch(last, recounted); err != nil {
 		return err
 	}
