@@ -56,18 +56,21 @@ type Buffer struct {
 	order   []*stream
 	queues  []*Queue
 	recent  recent
-	// eventBytes is what all stored events take, sideBytes what everything else
-	// takes: exact at each walk of the keeper, an upper bound in between.
+	// eventBytes is what all stored events take, side what everything else takes.
 	eventBytes int64
-	sideBytes  int64
+	side       side
 	damage     []Damage
 	damages    uint64
 	// gaps are the newest losses that gap events have told, missing all of them.
 	gaps    []Gap
 	missing map[plant.GapCause]uint64
 
-	// deadTurn serialises the changes of dead letters, but not their making.
+	// deadTurn serialises the changes of dead letters, so that their bound holds.
+	// Who has it may take the turn of a stream, never the other way round.
 	deadTurn sync.Mutex
+	// deadLogged is when it was last logged that some were given up; guarded by
+	// deadTurn.
+	deadLogged time.Time
 
 	lost   atomic.Uint64
 	events atomic.Uint64
@@ -285,7 +288,7 @@ func (b *Buffer) encodeBatch(r *request, s *stream, batch *plant.Batch) (first p
 	}
 	b.encodeHead(r, s, batch.State, len(batch.Events) > 0)
 	if batch.State != nil {
-		r.growSide += r.stateSize - s.stateSize
+		r.growState = r.stateSize - s.stateSize
 	}
 	for i := range batch.Put {
 		key := r.keyDone(append(appendName(appendClass(r.begin(), classKV), string(s.machine)), batch.Put[i].Key...))
@@ -343,7 +346,7 @@ func (b *Buffer) streamLocked(m plant.MachineID) *stream {
 // committed enters what r has made durable into the index. The committer calls
 // it with b.mu held.
 func (b *Buffer) committed(r *request) {
-	b.sideBytes += r.growSide
+	b.side.states += r.growState
 	if r.stream == nil || len(r.kinds) == 0 {
 		return
 	}

@@ -48,6 +48,7 @@ type committer struct {
 	lastGroup groupTrace
 	prevGroup groupTrace
 	cursors   *request
+	side      sideChange
 }
 
 // groupTrace remembers who was in a group, to know for whom it is worth to
@@ -310,19 +311,25 @@ func answer(requests []*request, err error) {
 	}
 }
 
-// writeTxn commits everything in one Badger transaction.
+// writeTxn commits everything in one Badger transaction, with the sums of what
+// is kept beside events.
 func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
+	change := &b.committer.side
+	change.reset()
 	for _, r := range requests {
-		if err := fill(txn, r); err != nil {
+		if err := fill(txn, r, change); err != nil {
 			return err
 		}
 	}
 	if cursors != nil {
-		if err := fill(txn, cursors); err != nil {
+		if err := fill(txn, cursors, nil); err != nil {
 			return err
 		}
+	}
+	if err := change.put(b, txn); err != nil {
+		return err
 	}
 	if err := fault.Hit("commit.before"); err != nil {
 		return err
@@ -331,16 +338,27 @@ func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 		fault.Pass("commit.failed")
 		return err
 	}
+	b.mu.Lock()
+	b.applySide(change)
+	b.mu.Unlock()
 	return fault.Hit("commit.after")
 }
 
-func fill(txn *badger.Txn, r *request) error {
+// fill adds r to the transaction; change, if there is one, learns what that does
+// to the sums.
+func fill(txn *badger.Txn, r *request, change *sideChange) error {
 	for i := range r.entries {
+		if change != nil {
+			change.measure(txn, r.entries[i].Key, len(r.entries[i].Value))
+		}
 		if err := txn.SetEntry(&r.entries[i]); err != nil {
 			return refusal(err)
 		}
 	}
 	for _, key := range r.deletes {
+		if change != nil {
+			change.measure(txn, key, -1)
+		}
 		if err := txn.Delete(key); err != nil {
 			return refusal(err)
 		}

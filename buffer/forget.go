@@ -98,7 +98,6 @@ func (b *Buffer) deleteAll(ctx context.Context, prefix []byte) error {
 	after := prefix
 	for {
 		r := &request{class: classDelete, done: make(chan error, 1)}
-		freed := int64(0)
 		err := b.view(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 			defer it.Close()
@@ -107,7 +106,6 @@ func (b *Buffer) deleteAll(ctx context.Context, prefix []byte) error {
 					return err
 				}
 				r.delete(it.Item().KeyCopy(nil))
-				freed += it.Item().EstimatedSize()
 			}
 			return nil
 		})
@@ -115,7 +113,6 @@ func (b *Buffer) deleteAll(ctx context.Context, prefix []byte) error {
 			return err
 		}
 		after = r.deletes[len(r.deletes)-1]
-		r.apply = func() { b.sideBytes -= freed }
 		if err := b.submit(r); err != nil {
 			return err
 		}

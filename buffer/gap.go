@@ -32,7 +32,12 @@ type gap struct {
 
 // rebases reports whether counts, or the state that they come from, may be among
 // what is lost: receivers must then take the next cumulative count.
-func (g *gap) rebases() bool { return g.kinds == nil || g.kinds[plant.KindCounter] > 0 }
+func (g *gap) rebases() bool {
+	if g.cause == plant.GapRefused {
+		return false // the receiver has seen the event, and would not have it
+	}
+	return g.kinds == nil || g.kinds[plant.KindCounter] > 0
+}
 
 // encodeGaps makes r, which is empty, a commit of gap events to s. The caller
 // holds the turn of s until r is answered, and may add to r afterwards (what the
@@ -183,9 +188,19 @@ func (b *Buffer) encodeUntold(r *request, s *stream) ([]gap, error) {
 		s.telling = false
 		after()
 	}
+	state := false
 	for i := range gaps {
-		if gaps[i].drop != nil {
-			r.delete(gaps[i].drop)
+		if drop := gaps[i].drop; drop != nil {
+			r.delete(drop)
+			state = state || class(drop[1]) == classState
+		}
+	}
+	if state {
+		told := r.apply
+		r.apply = func() {
+			told()
+			b.side.states -= s.stateSize
+			s.stateSize = 0
 		}
 	}
 	return gaps, nil

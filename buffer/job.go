@@ -1,7 +1,6 @@
 package buffer
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -108,7 +107,6 @@ func (b *Buffer) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 func (b *Buffer) RemoveDead(ctx context.Context, uplink string, m plant.MachineID, s plant.Sequence, j *Job) error {
 	return b.changeDead(ctx, uplink, m, s, j, func(r *request, key, old []byte) error {
 		r.delete(key)
-		r.growSide -= int64(len(key) + len(old))
 		return nil
 	})
 }
@@ -125,7 +123,6 @@ func (b *Buffer) RefuseDead(ctx context.Context, uplink string, m plant.MachineI
 		r.put(key, func(dst, key []byte) []byte {
 			return appendDeadLetter(dst, key, &result, &stored{record: event}, b.opts.now())
 		})
-		r.growSide += int64(r.lastSize()) - int64(len(key)+len(old))
 		return nil
 	})
 }
@@ -161,25 +158,10 @@ func (b *Buffer) changeDead(ctx context.Context, uplink string, m plant.MachineI
 			return fail(err)
 		}
 	}
-	if len(r.deletes) > 0 && bytes.Equal(r.deletes[0], key) {
-		r.apply = func() { b.forgetDead(uplink, m) }
-	}
 	if err := b.submit(r); err != nil {
 		return fail(err)
 	}
 	return nil
-}
-
-// forgetDead counts one dead letter less. It is called with b.mu held.
-func (b *Buffer) forgetDead(uplink string, m plant.MachineID) {
-	q, s := b.queueLocked(uplink), b.streams[m]
-	if q == nil || s == nil {
-		return
-	}
-	if c := q.cursor(s); c.dead > 0 {
-		c.dead--
-		q.dead--
-	}
 }
 
 // value reads one value.
@@ -193,43 +175,4 @@ func (b *Buffer) value(key []byte) (value []byte, err error) {
 		return err
 	})
 	return value, err
-}
-
-// countDead counts the dead letters that are there: what the cursors' records
-// say of them may be older than a removal.
-func (b *Buffer) countDead(ctx context.Context) error {
-	counts := map[string]map[plant.MachineID]uint64{}
-	prefix := appendClass(nil, classDead)
-	err := b.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			uplink, rest, _ := cutName(it.Item().Key()[len(prefix):])
-			m, _, _ := cutName(rest)
-			if counts[uplink] == nil {
-				counts[uplink] = map[plant.MachineID]uint64{}
-			}
-			counts[uplink][plant.MachineID(m)]++
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, q := range b.queues {
-		q.dead = 0
-		for _, s := range b.order {
-			n := counts[q.name][s.machine]
-			if n > 0 || s.index < len(q.cursors) && q.cursors[s.index] != nil {
-				q.cursor(s).dead = n
-			}
-			q.dead += n
-		}
-	}
-	return nil
 }

@@ -30,8 +30,6 @@ const (
 	// those that commits wait for.
 	flattenPause     = time.Minute
 	flattenPauseShut = 2 * time.Second
-	// walkPause spaces the exact measurements of what is kept beside events.
-	walkPause = 5 * time.Minute
 )
 
 // keeper deletes what is delivered and old, and watches the disk. It is one
@@ -42,7 +40,7 @@ type keeper struct {
 	ctx   context.Context
 	end   context.CancelFunc
 
-	flattened, walked time.Time
+	flattened time.Time
 	// evicted is when events were last evicted for want of disk space; squeeze asks
 	// for a compaction then, since only that gives it back.
 	evicted        time.Time
@@ -97,7 +95,9 @@ func (b *Buffer) keepLoop() {
 		if b.Err() != nil {
 			return
 		}
-		b.note(errors.Join(b.registerLate(), b.tellAll(k.ctx), b.scrub(k.ctx), b.retain(k.ctx), b.measureDisk(), b.giveSpaceBack(), b.keepBallast()))
+		err := errors.Join(b.registerLate(), b.tellAll(k.ctx), b.scrub(k.ctx), b.boundDead(k.ctx), b.retain(k.ctx))
+		b.measureDisk()
+		b.note(errors.Join(err, b.giveSpaceBack(), b.keepBallast()))
 		k.rounds.Add(1)
 	}
 }
@@ -180,7 +180,7 @@ func (b *Buffer) trimToQuota(ctx context.Context) error {
 func (b *Buffer) liveBytes() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.eventBytes + b.sideBytes
+	return b.eventBytes + b.side.bytes()
 }
 
 // oldestDelivered returns the stream whose oldest event was recorded first, of
@@ -337,43 +337,12 @@ func (b *Buffer) diskUse() (use int64) {
 	return use
 }
 
-// measureDisk reads what the store takes on disk, and from time to time what is
-// kept beside the events.
-func (b *Buffer) measureDisk() error {
+// measureDisk reads what the store takes on disk.
+func (b *Buffer) measureDisk() {
 	use := b.diskUse()
 	b.space.mu.Lock()
 	b.space.disk = use
 	b.space.mu.Unlock()
-	if time.Since(b.keeper.walked) < walkPause {
-		return nil
-	}
-	b.keeper.walked = time.Now()
-	return b.walkSide()
-}
-
-// walkSide measures everything but events.
-func (b *Buffer) walkSide() error {
-	b.mu.Lock()
-	before := b.sideBytes
-	b.mu.Unlock()
-	var sum int64
-	err := b.view(func(txn *badger.Txn) error {
-		for _, c := range []class{classState, classKV, classMemory, classDead, classJob} {
-			it := txn.NewIterator(badger.IteratorOptions{Prefix: appendClass(nil, c)})
-			for it.Rewind(); it.Valid(); it.Next() {
-				sum += it.Item().EstimatedSize()
-			}
-			it.Close()
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	b.sideBytes += sum - before
-	b.mu.Unlock()
-	return nil
 }
 
 // giveSpaceBack compacts when the disk holds much more than what is kept and
@@ -384,7 +353,7 @@ func (b *Buffer) giveSpaceBack() error {
 	disk, shut := b.space.disk, b.space.shut
 	b.space.mu.Unlock()
 	b.mu.Lock()
-	live := b.eventBytes + b.sideBytes
+	live := b.eventBytes + b.side.bytes()
 	idle := true
 	for _, q := range b.queues {
 		idle = idle && q.backlog == 0

@@ -35,6 +35,7 @@ const (
 	classDead   class = 'd'
 	classJob    class = 'j'
 	classGap    class = 'g'
+	classSums   class = 'n'
 	classFiller class = 'x'
 )
 

@@ -161,6 +161,7 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 	if err != nil {
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)
 	}
+	opening := b.opening
 	j, err := b.compareMark(found)
 	if err != nil {
 		return fmt.Errorf("buffer: open %s: %w", b.opts.Path, err)
@@ -169,18 +170,21 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 	if err != nil {
 		return err
 	}
-	if err := b.walkSide(); err != nil && !errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index: %w", err)
-	}
-	if err := b.countDead(ctx); err != nil && !errors.Is(err, errDamaged) {
-		return fmt.Errorf("buffer: read the index: %w", err)
-	}
 	b.whole = len(recounted) == 0 && len(torn) == 0
 	if !b.whole && left.all && len(b.opts.Key) == 0 {
 		// An encrypted store cannot be repaired: it goes on without them.
 		return left.forgotten(b.home.folder)
 	}
-	if err := b.beginEpoch(last, recounted); err != nil {
+	summed, err := b.readSide(ctx, opening)
+	if err != nil {
+		return fmt.Errorf("buffer: read the index: %w", err)
+	}
+	if summed = summed && b.whole; !summed {
+		if err := b.walkSide(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.beginEpoch(ctx, last, recounted, summed); err != nil {
 		return err
 	}
 	return b.writeMark(false)
@@ -364,9 +368,8 @@ func (b *Buffer) readQueues(ctx context.Context, txn *badger.Txn) error {
 		if err := decodeCursorRecord(key, value, c, &b.kinds); err != nil {
 			// From the oldest event that is kept: sent again rather than lost.
 			b.damagedRecord(c.stream.machine, "the cursor of uplink "+uplink, key, value, err)
-			c.at, c.delivered, c.dead = position{}, 0, 0
+			c.at, c.delivered = position{}, 0
 		}
-		q.dead += c.dead
 		return nil
 	})
 }
@@ -468,7 +471,7 @@ func (b *Buffer) noteOldState(s *stream, j *judgement) {
 // anything is accepted. An epoch that has recorded nothing gives its place up,
 // so that a crash loop leaves no trace. The ends of streams that were counted
 // again are made durable with it.
-func (b *Buffer) beginEpoch(last uint64, recounted []*stream) error {
+func (b *Buffer) beginEpoch(ctx context.Context, last uint64, recounted []*stream, summed bool) error {
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return fmt.Errorf("buffer: draw an epoch: %w", err)
@@ -498,6 +501,9 @@ func (b *Buffer) beginEpoch(last uint64, recounted []*stream) error {
 		seal(dst, at, key, envelopeSize)
 		return dst
 	})
+	if err := b.putSide(ctx, r, summed); err != nil {
+		return fmt.Errorf("buffer: begin an epoch: %w", err)
+	}
 	if err := b.writeTxn([]*request{r}, nil); err != nil {
 		return fmt.Errorf("buffer: begin an epoch: %w", err)
 	}

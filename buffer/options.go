@@ -29,6 +29,13 @@ const (
 	DefaultQuota = 2 << 30
 	// DefaultKeep is how long events are kept after every uplink has them.
 	DefaultKeep = 7 * 24 * time.Hour
+	// DefaultDeadLetters and DefaultDeadShare bound the refused events.
+	DefaultDeadLetters = 10_000
+	DefaultDeadShare   = 10
+	// MinDeadLetters is the smallest number: more than one transaction adds.
+	MinDeadLetters = 100
+	// MaxDeadShare leaves most of the quota to the events.
+	MaxDeadShare = 50
 	// DefaultLinger is the longest that a commit waits for other machines.
 	DefaultLinger = 2 * time.Millisecond
 	// MaxLinger bounds Linger.
@@ -65,6 +72,14 @@ type Options struct {
 	// all the room, EvictParameters that parameters go before that, also with Stop.
 	WhenFull        WhenFull
 	EvictParameters bool
+	// DeadLetters is how many refused events are kept at most, of all uplinks
+	// together, and DeadShare the share of the quota, in per cent, that they may
+	// take: the oldest are given up, and gap events tell it. DeadLetters 0 is no
+	// bound.
+	DeadLetters, DeadShare int
+	// OnDeadDropped is called after some were given up, with no two calls at once
+	// and from goroutines that settle, which wait for it; nil is allowed.
+	OnDeadDropped func(DeadDropped)
 	// Waiting, if set, is called by Open about once a second while it waits for
 	// disk space, with what there is to show: Full, its reason, free and reserve.
 	Waiting func(Stats)
@@ -92,7 +107,7 @@ type Options struct {
 func DefaultOptions(path string) Options {
 	return Options{
 		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Ballast: DefaultBallast, Linger: DefaultLinger,
-		WhenFull: Stop, EvictParameters: true,
+		WhenFull: Stop, EvictParameters: true, DeadLetters: DefaultDeadLetters, DeadShare: DefaultDeadShare,
 		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second, scrubEvery: scrubEvery,
 	}
 }
@@ -121,6 +136,12 @@ func (o Options) Validate() error {
 	}
 	if o.WhenFull != Stop && o.WhenFull != EvictOldest {
 		bad("when_full", strconv.Quote(string(o.WhenFull))+" is no policy", "write "+string(Stop)+" or "+string(EvictOldest))
+	}
+	if o.DeadLetters != 0 && o.DeadLetters < MinDeadLetters {
+		bad("dead_letters", strconv.Itoa(o.DeadLetters)+" is too small", "give at least "+strconv.Itoa(MinDeadLetters)+", or 0 for no bound")
+	}
+	if o.DeadLetters != 0 && (o.DeadShare < 1 || o.DeadShare > MaxDeadShare) {
+		bad("dead_letters_share", strconv.Itoa(o.DeadShare)+" is out of range", "give 1 to "+strconv.Itoa(MaxDeadShare)+" per cent of the quota")
 	}
 	if o.Ballast < 0 || o.Ballast > MaxBallast {
 		bad("ballast", config.Size(o.Ballast).String()+" is out of range", "give at most "+config.Size(MaxBallast).String()+", or 0 for none")

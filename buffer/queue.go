@@ -44,10 +44,9 @@ type Queue struct {
 type cursor struct {
 	stream *stream
 	// at is what is settled; delivered the newest event that the receiver has
-	// acknowledged; dead the number of dead letters kept.
+	// acknowledged.
 	at        position
 	delivered plant.Sequence
-	dead      uint64
 	// backlog is the number of carried events after at, oldest the time of the
 	// first of them if oldestKnown.
 	backlog     uint64

@@ -112,6 +112,9 @@ func (o *Options) salvageInto(ctx context.Context, s *salvage, folder string, ke
 	batch := db.NewManagedWriteBatch()
 	format := false
 	err = s.walk(ctx, func(f found) error {
+		if len(f.key) > 1 && class(f.key[1]) == classSums {
+			return nil // they are of what was there; the next opening counts
+		}
 		*kept++
 		format = format || bytes.Equal(f.key, formatKey)
 		key := append([]byte{}, f.key...)

@@ -34,14 +34,16 @@ type request struct {
 	apply func()
 
 	// What a Commit changes.
-	stream         *stream
-	head           position
-	events         *chunk
-	kinds          []int
-	times          []int64
-	recorded       int64
-	grow, growSide int64
-	stateSize      int64
+	stream   *stream
+	head     position
+	events   *chunk
+	kinds    []int
+	times    []int64
+	recorded int64
+	// growSide is the most that what is kept beside events and states grows by;
+	// what it really is the committer measures.
+	grow, growState, growSide int64
+	stateSize                 int64
 }
 
 // limits is how much one transaction takes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/fault"
@@ -76,8 +77,6 @@ type settlement struct {
 	durable bool
 
 	delivered plant.Sequence
-	// dead is how many dead letters this settlement adds.
-	dead uint64
 }
 
 func (q *Queue) openSettle(m plant.MachineID, upTo plant.Sequence) (*settlement, error) {
@@ -139,21 +138,23 @@ func (w *settlement) locate(ctx context.Context) error {
 // one transaction is cut between results: each part is a settlement of its own.
 func (q *Queue) settleDurably(ctx context.Context, w *settlement, results []plant.Result) error {
 	b := q.b
+	if slices.ContainsFunc(results, func(r plant.Result) bool { return r.Status == plant.Rejected }) {
+		b.deadTurn.Lock()
+		defer b.deadTurn.Unlock()
+	}
 	r := &request{class: classSettle, done: make(chan error, 1)}
 	delivered := w.cursor.delivered
-	fixed := int64(maxCursorRecord)
 	for i := range results {
 		result := &results[i]
-		before, grown, entries, dead := r.size, r.growSide, len(r.entries), w.dead
+		before, grown, entries := r.size, r.growSide, len(r.entries)
 		if err := w.encodeResult(ctx, r, result); err != nil {
 			return err
 		}
-		if r.size+fixed > b.committer.limits.size && entries > 0 {
-			r.entries, r.size, r.growSide, w.dead = r.entries[:entries], before, grown, dead
+		if entries > 0 && (r.size+maxCursorRecord > b.committer.limits.size || len(r.entries) > deadPart) {
+			r.entries, r.size, r.growSide = r.entries[:entries], before, grown
 			if err := q.settlePart(ctx, w, r, results[i-1].Last, delivered); err != nil {
 				return err
 			}
-			w.dead = 0
 			r = &request{class: classSettle, done: make(chan error, 1)}
 			if err := w.encodeResult(ctx, r, result); err != nil {
 				return err
@@ -164,7 +165,17 @@ func (q *Queue) settleDurably(ctx context.Context, w *settlement, results []plan
 		}
 	}
 	w.putCursor(r, &w.at, w.delivered)
-	return b.submit(r)
+	return q.submitSettle(ctx, r)
+}
+
+// submitSettle makes room for the dead letters of r first.
+func (q *Queue) submitSettle(ctx context.Context, r *request) error {
+	if count, bytes := deadIn(r); count > 0 {
+		if err := q.b.makeDeadRoom(ctx, count, bytes); err != nil {
+			return err
+		}
+	}
+	return q.b.submit(r)
 }
 
 // settlePart makes the results up to one of them durable.
@@ -176,9 +187,9 @@ func (q *Queue) settlePart(ctx context.Context, w *settlement, r *request, upTo,
 	if err := part.locate(ctx); err != nil {
 		return err
 	}
-	part.dead, part.delivered = w.dead, delivered
+	part.delivered = delivered
 	part.putCursor(r, &part.at, delivered)
-	if err := q.b.submit(r); err != nil {
+	if err := q.submitSettle(ctx, r); err != nil {
 		return err
 	}
 	q.b.mu.Lock()
@@ -218,7 +229,6 @@ func (w *settlement) encodeDead(ctx context.Context, r *request, result *plant.R
 	}
 	if found {
 		r.growSide += int64(r.lastSize())
-		w.dead++
 	}
 	return nil
 }
@@ -229,7 +239,7 @@ func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequenc
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w.cursor.settling = true
-	next := cursor{at: *at, delivered: delivered, dead: w.cursor.dead + w.dead}
+	next := cursor{at: *at, delivered: delivered}
 	r.put(cursorKey(w.queue.name, w.cursor.stream.machine), func(dst, key []byte) []byte {
 		return appendCursorRecord(dst, key, &next, &b.kinds)
 	})
@@ -239,7 +249,11 @@ func (w *settlement) putCursor(r *request, at *position, delivered plant.Sequenc
 func (q *Queue) unsettled(w *settlement, err error) error {
 	if !errors.Is(err, plant.ErrFull) {
 		q.giveBack(w)
+		return err
 	}
+	q.b.mu.Lock()
+	defer q.b.mu.Unlock()
+	q.unsettle(w)
 	return err
 }
 
@@ -247,11 +261,17 @@ func (q *Queue) unsettled(w *settlement, err error) error {
 func (q *Queue) giveBack(w *settlement) {
 	q.b.mu.Lock()
 	defer q.b.mu.Unlock()
+	q.unsettle(w)
+	q.release(w.cursor)
+}
+
+// unsettle notes that no newer record of the cursor is on its way to the disk. It
+// is called with b.mu held.
+func (q *Queue) unsettle(w *settlement) {
 	w.cursor.settling = false
 	if w.cursor.dirty {
 		q.b.committer.dirtied(time.Now())
 	}
-	q.release(w.cursor)
 }
 
 // closeSettle moves the cursor in memory and ends the lease.
@@ -289,9 +309,8 @@ func (q *Queue) moved(w *settlement) {
 		// Lost events were never passed one by one; here the count is exact again.
 		c.at.set(&s.head)
 	}
-	q.dead += w.dead
 	q.b.marker.note()
-	c.delivered, c.dead = w.delivered, c.dead+w.dead
+	c.delivered = w.delivered
 	backlog := q.waiting(c)
 	q.backlog = q.backlog - c.backlog + backlog
 	c.backlog = backlog
@@ -320,7 +339,8 @@ func (q *Queue) release(c *cursor) {
 func appendCursorRecord(dst, key []byte, c *cursor, k *kinds) []byte {
 	at := len(dst)
 	dst = appendPosition(appendEnvelope(dst), &c.at, k)
-	dst = appendUvarints(dst, uint64(c.delivered), c.dead)
+	// Older gateways wrote how many dead letters there are, and read it.
+	dst = appendUvarints(dst, uint64(c.delivered), 0)
 	seal(dst, at, key, envelopeSize)
 	return dst
 }
@@ -333,6 +353,6 @@ func decodeCursorRecord(key, record []byte, c *cursor, k *kinds) error {
 	f := fields{rest: body}
 	c.at = f.position(k)
 	c.delivered = plant.Sequence(f.uvarint())
-	c.dead = f.uvarint()
+	f.uvarint()
 	return f.err("cursor")
 }

@@ -154,7 +154,7 @@ func (b *Buffer) admit(requests []*request) []*request {
 	shut, floored := b.space.isShut(), b.underFloor()
 	room := b.room()
 	for _, r := range requests {
-		grow := r.grow + r.growSide
+		grow := r.grow + r.growState + r.growSide
 		refused := floored || (r.class == classCommit && (shut || (grow > 0 && grow > room)))
 		if refused {
 			if !shut && !floored {

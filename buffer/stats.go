@@ -47,6 +47,10 @@ type Stats struct {
 	Missing map[plant.GapCause]uint64
 	// Quarantine is what is left of damaged records, beside the store.
 	Quarantine Quarantine
+	// DeadLetters is how many refused events are kept for all uplinks and DeadBytes
+	// what they take; DeadMost and DeadMostBytes are their bound, 0 for none.
+	DeadLetters, DeadMost    uint64
+	DeadBytes, DeadMostBytes int64
 	// Streams has one entry for each machine.
 	Streams []StreamStats
 	// Queues has one entry for each uplink, also for one that is not configured
@@ -103,6 +107,7 @@ func (b *Buffer) Stats() Stats {
 		s.Fault = err.Error()
 	}
 	s.Quarantine = b.aside.stats()
+	s.DeadMost, s.DeadMostBytes = b.deadLimit()
 	b.space.mu.Lock()
 	s.FreeBytes, s.DiskBytes, s.Ballast = b.space.free, b.space.disk, b.space.ballast
 	s.Warnings = slices.Clone(b.warnings)
@@ -118,7 +123,8 @@ func (b *Buffer) Stats() Stats {
 	b.space.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.LiveBytes = b.eventBytes + b.sideBytes
+	s.LiveBytes = b.eventBytes + b.side.bytes()
+	s.DeadLetters, s.DeadBytes = b.side.deadCount, b.side.deadBytes
 	s.Damage = append([]Damage(nil), b.damage...)
 	s.Gaps = append([]Gap(nil), b.gaps...)
 	s.Missing = maps.Clone(b.missing)

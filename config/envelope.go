@@ -72,6 +72,10 @@ type Buffer struct {
 	WhenFull string `yaml:"when_full"`
 	// EvictParameters says that parameters are evicted before that.
 	EvictParameters bool `yaml:"evict_parameters"`
+	// DeadLetters is how many refused events are kept at most, DeadLettersShare the
+	// per cent of Quota that they may take.
+	DeadLetters      int `yaml:"dead_letters"`
+	DeadLettersShare int `yaml:"dead_letters_share"`
 	// Ballast is how many bytes are put aside for a start on a full disk.
 	Ballast Size `yaml:"ballast"`
 	// Linger is how long a commit waits at most for others to share its fsync.
@@ -110,12 +114,15 @@ const (
 	minReserve Size = 32 << 20
 	maxBallast Size = 1 << 30
 	maxLinger       = Duration(20 * time.Millisecond)
+
+	minDeadLetters, maxDeadLetters = 100, 1_000_000
+	maxDeadShare                   = 50
 )
 
 func defaultBuffer() Buffer {
 	return Buffer{
 		Path: "/var/lib/sluice", Quota: 2 << 30, Keep: Duration(7 * 24 * time.Hour),
-		WhenFull: "stop", EvictParameters: true,
+		WhenFull: "stop", EvictParameters: true, DeadLetters: 10_000, DeadLettersShare: 10,
 		Reserve: 64 << 20, Ballast: 32 << 20, Linger: Duration(2 * time.Millisecond),
 	}
 }
@@ -134,6 +141,12 @@ func (b *Buffer) Validate() error {
 	}
 	if b.WhenFull != "stop" && b.WhenFull != "evict_oldest" {
 		errs = append(errs, Field("when_full", fmt.Sprintf("`%s` is no policy", shorten(b.WhenFull)), "write stop or evict_oldest"))
+	}
+	if b.DeadLetters < minDeadLetters || b.DeadLetters > maxDeadLetters {
+		errs = append(errs, Field("dead_letters", fmt.Sprintf("%d is out of range", b.DeadLetters), fmt.Sprintf("write %d to %d; 10000 is usual", minDeadLetters, maxDeadLetters)))
+	}
+	if b.DeadLettersShare < 1 || b.DeadLettersShare > maxDeadShare {
+		errs = append(errs, Field("dead_letters_share", fmt.Sprintf("%d per cent is out of range", b.DeadLettersShare), fmt.Sprintf("write 1 to %d; 10 is usual", maxDeadShare)))
 	}
 	if b.Ballast > maxBallast {
 		errs = append(errs, Field("ballast", fmt.Sprintf("%s is put aside and never used", b.Ballast), "write at most "+maxBallast.String()+"; 32 MiB is usual, 0 B is none"))

@@ -197,6 +197,9 @@ const (
 	GapRestoredCopy GapCause = "restored_copy"
 	// GapEvicted: deleted before it was delivered, to make room.
 	GapEvicted GapCause = "evicted"
+	// GapRefused: a receiver refused them, and what was kept of them was given up
+	// since there were too many.
+	GapRefused GapCause = "refused"
 	// GapMarkLost: what tells whether the newest records are missing is gone, so
 	// that it is not known.
 	GapMarkLost GapCause = "mark_lost"
@@ -204,7 +207,7 @@ const (
 
 // GapCauses returns every cause of this version.
 func GapCauses() []GapCause {
-	return []GapCause{GapMailbox, GapUnread, GapDamaged, GapMissing, GapLostTail, GapRestoredCopy, GapEvicted, GapMarkLost}
+	return []GapCause{GapMailbox, GapUnread, GapDamaged, GapMissing, GapLostTail, GapRestoredCopy, GapEvicted, GapRefused, GapMarkLost}
 }
 
 // GapData is the data of a KindGap event: what is known to be missing.

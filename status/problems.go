@@ -134,6 +134,7 @@ func bufferProblems(snap Snapshot) []Problem {
 		}
 		ps = append(ps, p)
 	}
+	ps = append(ps, deadProblem(b)...)
 	ps = append(ps, missing(b)...)
 	for _, q := range b.Queues {
 		if q.Problem != "" {
@@ -144,6 +145,22 @@ func bufferProblems(snap Snapshot) []Problem {
 	return ps
 }
 
+// deadAlarm is the share of their bound, in per cent, from which refused events
+// are a problem of their own.
+const deadAlarm = 80
+
+// deadProblem warns before the oldest refused events are given up.
+func deadProblem(b *buffer.Stats) []Problem {
+	if b.DeadMost == 0 || b.DeadLetters*100 < b.DeadMost*deadAlarm && b.DeadBytes < b.DeadMostBytes/100*deadAlarm {
+		return nil
+	}
+	return []Problem{{
+		Severity: Doubtful, What: "There is soon no room for refused events",
+		Cause: fmt.Sprintf("%s of at most %d are kept, %s of at most %s", count(b.DeadLetters, "refused event"), b.DeadMost, bytesText(b.DeadBytes), bytesText(b.DeadMostBytes)),
+		Do:    "Find out why the receiver refuses them, then sluice events dead retry or drop. At the bound the oldest are given up, and gap events say so.",
+	}}
+}
+
 // remedies is what a person does about a loss, by its cause.
 var remedies = map[plant.GapCause]string{
 	plant.GapDamaged:      "Check the disk of this PC; what is left of the records is in the folder quarantine beside the store.",
@@ -151,6 +168,7 @@ var remedies = map[plant.GapCause]string{
 	plant.GapLostTail:     "Check the disk of this PC, and that nobody has deleted or replaced files of the store.",
 	plant.GapRestoredCopy: "If a backup was restored on purpose, nothing is to be done; else find out who replaced the store.",
 	plant.GapEvicted:      "Bring the uplink back, or give the buffer more room.",
+	plant.GapRefused:      "They were refused, so the receiver does not have them. Find out why it refuses, then retry or drop what is left: sluice events dead list.",
 	plant.GapMarkLost:     "Leave the files beside the store alone; compare the counts with the machine's own display once.",
 }
 

@@ -305,3 +305,22 @@ func TestAdviceFitsTheCause(t *testing.T) {
 		t.Errorf("problems %+v", ps)
 	}
 }
+
+func TestProblemsOfTooManyRefusedEvents(t *testing.T) {
+	snap := wellPlant()
+	b := &snap.Buffer
+	b.DeadLetters, b.DeadMost, b.DeadBytes, b.DeadMostBytes = 79, 100, 7900, 10_000
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Errorf("under four fifths: %q", whats(ps))
+	}
+	for _, change := range []func(){func() { b.DeadLetters = 80 }, func() { b.DeadLetters, b.DeadBytes = 1, 8000 }} {
+		change()
+		if ps := Problems(snap); len(ps) != 1 || ps[0].What != "There is soon no room for refused events" || !strings.Contains(ps[0].Cause, "at most 100") {
+			t.Errorf("%d letters, %d bytes: %q", b.DeadLetters, b.DeadBytes, whats(ps))
+		}
+	}
+	b.DeadMost = 0
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Errorf("without a bound: %q", whats(ps))
+	}
+}

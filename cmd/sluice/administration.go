@@ -37,7 +37,7 @@ type administration struct {
 
 func newAdministration(g *gateway) *administration {
 	folder := string(g.plan.Config.Buffer.Path)
-	a := &administration{log: g.log.Named("admin"), folder: folder, audit: audit.New(folder, audit.Options{})}
+	a := &administration{log: g.log.Named("admin"), folder: folder, audit: g.audit}
 	var targets []admin.Target
 	for i, f := range g.forwarders {
 		u := g.plan.Uplinks[i]

@@ -314,6 +314,53 @@ func TestDeadLettersOfARunningGateway(t *testing.T) {
 	}
 }
 
+// Refused events beyond their bound go, and the audit log says which.
+func TestRefusedEventsBeyondTheBoundAreAudited(t *testing.T) {
+	mes := newMES(t)
+	config, _ := storedPlant(t, mes.URL, ", dead_letters: 100")
+	p, _ := loadPlan(config, driverKinds, uplinkKinds)
+	o, err := storeOptions(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.DeadLetters = 0
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := store.Queue("old", func(plant.EventKind) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 110 {
+		e := plant.Event{Kind: plant.KindAlarm, Version: 1, Time: time.Unix(int64(i), 0), TimeSource: plant.GatewayTime, Data: []byte(`{"machine":"PRESS-01"}`)}
+		if _, err := store.Commit(t.Context(), "PRESS-01", plant.Batch{Events: []plant.Event{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := q.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := q.Peek(t.Context(), m, 0, 1000, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []plant.Result
+	for _, e := range events {
+		results = append(results, plant.Result{First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: errors.New("unknown code")})
+	}
+	if err := errors.Join(q.Settle(t.Context(), m, events[len(events)-1].Sequence, results), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	runGateway(t, config)
+	awaitCLI(t, "the audit log to tell what was given up", func() bool {
+		out := works(t, "audit", "show", "-c", config)
+		return strings.Contains(out, "dead.bound") && strings.Contains(out, "old PRESS-01") && strings.Contains(out, "17 dead letters given up, 1 to 17")
+	})
+	works(t, "audit", "verify", "-c", config)
+}
+
 // TestForgetAnUplinkThatIsGone types what the page says, at a stopped gateway
 // and, over its socket, at a running one.
 func TestForgetAnUplinkThatIsGone(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/status"
@@ -62,6 +63,7 @@ type gateway struct {
 	forwarders []*uplink.Forwarder
 	senders    []uplink.Sender
 	admin      *administration
+	audit      *audit.Log
 	// built is set once the parts above are there, ready once all have started.
 	built, ready atomic.Bool
 	// waiting is what the buffer said last while it waited for disk space.
@@ -69,7 +71,7 @@ type gateway struct {
 }
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
-	return &gateway{plan: p, log: log, started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+	return &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 }
 
 // storeGap tells a machine's rules of a loss that the store has recorded.
@@ -81,6 +83,18 @@ func (g *gateway) storeGap(m plant.MachineID, gap plant.Gap) {
 		if model.Machine() == m {
 			g.workers[i].Offer(gap)
 		}
+	}
+}
+
+// deadDropped writes into the audit log that refused events were given up.
+func (g *gateway) deadDropped(d buffer.DeadDropped) {
+	_, err := g.audit.Append(audit.Entry{
+		By: "gateway", Action: "dead.bound", Object: d.Uplink + " " + string(d.Machine), Outcome: audit.Done,
+		Detail: fmt.Sprintf("%s given up, %d to %d: more are kept than allowed", count(int(d.Count), "dead letter"), uint64(d.First), uint64(d.Last)),
+	})
+	if err != nil {
+		g.log.Error("the audit log has no word of dead letters that were given up", zap.String("uplink", d.Uplink), zap.String("machine", string(d.Machine)),
+			zap.Uint64("first", uint64(d.First)), zap.Uint64("last", uint64(d.Last)), zap.Uint64("count", d.Count), zap.Error(err))
 	}
 }
 
@@ -103,6 +117,7 @@ func (g *gateway) run(ctx context.Context) error {
 		return err
 	}
 	settings.OnGap = g.storeGap
+	settings.OnDeadDropped = g.deadDropped
 	settings.Waiting = g.showWaiting
 	s := newStages(g.log)
 	// The page comes first: a buffer that waits for disk space must be seen.

@@ -45,6 +45,7 @@ func storeOptions(p *plan) (buffer.Options, error) {
 	settings.Quota, settings.Reserve, settings.Ballast = int64(o.Quota), int64(o.Reserve), int64(o.Ballast)
 	settings.Keep, settings.Linger = o.Keep.Std(), o.Linger.Std()
 	settings.WhenFull, settings.EvictParameters = buffer.WhenFull(o.WhenFull), o.EvictParameters
+	settings.DeadLetters, settings.DeadShare = o.DeadLetters, o.DeadLettersShare
 	key, err := o.EncryptionKey()
 	settings.Key = key
 	return settings, err
@@ -94,7 +95,7 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 		return nil, err
 	}
 	// A command throws nothing away that it was not told to.
-	settings.WhenFull, settings.EvictParameters = buffer.Stop, false
+	settings.WhenFull, settings.EvictParameters, settings.DeadLetters = buffer.Stop, false, 0
 	waiting, cancel := context.WithTimeout(ctx, openFor)
 	defer cancel()
 	store, err := buffer.Open(waiting, settings, c.Log.Named("buffer"))
