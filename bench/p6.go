@@ -40,7 +40,7 @@ func drain(ctx context.Context, b *bed) (r result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, ignoreExit(broker.stop())) }()
-	live := &liveMachines{s: &stopwatch{pending: map[string]time.Time{}}}
+	live := &liveMachines{s: newStopwatch()}
 	defer func() { err = errors.Join(err, live.stop()) }()
 	if err := live.start(broker.addr); err != nil {
 		return r, err

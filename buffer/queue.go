@@ -29,9 +29,12 @@ type Queue struct {
 	carried []bool
 	// cursors holds a cursor for each stream, by the stream's index.
 	cursors []*cursor
-	// ready are the cursors with a backlog and no lease, in the order in which
-	// they are served.
-	ready   []*cursor
+	// fresh and ready are the cursors with events and no lease, in the order in
+	// which they are served: fresh those of machines that were up to date before,
+	// ready those with a backlog. turns counts the fresh ones served in a row.
+	fresh, ready []*cursor
+	turns        int
+
 	backlog uint64
 	dead    uint64
 	// start is where a new uplink begins.
@@ -54,6 +57,9 @@ type cursor struct {
 	oldestKnown bool
 	// dirty is set while the record on disk is behind.
 	dirty bool
+	// late is set while the machine has events that were there when the run began,
+	// or that a lease has left.
+	late bool
 	// settling is set while a newer record than what memory has is on its way to
 	// the disk: the older one must not be written over it.
 	settling bool
@@ -190,6 +196,7 @@ func (q *Queue) attach(c *cursor) {
 		c.at.set(&s.head)
 		return
 	}
+	c.late = true
 	q.enqueue(c)
 }
 
@@ -256,7 +263,11 @@ func (q *Queue) enqueue(c *cursor) {
 		return
 	}
 	c.queued = true
-	q.ready = append(q.ready, c)
+	if c.late {
+		q.ready = append(q.ready, c)
+	} else {
+		q.fresh = append(q.fresh, c)
+	}
 	q.signal()
 }
 
@@ -267,8 +278,14 @@ func (q *Queue) signal() {
 	}
 }
 
+// freshTurns is how many machines without a backlog are served before one that
+// has one: after an outage what happens now does not wait until every machine
+// with a backlog has had its turn.
+const freshTurns = 3
+
 // Next blocks until a machine has an event for this uplink and leases it until
-// its Settle; machines take turns. It returns ctx's error when ctx ends, and the
+// its Settle; machines take turns, those that were up to date first, but for
+// every fourth turn. It returns ctx's error when ctx ends, and the
 // store's fault.
 func (q *Queue) Next(ctx context.Context) (plant.MachineID, error) {
 	for {
@@ -289,15 +306,22 @@ func (q *Queue) Next(ctx context.Context) (plant.MachineID, error) {
 func (q *Queue) take() (plant.MachineID, bool) {
 	q.b.mu.Lock()
 	defer q.b.mu.Unlock()
-	if len(q.ready) == 0 {
+	if len(q.ready)+len(q.fresh) == 0 {
 		return "", false
 	}
-	c := q.ready[0]
-	copy(q.ready, q.ready[1:])
-	q.ready = q.ready[:len(q.ready)-1]
+	from := &q.fresh
+	if len(q.fresh) == 0 || q.turns == freshTurns && len(q.ready) > 0 {
+		from, q.turns = &q.ready, 0
+	} else {
+		q.turns = min(q.turns+1, freshTurns)
+	}
+	c := (*from)[0]
+	copy(*from, (*from)[1:])
+	(*from)[len(*from)-1] = nil
+	*from = (*from)[:len(*from)-1]
 	c.queued = false
 	c.lease = &lease{marks: []mark{{at: c.at.clone()}}}
-	if len(q.ready) > 0 {
+	if len(q.ready)+len(q.fresh) > 0 {
 		q.signal()
 	}
 	return c.stream.machine, true

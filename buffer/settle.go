@@ -328,11 +328,15 @@ func (q *Queue) moved(w *settlement) {
 // release ends the lease and puts the machine behind the others. It is called
 // with b.mu held.
 func (q *Queue) release(c *cursor) {
+	if upTo := c.lease.upTo; upTo > 0 {
+		c.late = c.at.sequence < upTo
+	}
 	c.lease = nil
 	if c.backlog > 0 {
 		q.enqueue(c)
 		return
 	}
+	c.late = false
 	c.at.set(&c.stream.head)
 }
 

@@ -1,0 +1,98 @@
+package buffer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// backlogOf gives that many machines more events than are ever taken at once.
+func backlogOf(t *testing.T, b *Buffer, machines int) {
+	t.Helper()
+	for i := range machines {
+		var events []plant.Event
+		for n := range 100 {
+			events = append(events, count(n))
+		}
+		commit(t, b, plant.MachineID(fmt.Sprintf("LATE-%02d", i)), events...)
+	}
+}
+
+// serve takes one event of the next machine and returns which that was.
+func serve(t *testing.T, q *Queue) plant.MachineID {
+	t.Helper()
+	m := next(t, q)
+	e := peekAll(t, q, m, 0, 1)
+	settle(t, q, m, e[0].Sequence, delivered(e[0].Sequence, e[0].Sequence))
+	return m
+}
+
+func TestAMachineWithoutABacklogDoesNotWaitForTheOthers(t *testing.T) {
+	o := testOptions(t.TempDir())
+	b := open(t, o)
+	queue(t, b, "mes", all)
+	backlogOf(t, b, 20)
+	mustClose(t, b)
+
+	b = open(t, o) // after an outage
+	q := queue(t, b, "mes", all)
+	for range 5 {
+		serve(t, q)
+	}
+	commit(t, b, "LIVE", count(1))
+	served := []plant.MachineID{serve(t, q), serve(t, q)}
+	if !slices.Contains(served, "LIVE") {
+		t.Fatalf("with 20 machines that have a backlog, %v were served before one that has none", served)
+	}
+	// An event that comes while the machine is served is no backlog either.
+	commit(t, b, "LIVE", count(2))
+	for m := next(t, q); ; m = next(t, q) {
+		e := peekAll(t, q, m, 0, 1)
+		if m == "LIVE" {
+			commit(t, b, "LIVE", count(3))
+		}
+		settle(t, q, m, e[0].Sequence, delivered(e[0].Sequence, e[0].Sequence))
+		if m == "LIVE" {
+			break
+		}
+	}
+	served = []plant.MachineID{serve(t, q), serve(t, q)}
+	if !slices.Contains(served, "LIVE") {
+		t.Fatalf("%v were served before a machine whose event came while it was served", served)
+	}
+}
+
+func TestABacklogIsServedBesideBusyMachines(t *testing.T) {
+	o := testOptions(t.TempDir())
+	b := open(t, o)
+	queue(t, b, "mes", all)
+	backlogOf(t, b, 2)
+	mustClose(t, b)
+
+	b = open(t, o)
+	q := queue(t, b, "mes", all)
+	const live, turns = 8, 80
+	for i := range live {
+		commit(t, b, plant.MachineID(fmt.Sprintf("LIVE-%d", i)), count(0))
+	}
+	late := 0
+	for n := range turns {
+		m, err := q.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := peekAll(t, q, m, 0, 1)
+		settle(t, q, m, e[0].Sequence, delivered(e[0].Sequence, e[0].Sequence))
+		if m[:4] == "LATE" {
+			late++
+		} else {
+			commit(t, b, m, count(n)) // always has another one
+		}
+	}
+	if late < turns/(freshTurns+1) {
+		t.Errorf("of %d turns the machines with a backlog had %d", turns, late)
+	}
+}
