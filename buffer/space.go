@@ -20,8 +20,10 @@ type space struct {
 	blind  bool
 	// shut is set while the disk, over while the quota refuses commits.
 	shut, over bool
-	since      time.Time
-	disk       int64
+	// overSince is since when the quota refuses commits.
+	overSince time.Time
+	since     time.Time
+	disk      int64
 	// ballast is the size of the ballast file, 0 for none; lowSince is since when
 	// nothing may be written, zero if it may.
 	ballast  int64
@@ -104,7 +106,7 @@ func (b *Buffer) overQuota(over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over != over {
-		s.over = over
+		s.over, s.overSince = over, b.opts.now()
 		switch {
 		case b.opts.WhenFull == EvictOldest:
 			// For a moment only; what is evicted is logged.
@@ -120,7 +122,7 @@ func (b *Buffer) overQuota(over bool) {
 
 func (b *Buffer) stamp() {
 	s := &b.space
-	switch full := s.full(); {
+	switch full := b.full(); {
 	case full && s.since.IsZero():
 		s.since = b.opts.now()
 	case !full:
@@ -134,8 +136,17 @@ func (s *space) isShut() bool {
 	return s.shut || s.blind
 }
 
-// full reports whether commits are refused. It is called with mu held.
-func (s *space) full() bool { return s.shut || s.over || s.blind }
+// evictWithin is how long a commit may be refused under EvictOldest before that
+// is shown: the keeper makes room meanwhile, and who commits tries again.
+const evictWithin = 5 * time.Second
+
+// full reports whether commits are refused, and not for a moment only. It is
+// called with space.mu held.
+func (b *Buffer) full() bool {
+	s := &b.space
+	over := s.over && (b.opts.WhenFull != EvictOldest || b.opts.now().Sub(s.overSince) >= evictWithin)
+	return s.shut || s.blind || over
+}
 
 // underFloor reports whether nothing at all may be written.
 func (b *Buffer) underFloor() bool {

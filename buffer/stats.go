@@ -111,13 +111,13 @@ func (b *Buffer) Stats() Stats {
 	b.space.mu.Lock()
 	s.FreeBytes, s.DiskBytes, s.Ballast = b.space.free, b.space.disk, b.space.ballast
 	s.Warnings = slices.Clone(b.warnings)
-	s.Full, s.FullSince = b.space.full(), b.space.since
+	s.Full, s.FullSince = b.full(), b.space.since
 	switch {
 	case b.space.blind:
 		s.FullReason = "the free disk space cannot be read: look at the disk and its mount"
 	case b.space.shut:
 		s.FullReason = "the disk is nearly full: make space on it"
-	case b.space.over:
+	case s.Full:
 		s.FullReason = "the quota, or the room that the disk has, is used up by events that are not delivered: bring the uplinks back, raise the quota or give the disk more room"
 	}
 	b.space.mu.Unlock()
