@@ -58,6 +58,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.afterCrash(ctx, log); err != nil {
+		return nil, err
+	}
 	var torn []tornLog
 	if len(o.Key) == 0 {
 		// Encrypted, the log shows nothing; the high-water mark shows what it lost.

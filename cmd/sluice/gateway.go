@@ -124,6 +124,9 @@ func (g *gateway) run(ctx context.Context) error {
 	if err := g.serve(s); err != nil {
 		return err
 	}
+	if err := buffer.NoteCrashes(settings.Path); err != nil {
+		g.log.Warn("a crash would leave no words beside the store", zap.Error(err))
+	}
 	store, err := buffer.Open(ctx, settings, g.log.Named("buffer"))
 	if err != nil {
 		s.stop()
