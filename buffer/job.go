@@ -105,7 +105,7 @@ func (b *Buffer) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 // ErrNoDeadLetter if it is not there any more; j is not saved then. It blocks
 // for the fsync.
 func (b *Buffer) RemoveDead(ctx context.Context, uplink string, m plant.MachineID, s plant.Sequence, j *Job) error {
-	return b.changeDead(ctx, uplink, m, s, j, func(r *request, key, old []byte) error {
+	return b.changeDead(ctx, uplink, m, s, j, func(r *request, key, _ []byte) error {
 		r.delete(key)
 		return nil
 	})
