@@ -242,7 +242,7 @@ func TestTablesTheManifestForgot(t *testing.T) {
 // TestADamagedIndexNamesItsTable: Badger names the table only within what it
 // prints over many lines when it panics.
 func TestADamagedIndexNamesItsTable(t *testing.T) {
-	err := errors.New("damaged record: ==== Recovered====\nTable ID: 17\nBlock ID: 12\n")
+	err := fmt.Errorf("damaged record: %s", "==== Recovered====\nTable ID: 17\nBlock ID: 12\n")
 	if got := damagedTable("store", err); got != filepath.Join("store", "000017.sst") {
 		t.Errorf("named is %s", got)
 	}
