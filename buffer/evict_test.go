@@ -173,6 +173,7 @@ func TestParametersAreEvictedFirst(t *testing.T) {
 	queue(t, b, "mes", all)
 	queue(t, b, "counts", only(plant.KindCounter, plant.KindGap))
 	last := mixed(t, b, 3, 1800)
+	turn(t, b) // what is over the quota is gone
 	s := b.Stats()
 	if s.LiveBytes > o.Quota || s.Lost != 0 {
 		t.Fatalf("%d live bytes of %d, %d lost", s.LiveBytes, o.Quota, s.Lost)
@@ -269,6 +270,7 @@ func TestOldestAreEvicted(t *testing.T) {
 			return err == nil
 		})
 	}
+	turn(t, b) // what is over the quota is gone
 	s := b.Stats()
 	if s.LiveBytes > o.Quota || s.Lost != 0 || s.Missing[plant.GapEvicted] == 0 {
 		t.Fatalf("%d live bytes of %d, %d lost, told %v", s.LiveBytes, o.Quota, s.Lost, s.Missing)
