@@ -11,10 +11,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -97,7 +99,7 @@ func benchAll(ctx context.Context, only string, full bool, out string) (err erro
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.id, err)
 		}
-		r.ID, r.Name = m.id, m.name
+		r.ID, r.Name, r.Time = m.id, m.name, begin.UTC()
 		r.Seconds = time.Since(begin).Seconds()
 		fmt.Println(r.line())
 		d.Results = append(d.Results, r)
@@ -108,9 +110,40 @@ func benchAll(ctx context.Context, only string, full bool, out string) (err erro
 	if out == "" {
 		return nil
 	}
+	if only != "" {
+		if d.Results, err = beside(out, d.Results); err != nil {
+			return err
+		}
+	}
 	text, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(out, append(text, '\n'), 0o644)
+}
+
+// beside puts results among those of other lines that out holds, in the order of
+// the lines. Each result says when it was measured.
+func beside(out string, results []result) ([]result, error) {
+	var before document
+	text, err := os.ReadFile(out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return results, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &before); err != nil {
+		return nil, fmt.Errorf("%s: %w", out, err)
+	}
+	var all []result
+	for _, m := range measures {
+		is := func(r result) bool { return r.ID == m.id }
+		if i := slices.IndexFunc(results, is); i >= 0 {
+			all = append(all, results[i])
+		} else if i := slices.IndexFunc(before.Results, is); i >= 0 {
+			all = append(all, before.Results[i])
+		}
+	}
+	return all, nil
 }

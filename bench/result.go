@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // result is what one line found.
@@ -21,6 +22,8 @@ type result struct {
 	// Note says what was scaled down or replaced.
 	Note    string  `json:"note,omitempty"`
 	Seconds float64 `json:"seconds"`
+	// Time is when the measurement began.
+	Time time.Time `json:"time,omitzero"`
 }
 
 // figure is one raw number.
