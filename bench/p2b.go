@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ const (
 // commitOnBacklog is what P2 says of the length of an outage: the work of P2
 // beside backlogs of three sizes, in turns, so that what the machine does
 // meanwhile hits all of them.
-func commitOnBacklog(ctx context.Context, b *bed) (r result, err error) {
+func commitOnBacklog(_ context.Context, b *bed) (r result, err error) {
 	round := b.length(700*time.Millisecond, 5*time.Second)
 	all, err := askRole[[]commitResult]("commit-backlog", besideRole{
 		Dir: filepath.Join(b.dir, "p2b"), Sizes: p2bSizes, Rounds: p2bRounds, Seconds: round.Seconds(),
@@ -93,7 +94,7 @@ func commitBeside(a besideRole) (all []commitResult, err error) {
 	}()
 	for i, size := range a.Sizes {
 		s := &stores[i]
-		s.dir = filepath.Join(a.Dir, fmt.Sprint(size))
+		s.dir = filepath.Join(a.Dir, strconv.Itoa(size))
 		if s.store, err = buffer.Open(ctx, backlogOptions(s.dir, "p2b"), zap.NewNop()); err != nil {
 			return nil, err
 		}
