@@ -52,6 +52,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := o.Key.fits(folder); err != nil {
 		return nil, err
 	}
+	if err := takeBack(o.Path, folder, log); err != nil {
+		return nil, err
+	}
 	tables, err := checkTables(folder, len(o.Key) > 0)
 	if err != nil {
 		return nil, err
@@ -65,6 +68,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		if torn, err = readLogs(folder, log); err != nil {
 			return nil, err
 		}
+	}
+	if err := writeThrough(folder); err != nil {
+		return nil, err
 	}
 	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
