@@ -220,7 +220,7 @@ func (b *bed) settleWithin(d time.Duration) error {
 	b.rest()
 	b.plant.freeze(20) // counts that come after a loss show whether the totals are right
 	err := b.until(d, "the plant stands, and what it made has not arrived", func() bool {
-		return b.judge.Violated() || b.plant.waiting() == 0 && b.judge.Settled()
+		return b.judge.Violated() || b.plant.stands() && b.judge.Settled()
 	})
 	if wrong := append(b.judge.Judge(), b.plant.violations()...); len(wrong) > 0 {
 		return &violationError{wrong, err}

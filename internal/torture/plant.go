@@ -218,6 +218,15 @@ func (w *workshop) Acknowledged() []string {
 // waiting reports how many doses still wait for their acknowledgement.
 func (w *workshop) waiting() int64 { return w.mixer.Dosed().Waiting }
 
+// stands reports whether nothing is made any more and every dose has its
+// acknowledgement.
+func (w *workshop) stands() bool {
+	w.mu.Lock()
+	left := w.left
+	w.mu.Unlock()
+	return left == 0 && w.waiting() == 0
+}
+
 // violations is what the PLC's program saw a gateway do that it must not.
 func (w *workshop) violations() (wrong []string) {
 	if n := w.mixer.Dosed().Violations; n > 0 {
