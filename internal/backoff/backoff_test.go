@@ -44,7 +44,7 @@ func TestSeededRepeats(t *testing.T) {
 		}
 		return all
 	}
-	if waits(1, "mes") != waits(1, "mes") {
+	if first, again := waits(1, "mes"), waits(1, "mes"); first != again {
 		t.Error("the same seed and name give other waits")
 	}
 	if waits(1, "mes") == waits(2, "mes") || waits(1, "mes") == waits(1, "erp") {
