@@ -18,8 +18,10 @@ type Reconciler interface {
 	Reconcile(ctx context.Context, m plant.MachineID, last plant.EventID) error
 }
 
-// askAgain spaces the questions to a receiver that does not answer them.
-const askAgain = time.Minute
+// askSoon and askAgain space the questions to a receiver that does not answer
+// them, more and more: one that was away is asked soon after it is back, one that
+// never answers seldom.
+const askSoon, askAgain = time.Second, time.Minute
 
 // ask asks the receiver, before the first Send of a machine in this run, what it
 // last had of it. A receiver that gives no answer delays nothing: it is asked
@@ -32,7 +34,8 @@ func (f *Forwarder) ask(ctx context.Context, m plant.MachineID, st *machine) err
 	defer cancel()
 	last, err := f.lastOf(question, m)
 	if err != nil {
-		st.askNext = time.Now().Add(askAgain)
+		st.askWait = min(max(2*st.askWait, askSoon), askAgain)
+		st.askNext = time.Now().Add(st.askWait)
 		if ctx.Err() != nil || st.silent {
 			return nil
 		}

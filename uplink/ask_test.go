@@ -83,6 +83,32 @@ func TestTheReceiverIsAsked(t *testing.T) {
 	})
 }
 
+// TestAReceiverThatIsBackIsAskedSoon: until it is, a store that was rolled back
+// sends it numbers that it has.
+func TestAReceiverThatIsBackIsAskedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &reconcilingQueue{fakeQueue: newFakeQueue(), given: map[plant.MachineID]plant.EventID{}}
+		s := &askedSender{fakeSender: &fakeSender{queue: q.fakeQueue, busy: map[plant.MachineID]bool{}}, asked: map[plant.MachineID]int{}}
+		s.last = func(int, plant.MachineID) (plant.EventID, error) { return plant.EventID{}, errors.New("refused") }
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- NewForwarder("mes", q, s, DefaultOptions(), zap.NewNop()).Run(ctx) }()
+		for range 600 {
+			q.add("M1", plant.KindCounter, 1)
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		// After 0, 1, 3, 7, 15, 31 and 63 s or a second later each, then once a minute.
+		if n := s.asked["M1"]; n < 14 || n > 16 {
+			t.Errorf("asked %d times in ten minutes", n)
+		}
+	})
+}
+
 func TestAFailedReconciliationIsFatal(t *testing.T) {
 	broken := errors.New("msync: input/output error")
 	q := &reconcilingQueue{fakeQueue: newFakeQueue(), given: map[plant.MachineID]plant.EventID{}, err: broken}

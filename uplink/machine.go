@@ -20,9 +20,10 @@ type machine struct {
 	id       plant.MachineID
 	refusals refusals
 	// asked is set once the receiver has said what it last had; until askNext it
-	// is not asked again.
+	// is not asked again, which askWait spaces.
 	asked   bool
 	askNext time.Time
+	askWait time.Duration
 	// silent is set while it is one of Forwarder.silent.
 	silent bool
 	// turn holds a token while the Sender has a call for the machine.

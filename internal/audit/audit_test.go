@@ -306,6 +306,8 @@ func FuzzLines(f *testing.F) {
 	f.Add(line, uint64(1))
 	f.Add(append(line, line...), uint64(0))
 	f.Add(line[:100], uint64(9))
+	body, sum, _ := bytes.Cut(line, []byte(`"hash":"`))
+	f.Add(append(append(bytes.Clone(body), `"hash":"`...), bytes.ToUpper(sum)...), uint64(1))
 	f.Fuzz(func(t *testing.T, data []byte, number uint64) {
 		v := verifier{head: head{Number: number}, next: 1}
 		if err := lines(bytes.NewReader(data), v.take); err != nil && v.report.Broken == "" {

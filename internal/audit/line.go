@@ -126,7 +126,8 @@ func decode(line []byte) (r Record, h hash, err error) {
 	if !ok || !bytes.HasSuffix(digits, []byte(`"}`)) {
 		return r, h, errLine
 	}
-	if err := h.UnmarshalText(digits[:64]); err != nil {
+	// Hexadecimal may be written in two ways, and encode writes one.
+	if err := h.UnmarshalText(digits[:64]); err != nil || h.String() != string(digits[:64]) {
 		return r, h, errLine
 	}
 	canonical := append(bytes.Clone(body), '}')
