@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"go.uber.org/zap"
 )
@@ -72,6 +73,25 @@ func (o *Options) afterCrash(ctx context.Context, log *zap.Logger) error {
 		return fmt.Errorf("buffer: open %s: %w", name, err)
 	}
 	return nil
+}
+
+// withFiles adds to a refusal for damage which files have it: Badger's words
+// often name none. The store must be closed.
+func (o *Options) withFiles(ctx context.Context, refusal error) error {
+	check, err := Check(ctx, *o)
+	if err != nil {
+		return refusal // damage that was found goes before a check that failed
+	}
+	var broken []string
+	for _, f := range check.Files {
+		if f.Problem != "" || f.Damaged > 0 {
+			broken = append(broken, f.Name+" ("+f.problem()+")")
+		}
+	}
+	if len(broken) == 0 {
+		return refusal
+	}
+	return fmt.Errorf("%w; the damage is in %s", refusal, strings.Join(broken, ", "))
 }
 
 func (c *FileCheck) problem() string {

@@ -103,6 +103,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		err = errors.Join(err, db.Close())
 		if damaged && len(o.Key) == 0 {
 			err = errors.Join(err, left.putBack(folder))
+			err = o.withFiles(ctx, err)
 		}
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package buffer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,6 +74,55 @@ func TestATableCutShortIsRefusedByName(t *testing.T) {
 		t.Errorf("%d events lost", s.Lost)
 	}
 	mustClose(t, b)
+}
+
+// TestZerosInATableAreNamedOrTold: Badger stumbles over a block of zeros with
+// words that name no file.
+func TestZerosInATableAreNamedOrTold(t *testing.T) {
+	path := quickDir(t)
+	b := open(t, testOptions(path))
+	for n := range 100 {
+		commit(t, b, plant.MachineID(fmt.Sprintf("M%d", n%5)), count(2*n), count(2*n+1))
+	}
+	mustClose(t, b)
+	tables, err := filepath.Glob(filepath.Join(path, storeFolder, "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("the tables are %v: %v", tables, err)
+	}
+	sound, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	const zeros = 4096
+	named := 0
+	for at := 394; at+zeros < len(sound); at += 512 {
+		copied := quickDir(t)
+		if err := os.Mkdir(filepath.Join(copied, storeFolder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		from := filepath.Join(path, storeFolder)
+		if err := copyStore(filepath.Join(copied, storeFolder), from, listing(t, from)); err != nil {
+			t.Fatal(err)
+		}
+		copyMark(t, copied, path)
+		harmed := append([]byte(nil), sound...)
+		clear(harmed[at : at+zeros])
+		if err := os.WriteFile(filepath.Join(copied, storeFolder, filepath.Base(tables[0])), harmed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(context.Background(), testOptions(copied), zap.NewNop())
+		if err != nil {
+			named++
+			if !strings.Contains(err.Error(), filepath.Base(tables[0])) {
+				t.Errorf("zeros from %d: the refusal does not name the table: %v", at, err)
+			}
+			continue
+		}
+		mustClose(t, b)
+	}
+	if named == 0 {
+		t.Error("no zeros were refused: the test shows nothing")
+	}
 }
 
 // TestALeftoverTableIsNoDamage: a kill in the middle of a flush leaves a table
