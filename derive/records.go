@@ -330,8 +330,7 @@ func (r *run) lostRecords(d plant.DeviceID) {
 // copyRecords makes the states of s equal to those of o.
 func (s *State) copyRecords(o *State) {
 	s.dosing = append(s.dosing[:0], o.dosing...)
-	s.serial.CopyFrom(&o.serial)
-	s.attach.CopyFrom(&o.attach)
+	s.serial, s.attach = o.serial, o.attach
 }
 
 func (s *State) shiftRecords(step time.Duration) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/handshake"
@@ -115,17 +114,6 @@ type State struct {
 
 // Prefix begins the keys of the attaches in the machine's keyed state.
 const Prefix = "attach/"
-
-// CopyFrom makes s equal to o.
-func (s *State) CopyFrom(o *State) {
-	items := s.items
-	items.CopyFrom(&o.items)
-	*s = *o
-	s.items = items
-}
-
-// Shift follows a step of the gateway's clock.
-func (s *State) Shift(step time.Duration) { s.State.Shift(step) }
 
 // Load takes the attaches that were put and returns the keys of no use.
 func (r *Rule) Load(s *State, keyed []plant.KV) (stray []string) {

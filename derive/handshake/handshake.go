@@ -79,9 +79,6 @@ type answer struct {
 	owed bool
 }
 
-// CopyFrom makes s equal to o.
-func (s *State) CopyFrom(o *State) { *s = *o }
-
 // Shift follows a step of the gateway's clock.
 func (s *State) Shift(step time.Duration) {
 	if s.Wait != nil {

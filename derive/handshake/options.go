@@ -73,9 +73,6 @@ func (t *Text) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Constant returns a Text that is always the same.
-func Constant(s string) Text { return Text{constant: s} }
-
 // IsZero reports whether t was not configured.
 func (t *Text) IsZero() bool { return t.constant == "" && t.Tag == "" }
 

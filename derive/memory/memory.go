@@ -30,20 +30,14 @@ type entry[V any] struct {
 }
 
 // Memory remembers the newest entries under their names, up to a bound; the
-// oldest is forgotten first. Copies share what neither of them changes. The zero
-// Memory is empty.
+// oldest is forgotten first. It is copied by assignment: copies share layers,
+// which nobody changes. The zero Memory is empty.
 type Memory[V any] struct {
 	// layers are never changed once they are here: the oldest and largest first,
 	// each at least twice as large as the next. An entry hides those of its name
 	// in older layers.
 	layers []map[string]entry[V]
 	next   uint64
-}
-
-// CopyFrom makes m equal to o.
-func (m *Memory[V]) CopyFrom(o *Memory[V]) {
-	m.layers = append(m.layers[:0], o.layers...)
-	m.next = o.next
 }
 
 // Get returns what is remembered under name within bound.

@@ -76,7 +76,7 @@ func TestAMemoryIsAMapThatForgetsTheOldest(t *testing.T) {
 				m.Remove(name, bound, "x/", d)
 				want.remove(name)
 			case 1:
-				old.CopyFrom(&m)
+				old = m
 				oldWant = maps.Clone(want.value)
 			default:
 				m.Set(name, i, bound, "x/", d)
@@ -127,7 +127,7 @@ func BenchmarkSet(b *testing.B) {
 	d := disk{}
 	for b.Loop() {
 		i++
-		work.CopyFrom(&m)
+		work = m
 		work.Set(fmt.Sprint(i), i, 10_000, "x/", d)
 		m, work = work, m
 	}

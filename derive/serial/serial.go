@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/handshake"
@@ -121,17 +120,6 @@ type State struct {
 
 // Prefix begins the keys of the units in the machine's keyed state.
 const Prefix = "serial/"
-
-// CopyFrom makes s equal to o.
-func (s *State) CopyFrom(o *State) {
-	units := s.units
-	units.CopyFrom(&o.units)
-	*s = *o
-	s.units = units
-}
-
-// Shift follows a step of the gateway's clock.
-func (s *State) Shift(step time.Duration) { s.State.Shift(step) }
 
 // Load takes the units that were put and returns the keys of no use.
 func (r *Rule) Load(s *State, keyed []plant.KV) (stray []string) {
