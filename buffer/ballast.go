@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/durable"
 )
 
 // The ballast is a file that is really written, not sparse, so that giving it
@@ -120,7 +122,7 @@ func (b *Buffer) makeBallast() error {
 		err = os.Rename(temp, path)
 	}
 	if err == nil {
-		err = syncFolder(b.opts.Path)
+		err = durable.SyncFolder(b.opts.Path)
 	}
 	if err != nil {
 		b.setBallast(b.opts.ballastSize())

@@ -9,8 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
+	"github.com/sluice-edge/sluice/internal/durable"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -203,7 +203,7 @@ func writeMark(path string, generation uint64, data []byte) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil && made {
-		err = syncFolder(path)
+		err = durable.SyncFolder(path)
 	}
 	return err
 }
@@ -214,16 +214,4 @@ func pad(data []byte) []byte {
 		data = append(data, make([]byte, markBlock-rest)...)
 	}
 	return data
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a folder cannot be synced there; NTFS journals names itself
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

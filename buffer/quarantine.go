@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/durable"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -158,7 +159,7 @@ func writeWhole(file string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(file+".tmp"))
 	}
-	return syncFolder(filepath.Dir(file))
+	return durable.SyncFolder(filepath.Dir(file))
 }
 
 // damagedRecord counts a damaged record that is no event, and keeps what is left

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/durable"
 )
 
 // restoreFolder is where a restored store is written before it takes its place.
@@ -166,5 +167,5 @@ func takePlace(folder, place string) error {
 	if err := os.Rename(folder, place); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(place))
+	return durable.SyncFolder(filepath.Dir(place))
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/durable"
 )
 
 // A write that the disk refused is refused once. The kernel's cache goes on
@@ -84,7 +86,7 @@ func replaceManifest(folder string, data []byte) error {
 	if err := os.Rename(next, name); err != nil {
 		return err
 	}
-	return syncFolder(folder)
+	return durable.SyncFolder(folder)
 }
 
 // maxTakenBack is how many changes of the manifest may have failed at once: a

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/durable"
 )
 
 // Names below the folder that New is given, and the bounds of the files there.
@@ -273,7 +275,7 @@ func (l *Log) rotate() error {
 	if err != nil {
 		return fmt.Errorf("audit: begin file %s: %w", name, err)
 	}
-	if err := errors.Join(l.file.Close(), syncFolder(l.folder)); err != nil {
+	if err := errors.Join(l.file.Close(), durable.SyncFolder(l.folder)); err != nil {
 		return errors.Join(fmt.Errorf("audit: begin file %s: %w", name, err), file.Close())
 	}
 	l.file, l.size = file, 0
