@@ -81,8 +81,8 @@ func (s *OPCUA) createItems(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.R
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sub := s.subs[req.SubscriptionID]
-	if sub == nil || sub.token != req.RequestHeader.AuthenticationToken.String() {
+	sub := s.subscriptionOf(req.SubscriptionID, req.RequestHeader)
+	if sub == nil {
 		return nil, ua.StatusBadSubscriptionIDInvalid
 	}
 	if limit := s.options.MaxItemsPerCall; limit > 0 && len(req.ItemsToCreate) > int(limit) {
@@ -94,6 +94,16 @@ func (s *OPCUA) createItems(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.R
 		results[i] = s.createItem(sub, c)
 	}
 	return &ua.CreateMonitoredItemsResponse{ResponseHeader: header(r), Results: results, DiagnosticInfos: []*ua.DiagnosticInfo{}}, nil
+}
+
+// subscriptionOf returns the subscription of that number if it is of the session
+// that asks, else nil. It is called with s.mu held.
+func (s *OPCUA) subscriptionOf(number uint32, asks *ua.RequestHeader) *subscription {
+	sub := s.subs[number]
+	if sub == nil || sub.token != asks.AuthenticationToken.String() {
+		return nil
+	}
+	return sub
 }
 
 func (s *OPCUA) createItem(sub *subscription, c *ua.MonitoredItemCreateRequest) *ua.MonitoredItemCreateResult {
@@ -130,8 +140,8 @@ func (s *OPCUA) deleteItems(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.R
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sub := s.subs[req.SubscriptionID]
-	if sub == nil || sub.token != req.RequestHeader.AuthenticationToken.String() {
+	sub := s.subscriptionOf(req.SubscriptionID, req.RequestHeader)
+	if sub == nil {
 		return nil, ua.StatusBadSubscriptionIDInvalid
 	}
 	results := make([]ua.StatusCode, len(req.MonitoredItemIDs))
