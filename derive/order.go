@@ -208,9 +208,7 @@ func (o *order) compare(r *run, in plant.OrderChange) {
 // changeOrder reports the pieces of the order that ended and begins the next.
 func (r *run) changeOrder(next plant.Order, at rule.Stamp, by string) {
 	s := &r.s.order
-	if m := r.m.counter; m != nil {
-		m.FlushTo(&r.s.counter, at, r.now, r)
-	}
+	r.boundary(at, orderEnds)
 	ended := s.Current
 	since := s.Since
 	s.Previous, s.Current, s.Since = s.Current, next, at

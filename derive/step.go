@@ -80,7 +80,7 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.orderChange(in)
 	case plant.Stop:
 		r.due()
-		r.flush()
+		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
 	}
 	out.Wake = r.wake()
 	return r.changed
@@ -220,12 +220,6 @@ func (r *run) due() {
 	r.dueObserved()
 }
 
-func (r *run) flush() {
-	if r.m.counter != nil {
-		r.m.counter.Flush(&r.s.counter, r.now, r)
-	}
-}
-
 func (r *run) wake() time.Time {
 	next := r.s.parameters.Wake
 	sooner := func(at int64) {
@@ -362,9 +356,10 @@ func (r *run) orderChange(in plant.OrderChange) {
 		return
 	}
 	if in.Order != r.s.order.Current {
+		at := rule.Stamp{At: r.now}
 		r.changed = true
-		r.flush()
-		r.changeOrder(in.Order, rule.Stamp{At: r.now}, in.By)
+		r.Mark(at)
+		r.changeOrder(in.Order, at, in.By)
 	}
 	r.due()
 }

@@ -1,0 +1,37 @@
+package derive
+
+import "github.com/sluice-edge/sluice/derive/rule"
+
+// boundary is why what was made up to a time is reported apart from what comes
+// after it.
+type boundary uint8
+
+const (
+	// orderEnds: the machine goes over to another order. Its time may lie before
+	// the present and was marked (Mark) when it was read first.
+	orderEnds boundary = iota + 1
+	// shiftEnds: a shift of the calendar is over. Its time may lie before the
+	// present if nobody looked; nothing that was read after it has been stepped
+	// through yet.
+	shiftEnds
+	// modeEnds: the machine is used for something else from now on.
+	modeEnds
+	// gatewayStops: the gateway is about to stop. The rules report what they hold
+	// and go on after the restart where they were.
+	gatewayStops
+)
+
+// boundary has the rules report what belongs to the time up to at. It is called
+// before order, mode and shift change, so that what is reported carries those of
+// its own time, and before the event that tells of the change. A rule that
+// reports by interval hangs on here, behind the counter.
+func (r *run) boundary(at rule.Stamp, why boundary) {
+	m, s := r.m, r.s
+	if m.counter != nil {
+		if why == orderEnds {
+			m.counter.FlushTo(&s.counter, at, r.now, r)
+		} else {
+			m.counter.Flush(&s.counter, r.now, r)
+		}
+	}
+}
