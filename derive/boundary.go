@@ -35,3 +35,17 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 		}
 	}
 }
+
+// passed draws the boundaries whose time has come before the input that is
+// stepped through: each at its time, but not before earliest. Where the clock was
+// set past one, that is the moment at which it was set, since whatever was read
+// before has moved along with the clock.
+func (r *run) passed(earliest int64) {
+	s := r.s
+	if s.mode.Configured != r.m.mode {
+		r.newConfig()
+	}
+	if until := s.mode.Until; until != 0 && until <= r.now {
+		r.modeOver(rule.Stamp{At: max(until, earliest)})
+	}
+}

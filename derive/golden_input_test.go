@@ -20,6 +20,7 @@ import (
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
 //	+1s order NUMBER [by] | stop | tick
+//	+1s mode MODE|none [until=+2h] [by]
 //	+1h restart [FILE…] | crash
 func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 	t.Helper()
@@ -89,7 +90,8 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				c.Step, _ = time.ParseDuration(strings.TrimPrefix(f[1], "+"))
 				now = now.Add(c.Step)
 			}
-			c.At, a.at, a.in = now, now, c
+			c.At = now
+			a.in = c
 			// The clock says so before anything else is due by the new time.
 			all = append(all, action{at: time.Time{}, in: a.in})
 			continue
@@ -102,6 +104,8 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				o.By = f[2]
 			}
 			a.in = o
+		case "mode":
+			a.in = modeChange(t, now, f[1:])
 		case "stop":
 			a.in = plant.Stop{At: now}
 		case "tick":
@@ -125,6 +129,28 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		all = append(all, a)
 	}
 	return all
+}
+
+// modeChange reads what follows "mode".
+func modeChange(t *testing.T, now time.Time, f []string) plant.ModeChange {
+	t.Helper()
+	c := plant.ModeChange{At: now}
+	if f[0] != "none" {
+		c.Mode = plant.Mode(f[0])
+	}
+	for _, extra := range f[1:] {
+		text, ok := strings.CutPrefix(extra, "until=")
+		if !ok {
+			c.By = extra
+			continue
+		}
+		d, err := time.ParseDuration(strings.TrimPrefix(text, "+"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Until = now.Add(d)
+	}
+	return c
 }
 
 // expand returns the readings of one or, for a range, several scans.

@@ -165,7 +165,7 @@ func (m *Model) use(ref plant.TagRef) *use {
 // Machine returns the machine's code.
 func (m *Model) Machine() plant.MachineID { return m.machine }
 
-// Mode returns what the machine is used for.
+// Mode returns what the machine is used for by the config.
 func (m *Model) Mode() plant.Mode { return m.mode }
 
 // MaxSkew returns how far a device's clock may be off and still give events
@@ -178,7 +178,7 @@ func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
 // Kinds returns the kinds of events that the rules can make, so that a config
 // whose uplinks carry none of them can be named.
 func (m *Model) Kinds() []plant.EventKind {
-	kinds := []plant.EventKind{plant.KindAlarm, plant.KindGap, plant.KindObserved, plant.KindOrder}
+	kinds := []plant.EventKind{plant.KindAlarm, plant.KindGap, plant.KindMode, plant.KindObserved, plant.KindOrder}
 	if m.counter != nil {
 		kinds = append(kinds, plant.KindCounter)
 	}

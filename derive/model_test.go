@@ -92,7 +92,7 @@ parameters: {R: ratio, N: made}
 	if !slices.Equal(edges, []string{"press/run", "press/state"}) {
 		t.Errorf("edges %v", edges)
 	}
-	if got := fmt.Sprint(m.Kinds()); got != "[alarm counter gap observed order parameters reason startstop]" {
+	if got := fmt.Sprint(m.Kinds()); got != "[alarm counter gap mode observed order parameters reason startstop]" {
 		t.Errorf("kinds %s", got)
 	}
 }

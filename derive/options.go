@@ -78,10 +78,9 @@ func (o *OrderOptions) Validate() error {
 // Validate checks what can be checked without the tags.
 func (o *Options) Validate() error {
 	var errs []error
-	modes := []plant.Mode{"", plant.Production, plant.Setup, plant.Maintenance, plant.Commissioning, plant.OutOfService}
-	if !slices.Contains(modes, o.Mode) {
+	if o.Mode != "" && !slices.Contains(plant.Modes(), o.Mode) {
 		var names []string
-		for _, m := range modes[1:] {
+		for _, m := range plant.Modes() {
 			names = append(names, string(m))
 		}
 		errs = append(errs, config.Unknown("mode", "mode", string(o.Mode), names))

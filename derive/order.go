@@ -212,7 +212,7 @@ func (r *run) changeOrder(next plant.Order, at rule.Stamp, by string) {
 	ended := s.Current
 	since := s.Since
 	s.Previous, s.Current, s.Since = s.Current, next, at
-	e := plant.OrderEvent{Head: r.head(s.at(at)), By: by, Next: s.at(at)}
+	e := plant.OrderEvent{Head: r.headAt(at), By: by, Next: s.at(at)}
 	if ended != (plant.Order{}) {
 		e.Previous, e.Since = &ended, stampTime(since)
 		e.Totals = r.orderTotals()

@@ -215,7 +215,7 @@ func (r *run) Delete(key string) {
 func (r *run) Refused(name, problem string, fields []plant.Field) {
 	at := rule.Stamp{At: r.now}
 	r.emitJSON(plant.KindAlarm, at, plant.Alarm{
-		Head: r.head(r.s.order.at(at)), Alarm: "record_refused:" + name, Raised: true,
+		Head: r.headAt(at), Alarm: "record_refused:" + name, Raised: true,
 		Text:   "a record was refused: " + problem,
 		Remedy: "enter it by hand from the fields of this alarm, and check the tags of " + name + " (address, type, word order) and the PLC's program",
 		Fields: fields,
@@ -230,7 +230,7 @@ func (r *run) Readable(name string) {
 // Missing implements handshake.Sink.
 func (r *run) Missing(device plant.DeviceID, count uint64, reason string) {
 	at := rule.Stamp{At: r.now}
-	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: count, Device: device, Cause: plant.GapUnread, Reason: reason})
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.headAt(at), Count: count, Device: device, Cause: plant.GapUnread, Reason: reason})
 }
 
 // recordHead is the head of a record's event: the order that the record names

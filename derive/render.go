@@ -60,7 +60,7 @@ func (r *run) StartStop(e startstop.Event) {
 		r.m.counter.FlushTo(&r.s.counter, e.At, r.now, r)
 	}
 	p := plant.StartStop{
-		Head: r.head(r.s.order.at(e.At)), StopID: e.StopID,
+		Head: r.headAt(e.At), StopID: e.StopID,
 		Type: e.Type, Reason: e.Reason, ReasonName: e.Name, Gap: plant.Seconds(e.Gap),
 	}
 	if e.Running {
@@ -79,7 +79,7 @@ func (r *run) StartStop(e startstop.Event) {
 // StopReason implements startstop.Sink: a reason that came after its stop.
 func (r *run) StopReason(e startstop.Reason) {
 	r.emitJSON(plant.KindReason, e.At, plant.Reason{
-		Head: r.head(r.s.order.at(e.At)), StopID: e.StopID, Type: e.Type, Reason: e.Reason, ReasonName: e.Name,
+		Head: r.headAt(e.At), StopID: e.StopID, Type: e.Type, Reason: e.Reason, ReasonName: e.Name,
 	})
 }
 
@@ -90,12 +90,19 @@ func (r *run) collect() {
 	if len(values) == 0 {
 		return
 	}
-	r.emitJSON(plant.KindParameters, at, plant.Parameters{Head: r.head(r.s.order.at(at)), Parameters: values})
+	r.emitJSON(plant.KindParameters, at, plant.Parameters{Head: r.headAt(at), Parameters: values})
 }
 
 // Describe fills in what s knows of the machine, for people.
 func (m *Model) Describe(s *State, out *Stats) {
-	out.Machine, out.Mode, out.Order = m.machine, m.mode, s.order.Current.Number
+	out.Machine, out.Order = m.machine, s.order.Current.Number
+	out.Mode, out.ModeBy, out.ModeUntil = m.mode, s.mode.by(), s.mode.until()
+	if !s.mode.Since.IsZero() {
+		out.ModeSince = s.mode.Since.Time()
+	}
+	if now := s.mode.now(); now != "" {
+		out.Mode = now
+	}
 	if m.counter != nil && s.ready {
 		t := s.counter.Counted()
 		out.Good = t.Good

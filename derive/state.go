@@ -26,6 +26,7 @@ type State struct {
 	startstop  startstop.State
 	parameters parameters.State
 	order      orderState
+	mode       modeState
 	dosing     []dosingState
 	serial     serial.State
 	attach     attach.State
@@ -65,6 +66,7 @@ func (s *State) copyFrom(o *State) {
 	s.startstop.CopyFrom(&o.startstop)
 	s.parameters.CopyFrom(&o.parameters)
 	s.order = o.order
+	s.mode = o.mode
 	s.copyRecords(o)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
@@ -80,6 +82,7 @@ func (s *State) shift(step time.Duration) {
 	s.parameters.Shift(step)
 	s.order.Since.Shift(step)
 	s.order.At.Shift(step)
+	s.mode.Since.Shift(step)
 	s.shiftRecords(step)
 	for i := range s.gateway.Lost {
 		s.gateway.Lost[i].At.Shift(step)
@@ -90,6 +93,7 @@ func (s *State) shift(step time.Duration) {
 type record struct {
 	Version    int               `json:"v"`
 	Order      orderState        `json:"order,omitzero"`
+	Mode       modeState         `json:"mode,omitzero"`
 	Counter    *counter.State    `json:"counter,omitempty"`
 	StartStop  *startstop.State  `json:"startstop,omitempty"`
 	Parameters *parameters.State `json:"parameters,omitempty"`
@@ -102,7 +106,7 @@ type record struct {
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
-	r := record{Version: stateVersion, Order: s.order, Dosing: s.dosing, Gateway: &s.gateway}
+	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Dosing: s.dosing, Gateway: &s.gateway}
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -140,7 +144,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		if r.Version < 1 || r.Version > stateVersion {
 			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
 		}
-		s.order, s.dosing = r.Order, r.Dosing
+		s.order, s.mode, s.dosing = r.Order, r.Mode, r.Dosing
 	}
 	m.fit(&s)
 	// A loss that the store has told is no rule's: it goes with the next step, and
@@ -172,6 +176,7 @@ func (m *Model) fit(s *State) {
 		s.parameters = parameters.State{}
 	}
 	m.order.fit(&s.order)
+	m.fitMode(&s.mode)
 	if m.records.serial == nil {
 		s.serial = serial.State{}
 	}

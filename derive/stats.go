@@ -16,7 +16,11 @@ type Stats struct {
 	StateSince time.Time
 	Reason     string
 	Order      string
-	Mode       plant.Mode
+	// Mode is what the machine is used for, since ModeSince (zero: from the first);
+	// ModeBy who said so (empty: the config) and ModeUntil when it ends by itself.
+	Mode                 plant.Mode
+	ModeBy               string
+	ModeSince, ModeUntil time.Time
 	// LastEvent is the newest recorded event.
 	LastEvent     plant.EventKind
 	LastEventTime time.Time

@@ -63,6 +63,9 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		s.stray = s.stray[:0]
 		r.changed = true
 	}
+	if c, ok := in.(plant.Clock); !ok || c.Step == 0 {
+		r.passed(0)
+	}
 	switch in := in.(type) {
 	case *plant.Scan:
 		r.scan(in)
@@ -78,6 +81,8 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.clock(in)
 	case plant.OrderChange:
 		r.orderChange(in)
+	case plant.ModeChange:
+		r.modeChange(in)
 	case plant.Stop:
 		r.due()
 		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
@@ -234,6 +239,7 @@ func (r *run) wake() time.Time {
 		sooner(r.m.startstop.Wake(&r.s.startstop))
 	}
 	sooner(r.m.order.wake(&r.s.order))
+	sooner(r.s.mode.Until)
 	for i := range r.m.records.shakes {
 		h := &r.m.records.shakes[i]
 		sooner(h.rule.Wake(h.state(r.s)))
@@ -314,7 +320,7 @@ func (r *run) dueObserved() {
 
 func (r *run) observed(o plant.Observed) {
 	at := rule.Stamp{At: r.now}
-	o.Head = r.head(r.s.order.at(at))
+	o.Head = r.headAt(at)
 	r.emitJSON(plant.KindObserved, at, o)
 }
 
@@ -329,7 +335,7 @@ func (r *run) gap(in plant.Gap) {
 	}
 	r.missed(in.Device)
 	at := rule.Stamp{At: r.now}
-	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.head(r.s.order.at(at)), Count: in.Count, Device: in.Device, Cause: in.Cause, Reason: in.Reason})
+	r.emitJSON(plant.KindGap, at, plant.GapData{Head: r.headAt(at), Count: in.Count, Device: in.Device, Cause: in.Cause, Reason: in.Reason})
 	r.due()
 }
 
@@ -341,6 +347,7 @@ func (r *run) clock(in plant.Clock) {
 		r.s.shift(in.Step)
 		g.Step += in.Step
 		r.changed = true
+		r.passed(r.now)
 	}
 	if in.Uncertain != g.Uncertain {
 		g.Uncertain = in.Uncertain
@@ -382,7 +389,7 @@ func (r *run) Unmark(at rule.Stamp) {
 // Alarm implements counter.Sink.
 func (r *run) Alarm(a rule.Alarm) {
 	at := rule.Stamp{At: r.now}
-	r.emitJSON(plant.KindAlarm, at, plant.Alarm{Head: r.head(r.s.order.at(at)), Alarm: a.Name, Raised: a.Raised, Text: a.Text, Remedy: a.Remedy})
+	r.emitJSON(plant.KindAlarm, at, plant.Alarm{Head: r.headAt(at), Alarm: a.Name, Raised: a.Raised, Text: a.Text, Remedy: a.Remedy})
 }
 
 // emitJSON emits an event of a kind that is made too seldom to be written by
@@ -413,8 +420,14 @@ func (r *run) emit(kind plant.EventKind, at rule.Stamp, start int) {
 	r.out.Events = append(r.out.Events, e)
 }
 
+// headAt is the head of an event of a time: with the mode and the order of then.
+func (r *run) headAt(at rule.Stamp) plant.Head {
+	return plant.Head{Machine: r.m.machine, Mode: r.s.mode.at(at), Order: r.s.order.at(at)}
+}
+
+// head is the head of an event of now about an order of its own, nil for none.
 func (r *run) head(o *plant.Order) plant.Head {
-	return plant.Head{Machine: r.m.machine, Mode: r.m.mode, Order: o}
+	return plant.Head{Machine: r.m.machine, Mode: r.s.mode.now(), Order: o}
 }
 
 // stampTime is the time of a stamp as payloads carry it; never is zero.

@@ -12,6 +12,7 @@ const (
 	KindReason     EventKind = "reason"
 	KindParameters EventKind = "parameters"
 	KindOrder      EventKind = "order"
+	KindMode       EventKind = "mode"
 	KindGap        EventKind = "gap"
 	KindAlarm      EventKind = "alarm"
 	KindObserved   EventKind = "observed"
@@ -22,7 +23,7 @@ const (
 
 // EventKinds returns every kind that this version makes.
 func EventKinds() []EventKind {
-	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach}
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach}
 }
 
 // TimeSource says whose clock Event.Time is from.

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Input is what a machine's rules may see: Scan, Tick, OrderChange,
+// Input is what a machine's rules may see: Scan, Tick, OrderChange, ModeChange,
 // DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
 // stream of inputs can be replayed and gives the same events.
 type Input interface {
@@ -80,6 +80,19 @@ type OrderChange struct {
 	By string
 }
 
+// ModeChange sets what a machine is used for.
+type ModeChange struct {
+	At time.Time
+	// Mode is one of Modes; empty goes back to the mode that the config says.
+	Mode Mode
+	// By names who said so.
+	By string
+	// Until is when the machine goes back to the mode that it had without an end;
+	// zero if the mode holds until another is set. It is a time by the clock, not a
+	// length: where the clock is set, it stays.
+	Until time.Time
+}
+
 // Stop says that the gateway is about to stop: rules report what they hold.
 type Stop struct{ At time.Time }
 
@@ -102,6 +115,9 @@ func (c Clock) When() time.Time { return c.At }
 func (o OrderChange) When() time.Time { return o.At }
 
 // When implements Input.
+func (c ModeChange) When() time.Time { return c.At }
+
+// When implements Input.
 func (s Stop) When() time.Time { return s.At }
 
 func (Scan) input()        {}
@@ -110,6 +126,7 @@ func (DeviceState) input() {}
 func (Gap) input()         {}
 func (Clock) input()       {}
 func (OrderChange) input() {}
+func (ModeChange) input()  {}
 func (Stop) input()        {}
 
 // Inbox takes inputs that do not come from a device (orders, entries by people
@@ -141,6 +158,9 @@ const (
 	Commissioning Mode = "commissioning"
 	OutOfService  Mode = "out_of_service"
 )
+
+// Modes returns every mode of this version.
+func Modes() []Mode { return []Mode{Production, Setup, Maintenance, Commissioning, OutOfService} }
 
 // Write is one value for one tag of a device. It holds only within the Session
 // that led to it: an acknowledgement kept over a reconnect would acknowledge

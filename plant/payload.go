@@ -176,6 +176,35 @@ type OrderEvent struct {
 	By     string    `json:"by,omitempty"`
 }
 
+// ModeCause says, for programs, why a machine is used for something else. The
+// set is closed within a version of the kind.
+type ModeCause string
+
+// The causes.
+const (
+	// ModeSet: somebody said so.
+	ModeSet ModeCause = "set"
+	// ModeOver: the time for which a mode was set is over.
+	ModeOver ModeCause = "over"
+	// ModeConfig: the config names another mode than before.
+	ModeConfig ModeCause = "config"
+)
+
+// ModeEvent is the data of a KindMode event: the machine is used for something
+// else from now on. Its Head has the mode that began.
+type ModeEvent struct {
+	Head
+	// Previous is the mode that ended, and Since when it began; zero for one that
+	// was there from the first.
+	Previous Mode      `json:"previous"`
+	Since    time.Time `json:"since,omitzero"`
+	// Cause is why; By names who said so.
+	Cause ModeCause `json:"cause"`
+	By    string    `json:"by,omitempty"`
+	// Until is when the mode ends by itself, zero for not at all.
+	Until time.Time `json:"until,omitzero"`
+}
+
 // GapCause says, for programs, why something is missing. The set is closed
 // within a version of the kind.
 type GapCause string

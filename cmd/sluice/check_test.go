@@ -226,7 +226,7 @@ uplinks:
 `
 
 func TestLoadPlan(t *testing.T) {
-	kinds := sieve(plant.KindCounter, plant.KindStartStop, plant.KindAlarm, plant.KindGap, plant.KindOrder, plant.KindObserved)
+	kinds := sieve(plant.KindCounter, plant.KindStartStop, plant.KindAlarm, plant.KindGap, plant.KindOrder, plant.KindMode, plant.KindObserved)
 	p, faults := loadPlan(writeConfig(t, plantText), driverKinds, kinds)
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -246,7 +246,7 @@ func TestLoadPlan(t *testing.T) {
 // makes it; it does not stop the gateway.
 func TestLoadPlanNotCarried(t *testing.T) {
 	file := writeConfig(t, plantText)
-	_, faults := loadPlan(file, driverKinds, sieve(plant.KindCounter, plant.KindAlarm, plant.KindGap, plant.KindObserved))
+	_, faults := loadPlan(file, driverKinds, sieve(plant.KindCounter, plant.KindAlarm, plant.KindGap, plant.KindMode, plant.KindObserved))
 	if len(faults.Errors()) > 0 {
 		t.Fatal(faults)
 	}
