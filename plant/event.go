@@ -19,11 +19,15 @@ const (
 	KindDosing     EventKind = "dosing"
 	KindSerial     EventKind = "serial"
 	KindItemAttach EventKind = "item_attach"
+	KindMaterial   EventKind = "material"
+	KindRefill     EventKind = "refill"
+	KindRemoval    EventKind = "removal"
+	KindReceipt    EventKind = "receipt"
 )
 
 // EventKinds returns every kind that this version makes.
 func EventKinds() []EventKind {
-	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach}
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach, KindMaterial, KindRefill, KindRemoval, KindReceipt}
 }
 
 // TimeSource says whose clock Event.Time is from.

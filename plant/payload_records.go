@@ -54,11 +54,20 @@ type Dosing struct {
 	Dose    string   `json:"dose,omitempty"`
 	Weights *Weights `json:"weights,omitempty"`
 	// Estimated: worked out, not weighed. Drift: the sum of what was too small
-	// to be doses.
+	// to be doses; it is below 0 where the weight rose.
 	Estimated bool `json:"estimated,omitempty"`
 	Drift     bool `json:"drift,omitempty"`
 	// Flagged names what a person should look at, for example "component".
 	Flagged []string `json:"flagged,omitempty"`
+	// Location is the hopper or vessel that it was dosed from or into.
+	Location string `json:"location,omitempty"`
+	// Gap to Suspect are the markers of a total, as those of Counter.
+	Gap        Seconds `json:"gap,omitempty"`
+	Reset      bool    `json:"reset,omitempty"`
+	Rollover   bool    `json:"rollover,omitempty"`
+	LowerBound bool    `json:"lower_bound,omitempty"`
+	Ambiguous  bool    `json:"ambiguous,omitempty"`
+	Suspect    bool    `json:"suspect,omitempty"`
 }
 
 // The actions of Serial and ItemAttach events. An attach is never updated.
