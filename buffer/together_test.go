@@ -69,7 +69,8 @@ func TestEverythingAtOnce(t *testing.T) {
 					}
 					return
 				}
-				if last != 0 && e.Sequence != last+1 {
+				// A walk takes a page at a time: what lies between was deleted meanwhile.
+				if last != 0 && e.Sequence != last+1 && stillThere(ctx, b, "M1", last+1, e.Sequence) {
 					t.Errorf("a reader sees %d after %d", uint64(e.Sequence), uint64(last))
 				}
 				last = e.Sequence
@@ -160,4 +161,12 @@ func TestLargeCommitsAreSplitBetweenMachines(t *testing.T) {
 	if s := b.Stats(); s.Commits != 80 || s.Groups < 40 {
 		t.Errorf("%d commits in %d groups: a transaction takes two of them", s.Commits, s.Groups)
 	}
+}
+
+// stillThere reports whether an event from first to before end can be read.
+func stillThere(ctx context.Context, b *Buffer, m plant.MachineID, first, end plant.Sequence) bool {
+	for e, err := range b.Events(ctx, m, first-1, 1) {
+		return err == nil && e.Sequence < end
+	}
+	return false
 }
