@@ -38,8 +38,10 @@ type Model struct {
 
 // use is what one tag means to the rules.
 type use struct {
-	counters, parameters   []int
-	running, reason, order bool
+	counters, parameters []int
+	// states are the roles of the tag in the start/stop rule.
+	states []startstop.Role
+	order  bool
 	// shakes are the handshakes whose trigger or answer it is.
 	shakes []int
 	// polled is set if it is of use outside of handshake records.
@@ -116,14 +118,14 @@ func (m *Model) bind() {
 		m.use(m.order.input.Ref).order = true
 	}
 	if m.startstop != nil {
-		m.use(m.startstop.Running()).running = true
-		if ref, ok := m.startstop.Reason(); ok {
-			m.use(ref).reason = true
+		for _, tag := range m.startstop.Tags() {
+			u := m.use(tag.Ref)
+			u.states = append(u.states, tag.Role)
 		}
 	}
 	for _, tags := range m.devices {
 		for _, u := range tags {
-			m.edges[u.index] = u.running || u.reason
+			m.edges[u.index] = len(u.states) > 0
 			u.polled = true
 		}
 	}
@@ -184,7 +186,7 @@ func (m *Model) Kinds() []plant.EventKind {
 	}
 	if m.startstop != nil {
 		kinds = append(kinds, plant.KindStartStop)
-		if _, ok := m.startstop.Reason(); ok {
+		if m.startstop.Explains() {
 			kinds = append(kinds, plant.KindReason)
 		}
 	}

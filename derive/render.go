@@ -61,7 +61,7 @@ func (r *run) StartStop(e startstop.Event) {
 	}
 	p := plant.StartStop{
 		Head: r.headAt(e.At), StopID: e.StopID,
-		Type: e.Type, Reason: e.Reason, ReasonName: e.Name, Gap: plant.Seconds(e.Gap),
+		Type: e.Type, Reason: e.Reason, ReasonName: e.Name, State: e.Phase, UnitMode: e.Mode, Gap: plant.Seconds(e.Gap),
 	}
 	if e.Running {
 		p.Running = 1

@@ -40,6 +40,7 @@ type run struct {
 	elsewhere bool
 
 	counts []counter.Reading
+	states []startstop.Reading
 	scrap  []plant.ScrapCount
 	data   []byte
 }
@@ -105,7 +106,7 @@ func (r *run) scan(in *plant.Scan) {
 		r.record(in)
 		return
 	}
-	r.counts = r.counts[:0]
+	r.counts, r.states = r.counts[:0], r.states[:0]
 	var found tags
 	for i := range in.Readings {
 		v := &in.Readings[i]
@@ -118,7 +119,10 @@ func (r *run) scan(in *plant.Scan) {
 			found.parameters = true
 		}
 		r.count(u, v, at)
-		found.note(u, v, at)
+		r.state(u, v, at)
+		if u.order {
+			found.order, found.orderAt = v, at
+		}
 		for _, i := range u.shakes {
 			h := &m.records.shakes[i]
 			r.changed = h.rule.Seen(h.state(s), in.Session, v) || r.changed
@@ -140,7 +144,7 @@ func (r *run) scan(in *plant.Scan) {
 	}
 	m.order.due(r)
 	if m.startstop != nil {
-		r.state(&found, in.Snapshot)
+		r.changed = m.startstop.Observe(&s.startstop, r.states, in.Snapshot, r.now, r) || r.changed
 	}
 	if m.counter != nil {
 		m.counter.Due(&s.counter, r.now, r)
@@ -153,21 +157,9 @@ func (r *run) scan(in *plant.Scan) {
 
 // tags are the readings of a scan that are not collected in order.
 type tags struct {
-	parameters, shakes           bool
-	order, running, reason       *plant.Reading
-	orderAt, runningAt, reasonAt rule.Stamp
-}
-
-func (t *tags) note(u *use, v *plant.Reading, at rule.Stamp) {
-	if u.order {
-		t.order, t.orderAt = v, at
-	}
-	if u.running {
-		t.running, t.runningAt = v, at
-	}
-	if u.reason {
-		t.reason, t.reasonAt = v, at
-	}
+	parameters, shakes bool
+	order              *plant.Reading
+	orderAt            rule.Stamp
 }
 
 func (r *run) parameter(u *use, v *plant.Reading, at rule.Stamp) (due bool) {
@@ -187,25 +179,15 @@ func (r *run) count(u *use, v *plant.Reading, at rule.Stamp) {
 	}
 }
 
-// state gives the start/stop rule its readings.
-func (r *run) state(found *tags, snapshot bool) {
-	var running, reason *startstop.Reading
-	var both [2]startstop.Reading
-	missed := false
-	if v := found.running; v != nil {
-		state, ok := r.m.startstop.State(v.Value)
-		if ok && v.Quality == plant.Good {
-			both[0] = startstop.Reading{At: found.runningAt, Running: state}
-			running = &both[0]
-		} else {
-			missed = true
+// state collects the readings of the start/stop rule.
+func (r *run) state(u *use, v *plant.Reading, at rule.Stamp) {
+	for _, role := range u.states {
+		in := startstop.Reading{Role: role, At: at, Value: v.Value, Good: v.Quality == plant.Good}
+		if role == startstop.RoleReason && in.Good {
+			in.Code = code(v.Value, r.s.startstop.Code)
 		}
+		r.states = append(r.states, in)
 	}
-	if v := found.reason; v != nil && v.Quality == plant.Good {
-		both[1] = startstop.Reading{At: found.reasonAt, Code: code(v.Value, r.s.startstop.Code)}
-		reason = &both[1]
-	}
-	r.changed = r.m.startstop.Observe(&r.s.startstop, running, reason, missed, snapshot, r.now, r) || r.changed
 }
 
 // due does what waits for a time that has come.

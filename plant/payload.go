@@ -115,6 +115,10 @@ type StartStop struct {
 	Type       string `json:"type,omitempty"`
 	Reason     string `json:"reason,omitempty"`
 	ReasonName string `json:"reason_name,omitempty"`
+	// State and UnitMode are the PackML state and unit mode that it came with,
+	// where the machine has them.
+	State    string `json:"state,omitempty"`
+	UnitMode string `json:"unit_mode,omitempty"`
 	// Since is, on a start, when the stop began; Duration is its length.
 	Since    time.Time `json:"since,omitzero"`
 	Duration Seconds   `json:"duration,omitempty"`

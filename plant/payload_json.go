@@ -57,6 +57,8 @@ func (s *StartStop) AppendJSON(dst []byte) []byte {
 	dst = appendText(dst, `,"type":`, s.Type)
 	dst = appendText(dst, `,"reason":`, s.Reason)
 	dst = appendText(dst, `,"reason_name":`, s.ReasonName)
+	dst = appendText(dst, `,"state":`, s.State)
+	dst = appendText(dst, `,"unit_mode":`, s.UnitMode)
 	if !s.Since.IsZero() {
 		dst = AppendJSONTime(append(dst, `,"since":`...), s.Since)
 	}

@@ -59,6 +59,7 @@ var documentedIn = map[string]string{
 	"counter.Options":       "counter",
 	"startstop.Options":     "startstop",
 	"startstop.Running":     "startstop",
+	"startstop.PackML":      "packml",
 	"startstop.ReasonCode":  "startstop",
 	"parameters.Parameter":  "parameters",
 	"uplink.Options":        "Every uplink",

@@ -1,32 +1,15 @@
 package startstop
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
-
-// Running names the tag that says whether the machine runs. A config writes
-// the tag alone, or {tag: state, values: [6]} where it is an enumeration.
-type Running struct {
-	Tag string `yaml:"tag,required"`
-	// Values are those of a running machine; none means: anything but 0 and
-	// false.
-	Values []string `yaml:"values"`
-}
-
-// UnmarshalText reads the short form.
-func (r *Running) UnmarshalText(b []byte) error {
-	r.Tag = string(b)
-	return nil
-}
 
 // ReasonCode is one row of the code table: what a device's code means.
 type ReasonCode struct {
@@ -63,9 +46,6 @@ type Options struct {
 // Validate checks what can be checked without the tags.
 func (o *Options) Validate() error {
 	var errs []error
-	if o.Running.Tag == "" {
-		errs = append(errs, config.Field("running", "names no tag", "name the tag that says whether the machine runs"))
-	}
 	if !slices.Contains([]string{"", "last", "first", "at_end"}, o.ReasonTake) {
 		errs = append(errs, config.Field("reason_take", fmt.Sprintf("unknown setting %q", o.ReasonTake), "write last (the default), first or at_end"))
 	}
@@ -85,10 +65,8 @@ func (o *Options) Validate() error {
 
 // Rule is one machine's start/stop. It is immutable.
 type Rule struct {
-	running rule.Input
-	reason  rule.Input
-	// values are the texts of a running machine; empty for a truth.
-	values          []string
+	source          source
+	reason          rule.Input
 	codes           map[string]ReasonCode
 	take            string
 	fallback        string
@@ -99,7 +77,7 @@ type Rule struct {
 // New makes a Rule. Its errors are config.FieldErrors, joined.
 func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	r := &Rule{
-		take: o.ReasonTake, fallback: o.DefaultType, values: o.Running.Values,
+		take: o.ReasonTake, fallback: o.DefaultType,
 		minStop: o.MinStop.Std(), minRun: o.MinRun.Std(), codes: make(map[string]ReasonCode, len(o.Reasons.Rows)),
 	}
 	if r.take == "" {
@@ -113,12 +91,8 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	}
 	var errs []error
 	var err error
-	if r.running, err = resolve("running", o.Running.Tag); err != nil {
+	if r.source, err = newSource(&o.Running, resolve); err != nil {
 		errs = append(errs, err)
-	} else if t := r.running.Tag.Type; t == plant.TypeString && len(r.values) == 0 {
-		errs = append(errs, config.Field("running", fmt.Sprintf("tag %s is text, which is neither true nor false", r.running.Ref), "write running: {tag: …, values: […]} with the texts of a running machine"))
-	} else {
-		errs = append(errs, r.checkValues(t))
 	}
 	if o.Reason != "" {
 		if r.reason, err = resolve("reason", o.Reason); err != nil {
@@ -130,47 +104,14 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	r.binding = r.running.Binding() + " " + strings.Join(r.values, ",")
+	r.binding = r.source.binding()
 	return r, nil
 }
 
-// checkValues refuses values that the tag can never show.
-func (r *Rule) checkValues(t plant.TagType) error {
-	var errs []error
-	for i, v := range r.values {
-		_, err := plant.ParseDecimal(v)
-		bad := t.Numeric() && err != nil || t == plant.TypeBool && v != "true" && v != "false"
-		if bad {
-			errs = append(errs, config.Field(fmt.Sprintf("running.values[%d]", i), fmt.Sprintf("%q is no value of tag %s, which is of type %s", v, r.running.Ref, t), "write the values of a running machine"))
-		}
-	}
-	return errors.Join(errs...)
-}
+// Explains reports whether the rule may tell the reason of a stop after it.
+func (r *Rule) Explains() bool { return r.hasReason() }
 
-// Running returns the tag that says whether the machine runs.
-func (r *Rule) Running() plant.TagRef { return r.running.Ref }
-
-// Reason returns the tag of the stop code; ok is false if there is none.
-func (r *Rule) Reason() (ref plant.TagRef, ok bool) { return r.reason.Ref, r.reason.Ref.Tag != "" }
-
-// State tells a running machine by a value of the running tag; ok is false if
-// the value says nothing.
-func (r *Rule) State(v plant.Value) (running, ok bool) {
-	if len(r.values) == 0 {
-		return v.Bool()
-	}
-	if v.IsZero() {
-		return false, false
-	}
-	var buffer [24]byte
-	text := bytes.TrimRight(v.Append(buffer[:0]), " \x00")
-	for _, want := range r.values {
-		if want == string(text) {
-			return true, true
-		}
-	}
-	return false, true
-}
+func (r *Rule) hasReason() bool { return r.reason.Ref.Tag != "" }
 
 // Meaning returns the downtime type and name of a code; known is false if the
 // table does not have it.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // maxUnmapped bounds the list of codes that the table does not have.
@@ -19,6 +20,9 @@ type candidate struct {
 	At rule.Stamp `json:"t,omitzero"`
 	// Gap is how long nobody had looked when it was seen.
 	Gap time.Duration `json:"g,omitempty"`
+	// Phase and Mode are PackML's state and unit mode then.
+	Phase string `json:"p,omitempty"`
+	Mode  string `json:"m,omitempty"`
 	// Unmarked is set once the boundary was taken back, since nobody looks.
 	Unmarked bool `json:"u,omitempty"`
 }
@@ -38,6 +42,8 @@ type State struct {
 	// was missed since: what is not observed is not confirmed.
 	Seen rule.Stamp `json:"seen,omitzero"`
 	Lost bool       `json:"lost,omitempty"`
+	// Signal is what the tags of the state said last.
+	Signal signal `json:"signal,omitzero"`
 	// Code is what the reason tag says now; First and Last what it said while
 	// the machine stood; Told what events have said of this stop.
 	Code  string `json:"code,omitempty"`
@@ -75,6 +81,8 @@ func (s *State) Shift(step time.Duration) {
 	s.Since.Shift(step)
 	s.Change.At.Shift(step)
 	s.Seen.Shift(step)
+	s.Signal.StateAt.Shift(step)
+	s.Signal.ModeAt.Shift(step)
 }
 
 // Event is a start or a stop to be reported.
@@ -87,6 +95,8 @@ type Event struct {
 	// Since is when the stop began that a start ends; never if it is not known.
 	Since rule.Stamp
 	Gap   time.Duration
+	// Phase and Mode are PackML's state and unit mode with which it began.
+	Phase, Mode string
 }
 
 // Reason is a reason that became known after its stop was reported.
@@ -105,26 +115,40 @@ type Sink interface {
 	Unmark(at rule.Stamp)
 }
 
-// Reading is what one of the rule's tags said, of good quality.
+// Reading is what one of the rule's tags said.
 type Reading struct {
-	At rule.Stamp
-	// Running is of use for the running tag, Code for the reason tag.
-	Running bool
-	Code    string
+	Role Role
+	At   rule.Stamp
+	// Value is of use for the tags of the state, Code for the reason.
+	Value plant.Value
+	Code  string
+	// Good is false for anything but good quality; the rest then means nothing.
+	Good bool
 }
 
-// Observe takes the readings of one scan; nil for a tag that said nothing good.
-// missed says that the running tag was read in bad quality, and snapshot that
+// Observe takes the readings of one scan, each tag once. snapshot says that
 // these are the first values after a (re)connect.
-func (r *Rule) Observe(s *State, running, reason *Reading, missed, snapshot bool, now int64, out Sink) (changed bool) {
-	if missed {
+func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
+	var reason *Reading
+	var seen observation
+	for i := range readings {
+		v := &readings[i]
+		if v.Role == RoleReason {
+			if v.Good {
+				reason = v
+			}
+			continue
+		}
+		r.source.take(&s.Signal, v, snapshot, &seen)
+	}
+	if seen.missed {
 		changed = r.lose(s, out)
 	}
 	if reason != nil && !s.Known {
 		s.Code, changed = reason.Code, true
 	}
-	if running != nil {
-		changed = r.state(s, running, snapshot, out) || changed
+	if seen.known {
+		changed = r.state(s, &seen, snapshot, out) || changed
 	}
 	if reason != nil {
 		changed = r.code(s, reason, out) || changed
@@ -132,32 +156,40 @@ func (r *Rule) Observe(s *State, running, reason *Reading, missed, snapshot bool
 	return r.Due(s, now, out) || changed
 }
 
-// state takes a reading of the running tag.
-func (r *Rule) state(s *State, v *Reading, snapshot bool, out Sink) (changed bool) {
+// observation is what the readings of one scan say of the state.
+type observation struct {
+	at rule.Stamp
+	// known is set if they say whether the machine runs, missed if a tag could not
+	// be read.
+	running, known, missed bool
+}
+
+// state takes what was seen of the state.
+func (r *Rule) state(s *State, v *observation, snapshot bool, out Sink) (changed bool) {
 	gap := time.Duration(0)
 	if (s.Lost || snapshot) && !s.Seen.IsZero() {
-		gap = max(time.Duration(v.At.At-s.Seen.At), 0)
+		gap = max(time.Duration(v.at.At-s.Seen.At), 0)
 	}
 	seen := s.Seen
 	changed = s.Lost
-	s.Seen, s.Lost = v.At, false
+	s.Seen, s.Lost = v.at, false
 	switch {
 	case !s.Known:
-		s.Known, s.Running, s.Since = true, v.Running, v.At
+		s.Known, s.Running, s.Since = true, v.running, v.at
 		r.begin(s)
-		out.Mark(v.At)
-		r.tell(s, v.At, rule.Stamp{}, 0, out)
+		out.Mark(v.at)
+		r.tell(s, &candidate{At: v.at, Phase: s.Signal.State, Mode: s.Signal.Mode}, rule.Stamp{}, out)
 		return true
-	case v.Running == s.Running && !s.Change.At.IsZero():
-		r.cancel(s, v.At, seen, gap, out)
+	case v.running == s.Running && !s.Change.At.IsZero():
+		r.cancel(s, v.at, seen, gap, out)
 		return true
-	case v.Running != s.Running && s.Change.At.IsZero():
-		s.Change = candidate{At: v.At, Gap: gap}
-		if !v.Running {
+	case v.running != s.Running && s.Change.At.IsZero():
+		s.Change = candidate{At: v.at, Gap: gap, Phase: s.Signal.State, Mode: s.Signal.Mode}
+		if !v.running {
 			s.First, s.Last, s.Told = "", "", ""
 			r.note(s, s.Code)
 		}
-		out.Mark(v.At)
+		out.Mark(v.at)
 		return true
 	}
 	return changed
@@ -250,15 +282,15 @@ func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 	if wake := r.Wake(s); wake == 0 || now < wake {
 		return false
 	}
-	at, gap, since := s.Change.At, s.Change.Gap, s.Since
+	change, since := s.Change, s.Since
 	if !s.Running && r.take == "at_end" && s.Last != "" {
-		r.explain(s, at, s.Last, out)
+		r.explain(s, change.At, s.Last, out)
 	}
-	s.Running, s.Since, s.Change = !s.Running, at, candidate{}
+	s.Running, s.Since, s.Change = !s.Running, change.At, candidate{}
 	if !s.Running {
 		s.StopID++
 	}
-	r.tell(s, at, since, gap, out)
+	r.tell(s, &change, since, out)
 	return true
 }
 
@@ -272,10 +304,10 @@ func (r *Rule) begin(s *State) {
 	r.note(s, s.Code)
 }
 
-// tell reports the state that the machine is in now, since at; before is when
-// the state before it began.
-func (r *Rule) tell(s *State, at, before rule.Stamp, gap time.Duration, out Sink) {
-	e := Event{At: at, Running: s.Running, Gap: gap}
+// tell reports the state that the machine is in now, since the change; before
+// is when the state before it began.
+func (r *Rule) tell(s *State, c *candidate, before rule.Stamp, out Sink) {
+	e := Event{At: c.At, Running: s.Running, Gap: c.Gap, Phase: c.Phase, Mode: c.Mode}
 	switch {
 	case s.Running && !before.IsZero():
 		e.StopID, e.Since = s.StopID, before
@@ -305,7 +337,16 @@ func (r *Rule) Wake(s *State) int64 {
 
 // Lost notes that nobody looks at a device any more.
 func (r *Rule) Lost(s *State, covers func(rule.Input) bool, out Sink) {
-	if covers(r.running) && !s.Seen.IsZero() {
+	lost := false
+	if covers(r.source.state) {
+		s.Signal.lose(RoleState)
+		lost = true
+	}
+	if r.source.hasMode() && covers(r.source.mode) {
+		s.Signal.lose(RoleMode)
+		lost = true
+	}
+	if lost && !s.Seen.IsZero() {
 		r.lose(s, out)
 	}
 }
