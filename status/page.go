@@ -218,7 +218,7 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 		}
 	}
 	k.add("Order", m.Order)
-	k.add("Mode", string(m.Mode))
+	k.add("Mode", modeWords(m, c))
 	if m.LastEvent != "" {
 		k.add("Last event", fmt.Sprintf("%s no. %d at %s", m.LastEvent, m.LastSequence, c.ago(m.LastEventTime)))
 	}
@@ -226,6 +226,18 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 		k.add("Recording", "waits for space "+c.since(m.WaitingSince))
 	}
 	return k
+}
+
+// modeWords is what a machine is used for, until when, and who said so.
+func modeWords(m *derive.Stats, c clock) string {
+	words := string(m.Mode)
+	if !m.ModeUntil.IsZero() {
+		words += " until " + c.at(m.ModeUntil)
+	}
+	if m.ModeBy != "" {
+		words += ", set by " + m.ModeBy
+	}
+	return words
 }
 
 // lastState is what was seen of a machine before its device went away.

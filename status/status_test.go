@@ -61,7 +61,8 @@ func plantAt() Snapshot {
 				LastEventTime: noon.Add(-12 * time.Minute), LastSequence: 812, Inputs: 900, Commits: 820,
 				Events: map[plant.EventKind]uint64{plant.KindCounter: 800, plant.KindStartStop: 12}},
 			{Machine: "FILLER-01", Good: 1234567, Scrap: 890, Running: &stopped, StateSince: noon.Add(-90 * time.Second), Reason: "31 jam",
-				Order: "0012345", Mode: plant.Production, LastEvent: plant.KindStartStop, LastEventTime: noon.Add(-90 * time.Second),
+				Order: "0012345", Mode: plant.Maintenance, ModeSince: noon.Add(-time.Hour), ModeUntil: noon.Add(3 * time.Hour), ModeBy: "uid 1000 (ann)",
+				LastEvent: plant.KindStartStop, LastEventTime: noon.Add(-90 * time.Second),
 				LastSequence: 4711, Inputs: 108000, Commits: 5000, Problems: []derive.Problem{{Text: "the counter stands at its maximum", Remedy: "Compare with the machine's own display."}}},
 		},
 		Uplinks: []uplink.Stats{{Uplink: "broker", Endpoint: "tls://mes.example:8883", Breaker: "open", Since: noon.Add(-5 * time.Minute),
@@ -305,7 +306,7 @@ func TestInert(t *testing.T) {
 		d, m, u := &snap.Devices[0], &snap.Machines[1], &snap.Uplinks[0]
 		d.Device, d.LastError, d.Endpoint = plant.DeviceID(payload), payload, payload
 		snap.Devices[1].BadTags = map[plant.TagID]string{plant.TagID(payload): payload}
-		m.Machine, m.Reason, m.Order, m.Mode, m.Problems = plant.MachineID(payload), payload, payload, plant.Mode(payload), []derive.Problem{{Text: payload, Remedy: payload}}
+		m.Machine, m.Reason, m.Order, m.Mode, m.ModeBy, m.Problems = plant.MachineID(payload), payload, payload, plant.Mode(payload), payload, []derive.Problem{{Text: payload, Remedy: payload}}
 		u.Uplink, u.LastError, u.Endpoint = payload, payload, payload
 		snap.Feeds[m.Machine] = []plant.DeviceID{d.Device}
 		snap.Buffer.Fault, snap.Buffer.Path, snap.Waiting, snap.Ready = payload, payload, []string{payload}, false

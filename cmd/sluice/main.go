@@ -56,6 +56,7 @@ type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
 	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
 	Uplink  uplinkCmd  `cmd:"" help:"Give up what is kept for an uplink that is not in the config any more."`
+	Mode    modeCmd    `cmd:"" help:"What machines are used for: list it, or set it for one."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`
 	Restore restoreCmd `cmd:"" help:"Make a store out of a backup, where there is none."`
 	Buffer  bufferCmd  `cmd:"" help:"Check and repair the files of the store."`

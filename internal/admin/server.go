@@ -24,6 +24,9 @@ type Options struct {
 	Jobs *Jobs
 	// Uplink says what the config has of an uplink; ok is false if it has none.
 	Uplink func(name string) (u UplinkInfo, ok bool)
+	// Rules is the way to the rules of the machines; nil where the gateway is
+	// stopped.
+	Rules Rules
 	// Gateway is the gateway's name, Version the program's.
 	Gateway, Version string
 	Log              *zap.Logger
@@ -64,6 +67,8 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/jobs", s.jobs},
 		{"POST /v1/jobs/cancel", s.cancelJob},
 		{"GET /v1/backup", s.backup},
+		{"GET /v1/modes", s.modes},
+		{"POST /v1/mode", s.setMode},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
 			if err := r.serve(w, q); err != nil {
