@@ -28,7 +28,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 	uncertain := false
 	session := uint64(1)
 	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
+		line, _, _ = strings.Cut(" "+line, " #")
 		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue

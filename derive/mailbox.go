@@ -77,13 +77,13 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sequence, wanted := false, in.Record == ""
+	once, wanted := false, in.Record == ""
 	if !wanted {
-		var i int
-		if i, wanted = b.m.records.byID[in.Record]; !wanted {
+		var at place
+		if at, wanted = b.m.records.byID[in.Record]; !wanted {
 			return // another machine's
 		}
-		sequence = b.m.records.shakes[i].rule.Sequence()
+		once = b.m.records.shakes[at.shake].rule.ReadOnce()
 	}
 	kept, edge := b.keep(in, uses)
 	if len(kept) == 0 {
@@ -93,7 +93,7 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 	it := item{scan: *in, edge: edge}
 	it.scan.Readings = kept
 	if in.Record != "" {
-		b.putRecord(it, sequence)
+		b.putRecord(it, once)
 	} else {
 		b.put(it)
 	}
@@ -154,8 +154,8 @@ func (b *mailbox) add(it item) {
 
 // putRecord queues a handshake record. It is never merged; one that waits
 // already, with its trigger unchanged since, is not queued again. What does not
-// fit is offered again for as long as a level stands; a number is not.
-func (b *mailbox) putRecord(it item, sequence bool) {
+// fit is offered again for as long as nobody answers; what is read once is not.
+func (b *mailbox) putRecord(it item, once bool) {
 	for i := len(b.items) - 1; i >= 0; i-- {
 		o := &b.items[i]
 		if o.in != nil || o.scan.Device != it.scan.Device {
@@ -174,7 +174,7 @@ func (b *mailbox) putRecord(it item, sequence bool) {
 		b.add(it)
 		return
 	}
-	if sequence {
+	if once {
 		b.overflows++
 		b.gap.At, b.gap.Device = it.scan.Received, it.scan.Device
 		b.gap.Count++

@@ -136,14 +136,15 @@ func (m *Model) bind() {
 // the fields of a record say nothing while nobody offers it.
 func (m *Model) bindRecords() {
 	for i, h := range m.records.shakes {
-		rec := h.rule.Record()
-		for _, tag := range append([]plant.TagID{rec.Trigger}, rec.Writes...) {
-			u := m.use(plant.TagRef{Device: rec.Device, Tag: tag})
+		for _, ref := range h.rule.Polled() {
+			u := m.use(ref)
 			u.shakes, u.polled = append(u.shakes, i), true
 		}
 		m.edges[m.use(h.rule.Trigger()).index] = true
-		for _, tag := range rec.Fields {
-			m.use(plant.TagRef{Device: rec.Device, Tag: tag})
+		for _, rec := range h.rule.Records() {
+			for _, tag := range rec.Fields {
+				m.use(plant.TagRef{Device: rec.Device, Tag: tag})
+			}
 		}
 	}
 }

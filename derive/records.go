@@ -24,13 +24,16 @@ type shake struct {
 	owner func(*run) handshake.Owner
 }
 
+// place is where a record belongs: a handshake, and of a ring the slot.
+type place struct{ shake, slot int }
+
 // recordRules are the rules of a machine that live of handshake records.
 type recordRules struct {
 	dosing []*dosing.Rule
 	serial *serial.Rule
 	attach *attach.Rule
 	shakes []shake
-	byID   map[plant.RecordID]int
+	byID   map[plant.RecordID]place
 }
 
 // dosingState is what is remembered of one scale.
@@ -41,7 +44,7 @@ type dosingState struct {
 }
 
 func newRecordRules(id plant.MachineID, o *Options, resolve rule.Resolver) (recordRules, error) {
-	r := recordRules{byID: map[plant.RecordID]int{}}
+	r := recordRules{byID: map[plant.RecordID]place{}}
 	var errs []error
 	for i := range o.Dosing {
 		name := "dosing"
@@ -80,7 +83,9 @@ func newRecordRules(id plant.MachineID, o *Options, resolve rule.Resolver) (reco
 }
 
 func (r *recordRules) add(h *handshake.Rule, state func(*State) *handshake.State, owner func(*run) handshake.Owner) {
-	r.byID[h.Record().ID] = len(r.shakes)
+	for slot, rec := range h.Records() {
+		r.byID[rec.ID] = place{len(r.shakes), slot}
+	}
 	r.shakes = append(r.shakes, shake{h, state, owner})
 }
 
@@ -142,9 +147,9 @@ func (r *recordRules) load(s *State, keyed []plant.KV) (stray []string) {
 
 // Records returns what the rules want of drivers.
 func (m *Model) Records() []plant.Record {
-	all := make([]plant.Record, len(m.records.shakes))
+	var all []plant.Record
 	for i := range m.records.shakes {
-		all[i] = m.records.shakes[i].rule.Record()
+		all = append(all, m.records.shakes[i].rule.Records()...)
 	}
 	return all
 }
@@ -152,11 +157,11 @@ func (m *Model) Records() []plant.Record {
 // RecordPath returns where the machine's config names a tag of a record, for
 // what a driver has against it; the rule as a whole if it names none such.
 func (m *Model) RecordPath(id plant.RecordID, tag plant.TagID) string {
-	i, ok := m.records.byID[id]
+	at, ok := m.records.byID[id]
 	if !ok {
 		return ""
 	}
-	h := m.records.shakes[i].rule
+	h := m.records.shakes[at.shake].rule
 	if path := h.Path(tag); path != "" {
 		return h.Name() + "." + path
 	}
@@ -167,7 +172,7 @@ func (m *Model) RecordPath(id plant.RecordID, tag plant.TagID) string {
 func (r *run) settle() {
 	for i := range r.m.records.shakes {
 		h := &r.m.records.shakes[i]
-		h.rule.Settle(h.state(r.s), r)
+		r.changed = h.rule.Settle(h.state(r.s), r) || r.changed
 	}
 	r.dueRecords()
 }
@@ -181,12 +186,12 @@ func (r *run) dueRecords() {
 
 // record takes a record that a device was asked for.
 func (r *run) record(in *plant.Scan) {
-	i, ok := r.m.records.byID[in.Record]
+	at, ok := r.m.records.byID[in.Record]
 	if !ok {
 		return
 	}
-	h := &r.m.records.shakes[i]
-	r.changed = h.rule.Observe(h.state(r.s), in, r.m.maxSkew, r.now, h.owner(r), r) || r.changed
+	h := &r.m.records.shakes[at.shake]
+	r.changed = h.rule.Observe(h.state(r.s), in, at.slot, r.m.maxSkew, r.now, h.owner(r), r) || r.changed
 }
 
 var _ handshake.Sink = (*run)(nil)

@@ -12,6 +12,11 @@ const (
 	// OnChange: the trigger tag, a number, differs from what it was at the last
 	// Read; the first Read of a session counts as a change.
 	OnChange
+	// WhileUnanswered: the trigger tag differs from Record.Answer. The record is
+	// read at every Read while it does. In a ring the trigger is how many records
+	// were ever put into the slots, the answer how many of them are kept: a slot
+	// is read while its record is one of those between.
+	WhileUnanswered
 )
 
 // Record is a handshake record: tags of one device that are read together, in
@@ -28,4 +33,27 @@ type Record struct {
 	// Writes are the tags that the rule answers with. They are writable without
 	// a word in the device's own config.
 	Writes []TagID
+	// Answer is the one of Writes that the trigger is compared with for
+	// WhileUnanswered.
+	Answer TagID
+	// Slot is the record's place in a ring of Slots, which is a power of two; a
+	// record outside of a ring has none.
+	Slot, Slots int
+}
+
+// Unanswered reports whether values of good quality of Trigger and Answer say
+// that the record is offered. It is of use for WhileUnanswered only, and says
+// yes rather than no: the rule knows what it has taken.
+func (r *Record) Unanswered(trigger, answer Value) bool {
+	offered, ok := trigger.Int()
+	kept, known := answer.Int()
+	switch {
+	case !ok || !known:
+		return false
+	case r.Slots <= 1:
+		return offered != kept
+	default:
+		behind := (uint64(r.Slot) - uint64(kept)) % uint64(r.Slots)
+		return behind < uint64(offered)-uint64(kept)
+	}
 }

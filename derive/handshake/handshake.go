@@ -29,8 +29,10 @@ type State struct {
 	// has not been seen low; Refused if the answer was no.
 	Content string `json:"c,omitempty"`
 	Refused bool   `json:"r,omitempty"`
-	// Number is the PLC's number of the newest record that was taken.
+	// Number is the PLC's number of the newest record that was taken, Phase the
+	// level of a toggle that offered it.
 	Number string `json:"n,omitempty"`
+	Phase  int64  `json:"ph,omitempty"`
 	// Wait is what was read but not believed yet.
 	Wait *Waiting `json:"w,omitempty"`
 	// Alarmed is set since a record was refused, until one is taken; Why says what
@@ -41,11 +43,20 @@ type State struct {
 	Taken      uint64 `json:"t,omitempty"`
 	Unreadable uint64 `json:"u,omitempty"`
 
+	// Next is the position of the record of a ring that is taken next, once Synced.
+	Next   uint64 `json:"nx,omitempty"`
+	Synced bool   `json:"sy,omitempty"`
+	// LostCount is what the PLC's count of lost records showed last, once
+	// LostKnown.
+	LostCount int64 `json:"lc,omitempty"`
+	LostKnown bool  `json:"lk,omitempty"`
+
 	// What follows is of Session, and read again in the next.
 	Session uint64 `json:"s,omitempty"`
 	Trigger answer `json:"tr,omitzero"`
 	Ack     answer `json:"ak,omitzero"`
 	Bad     answer `json:"er,omitzero"`
+	Lost    answer `json:"lo,omitzero"`
 	// offered is set once Content was read behind its trigger in this session: in
 	// no other one is it answered. It is not kept on disk, since sessions begin
 	// at 1 again when the gateway does.
@@ -124,7 +135,7 @@ func (r *Rule) Lost(s *State) {
 // begin notes the session of a scan.
 func (s *State) begin(session uint64) {
 	if s.Session != session {
-		s.Session, s.Trigger, s.Ack, s.Bad, s.offered = session, answer{}, answer{}, answer{}, false
+		s.Session, s.Trigger, s.Ack, s.Bad, s.Lost, s.offered = session, answer{}, answer{}, answer{}, answer{}, false
 	}
 }
 
@@ -133,7 +144,10 @@ func (s *State) begin(session uint64) {
 // changed.
 func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 	s.begin(session)
-	if v.Tag == r.ack.Ref.Tag {
+	if r.counted() && v.Tag == r.lost.Ref.Tag {
+		s.Lost.note(v)
+	}
+	if r.acknowledges() && v.Tag == r.ack.Ref.Tag {
 		before := s.Ack
 		s.Ack.note(v)
 		s.suspect(before)
@@ -145,7 +159,7 @@ func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 		return false
 	}
 	s.Trigger.note(v)
-	if !s.Trigger.Known || s.Trigger.Value != 0 {
+	if !r.falls() || !s.Trigger.Known || s.Trigger.Value != 0 {
 		return false
 	}
 	changed = s.Content != "" || s.Wait != nil
@@ -195,18 +209,35 @@ func (a *answer) note(v *plant.Reading) {
 // Settle writes what the tags of a scan call for: an answer to a record that is
 // not offered any more is taken back, and so is one that was left from before;
 // the answer to a number that stays is given again where it is not there, since
-// a driver reads the record of a number once.
-func (r *Rule) Settle(s *State, out Sink) {
-	switch t := &s.Trigger; {
-	case !t.Known:
+// a driver reads the record of a number once. It reports whether the state
+// changed.
+func (r *Rule) Settle(s *State, out Sink) (changed bool) {
+	changed = r.countLost(s, out)
+	t := &s.Trigger
+	if !t.Known {
+		return changed
+	}
+	switch r.protocol {
+	case ring:
+		return r.follow(s, out) || changed
+	case toggle:
+		return r.level(s) || changed
+	case counting:
+		if r.acknowledges() && s.Content != "" && s.offered && strconv.FormatInt(t.Value, 10) == s.Number {
+			r.answerAgain(s, t.Value, out)
+		}
+		return changed
+	}
+	switch {
 	case t.Value == 0:
 		r.clear(s, &s.Ack, r.ack, out)
 		if r.split() {
 			r.clear(s, &s.Bad, r.errorTag, out)
 		}
-	case r.sequence && s.Content != "" && s.offered && strconv.FormatInt(t.Value, 10) == s.Number:
+	case r.protocol == sequence && s.Content != "" && s.offered && strconv.FormatInt(t.Value, 10) == s.Number:
 		r.answerAgain(s, t.Value, out)
 	}
+	return changed
 }
 
 // split reports whether a refusal has a tag of its own.
@@ -234,6 +265,10 @@ func (r *Rule) write(s *State, in rule.Input, n int64) plant.Write {
 // answer says to the PLC what became of the record that it offers. n is the
 // trigger's number in a sequence.
 func (r *Rule) answer(s *State, n int64, out Sink) {
+	if !r.falls() {
+		r.answerOnward(s, n, out)
+		return
+	}
 	in, value, a := r.answered(s, n)
 	*a = answer{} // what was read of it before is out of date
 	out.Write(r.write(s, in, value))
@@ -241,6 +276,12 @@ func (r *Rule) answer(s *State, n int64, out Sink) {
 
 // answerAgain does so where the answer is not there.
 func (r *Rule) answerAgain(s *State, n int64, out Sink) {
+	if !r.falls() {
+		if r.acknowledges() && (!s.Ack.Known || s.Ack.Value != n) {
+			r.answerOnward(s, n, out)
+		}
+		return
+	}
 	if _, value, a := r.answered(s, n); !a.Known || a.Value != value {
 		r.answer(s, n, out)
 	}
@@ -248,38 +289,30 @@ func (r *Rule) answerAgain(s *State, n int64, out Sink) {
 
 func (r *Rule) answered(s *State, n int64) (in rule.Input, value int64, a *answer) {
 	switch {
-	case s.Refused && r.sequence && r.split():
+	case s.Refused && r.protocol == sequence && r.split():
 		return r.errorTag, n, &s.Bad
 	case s.Refused && r.split():
 		return r.errorTag, r.refusal, &s.Bad
 	case s.Refused && r.refusal != 0:
 		return r.ack, r.refusal, &s.Ack
-	case r.sequence:
+	case r.protocol == sequence:
 		return r.ack, n, &s.Ack
 	default:
 		return r.ack, 1, &s.Ack
 	}
 }
 
-// Observe takes a record that was read behind its trigger. It reports whether
-// the state changed.
-func (r *Rule) Observe(s *State, in *plant.Scan, maxSkew time.Duration, now int64, owner Owner, out Sink) (changed bool) {
+// Observe takes a record that was read behind its trigger, from one of the slots
+// of a ring, else 0. It reports whether the state changed.
+func (r *Rule) Observe(s *State, in *plant.Scan, slot int, maxSkew time.Duration, now int64, owner Owner, out Sink) (changed bool) {
 	s.begin(in.Session)
-	rec := r.record(in, maxSkew)
-	content := rec.content()
-	n, problem := int64(1), rec.Bad()
-	if r.sequence {
-		var ok bool
-		v := &rec.Readings[r.number]
-		if n, ok = v.Value.Int(); v.Quality != plant.Good || !ok {
-			n = s.Trigger.Value
-			problem = cmp.Or(problem, "its number cannot be read")
-		}
-		if n == 0 {
-			return false // nothing is offered
-		}
-		rec.Number = strconv.FormatInt(n, 10)
-		content += " " + rec.Number
+	if r.protocol == ring && !r.next(s, slot) {
+		return false
+	}
+	rec := r.record(in, slot, maxSkew)
+	content, n, problem := r.identify(s, rec)
+	if problem == nothing {
+		return r.baseline(s, content)
 	}
 	if problem == "" {
 		problem = owner.Problem(rec)
@@ -290,14 +323,18 @@ func (r *Rule) Observe(s *State, in *plant.Scan, maxSkew time.Duration, now int6
 		s.Wait, s.offered = nil, true
 		r.answerAgain(s, n, out)
 		return changed
+	case r.protocol == counting && s.Number == strconv.FormatInt(n, 10):
+		return r.changedBehind(s, content, now)
 	case problem != "":
 		return r.unreadable(s, &Waiting{Content: content, Since: now, Problem: problem, Fields: rec.Fields(), Number: rec.Number, Value: n}, now, out)
 	case r.unsettled(s, rec, content, n, now):
 		return true
 	}
+	r.overtaken(s, content, out)
 	r.missing(s, n, out)
-	rec.Repeated = rec.Number != "" && rec.Number == s.Number
-	s.Content, s.Refused, s.Number, s.Wait, s.offered = content, false, rec.Number, nil, true
+	rec.Repeated = r.repeated(s, rec)
+	s.Content, s.Refused, s.Wait, s.offered = content, false, nil, true
+	r.advance(s, rec.Number, n)
 	s.Taken++
 	s.foreign = 0
 	if s.Alarmed {
@@ -315,7 +352,14 @@ func (r *Rule) unsettled(s *State, rec *Record, content string, n int64, now int
 	if s.Content == "" {
 		return false
 	}
-	if r.sequence {
+	switch r.protocol {
+	case counting, ring:
+		return false // another number is another record
+	case toggle:
+		if s.Phase != n {
+			return false // another level is another record
+		}
+	case sequence:
 		// Behind a number that has its answer the PLC may write what it likes.
 		return rec.Number == s.Number && s.Ack.Known && s.Ack.Value == n
 	}
@@ -344,10 +388,11 @@ func (r *Rule) unreadable(s *State, w *Waiting, now int64, out Sink) bool {
 // refuse answers the record that waits, so that the PLC goes on, and shows it.
 func (r *Rule) refuse(s *State, out Sink) {
 	w := s.Wait
-	s.Content, s.Refused, s.Wait = w.Content, true, nil
-	if w.Number != "" {
-		s.Number = w.Number
+	if r.numbered() {
+		r.missing(s, w.Value, out)
 	}
+	s.Content, s.Refused, s.Wait = w.Content, true, nil
+	r.advance(s, cmp.Or(w.Number, s.Number), w.Value)
 	s.Unreadable++
 	s.Alarmed, s.Why = true, w.Problem
 	out.Refused(r.name, w.Problem, w.Fields)
@@ -372,18 +417,6 @@ func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 	}
 	r.refuse(s, out)
 	return true
-}
-
-// missing tells of numbers that were never seen. A number that is lower is a
-// PLC that began again.
-func (r *Rule) missing(s *State, n int64, out Sink) {
-	last, err := strconv.ParseInt(s.Number, 10, 64)
-	if !r.sequence || err != nil || n <= last+1 {
-		return
-	}
-	lost := uint64(n - last - 1)
-	reason := fmt.Sprintf("the PLC went from record %d to %d", last, n)
-	out.Missing(r.trigger.Ref.Device, lost, reason+": the ones between were never offered while the gateway looked")
 }
 
 // Describe says in plain words what is wrong with the records, empty if nothing.

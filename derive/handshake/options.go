@@ -18,12 +18,22 @@ import (
 type Options struct {
 	// Trigger is the tag by which the PLC offers a record, Ack the one by which
 	// it is answered.
-	Trigger string `yaml:"trigger,required"`
-	Ack     string `yaml:"ack,required"`
+	Trigger string `yaml:"trigger"`
+	Ack     string `yaml:"ack"`
 	// Protocol is "level" (the default: the trigger is high while a record is
-	// offered, the ack is high until the trigger is low) or "sequence" (the
-	// trigger is a number that goes up with each record, the ack repeats it).
+	// offered, the ack is high until the trigger is low), "sequence" (the trigger
+	// is a number that goes up with each record, the ack repeats it), "counter"
+	// (the same, but the PLC waits for nobody), "toggle" (each change of the
+	// trigger offers a record, the ack copies it) or "ring" (records stand in
+	// Slots; the trigger is the number of those ever put there, the ack of those
+	// kept).
 	Protocol string `yaml:"protocol"`
+	// Slots is the length of a ring, a power of two; the names of its fields hold
+	// a #, which stands for the slot, 0 to Slots-1.
+	Slots int `yaml:"slots"`
+	// Lost is the tag in which the PLC counts records that its queue had no room
+	// for.
+	Lost string `yaml:"lost"`
 	// Error answers a record that cannot be read; without it such a record is
 	// acknowledged.
 	Error *ErrorAnswer `yaml:"error"`
@@ -43,17 +53,42 @@ func (e *ErrorAnswer) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// mostSlots bounds a ring: each slot is a record that drivers prepare for.
+const mostSlots = 1024
+
+// Given reports whether a handshake is configured at all.
+func (o *Options) Given() bool {
+	return o.Trigger != "" || o.Ack != "" || o.Protocol != "" || o.Error != nil || o.Slots != 0 || o.Lost != ""
+}
+
 // Validate checks what can be checked without the tags.
 func (o *Options) Validate() error {
 	var errs []error
-	if !slices.Contains([]string{"", "level", "sequence"}, o.Protocol) {
-		errs = append(errs, config.Field("protocol", fmt.Sprintf("unknown protocol %q", o.Protocol), "write level (the default) or sequence"))
+	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	p, known := protocols[o.Protocol]
+	if !known {
+		errs = append(errs, config.Unknown("protocol", "protocol", o.Protocol, []string{"level", "sequence", "counter", "toggle", "ring"}))
+	}
+	if o.Trigger == "" {
+		fault("trigger", "is missing", "name the tag by which the PLC offers a record")
+	}
+	if o.Ack == "" && known && p != counting {
+		fault("ack", "is missing", "name the tag by which the gateway says that it has the record; only protocol: counter does without")
 	}
 	if o.Trigger != "" && o.Trigger == o.Ack {
-		errs = append(errs, config.Field("ack", "is the trigger itself", "the PLC writes the trigger and the gateway the ack: give each a tag of its own"))
+		fault("ack", "is the trigger itself", "the PLC writes the trigger and the gateway the ack: give each a tag of its own")
 	}
 	if o.Error != nil && o.Trigger != "" && o.Error.Tag == o.Trigger {
-		errs = append(errs, config.Field("error", "is the trigger itself", "give the error value a tag of its own, or that of ack"))
+		fault("error", "is the trigger itself", "give the error value a tag of its own, or that of ack")
+	}
+	if o.Lost != "" && (o.Lost == o.Trigger || o.Lost == o.Ack) {
+		fault("lost", "is a tag of the handshake itself", "name the tag in which the PLC counts the records that it had no room for")
+	}
+	switch {
+	case p == ring && (o.Slots < 2 || o.Slots > mostSlots || o.Slots&(o.Slots-1) != 0):
+		fault("slots", fmt.Sprintf("a ring cannot have %d slots", o.Slots), fmt.Sprintf("write 2, 4, 8, 16 … up to %d: with a power of two the slot of a number stays right when the number goes round", mostSlots))
+	case p != ring && o.Slots != 0:
+		fault("slots", "only a ring has slots", "remove it, or write protocol: ring")
 	}
 	return errors.Join(errs...)
 }

@@ -27,10 +27,11 @@ type Record struct {
 }
 
 // record puts the readings of a scan in order; what the device left out is bad.
-func (r *Rule) record(in *plant.Scan, maxSkew time.Duration) *Record {
+func (r *Rule) record(in *plant.Scan, slot int, maxSkew time.Duration) *Record {
+	fields := r.slot(slot)
 	rec := &Record{At: rule.Stamp{At: in.Received.UnixNano()}, Readings: make([]plant.Reading, len(r.fields)), MaxSkew: maxSkew}
-	for i := range r.fields {
-		tag := r.fields[i].Ref.Tag
+	for i := range fields {
+		tag := fields[i].Ref.Tag
 		at := slices.IndexFunc(in.Readings, func(v plant.Reading) bool { return v.Tag == tag })
 		if at < 0 {
 			rec.Readings[i] = plant.Reading{Tag: tag, Cause: "the device did not send it"}
@@ -61,12 +62,15 @@ func number(v plant.Value) string {
 // trim cuts the padding of PLC strings.
 func trim(s string) string { return strings.Trim(s, " \t\r\n\x00") }
 
-// content identifies the record by all that it says, also by what of it cannot
-// be read.
-func (rec *Record) content() string {
+// content identifies the record by all that it says but the field without, also
+// by what of it cannot be read.
+func (rec *Record) content(without int) string {
 	h := sha256.New()
 	var line []byte
 	for i := range rec.Readings {
+		if i == without {
+			continue
+		}
 		v := &rec.Readings[i]
 		line = append(append(line[:0], v.Tag...), 0, byte(v.Quality), byte(v.Value.Type()))
 		line = append(v.Value.Append(line), 0)

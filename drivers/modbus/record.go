@@ -15,9 +15,10 @@ import (
 // record is a handshake record: its fields are one request, sent after a Read
 // has shown its trigger.
 type record struct {
-	id      plant.RecordID
+	plant.Record
 	trigger *point
-	change  bool
+	// answer is what the trigger is compared with for WhileUnanswered.
+	answer *point
 	// span is the request. Where the trigger lies near enough it is part of it,
 	// so that one answer says both what is offered and that it is.
 	span *block
@@ -30,14 +31,15 @@ type record struct {
 	within   int
 	readings []plant.Reading
 
-	// last is the trigger of the last record that was read in this session.
-	last plant.Value
+	// last is the trigger of the last record that was read in this session; kept
+	// is the answer as the blocks have shown it.
+	last, kept plant.Value
 }
 
 // newRecord plans a record that checkRecord has nothing against.
 func newRecord(r plant.Record, points map[plant.TagID]*point, o Options) *record {
 	rec := &record{
-		id: r.ID, trigger: points[r.Trigger], change: r.On == plant.OnChange,
+		Record: r, trigger: points[r.Trigger], answer: points[r.Answer],
 		within: -1, readings: make([]plant.Reading, len(r.Fields)),
 	}
 	asked := []*point{rec.trigger}
@@ -143,7 +145,7 @@ func (d *driver) readRecords(ctx context.Context) error {
 			continue
 		}
 		if err := d.readRecord(ctx, r, offered); err != nil {
-			return fmt.Errorf("modbus: read record %s (%s) from %s: %w", r.id, r.span, d.endpoint, err)
+			return fmt.Errorf("modbus: read record %s (%s) from %s: %w", r.ID, r.span, d.endpoint, err)
 		}
 	}
 	return nil
@@ -152,9 +154,24 @@ func (d *driver) readRecords(ctx context.Context) error {
 // offered returns the trigger as the blocks have shown it; ok is false if it
 // offers nothing that was not read yet.
 func (d *driver) offered(r *record) (v plant.Value, ok bool) {
+	trigger, ok := d.shown(r.trigger)
+	if !ok {
+		return v, false
+	}
+	if r.On == plant.WhileUnanswered {
+		if r.kept, ok = d.shown(r.answer); !ok {
+			return v, false
+		}
+	}
+	return trigger, r.offers(trigger)
+}
+
+// shown returns what a point said in the blocks of this Read; ok is false if it
+// said nothing good.
+func (d *driver) shown(p *point) (v plant.Value, ok bool) {
 	for _, b := range d.blocks {
-		if i := slices.Index(b.points, r.trigger); i >= 0 {
-			return b.readings[i].Value, b.readings[i].Quality == plant.Good && r.offers(b.readings[i].Value)
+		if i := slices.Index(b.points, p); i >= 0 {
+			return b.readings[i].Value, b.readings[i].Quality == plant.Good
 		}
 	}
 	return v, false
@@ -162,11 +179,24 @@ func (d *driver) offered(r *record) (v plant.Value, ok bool) {
 
 // offers reports whether the trigger's value asks for a Read.
 func (r *record) offers(v plant.Value) bool {
-	if r.change {
+	switch r.On {
+	case plant.OnChange:
 		return v != r.last
+	case plant.WhileUnanswered:
+		return r.Unanswered(v, r.kept)
+	default:
+		high, _ := v.Bool()
+		return high
 	}
-	high, _ := v.Bool()
-	return high
+}
+
+// moved reports whether the trigger says behind the fields that they may be of
+// another record. A ring goes on behind its head, and one slot stays.
+func (r *record) moved(offered, still plant.Value) bool {
+	if r.Slots > 1 || r.behind == nil && r.On != plant.WhileUnanswered {
+		return false
+	}
+	return still != offered
 }
 
 // readRecord reads what is offered and hands it over if it still is, read
@@ -189,7 +219,7 @@ func (d *driver) readRecord(ctx context.Context, r *record, offered plant.Value)
 	case r.within >= 0:
 		still = r.span.readings[r.within].Value
 	}
-	if !refused && (!r.offers(still) || r.behind != nil && still != offered) {
+	if !refused && (!r.offers(still) || r.moved(offered, still)) {
 		return nil // the PLC has moved on; the next Read sees where to
 	}
 	if !refused && r.complete() {
@@ -198,7 +228,7 @@ func (d *driver) readRecord(ctx context.Context, r *record, offered plant.Value)
 	for i, at := range r.fields {
 		r.readings[i] = r.span.readings[at]
 	}
-	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.id, Received: received, Readings: r.readings})
+	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.ID, Received: received, Readings: r.readings})
 	return nil
 }
 
@@ -209,7 +239,7 @@ func (r *record) complete() bool {
 
 // newSession forgets what was read in the last one.
 func (r *record) newSession() {
-	r.last = plant.Value{}
+	r.last, r.kept = plant.Value{}, plant.Value{}
 	r.span = newBlock(r.span.points)
 	if r.behind != nil {
 		r.behind = newBlock(r.behind.points)

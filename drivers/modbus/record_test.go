@@ -61,6 +61,11 @@ func connectScale(t *testing.T, m *plantsim.Modbus, records ...plant.Record) *dr
 	if err := p.CheckRecords(records); err != nil {
 		t.Fatal(err)
 	}
+	return openRecords(t, p, records)
+}
+
+func openRecords(t *testing.T, p drivers.Plan, records []plant.Record) *driver {
+	t.Helper()
 	d := p.Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop(), Records: records}).(*driver)
 	if err := d.Connect(t.Context(), 1); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,9 @@ const retryRecord = 5 * time.Second
 type record struct {
 	plant.Record
 	trigger *item
-	fields  []*item
+	// answer is what the trigger is compared with for WhileUnanswered.
+	answer *item
+	fields []*item
 
 	// offered is the newest word of the subscription, or of the poll, on the
 	// trigger: while it stands the record is read again at repeatAt. What a read
@@ -33,6 +35,8 @@ type record struct {
 	// last is the trigger of the last record that was read whole; OnChange offers
 	// what differs from it.
 	last plant.Value
+	// seen and kept are the newest good words on trigger and answer.
+	seen, kept plant.Value
 }
 
 // newRecords binds the records to the session's items. One that names a tag that
@@ -48,7 +52,7 @@ func (s *session) newRecords(all []plant.Record) []*record {
 next:
 	for _, r := range all {
 		bound := &record{Record: r, trigger: find(r.Trigger)}
-		if bound.trigger == nil {
+		if bound.answer = find(r.Answer); bound.trigger == nil || bound.answer == nil && r.On == plant.WhileUnanswered {
 			continue
 		}
 		for _, tag := range r.Fields {
@@ -66,10 +70,30 @@ next:
 // observe looks for triggers in what a tag said.
 func (s *session) observe(it *item, r plant.Reading) {
 	for _, rec := range s.records {
-		if rec.trigger == it {
+		switch it {
+		case rec.trigger:
+			rec.seen = word(r)
 			rec.observe(r)
+		case rec.answer:
+			rec.kept = word(r)
+			rec.compare()
 		}
 	}
+}
+
+// word is what a reading says, the zero Value if it is not good.
+func word(r plant.Reading) plant.Value {
+	if r.Quality != plant.Good {
+		return plant.Value{}
+	}
+	return r.Value
+}
+
+// compare looks again whether the record is offered when its answer has changed.
+func (r *record) compare() {
+	before := r.offered
+	r.offered = r.offers(r.seen)
+	r.due = r.due && r.offered || r.offered && !before
 }
 
 func (r *record) observe(reading plant.Reading) {
@@ -80,8 +104,11 @@ func (r *record) observe(reading plant.Reading) {
 
 // offers reports whether the trigger's value asks for a Read.
 func (r *record) offers(v plant.Value) bool {
-	if r.On == plant.OnChange {
+	switch r.On {
+	case plant.OnChange:
 		return v != r.last
+	case plant.WhileUnanswered:
+		return r.Unanswered(v, r.kept)
 	}
 	high, _ := v.Bool()
 	return high
@@ -191,6 +218,9 @@ func (s *session) readBehind(ctx context.Context, nodes []*ua.ReadValueID, last 
 // read one node after the other while the PLC goes on.
 func (r *record) judge(fields []plant.Reading, behind plant.Reading) outcome {
 	if behind.Quality != plant.Good || !r.offers(behind.Value) {
+		return withdrawn
+	}
+	if r.On == plant.WhileUnanswered && r.Slots <= 1 && behind.Value != r.seen {
 		return withdrawn
 	}
 	got := whole

@@ -153,3 +153,46 @@ func TestARefusedRecordIsAskedForAgain(t *testing.T) {
 		t.Errorf("the status still says %q", cause)
 	}
 }
+
+// A toggle is offered while it differs from its answer, whatever its level is,
+// and a ring gives the slots between its tail and its head.
+func TestWhatIsOfferedWhileItDiffersFromItsAnswer(t *testing.T) {
+	toggled := dose
+	toggled.On, toggled.Answer = plant.WhileUnanswered, "ack"
+	s := newScale(t, plantsim.OPCUAOptions{})
+	d := openText(t, handshake, s.Addr(), toggled)
+	connect(t, d, 1)
+	until(t, d, "first values", func(s plant.Scan) bool { _, ok := find(s, "made"); return ok })
+	noRecordUntil(t, s, d, 1)
+	s.Update(func(n *plantsim.Nodes) { offer(n, 1, 10, "lot 1") })
+	until(t, d, "record behind a rise", ofRecord("dose"))
+	until(t, d, "the same again, unanswered", ofRecord("dose"))
+	s.Set("Dose.Ack", true)
+	until(t, d, "the answer", func(scan plant.Scan) bool { r, ok := find(scan, "ack"); return ok && r.Value == plant.BoolValue(true) })
+	noRecordUntil(t, s, d, 2)
+	s.Update(func(n *plantsim.Nodes) {
+		offer(n, 2, 10, "lot 2")
+		n.Set("Dose.Ready", false)
+	})
+	until(t, d, "record behind a fall", ofRecord("dose"))
+	// Behind the fields the trigger moves on: they may be of the next record.
+	moved := false
+	s.OnRead(func(n *plantsim.Nodes, names []string) {
+		if slices.Contains(names, "Dose.Lot") && !moved {
+			moved = true
+			n.Set("Dose.Ready", true)
+		}
+	})
+	until(t, d, "the trigger that moved", func(scan plant.Scan) bool {
+		r, ok := find(scan, "ready")
+		return ok && moved && r.Value == plant.BoolValue(true)
+	})
+	noRecordUntil(t, s, d, 3)
+
+	for slot, want := range []bool{true, false, false, true} {
+		r := record{Record: plant.Record{On: plant.WhileUnanswered, Slot: slot, Slots: 4}, kept: plant.UintValue(3)}
+		if got := r.offers(plant.UintValue(5)); got != want {
+			t.Errorf("slot %d of 3 to 5: %v", slot, got)
+		}
+	}
+}
