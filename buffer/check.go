@@ -50,7 +50,8 @@ type StoreCheck struct {
 // Check reads every file of a store that nobody has open, by itself: Badger does
 // not open it, so nothing in it changes, and damage that makes Badger panic is
 // named with its file. It takes memory for the largest file. The error is of the
-// disk, or says that the store is open or encrypted; damage is in the report.
+// disk, or says that the store is open, or encrypted with another key than o.Key;
+// damage is in the report.
 func Check(ctx context.Context, o Options) (StoreCheck, error) {
 	s, err := newSalvage(o)
 	if err == nil {
@@ -81,21 +82,23 @@ type salvage struct {
 	unlock   func() error
 	// broken are the files in which the events are looked for byte by byte.
 	broken []string
+	// keys are those of an encrypted store, keyOf what the manifest says of its
+	// tables; registry is what is wrong with the file that holds them.
+	keys     dataKeys
+	keyOf    map[string]uint64
+	registry string
 }
 
 func newSalvage(o Options) (*salvage, error) {
 	folder := filepath.Join(o.Path, storeFolder)
-	if len(o.Key) > 0 {
-		return nil, errors.New("an encrypted store cannot be read past Badger: restore a backup, or keep a copy of the whole folder")
-	}
-	if err := o.Key.fits(folder); err != nil {
-		return nil, err
-	}
 	unlock, err := lockStore(folder)
 	if err != nil {
 		return nil, err
 	}
 	s := &salvage{folder: folder, report: StoreCheck{Path: folder}, machines: map[plant.MachineID]bool{}, unlock: unlock}
+	if err := s.unseal(o.Key); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	if mark, err := readMark(o.Path); err == nil {
 		for _, stream := range mark.streams {
 			s.machines[stream.machine] = true
@@ -105,6 +108,31 @@ func newSalvage(o Options) (*salvage, error) {
 		s.machines[m] = true
 	}
 	return s, nil
+}
+
+// unseal gets the keys of an encrypted store, and refuses a key that is not its
+// own.
+func (s *salvage) unseal(k Key) error {
+	err := k.fits(s.folder)
+	if errors.Is(err, errRegistry) {
+		s.registry = "it is damaged; a store that is not encrypted needs none: it is made again"
+		return nil
+	}
+	if len(k) == 0 {
+		return err
+	}
+	ring, readErr := k.ring(s.folder)
+	if err != nil && (readErr != nil || !ring.fitsAny(s.folder)) {
+		return err
+	}
+	if readErr != nil {
+		return readErr
+	}
+	s.keys, s.registry = ring.keys, ring.problem
+	if err != nil && s.registry == "" {
+		s.registry = "its head is damaged"
+	}
+	return nil
 }
 
 // walk reads every file, and calls each, if it is not nil, for what is good.
@@ -118,7 +146,7 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 	var tables, logs []fs.DirEntry
 	for _, e := range entries {
 		switch filepath.Ext(e.Name()) {
-		case ".sst":
+		case tableExt:
 			tables = append(tables, e)
 		case logExt:
 			logs = append(logs, e)
@@ -134,7 +162,7 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if filepath.Ext(e.Name()) == ".sst" && !all && !listed[e.Name()] {
+		if filepath.Ext(e.Name()) == tableExt && !all && !listed[e.Name()] {
 			s.add(FileCheck{Name: e.Name(), Note: "not in use: a kill left it behind, Badger removes it"})
 			continue
 		}
@@ -161,9 +189,10 @@ func (s *salvage) manifest() (listed map[string]bool, problem string) {
 	if err != nil {
 		return nil, oneLine{err}.Error()
 	}
-	listed = map[string]bool{}
-	for id := range m.Tables {
-		listed[fmt.Sprintf("%06d.sst", id)] = true
+	listed, s.keyOf = map[string]bool{}, map[string]uint64{}
+	for id, t := range m.Tables {
+		name := fmt.Sprintf("%06d.sst", id)
+		listed[name], s.keyOf[name] = true, t.KeyID
 	}
 	return listed, ""
 }
@@ -191,9 +220,9 @@ func (s *salvage) other(e fs.DirEntry, manifestProblem string) {
 	case e.Name() == badger.ManifestFilename:
 		c.Problem = manifestProblem
 	case filepath.Ext(e.Name()) == valueLogExt:
-		c.Problem = checkValueLog(filepath.Join(s.folder, e.Name()))
-	case e.Name() == badger.KeyRegistryFileName && c.Size < int64(registryTextAt+len(registryText)):
-		c.Problem = "it is cut short: Badger does not open the store; of a store that is not encrypted the file can be removed, it is made again"
+		c.Problem = checkValueLog(filepath.Join(s.folder, e.Name()), s.keys)
+	case e.Name() == badger.KeyRegistryFileName:
+		c.Problem = s.registry
 	}
 	s.add(c)
 }
@@ -219,10 +248,14 @@ func (s *salvage) read(name string) error {
 		return nil
 	}
 	c.Size = int64(len(data))
-	if filepath.Ext(name) == ".sst" {
-		err = s.table(data)
-	} else {
-		err = s.log(data)
+	content, opened := s.plain(name, data)
+	switch {
+	case !opened:
+		err = fmt.Errorf("%w: none of the keys in %s opens it", errDamaged, badger.KeyRegistryFileName)
+	case filepath.Ext(name) == tableExt:
+		err = s.table(content)
+	default:
+		err = s.log(content)
 	}
 	var stop *stopped
 	if errors.As(err, &stop) {
@@ -231,13 +264,22 @@ func (s *salvage) read(name string) error {
 	if err != nil {
 		c.Problem = firstLine(err)
 	} else if filepath.Ext(name) == logExt {
-		c.Problem = foreignKey(data)
+		c.Problem = foreignKey(data, s.keys)
 	}
 	if c.Problem != "" || c.Damaged > 0 {
 		s.broken = append(s.broken, name)
 	}
 	s.add(c)
 	return nil
+}
+
+// plain is the content of a table or a log, decrypted, and whether a key was
+// there for it.
+func (s *salvage) plain(name string, data []byte) ([]byte, bool) {
+	if len(s.keys) == 0 {
+		return data, true
+	}
+	return s.keys.plainFile(name, data, s.keyOf[name])
 }
 
 // stopped is an error of who gets the records, not of the file.
@@ -420,76 +462,4 @@ func trimZeros(data []byte) []byte {
 		data = data[:len(data)-1]
 	}
 	return data
-}
-
-// search looks for events in broken files byte by byte: an event's record says
-// how long it is, and its checksum covers the key, so that it is known for what
-// it is wherever it lies. Of what else a damaged place held nothing is guessed.
-func (s *salvage) search(ctx context.Context) error {
-	for _, name := range s.broken {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(s.folder, name))
-		if err != nil {
-			continue // named already
-		}
-		i := slices.IndexFunc(s.report.Files, func(c FileCheck) bool { return c.Name == name })
-		s.file = &FileCheck{}
-		if err := s.searchIn(data); err != nil {
-			var stop *stopped
-			if errors.As(err, &stop) {
-				return stop.cause
-			}
-			return err
-		}
-		if n := s.file.Events; n > s.report.Files[i].Events {
-			extra := n - s.report.Files[i].Events
-			s.report.Files[i].Events += extra
-			s.report.Files[i].Records += extra
-			s.report.Events += extra
-			s.report.Records += extra
-			s.report.Files[i].Note = fmt.Sprintf("%d events were found byte by byte", extra)
-		}
-	}
-	return nil
-}
-
-func (s *salvage) searchIn(data []byte) error {
-	for at := 0; at+eventHeaderSize <= len(data); at++ {
-		if data[at] != recordMajor || binary.BigEndian.Uint16(data[at+2:]) != eventHeaderSize {
-			continue
-		}
-		size, ok := eventSize(data[at:])
-		if !ok {
-			continue
-		}
-		record := data[at : at+size]
-		sequence := plant.Sequence(binary.BigEndian.Uint64(record[16:]))
-		for m := range s.machines {
-			key := eventKey(m, sequence)
-			if _, err := unseal(key, record); err != nil {
-				continue
-			}
-			// The lowest version: what the structure of a file says wins.
-			if err := s.take(found{key: key, version: 1, value: record}); err != nil {
-				return err
-			}
-			at += size - 1
-			break
-		}
-	}
-	return nil
-}
-
-// eventSize returns how long the event record at the beginning of data is.
-func eventSize(data []byte) (int, bool) {
-	rest := data[eventHeaderSize:]
-	if len(rest) < 1 || len(rest) < 1+int(rest[0])+4 {
-		return 0, false
-	}
-	n := 1 + int(rest[0])
-	length := int64(binary.BigEndian.Uint32(rest[n:]))
-	size := int64(eventHeaderSize+n+4) + length
-	return int(size), length <= maxEvent && size <= int64(len(data))
 }

@@ -18,9 +18,9 @@ import (
 
 // tabled returns the folder of a store as a kill leaves it: several tables and a
 // log, 400 events of M1 and 40 of M2, a state each, dead letters.
-func tabled(t *testing.T) string {
+func tabled(t *testing.T, key Key) string {
 	t.Helper()
-	b := open(t, testOptions(quickDir(t)))
+	b := open(t, keyed(quickDir(t), key))
 	queue(t, b, "mes", only(plant.KindAlarm))
 	for i := range 400 {
 		e := count(i)
@@ -35,6 +35,13 @@ func tabled(t *testing.T) string {
 		}
 	}
 	return crash(t, b)
+}
+
+// keyed are the options of a store with a key.
+func keyed(path string, key Key) Options {
+	o := testOptions(path)
+	o.Key = key
+	return o
 }
 
 func filesOf(t *testing.T, path, pattern string) []string {
@@ -78,124 +85,147 @@ func readable(t *testing.T, b *Buffer, m plant.MachineID) (events int, numbers m
 	return events, numbers
 }
 
-// Each sort of damage: the check names the file, the repair keeps every event
-// that can be read and moves the rest aside untouched, the next opening has a
-// new epoch, gives no number twice and says what is missing.
+// Each sort of damage, of a plain store and of an encrypted one: the check names
+// the file, the repair keeps every event that can be read and moves the rest aside
+// untouched, the next opening has a new epoch, gives no number twice and says what
+// is missing.
 func TestCheckAndRepair(t *testing.T) {
-	killed := tabled(t)
-	for _, c := range []struct {
-		name   string
-		damage func(t *testing.T, path string)
-		// file is what the check must name; least is how many of the 440 events
-		// must be there afterwards.
-		file  string
-		least int
-	}{
-		{"nothing", func(*testing.T, string) {}, "", 440},
-		{"a table is missing", func(t *testing.T, path string) {
-			if err := os.Remove(filesOf(t, path, "*.sst")[0]); err != nil {
+	for _, key := range []Key{nil, bytes.Repeat([]byte{3}, 32)} {
+		killed := tabled(t, key)
+		for _, c := range damages {
+			if c.plain && len(key) > 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("key of %d bytes, %s", len(key), c.name), func(t *testing.T) {
+				repairs(t, clone(t, killed, true), key, &c)
+			})
+		}
+	}
+}
+
+// sortOfDamage is one.
+type sortOfDamage struct {
+	name string
+	do   func(t *testing.T, path string)
+	// file is what the check must name; least is how many of the 440 events must
+	// be there afterwards.
+	file  string
+	least int
+	// plain is set where an encrypted store cannot be repaired.
+	plain bool
+}
+
+var damages = []sortOfDamage{
+	{"nothing", func(*testing.T, string) {}, "", 440, false},
+	{"a table is missing", func(t *testing.T, path string) {
+		if err := os.Remove(filesOf(t, path, "*.sst")[0]); err != nil {
+			t.Fatal(err)
+		}
+	}, ".sst", 200, false},
+	{"a table is cut short", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { return b[:len(b)/2] })
+	}, ".sst", 300, false},
+	{"a table is empty", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.sst")[0], func([]byte) []byte { return nil })
+	}, ".sst", 200, false},
+	{"a flipped bit in a table", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
+	}, ".sst", 438, false},
+	{"the index of a table is damaged", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { b[len(b)-40] ^= 4; return b })
+	}, ".sst", 440, false},
+	{"the manifest is empty", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, badger.ManifestFilename)[0], func([]byte) []byte { return nil })
+	}, badger.ManifestFilename, 440, false},
+	{"the manifest is garbage", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, badger.ManifestFilename)[0], func(b []byte) []byte { return bytes.Repeat([]byte{0xa5}, len(b)) })
+	}, badger.ManifestFilename, 440, false},
+	{"the manifest is missing", func(t *testing.T, path string) {
+		if err := os.Remove(filesOf(t, path, badger.ManifestFilename)[0]); err != nil {
+			t.Fatal(err)
+		}
+	}, badger.ManifestFilename, 440, false},
+	{"the log has a flipped bit", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.mem")[0], func(b []byte) []byte { b[len(trimZeros(b))/2] ^= 4; return b })
+	}, ".mem", 437, false},
+	{"the log is missing", func(t *testing.T, path string) {
+		for _, name := range filesOf(t, path, "*.mem") {
+			if err := os.Remove(name); err != nil {
 				t.Fatal(err)
 			}
-		}, ".sst", 200},
-		{"a table is cut short", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { return b[:len(b)/2] })
-		}, ".sst", 300},
-		{"a table is empty", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.sst")[0], func([]byte) []byte { return nil })
-		}, ".sst", 200},
-		{"a flipped bit in a table", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
-		}, ".sst", 438},
-		{"the index of a table is damaged", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.sst")[0], func(b []byte) []byte { b[len(b)-40] ^= 4; return b })
-		}, ".sst", 440},
-		{"the manifest is empty", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, badger.ManifestFilename)[0], func([]byte) []byte { return nil })
-		}, badger.ManifestFilename, 440},
-		{"the manifest is garbage", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, badger.ManifestFilename)[0], func(b []byte) []byte { return bytes.Repeat([]byte{0xa5}, len(b)) })
-		}, badger.ManifestFilename, 440},
-		{"the manifest is missing", func(t *testing.T, path string) {
-			if err := os.Remove(filesOf(t, path, badger.ManifestFilename)[0]); err != nil {
-				t.Fatal(err)
-			}
-		}, badger.ManifestFilename, 440},
-		{"the log has a flipped bit", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.mem")[0], func(b []byte) []byte { b[len(trimZeros(b))/2] ^= 4; return b })
-		}, ".mem", 437},
-		{"the log is missing", func(t *testing.T, path string) {
-			for _, name := range filesOf(t, path, "*.mem") {
-				if err := os.Remove(name); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "-", 200},
-		{"the head of a log names a key", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.mem")[0], func(b []byte) []byte { b[2] ^= 4; return b })
-		}, ".mem", 440},
-		{"the head of a value log names a key", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, "*.vlog")[0], func(b []byte) []byte { b[2] ^= 4; return b })
-		}, ".vlog", 440},
-		{"the key registry is cut short", func(t *testing.T, path string) {
-			change(t, filesOf(t, path, badger.KeyRegistryFileName)[0], func(b []byte) []byte { return b[:5] })
-		}, badger.KeyRegistryFileName, 440},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			path := clone(t, killed, true)
-			c.damage(t, path)
-			before := contentsOf(t, filepath.Join(path, storeFolder))
-			check, err := Check(t.Context(), testOptions(path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if (check.Problems > 0) != (c.file != "" && c.file != "-") {
-				t.Errorf("%d problems: %+v", check.Problems, check.Files)
-			}
-			for _, f := range check.Files {
-				if (f.Problem != "" || f.Damaged > 0) && !strings.HasSuffix(f.Name, c.file) {
-					t.Errorf("%+v", f)
-				}
-			}
-			if after := contentsOf(t, filepath.Join(path, storeFolder)); after != before {
-				t.Error("the check has changed something")
-			}
-			r, err := Repair(t.Context(), testOptions(path), func() error { return nil }, zap.NewNop())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if aside := contentsOf(t, r.Broken); aside != before {
-				t.Error("the broken store is not as it was")
-			}
-			b, err := Open(t.Context(), testOptions(path), zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mustClose(t, b)
-			one, first := readable(t, b, "M1")
-			two, _ := readable(t, b, "M2")
-			if one+two < c.least || c.least == 440 && one+two != 440 {
-				t.Errorf("%d and %d of 440 events are left, want %d: %+v", one, two, c.least, check.Files)
-			}
-			given := commit(t, b, "M1", count(1))
-			// Of a log that is gone as a whole the mark knows all but the last second.
-			if first[uint64(given)] || given <= 400 && c.file != "-" {
-				t.Errorf("number %d is given again", given)
-			}
-			// Whatever is missing between the first and the last is named.
-			missing := 0
-			for n := uint64(1); n < uint64(given); n++ {
-				if !first[n] {
-					missing++
-				}
-			}
-			if told := b.Stats().Lost; missing > 0 && told == 0 {
-				t.Errorf("%d events are missing, and nobody says so", missing)
-			}
-			state, err := b.Load(t.Context(), "M2", func(plant.KV) error { return nil })
-			if c.least == 440 && (err != nil || string(state) != "state 390") {
-				t.Errorf("the state is %q, %v", state, err)
-			}
-		})
+		}
+	}, "-", 200, false},
+	{"the head of a log names a key", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.mem")[0], func(b []byte) []byte { b[2] ^= 4; return b })
+	}, ".mem", 440, false},
+	{"the head of a value log names a key", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, "*.vlog")[0], func(b []byte) []byte { b[2] ^= 4; return b })
+	}, ".vlog", 440, false},
+	{"the key registry is cut short", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, badger.KeyRegistryFileName)[0], func(b []byte) []byte { return b[:5] })
+	}, badger.KeyRegistryFileName, 440, true},
+	{"a flipped bit in the key registry", func(t *testing.T, path string) {
+		change(t, filesOf(t, path, badger.KeyRegistryFileName)[0], func(b []byte) []byte { b[20] ^= 4; return b })
+	}, badger.KeyRegistryFileName, 440, false},
+}
+
+func repairs(t *testing.T, path string, key Key, c *sortOfDamage) {
+	t.Helper()
+	c.do(t, path)
+	before := contentsOf(t, filepath.Join(path, storeFolder))
+	check, err := Check(t.Context(), keyed(path, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (check.Problems > 0) != (c.file != "" && c.file != "-") {
+		t.Errorf("%d problems: %+v", check.Problems, check.Files)
+	}
+	for _, f := range check.Files {
+		if (f.Problem != "" || f.Damaged > 0) && !strings.HasSuffix(f.Name, c.file) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if after := contentsOf(t, filepath.Join(path, storeFolder)); after != before {
+		t.Error("the check has changed something")
+	}
+	r, err := Repair(t.Context(), keyed(path, key), func() error { return nil }, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if aside := contentsOf(t, r.Broken); aside != before {
+		t.Error("the broken store is not as it was")
+	}
+	if found := holds(t, filepath.Join(path, storeFolder), "xxxxxxxx"); len(key) > 0 && len(found) > 0 {
+		t.Errorf("the repaired store is in clear text: %v", found)
+	}
+	b, err := Open(t.Context(), keyed(path, key), zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, b)
+	one, first := readable(t, b, "M1")
+	two, _ := readable(t, b, "M2")
+	if one+two < c.least || c.least == 440 && one+two != 440 {
+		t.Errorf("%d and %d of 440 events are left, want %d: %+v", one, two, c.least, check.Files)
+	}
+	given := commit(t, b, "M1", count(1))
+	// Of a log that is gone as a whole the mark knows all but the last second.
+	if first[uint64(given)] || given <= 400 && c.file != "-" {
+		t.Errorf("number %d is given again", given)
+	}
+	// Whatever is missing between the first and the last is named.
+	missing := 0
+	for n := uint64(1); n < uint64(given); n++ {
+		if !first[n] {
+			missing++
+		}
+	}
+	if told := b.Stats().Lost; missing > 0 && told == 0 {
+		t.Errorf("%d events are missing, and nobody says so", missing)
+	}
+	state, err := b.Load(t.Context(), "M2", func(plant.KV) error { return nil })
+	if c.least == 440 && (err != nil || string(state) != "state 390") {
+		t.Errorf("the state is %q, %v", state, err)
 	}
 }
 

@@ -55,7 +55,7 @@ func (o *Options) afterCrash(ctx context.Context, log *zap.Logger) error {
 	if len(text) == 0 {
 		return nil
 	}
-	if bytes.Contains(text, badgerFrame) && len(o.Key) == 0 {
+	if bytes.Contains(text, badgerFrame) {
 		log.Warn("the process ended by a panic within the store: every file of it is read", zap.String("file", name))
 		check, err := Check(ctx, *o)
 		if err != nil {

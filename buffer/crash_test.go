@@ -38,7 +38,7 @@ func TestNoteCrashes(t *testing.T) {
 // names the damaged one instead of merging it once more; the advice it gives
 // brings the store back.
 func TestAPanicOfBadgersIsNotMetAgain(t *testing.T) {
-	path := tabled(t)
+	path := tabled(t, nil)
 	crash := filepath.Join(path, crashFile)
 	write := func(text string) {
 		t.Helper()

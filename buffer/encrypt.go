@@ -1,7 +1,6 @@
 package buffer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
 )
 
 // Key encrypts a store at rest with AES-CTR: 16, 24 or 32 bytes, empty for no
@@ -60,12 +60,17 @@ const registryText, registryTextAt = "Hello Badger", 16
 // ErrKey says that the key and the store do not belong together.
 var ErrKey = errors.New("the key does not fit the store")
 
-// fits refuses a store in folder that is plain where a key is given, or
-// encrypted where none is. Badger itself would go on writing to a plain store
-// and encrypt only what is new.
+// errRegistry says that the key registry of a plain store is damaged, which holds
+// nothing that such a store needs.
+var errRegistry = errors.New("the file " + badger.KeyRegistryFileName + " is damaged")
+
+// fits refuses a store in folder that is plain where a key is given, encrypted
+// where none is, or encrypted with another key. Badger itself would go on writing
+// to a plain store and encrypt only what is new. The error is errRegistry where
+// only the registry of a plain store is in the way.
 func (k Key) fits(folder string) error {
 	fail := func(text string) error { return fmt.Errorf("buffer: open %s: %w: %s", folder, ErrKey, text) }
-	f, err := os.Open(filepath.Join(folder, badger.KeyRegistryFileName))
+	head, err := readStart(filepath.Join(folder, badger.KeyRegistryFileName), registryTextAt+len(registryText))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(folder, badger.ManifestFilename)); err != nil || len(k) == 0 {
 			return nil // a new store
@@ -75,21 +80,88 @@ func (k Key) fits(folder string) error {
 	if err != nil {
 		return fmt.Errorf("buffer: open %s: %w", folder, err)
 	}
-	head := make([]byte, registryTextAt+len(registryText))
-	_, err = io.ReadFull(f, head)
-	if err = errors.Join(err, f.Close()); err != nil {
-		if len(k) == 0 {
-			return nil // Badger says what is wrong with the file
+	short := len(head) < registryTextAt+len(registryText)
+	plain := !short && string(head[registryTextAt:]) == registryText
+	if plain && len(k) == 0 {
+		return nil
+	}
+	if !plain {
+		// The other files say whether it is encrypted: the registry itself may be
+		// damaged.
+		encrypted, clearText, err := whose(folder)
+		if err != nil {
+			return err
 		}
+		plain = clearText > encrypted
+		if plain && len(k) == 0 {
+			return fmt.Errorf("buffer: open %s: %w", folder, errRegistry)
+		}
+	}
+	switch {
+	case plain:
+		return fail("it is not encrypted, and the config gives a key (buffer: key:): nothing is encrypted by the way. Make a backup (sluice backup), move the folder aside, restore the backup with the key in the config, and destroy the old folder")
+	case len(k) == 0:
+		return fail("it is encrypted, and the config gives no key: write buffer: {key: file:PATH} or env:NAME")
+	case short:
 		return fail("its file " + badger.KeyRegistryFileName + " is cut short, which holds the keys of its tables: put it back from a copy")
 	}
-	switch plain := bytes.Equal(head[registryTextAt:], []byte(registryText)); {
-	case plain && len(k) > 0:
-		return fail("it is not encrypted, and the config gives a key (buffer: key:): nothing is encrypted by the way. Make a backup (sluice backup), move the folder aside, restore the backup with the key in the config, and destroy the old folder")
-	case !plain && len(k) == 0:
-		return fail("it is encrypted, and the config gives no key: write buffer: {key: file:PATH} or env:NAME. If it never was encrypted, the file " + badger.KeyRegistryFileName + " is damaged: keep a copy of the whole folder, then remove this one file")
+	ring, err := k.ring(folder)
+	if err != nil {
+		return fmt.Errorf("buffer: open %s: %w", folder, err)
 	}
+	if ring.opened {
+		return nil
+	}
+	if ring.fitsAny(folder) {
+		return fail("the key is right, but the head of its file " + badger.KeyRegistryFileName + " is damaged: put it back from a copy, or " + remedyRepair)
+	}
+	return fail("it was encrypted with another key: give the key that it was made with (buffer: key:); without that key nobody can read it")
+}
+
+// fitKey refuses a key that does not fit. Where only the key registry of a plain
+// store is damaged it is set aside, and Badger makes it anew.
+func (o *Options) fitKey(folder string, log *zap.Logger) error {
+	err := o.Key.fits(folder)
+	if !errors.Is(err, errRegistry) {
+		return err
+	}
+	name := filepath.Join(folder, badger.KeyRegistryFileName)
+	aside := filepath.Join(o.Path, quarantineFolder, badger.KeyRegistryFileName+"-"+o.now().UTC().Format(asideStamp))
+	if err = os.MkdirAll(filepath.Dir(aside), 0o700); err == nil {
+		err = os.Rename(name, aside)
+	}
+	if err != nil {
+		return fmt.Errorf("buffer: open %s: %w, and cannot be set aside: %w: move it out of the folder; the store is not encrypted and needs none", name, errRegistry, err)
+	}
+	log.Warn("the store's key registry was damaged and is made anew; the store is not encrypted, so nothing is lost by that", zap.String("as_it_was", aside))
 	return nil
+}
+
+// readLogs looks through the logs before Badger does.
+func (o *Options) readLogs(folder string, log *zap.Logger) ([]tornLog, error) {
+	var keys dataKeys
+	if len(o.Key) > 0 {
+		ring, err := o.Key.ring(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("buffer: open %s: %w", folder, err)
+		}
+		keys = ring.keys
+	}
+	return readLogs(folder, keys, log)
+}
+
+// readStart reads the first n bytes of a file, or what there is.
+func readStart(name string, n int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, n)
+	got, err := io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return head[:got], errors.Join(err, f.Close())
 }
 
 // explain adds what a wrong key means to an error of Badger's opening.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -121,6 +122,97 @@ func TestKeysThatDoNotFit(t *testing.T) {
 	o.Key = key[:17]
 	if err := o.Validate(); err == nil || strings.Contains(err.Error(), string(key[:17])) {
 		t.Errorf("17 bytes: %v", err)
+	}
+}
+
+// The key registry of a plain store holds nothing that it needs: damaged, it is set
+// aside and made anew, and nothing is missing.
+func TestADamagedRegistryOfAPlainStoreIsMadeAnew(t *testing.T) {
+	for name, spoil := range map[string]func([]byte) []byte{
+		"cut short": func(b []byte) []byte { return b[:5] },
+		"emptied":   func([]byte) []byte { return nil },
+		"a flip":    func(b []byte) []byte { b[20] ^= 4; return b },
+	} {
+		b := open(t, testOptions(quickDir(t)))
+		commit(t, b, "M1", count(1), count(2))
+		path := crash(t, b)
+		file := filepath.Join(path, storeFolder, badger.KeyRegistryFileName)
+		change(t, file, spoil)
+		was, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logged := observer.New(zap.WarnLevel)
+		b, err = Open(t.Context(), testOptions(path), zap.New(core))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if events, _ := readable(t, b, "M1"); events != 2 || b.Stats().Lost != 0 {
+			t.Errorf("%s: %d events, %d lost", name, events, b.Stats().Lost)
+		}
+		aside, err := filepath.Glob(filepath.Join(path, quarantineFolder, badger.KeyRegistryFileName+"-*"))
+		if err != nil || len(aside) != 1 {
+			t.Fatalf("%s: set aside are %v, %v", name, aside, err)
+		}
+		if data, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(data, was) {
+			t.Errorf("%s: set aside is %q, %v", name, data, err)
+		}
+		if logged.FilterMessageSnippet("key registry").Len() != 1 {
+			t.Errorf("%s: nobody says so: %v", name, logged.All())
+		}
+	}
+}
+
+// A key that is not the store's own is told as such by the check and the repair
+// too, which change nothing then.
+func TestCheckWithAKeyThatDoesNotFit(t *testing.T) {
+	key := Key(bytes.Repeat([]byte{1}, 32))
+	for _, c := range []struct {
+		made, given Key
+		want        string
+	}{
+		{key, bytes.Repeat([]byte{2}, 32), "another key"},
+		{key, key[:16], "another key"},
+		{key, nil, "gives no key"},
+		{nil, key, "it is not encrypted"},
+	} {
+		path := tabled(t, c.made)
+		before := listing(t, path)
+		_, checkErr := Check(t.Context(), keyed(path, c.given))
+		_, repairErr := Repair(t.Context(), keyed(path, c.given), func() error { t.Error("begun"); return nil }, zap.NewNop())
+		for _, err := range []error{checkErr, repairErr} {
+			if !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("key %x: %v", []byte(c.given), err)
+			}
+		}
+		if after := listing(t, path); fmt.Sprint(after) != fmt.Sprint(before) {
+			t.Errorf("the folder was changed: %v, %v", before, after)
+		}
+		if _, err := Check(t.Context(), keyed(path, c.made)); err != nil {
+			t.Errorf("with its own key: %v", err)
+		}
+	}
+}
+
+// What stands behind a damaged place in the log of an encrypted store is seen, as
+// it is in a plain one.
+func TestATornLogOfAnEncryptedStore(t *testing.T) {
+	key := Key(bytes.Repeat([]byte{1}, 32))
+	b := open(t, keyed(quickDir(t), key))
+	for i := range 50 {
+		commit(t, b, "M1", count(i))
+	}
+	path := crash(t, b)
+	name := filesOf(t, path, "*.mem")[0]
+	change(t, name, func(b []byte) []byte { b[len(trimZeros(b))/2] ^= 4; return b })
+	torn, err := new(Options{Path: path, Key: key}).readLogs(filepath.Join(path, storeFolder), zap.NewNop())
+	if err != nil || len(torn) != 1 || torn[0].ever["M1"] != 50 || torn[0].commits < 20 {
+		t.Errorf("%+v, %v", torn, err)
+	}
+	check, err := Check(t.Context(), keyed(path, key))
+	if err != nil || check.Problems != 1 || check.Events != 49 {
+		t.Errorf("%+v, %v", check, err)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"go.uber.org/zap/zaptest/observer"
@@ -182,8 +181,7 @@ func TestRefusalsNameTheFile(t *testing.T) {
 	commit(t, b, "M1", count(1))
 	mustClose(t, b)
 	for name, spoil := range map[string]func(data []byte) []byte{
-		"MANIFEST":                 func(data []byte) []byte { data[2] ^= 1; return data },
-		badger.KeyRegistryFileName: func(data []byte) []byte { return data[:3] },
+		"MANIFEST": func(data []byte) []byte { data[2] ^= 1; return data },
 		filepath.Base(filesOf(t, sound, "*.sst")[0]): func(data []byte) []byte { return data[:len(data)-1] },
 	} {
 		path := t.TempDir()
@@ -211,9 +209,6 @@ func TestRefusalsNameTheFile(t *testing.T) {
 		words := err.Error()
 		if !strings.Contains(words, file) || !strings.Contains(words, "keep a copy of the whole folder") || strings.Contains(words, "\n") {
 			t.Errorf("%s: the refusal is %q", name, words)
-		}
-		if name == badger.KeyRegistryFileName {
-			continue // this one file can be removed
 		}
 		if !strings.Contains(words, "sluice buffer check --repair") {
 			t.Errorf("%s: the refusal does not name the repair: %q", name, words)

@@ -34,7 +34,7 @@ func keepLeftovers(path, folder string, tables []string, log *zap.Logger) leftov
 	if len(tables) == 0 {
 		return leftovers{}
 	}
-	l := leftovers{folder: filepath.Join(path, quarantineFolder, "tables-"+time.Now().UTC().Format("20060102T150405.000000000"))}
+	l := leftovers{folder: filepath.Join(path, quarantineFolder, "tables-"+time.Now().UTC().Format(asideStamp))}
 	err := os.MkdirAll(l.folder, 0o700)
 	for _, name := range append(tables, badger.ManifestFilename) {
 		if err != nil {

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -47,9 +47,9 @@ type tornLog struct {
 	certain bool
 }
 
-// readLogs looks through Badger's logs before Badger cuts them. It returns those
-// that have lost records which were acknowledged.
-func readLogs(folder string, log *zap.Logger) ([]tornLog, error) {
+// readLogs looks through Badger's logs before Badger cuts them, with the keys of an
+// encrypted store. It returns those that have lost records which were acknowledged.
+func readLogs(folder string, keys dataKeys, log *zap.Logger) ([]tornLog, error) {
 	names, err := filepath.Glob(filepath.Join(folder, "*"+logExt))
 	if err != nil {
 		return nil, fmt.Errorf("buffer: open %s: %w", folder, err)
@@ -63,7 +63,10 @@ func readLogs(folder string, log *zap.Logger) ([]tornLog, error) {
 		if err != nil {
 			return nil, fmt.Errorf("buffer: open %s: %w", name, err)
 		}
-		t := checkLog(bytes.TrimRight(data, "\x00"), i == len(names)-1)
+		if len(keys) > 0 {
+			data, _ = keys.plainFile(name, data, 0) // Badger says what is wrong with its head
+		}
+		t := checkLog(trimZeros(data), i == len(names)-1)
 		if t.at >= t.end {
 			continue
 		}
@@ -135,18 +138,22 @@ func (t *tornLog) search(data []byte) {
 	}
 }
 
-// nextMarker returns where the next marker entry may begin, -1 for nowhere.
+// markerHead is how a marker begins: meta, user meta, and the length of its key,
+// in clear also where key and value are encrypted.
+var markerHead = []byte{logMarkerBit, 0, byte(len(logMarker) + logStamp)}
+
+// nextMarker returns where the next whole marker entry begins, -1 for nowhere.
 func nextMarker(data []byte, from int) int {
 	for from < len(data) {
-		i := bytes.Index(data[from:], logMarker)
+		i := bytes.Index(data[from:], markerHead)
 		if i < 0 {
 			return -1
 		}
-		// Before the key: meta, user meta, and three lengths of one byte each.
-		if at := from + i - 5; at >= from && data[at] == logMarkerBit {
-			return at
+		from += i
+		if _, ok := nextLogEntry(data, from); ok {
+			return from
 		}
-		from += i + len(logMarker)
+		from++
 	}
 	return -1
 }
@@ -224,28 +231,27 @@ func (b *Buffer) noteTorn(torn []tornLog) map[plant.MachineID]plant.Sequence {
 
 // checkValueLog returns what is wrong with the head of a value log. No value of ours
 // is in one, but Badger opens no store with one that it cannot read.
-func checkValueLog(name string) string {
-	f, err := os.Open(name)
+func checkValueLog(name string, keys dataKeys) string {
+	head, err := readStart(name, logHeaderSize)
 	if err != nil {
 		return oneLine{err}.Error()
 	}
-	head := make([]byte, logHeaderSize)
-	n, err := f.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return oneLine{errors.Join(err, f.Close())}.Error()
-	}
-	if err := f.Close(); err != nil {
-		return oneLine{err}.Error()
-	}
-	return foreignKey(head[:n])
+	return foreignKey(head, keys)
 }
 
-// foreignKey is the problem of a log of a plain store whose head names a key:
-// its first 8 bytes, 0 for none (Badger's memtable.go, bootstrap). Badger does
-// not open the store then.
-func foreignKey(log []byte) string {
-	if len(log) >= logHeaderSize && binary.BigEndian.Uint64(log) != 0 {
+// foreignKey is the problem of a log whose head names a key that the store does
+// not have: its first 8 bytes, 0 for none (Badger's memtable.go, bootstrap). Badger
+// does not open the store then.
+func foreignKey(log []byte, keys dataKeys) string {
+	if len(log) < logHeaderSize {
+		return ""
+	}
+	id := binary.BigEndian.Uint64(log)
+	switch _, known := keys[id]; {
+	case known, id == 0 && len(keys) == 0:
+		return ""
+	case len(keys) == 0:
 		return "its head is damaged: it names a key, and the store is not encrypted"
 	}
-	return ""
+	return "its head is damaged, or " + badger.KeyRegistryFileName + " is: it names a key that is not there"
 }

@@ -49,7 +49,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.Key.fits(folder); err != nil {
+	if err := o.fitKey(folder, log); err != nil {
 		return nil, err
 	}
 	if err := takeBack(o.Path, folder, log); err != nil {
@@ -62,12 +62,9 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := o.afterCrash(ctx, log); err != nil {
 		return nil, err
 	}
-	var torn []tornLog
-	if len(o.Key) == 0 {
-		// Encrypted, the log shows nothing; the high-water mark shows what it lost.
-		if torn, err = readLogs(folder, log); err != nil {
-			return nil, err
-		}
+	torn, err := o.readLogs(folder, log)
+	if err != nil {
+		return nil, err
 	}
 	if err := writeThrough(folder); err != nil {
 		return nil, err
@@ -101,7 +98,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if err := b.recover(ctx, torn, &found, &left); err != nil {
 		damaged := errors.Is(err, errDamaged)
 		err = errors.Join(err, db.Close())
-		if damaged && len(o.Key) == 0 {
+		if damaged {
 			err = errors.Join(err, left.putBack(folder))
 			err = o.withFiles(ctx, err)
 		}
@@ -179,8 +176,7 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 		return err
 	}
 	b.whole = len(recounted) == 0 && len(torn) == 0
-	if !b.whole && left.all && len(b.opts.Key) == 0 {
-		// An encrypted store cannot be repaired: it goes on without them.
+	if !b.whole && left.all {
 		return left.forgotten(b.home.folder)
 	}
 	summed, err := b.readSide(ctx, opening)

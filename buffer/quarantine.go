@@ -27,6 +27,8 @@ const (
 	// rot say most, so later ones are only counted.
 	maxQuarantineFiles = 1000
 	maxQuarantineBytes = 16 << 20
+	// asideStamp is the time in the name of a file that is set aside as a whole.
+	asideStamp = "20060102T150405.000000000"
 )
 
 // quarantine is the folder of that name.

@@ -36,7 +36,8 @@ type Repaired struct {
 // read, and moves the broken one aside, of which it changes and removes nothing.
 // ready is called before anything is written; its error ends Repair. What is
 // missing becomes gap events at the next Open, which compares the store with the
-// high-water mark and draws a new epoch. It blocks on the disk.
+// high-water mark and draws a new epoch. A store that was encrypted is encrypted
+// again with the same key. It blocks on the disk.
 func Repair(ctx context.Context, o Options, ready func() error, log *zap.Logger) (Repaired, error) {
 	o = o.withSeams()
 	var r Repaired
@@ -105,7 +106,7 @@ func (o *Options) salvageInto(ctx context.Context, s *salvage, folder string, ke
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	db, err := badger.OpenManaged(badgerOptions(folder, log))
+	db, err := badger.OpenManaged(o.Key.encrypted(badgerOptions(folder, log)))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,13 +16,19 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// TestEveryFileDamaged flips, cuts and removes each file of a killed store: what
-// follows is no effect, a refusal that names the file and the remedy, or gap
-// events for exactly what is missing.
+// TestEveryFileDamaged flips, cuts and removes each file of a killed store, plain
+// and encrypted: what follows is no effect, a refusal that names the file and the
+// remedy, or gap events for exactly what is missing.
 func TestEveryFileDamaged(t *testing.T) {
+	for _, key := range []Key{nil, bytes.Repeat([]byte{5}, 16)} {
+		t.Run(fmt.Sprintf("key of %d bytes", len(key)), func(t *testing.T) { everyFileDamaged(t, key) })
+	}
+}
+
+func everyFileDamaged(t *testing.T, key Key) {
 	const stored, events = 300, 420
 	path := quickDir(t)
-	o := testOptions(path)
+	o := keyed(path, key)
 	b := open(t, o)
 	queue(t, b, "mes", all)
 	for n := range events {
@@ -72,7 +79,7 @@ func TestEveryFileDamaged(t *testing.T) {
 			continue
 		}
 		for what, change := range damages {
-			got := damagedStore(t, killed, file, change, events)
+			got := damagedStore(t, killed, file, key, change, events)
 			kind := strings.TrimPrefix(filepath.Ext(file), ".")
 			if kind == "" || strings.HasPrefix(file, "mark") {
 				kind = strings.SplitN(filepath.Base(file), ".", 2)[0]
@@ -108,7 +115,7 @@ func TestEveryFileDamaged(t *testing.T) {
 func used(data []byte) int { return len(strings.TrimRight(string(data), "\x00")) }
 
 // damagedStore opens a copy with one file damaged and says what followed.
-func damagedStore(t *testing.T, killed, file string, change func([]byte) []byte, events int) string {
+func damagedStore(t *testing.T, killed, file string, key Key, change func([]byte) []byte, events int) string {
 	t.Helper()
 	to := clone(t, killed, true)
 	defer os.RemoveAll(to)
@@ -117,7 +124,7 @@ func damagedStore(t *testing.T, killed, file string, change func([]byte) []byte,
 	} else {
 		spoil(t, filepath.Join(to, file), change)
 	}
-	b, err := Open(context.Background(), testOptions(to), zap.NewNop())
+	b, err := Open(context.Background(), keyed(to, key), zap.NewNop())
 	if err != nil {
 		return "refused: " + err.Error()
 	}
@@ -172,7 +179,7 @@ func TestTheEndOfATableDamaged(t *testing.T) {
 	}
 	refused := 0
 	for from, at := info.Size()*93/100, info.Size()-1; at >= from; at -= 41 {
-		got := damagedStore(t, path, file, func(data []byte) []byte { data[at] ^= 0x20; return data }, events)
+		got := damagedStore(t, path, file, nil, func(data []byte) []byte { data[at] ^= 0x20; return data }, events)
 		switch {
 		case got == "no effect", got == "told":
 		case strings.HasPrefix(got, "refused: ") && strings.Contains(got, filepath.Base(file)):

@@ -118,7 +118,7 @@ func takeBack(path, folder string, log *zap.Logger) error {
 		if !tablesAreThere(folder, &before) || !hasMore(&before, &now) && countLogs(folder) < 2 {
 			continue
 		}
-		aside := filepath.Join(path, quarantineFolder, badger.ManifestFilename+"-"+time.Now().UTC().Format("20060102T150405.000000000"))
+		aside := filepath.Join(path, quarantineFolder, badger.ManifestFilename+"-"+time.Now().UTC().Format(asideStamp))
 		err = os.MkdirAll(filepath.Dir(aside), 0o700)
 		if err == nil {
 			err = os.WriteFile(aside, data, 0o600)
