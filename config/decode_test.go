@@ -64,6 +64,12 @@ func (l *limits) Validate() error {
 	return nil
 }
 
+// coded is a row with a mapping in it.
+type coded struct {
+	Type  string            `yaml:"type,required"`
+	Names map[string]string `yaml:"names"`
+}
+
 type settings struct {
 	base    `yaml:",inline"`
 	Text    string            `yaml:"text"`
@@ -89,6 +95,7 @@ type settings struct {
 	Points  Table[point]      `yaml:"points"`
 	Plain   Table[string]     `yaml:"plain"`
 	NotHere int               `yaml:"-"`
+	Coded   Table[coded]      `yaml:"coded"`
 }
 
 // decodeText decodes text over defaults and returns the faults with "-" for the

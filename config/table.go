@@ -210,10 +210,9 @@ func (c *sheet) columns(row []cell) {
 	}
 	var unknown []cell
 	for i, cell := range row[1:] {
-		_, known := l.byName[cell.text]
 		switch {
 		case cell.text == "":
-		case !known:
+		case !l.column(c.row, cell.text):
 			unknown = append(unknown, cell)
 		case slices.Contains(c.header, cell.text):
 			c.fault(cell.at, "the column `"+cell.text+"` is here twice", "remove one of the two")
@@ -243,6 +242,17 @@ func (l *layout) anyOf(row []cell) bool {
 		named = named || c.text != ""
 	}
 	return !named
+}
+
+// column reports whether a cell of the first row names a field, or, as
+// "types.erp", an entry of one that is a mapping.
+func (l *layout) column(row reflect.Type, name string) bool {
+	if _, known := l.byName[name]; known {
+		return true
+	}
+	base, entry, _ := strings.Cut(name, ".")
+	i, known := l.byName[base]
+	return known && entry != "" && row.FieldByIndex(l.fields[i].index).Type.Kind() == reflect.Map
 }
 
 func (c *sheet) mapping() *node {
@@ -291,9 +301,24 @@ func (c *sheet) value(row []cell, absent []string) *node {
 	}
 	out := &node{kind: mappingNode, at: row[0].at, absent: absent}
 	for i, cell := range row {
-		if c.header[i] != "" && cell.text != "" {
-			out.entries = append(out.entries, entry{key: c.header[i], keyAt: cell.at, value: &node{kind: scalarNode, text: cell.text, at: cell.at}})
+		if c.header[i] == "" || cell.text == "" {
+			continue
 		}
+		into, key := out, c.header[i]
+		if base, inner, ok := strings.Cut(key, "."); ok {
+			into, key = out.find(base).inner(out, base, cell.at), inner
+		}
+		into.entries = append(into.entries, entry{key: key, keyAt: cell.at, value: &node{kind: scalarNode, text: cell.text, at: cell.at}})
 	}
 	return out
+}
+
+// inner is the mapping that e holds; where there is none yet, n gets it.
+func (e *entry) inner(n *node, key string, at Position) *node {
+	if e != nil {
+		return e.value
+	}
+	made := &node{kind: mappingNode, at: at}
+	n.entries = append(n.entries, entry{key: key, keyAt: at, value: made})
+	return made
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,29 @@ func TestTableCSVOfValues(t *testing.T) {
 	}
 	if v, _ := got.Plain.Get("0012"); v != "Störung; Band" {
 		t.Errorf("got %+v", got.Plain)
+	}
+}
+
+// TestTableCSVOfMappings: a field that is a mapping has a column for each entry.
+func TestTableCSVOfMappings(t *testing.T) {
+	got, faults := decodeCSV(t, "coded", "code;names.erp;type;names.mes\r\n21;M-21;Waiting;W\r\n31;;Jam;J\r\n32;;Jam;\r\n")
+	same(t, faults, nil)
+	want := map[string]map[string]string{"21": {"erp": "M-21", "mes": "W"}, "31": {"mes": "J"}, "32": nil}
+	for _, row := range got.Coded.Rows {
+		if !maps.Equal(row.Value.Names, want[row.Name]) || row.Value.Type == "" {
+			t.Errorf("%s: %+v", row.Name, row.Value)
+		}
+	}
+	if len(got.Coded.Rows) != len(want) {
+		t.Errorf("%d rows", len(got.Coded.Rows))
+	}
+	for csv, want := range map[string]string{
+		"code,names.,type\n1,a,b\n":            "t.csv:1:6: s.coded: unknown column `names.` — did you mean `names`?",
+		"code,type.erp,type\n1,a,b\n":          "t.csv:1:6: s.coded: unknown column `type.erp` — choose from `type`, `names`",
+		"code,type,names.a,names.a\n1,x,a,b\n": "t.csv:1:19: s.coded: the column `names.a` is here twice — remove one of the two",
+	} {
+		_, faults := decodeCSV(t, "coded", csv)
+		same(t, faults, []string{want})
 	}
 }
 

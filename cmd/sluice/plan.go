@@ -53,6 +53,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 	if len(k.faults.Errors()) == 0 {
 		k.records()
 		k.answers()
+		k.named()
 		k.carried()
 		k.used()
 	}
@@ -361,6 +362,19 @@ func (k *checker) used() {
 		if !used {
 			k.faults = append(k.faults, k.plan.Config.Devices[i].Faults(config.Warn("",
 				"no machine uses a tag of it", "name its tags in a machine, or remove the device"))...)
+		}
+	}
+}
+
+// named refuses tables with names for uplinks that are none.
+func (k *checker) named() {
+	names := make([]string, len(k.plan.Config.Uplinks))
+	for i, u := range k.plan.Config.Uplinks {
+		names[i] = u.Name
+	}
+	for i, m := range k.plan.Machines {
+		for _, err := range m.CheckUplinks(names) {
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(err)...)
 		}
 	}
 }

@@ -16,6 +16,10 @@ type ReasonCode struct {
 	// Type is the downtime type.
 	Type string `yaml:"type,required"`
 	Name string `yaml:"name"`
+	// Types are what the systems behind single uplinks call the type, by the name
+	// of the uplink, where they do not call it Type. In a CSV file each is a
+	// column, for example types.erp.
+	Types map[string]string `yaml:"types"`
 }
 
 // UnmarshalText reads the short form, the type alone.
@@ -34,9 +38,15 @@ type Options struct {
 	// ReasonTake says which code of a stop counts: "last" (the default), "first",
 	// or "at_end", the last one before the machine runs again.
 	ReasonTake string `yaml:"reason_take"`
+	// ReasonBefore is how long before the stop a code may have come and gone and
+	// still be the stop's; 0: it must be there when the stop begins, or come
+	// while the machine stands.
+	ReasonBefore config.Duration `yaml:"reason_before"`
 	// DefaultType is the downtime type of a stop without a code, or with one
 	// that Reasons does not know; "unknown" if it is not set.
 	DefaultType string `yaml:"default_type"`
+	// DefaultTypes are what single uplinks call that type.
+	DefaultTypes map[string]string `yaml:"default_types"`
 	// MinStop and MinRun are the lengths that a stop or a run must reach to
 	// become an event. Shorter stops are counted as micro-stops.
 	MinStop config.Duration `yaml:"min_stop"`
@@ -55,6 +65,9 @@ func (o *Options) Validate() error {
 	if o.Reason == "" && o.ReasonTake != "" {
 		errs = append(errs, config.Field("reason_take", "chooses among codes, but no tag holds a code", "name it with reason:"))
 	}
+	if o.Reason == "" && o.ReasonBefore > 0 {
+		errs = append(errs, config.Field("reason_before", "looks for a code, but no tag holds a code", "name it with reason:"))
+	}
 	for _, row := range o.Reasons.Rows {
 		if none(row.Name) {
 			errs = append(errs, config.Field("reasons."+row.Name, "this code means that there is no reason", "remove the row"))
@@ -70,15 +83,20 @@ type Rule struct {
 	codes           map[string]ReasonCode
 	take            string
 	fallback        string
+	fallbacks       map[string]string
 	minStop, minRun time.Duration
-	binding         string
+	// before is how long before a stop its code may have come.
+	before  time.Duration
+	binding string
+	// uplinks are those that the tables name, with the path of the option.
+	uplinks map[string]string
 }
 
 // New makes a Rule. Its errors are config.FieldErrors, joined.
 func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	r := &Rule{
-		take: o.ReasonTake, fallback: o.DefaultType,
-		minStop: o.MinStop.Std(), minRun: o.MinRun.Std(), codes: make(map[string]ReasonCode, len(o.Reasons.Rows)),
+		take: o.ReasonTake, fallback: o.DefaultType, fallbacks: o.DefaultTypes,
+		minStop: o.MinStop.Std(), minRun: o.MinRun.Std(), before: o.ReasonBefore.Std(), codes: make(map[string]ReasonCode, len(o.Reasons.Rows)),
 	}
 	if r.take == "" {
 		r.take = "last"
@@ -104,7 +122,7 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	r.binding = r.source.binding()
+	r.binding, r.uplinks = r.source.binding(), uplinksOf(&o)
 	return r, nil
 }
 
@@ -120,6 +138,44 @@ func (r *Rule) Meaning(code string) (kind, name string, known bool) {
 		return m.Type, m.Name, true
 	}
 	return r.fallback, "", code == "" || len(r.codes) == 0
+}
+
+// TypeFor returns the downtime type of a code as the system behind an uplink
+// calls it. It says so also for events that were made by another table, since
+// they carry the code.
+func (r *Rule) TypeFor(uplink, code string) string {
+	m, ok := r.codes[code]
+	name, own := m.Types[uplink]
+	switch {
+	case own:
+		return name
+	case ok:
+		return m.Type
+	}
+	if name, own := r.fallbacks[uplink]; own {
+		return name
+	}
+	return r.fallback
+}
+
+// Uplinks returns the uplinks that the tables name, each with the path of the
+// option that names it first.
+func (r *Rule) Uplinks() map[string]string { return r.uplinks }
+
+// uplinksOf collects the uplinks that o names.
+func uplinksOf(o *Options) map[string]string {
+	all := make(map[string]string)
+	for name := range o.DefaultTypes {
+		all[name] = "default_types." + name
+	}
+	for _, row := range o.Reasons.Rows {
+		for name := range row.Value.Types {
+			if _, known := all[name]; !known {
+				all[name] = "reasons." + row.Name + ".types." + name
+			}
+		}
+	}
+	return all
 }
 
 // none reports whether a code says that there is no reason.

@@ -12,9 +12,6 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// maxUnmapped bounds the list of codes that the table does not have.
-const maxUnmapped = 20
-
 // candidate is a change of state that is not old enough to be believed.
 type candidate struct {
 	At rule.Stamp `json:"t,omitzero"`
@@ -50,6 +47,9 @@ type State struct {
 	First string `json:"first,omitempty"`
 	Last  string `json:"last,omitempty"`
 	Told  string `json:"told,omitempty"`
+	// Recent are codes that came while the machine ran, not longer than
+	// reason_before ago when the newest did.
+	Recent []arrival `json:"recent,omitempty"`
 	// MicroStops were too short for an event and are not reported yet.
 	MicroStops  int64         `json:"mn,omitempty"`
 	MicroLength time.Duration `json:"ml,omitempty"`
@@ -59,9 +59,10 @@ type State struct {
 
 // CopyFrom makes s equal to o without sharing memory with it.
 func (s *State) CopyFrom(o *State) {
-	unmapped := s.Unmapped
+	unmapped, recent := s.Unmapped, s.Recent
 	*s = *o
 	s.Unmapped = append(unmapped[:0], o.Unmapped...)
+	s.Recent = append(recent[:0], o.Recent...)
 }
 
 // Fit prepares a decoded or zero State for the rule. A state learned from
@@ -83,6 +84,9 @@ func (s *State) Shift(step time.Duration) {
 	s.Seen.Shift(step)
 	s.Signal.StateAt.Shift(step)
 	s.Signal.ModeAt.Shift(step)
+	for i := range s.Recent {
+		s.Recent[i].At.Shift(step)
+	}
 }
 
 // Event is a start or a stop to be reported.
@@ -147,6 +151,10 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 	if reason != nil && !s.Known {
 		s.Code, changed = reason.Code, true
 	}
+	if reason != nil && !none(reason.Code) && seen.begins(s) {
+		// What comes together with a stop belongs to it, not what it replaces.
+		changed = r.code(s, reason, out) || changed
+	}
 	if seen.known {
 		changed = r.state(s, &seen, snapshot, out) || changed
 	}
@@ -163,6 +171,9 @@ type observation struct {
 	// be read.
 	running, known, missed bool
 }
+
+// begins reports whether a stop begins with o.
+func (o *observation) begins(s *State) bool { return o.known && !o.running && s.Known && !s.standing() }
 
 // state takes what was seen of the state.
 func (r *Rule) state(s *State, v *observation, snapshot bool, out Sink) (changed bool) {
@@ -187,6 +198,7 @@ func (r *Rule) state(s *State, v *observation, snapshot bool, out Sink) (changed
 		s.Change = candidate{At: v.at, Gap: gap, Phase: s.Signal.State, Mode: s.Signal.Mode}
 		if !v.running {
 			s.First, s.Last, s.Told = "", "", ""
+			r.recall(s, v.at)
 			r.note(s, s.Code)
 		}
 		out.Mark(v.at)
@@ -219,64 +231,6 @@ func (r *Rule) cancel(s *State, at, seen rule.Stamp, gap time.Duration, out Sink
 // standing reports whether the machine stands as far as was seen.
 func (s *State) standing() bool { return s.Known && s.Running == !s.Change.At.IsZero() }
 
-// code takes a reading of the reason tag.
-func (r *Rule) code(s *State, v *Reading, out Sink) (changed bool) {
-	if s.Code == v.Code {
-		return false
-	}
-	s.Code = v.Code
-	if !s.standing() {
-		return true
-	}
-	r.stands(s, v.At, out)
-	return true
-}
-
-// stands notes the code of a standing machine and, where the stop was reported
-// with another one, reports it.
-func (r *Rule) stands(s *State, at rule.Stamp, out Sink) {
-	r.note(s, s.Code)
-	if s.Running || r.take == "at_end" {
-		return
-	}
-	if code := r.taken(s); code != s.Told {
-		r.explain(s, at, code, out)
-	}
-}
-
-// note remembers a code that was there while the machine stood.
-func (r *Rule) note(s *State, code string) {
-	if none(code) {
-		return
-	}
-	if s.First == "" {
-		s.First = code
-	}
-	s.Last = code
-}
-
-func (r *Rule) taken(s *State) string {
-	if r.take == "first" {
-		return s.First
-	}
-	return s.Last
-}
-
-// explain reports a reason after its stop.
-func (r *Rule) explain(s *State, at rule.Stamp, code string, out Sink) {
-	s.Told = code
-	kind, name := r.meaning(s, code)
-	out.StopReason(Reason{At: at, StopID: s.StopID, Type: kind, Reason: code, Name: name})
-}
-
-func (r *Rule) meaning(s *State, code string) (kind, name string) {
-	kind, name, known := r.Meaning(code)
-	if !known && !slices.Contains(s.Unmapped, code) && len(s.Unmapped) < maxUnmapped {
-		s.Unmapped = append(s.Unmapped, code)
-	}
-	return kind, name
-}
-
 // Due confirms a change that has lasted.
 func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 	if wake := r.Wake(s); wake == 0 || now < wake {
@@ -289,6 +243,7 @@ func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 	s.Running, s.Since, s.Change = !s.Running, change.At, candidate{}
 	if !s.Running {
 		s.StopID++
+		s.Recent = s.Recent[:0]
 	}
 	r.tell(s, &change, since, out)
 	return true

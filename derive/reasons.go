@@ -1,0 +1,35 @@
+package derive
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/sluice-edge/sluice/config"
+)
+
+// DowntimeType returns what the system behind an uplink calls the downtime type
+// of a stop with this reason, the raw code of its event; "" is a stop without
+// one. It goes by the tables of now, also for events from before they were
+// changed. ok is false for a machine without start/stop. A sender calls it when
+// it renders an event; it may be called from any goroutine.
+func (m *Model) DowntimeType(uplink, reason string) (name string, ok bool) {
+	if m.startstop == nil {
+		return "", false
+	}
+	return m.startstop.TypeFor(uplink, reason), true
+}
+
+// CheckUplinks returns a config.FieldError for each uplink that the machine's
+// tables name and that is none of known, joined to paths of the machine.
+func (m *Model) CheckUplinks(known []string) (errs []error) {
+	if m.startstop == nil {
+		return nil
+	}
+	named := m.startstop.Uplinks()
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if !slices.Contains(known, name) {
+			errs = append(errs, config.Unknown("startstop."+named[name], "uplink", name, known))
+		}
+	}
+	return errs
+}
