@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -16,6 +17,30 @@ import (
 // plant.ErrFull means not now.
 type Reconciler interface {
 	Reconcile(ctx context.Context, m plant.MachineID, last plant.EventID) error
+}
+
+// ParseLast reads what a receiver says that it last had of a machine: a JSON object
+// whose member id is the event's id, empty if it has had nothing. Other members
+// are nobody's business, so a whole event will do. An id of another machine is an
+// error.
+func ParseLast(m plant.MachineID, text []byte) (plant.EventID, error) {
+	var answer struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return plant.EventID{}, fmt.Errorf("it is no JSON object with an id: %w", err)
+	}
+	if answer.ID == "" {
+		return plant.EventID{}, nil
+	}
+	id, err := plant.ParseEventID(answer.ID)
+	if err != nil {
+		return plant.EventID{}, err
+	}
+	if id.Machine != m {
+		return plant.EventID{}, fmt.Errorf("%q is no event of the machine %s", answer.ID, m)
+	}
+	return id, nil
 }
 
 // askSoon and askAgain space the questions to a receiver that does not answer

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,31 @@ import (
 
 	"github.com/sluice-edge/sluice/plant"
 )
+
+func TestParseLast(t *testing.T) {
+	want := plant.EventID{Gateway: "gw-1", Machine: "FILLER 01", Epoch: 0x9f3a0000000000c1, Sequence: 12}
+	for text, err := range map[string]string{
+		`{"id":"` + want.String() + `"}`:                                       "",
+		` {"specversion":"1.0","id":"` + want.String() + `","data":{"id":3}} `: "",
+		`{"id":"gw-1/FILLER 02/9f3a0000000000c1-12"}`:                          "no event of the machine FILLER 01",
+		`{"id":"12"}`:             "is no id of an event",
+		`{"id":12}`:               "no JSON object",
+		`"` + want.String() + `"`: "no JSON object",
+		want.String():             "no JSON object",
+		`{"id":"` + want.String(): "no JSON object",
+		"":                        "no JSON object",
+	} {
+		got, e := ParseLast("FILLER 01", []byte(text))
+		if err == "" && (got != want || e != nil) || err != "" && (got != (plant.EventID{}) || e == nil || !strings.Contains(e.Error(), err)) {
+			t.Errorf("%s: %v, %v; want %q", text, got, e, err)
+		}
+	}
+	for _, text := range []string{`{"id":""}`, `{}`, `null`} {
+		if got, err := ParseLast("FILLER 01", []byte(text)); got != (plant.EventID{}) || err != nil {
+			t.Errorf("%s: %v, %v; want nothing", text, got, err)
+		}
+	}
+}
 
 // askedSender says what the receiver last had.
 type askedSender struct {
@@ -74,8 +100,8 @@ func TestTheReceiverIsAsked(t *testing.T) {
 		if s.asked["M1"] != 1 || s.asked["M2"] != 3 || len(q.given) != 2 || q.given["M2"].Sequence != 9 {
 			t.Errorf("asked %v, given %v", s.asked, q.given)
 		}
-		if n := f.Stats().Delivered; n != 6 {
-			t.Errorf("%d of 6 were delivered", n)
+		if got := f.Stats(); got.Delivered != 6 || got.Silent != 0 {
+			t.Errorf("%d of 6 were delivered, %d machines are silent", got.Delivered, got.Silent)
 		}
 		if logged.FilterMessageSnippet("does not say what it had last").Len() != 1 || logged.FilterMessageSnippet("says what it had last").Len() != 1 {
 			t.Errorf("the log has %v", logged.All())
@@ -92,8 +118,12 @@ func TestAReceiverThatIsBackIsAskedSoon(t *testing.T) {
 		s.last = func(int, plant.MachineID) (plant.EventID, error) { return plant.EventID{}, errors.New("refused") }
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- NewForwarder("mes", q, s, DefaultOptions(), zap.NewNop()).Run(ctx) }()
-		for range 600 {
+		f := NewForwarder("mes", q, s, DefaultOptions(), zap.NewNop())
+		go func() { done <- f.Run(ctx) }()
+		for i := range 600 {
+			if silent := f.Stats().Silent; i == 5 && silent != 1 {
+				t.Errorf("%d machines are silent, want 1", silent)
+			}
 			q.add("M1", plant.KindCounter, 1)
 			time.Sleep(time.Second)
 			synctest.Wait()

@@ -238,6 +238,7 @@ func (f *Forwarder) stuck(st *machine, v *verdict, next, now time.Time) {
 func (f *Forwarder) Stats() Stats {
 	f.mu.Lock()
 	s := f.stats
+	s.Silent = int(f.silent.Load())
 	now := time.Now()
 	for _, st := range f.machines {
 		if st.waiting {

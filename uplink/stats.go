@@ -33,6 +33,9 @@ type Stats struct {
 	// Waiting is the number of machines that have events and wait for their
 	// next attempt while the others go on.
 	Waiting int
+	// Silent is the number of machines of which the receiver was asked what it had
+	// last, and has not said it.
+	Silent int
 	// Problems are the machines whose streams do not move, in the order of
 	// their codes.
 	Problems []Problem

@@ -19,11 +19,15 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
 // eventTopic is where the brokers of the tests look for events.
 const eventTopic = "ev/{machine}/{kind}"
+
+// cursorTopic is where the brokers of the tests keep what was last had.
+const cursorTopic = "had/{machine}"
 
 // arrivals collects what a broker has accepted.
 type arrivals struct {
@@ -68,6 +72,8 @@ type brokerHook struct {
 	// user and password are wanted at CONNECT if user is set.
 	user, password string
 	status         []string
+	// deaf refuses every subscription to a cursor.
+	deaf bool
 }
 
 func (h *brokerHook) ID() string         { return "test" }
@@ -77,7 +83,11 @@ func (h *brokerHook) OnConnectAuthenticate(_ *mochi.Client, pk packets.Packet) b
 	defer h.mu.Unlock()
 	return h.user == "" || (string(pk.Connect.Username) == h.user && string(pk.Connect.Password) == h.password)
 }
-func (h *brokerHook) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+func (h *brokerHook) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return write || !h.deaf || !strings.HasPrefix(topic, "had/")
+}
 func (h *brokerHook) OnPublish(_ *mochi.Client, pk packets.Packet) (packets.Packet, error) {
 	h.mu.Lock()
 	if pk.FixedHeader.Retain {
@@ -119,7 +129,7 @@ func (b *embedded) Start() {
 	if b.tls != nil {
 		listener = tls.NewListener(listener, b.tls)
 	}
-	b.server = mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
+	b.server = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := b.server.AddHook(b.hook, nil); err != nil {
 		b.t.Fatal(err)
 	}
@@ -127,6 +137,13 @@ func (b *embedded) Start() {
 		b.t.Fatal(err)
 	}
 	if err := b.server.Serve(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Remember implements uplinktest.Rememberer.
+func (b *embedded) Remember(m plant.MachineID, text string) {
+	if err := b.server.Publish("had/"+string(m), []byte(text), true, 0); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -160,6 +177,7 @@ type mosquitto struct {
 	t          testing.TB
 	path, addr string
 	folder     string
+	more       string // further lines of its config
 	process    *exec.Cmd
 	ended      chan struct{}
 	subscriber paho.Client
@@ -192,7 +210,7 @@ func (b *mosquitto) Addr() string { return b.addr }
 func (b *mosquitto) Start() {
 	host, port, _ := net.SplitHostPort(b.addr)
 	file := filepath.Join(b.folder, "mosquitto.conf")
-	conf := fmt.Sprintf("listener %s %s\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n", port, host)
+	conf := fmt.Sprintf("listener %s %s\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n%s", port, host, b.more)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
@@ -218,6 +236,14 @@ func (b *mosquitto) Start() {
 		}
 	}
 	t := b.subscriber.Subscribe("ev/#", 1, func(_ paho.Client, m paho.Message) { b.add(m.Topic(), m.Payload()) })
+	if t.Wait(); t.Error() != nil {
+		b.t.Fatal(t.Error())
+	}
+}
+
+// Remember implements uplinktest.Rememberer.
+func (b *mosquitto) Remember(m plant.MachineID, text string) {
+	t := b.subscriber.Publish("had/"+string(m), 1, true, text)
 	if t.Wait(); t.Error() != nil {
 		b.t.Fatal(t.Error())
 	}

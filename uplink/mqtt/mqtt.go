@@ -46,6 +46,9 @@ type Sender struct {
 	session   *mqttsession.Session
 	topics    *topics
 	maxPacket int
+	// cursors are the topics that say what a receiver had last; nil if nobody is
+	// asked.
+	cursors *topics
 }
 
 var _ uplink.Sender = (*Sender)(nil)
@@ -56,8 +59,13 @@ func open(o Options, endpoint endpoint, security *tls.Config, env uplink.Env) *S
 	if id == "" {
 		id = "sluice-" + env.Gateway + "-" + env.Name
 	}
+	var cursors *topics
+	if o.CursorTopic != "" {
+		cursors = newTopics(o.CursorTopic, place)
+	}
 	return &Sender{
 		topics:    newTopics(o.Topic, place),
+		cursors:   cursors,
 		maxPacket: int(o.MaxPacket),
 		session: mqttsession.New(mqttsession.Options{
 			Address:        endpoint.address,

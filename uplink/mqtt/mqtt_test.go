@@ -37,13 +37,20 @@ func openWith(t testing.TB, o Options) uplink.Sender {
 }
 
 func subject(receiver func(t testing.TB) uplinktest.Receiver) uplinktest.Subject {
+	open := func(t testing.TB, addr string, ackTimeout time.Duration, cursorTopic string) uplink.Sender {
+		o := testOptions(addr)
+		o.AckTimeout, o.ConnectTimeout = config.Duration(ackTimeout), config.Duration(ackTimeout)
+		o.KeepAlive, o.SendTimeout = config.Duration(max(ackTimeout, time.Second)), config.Duration(time.Minute)
+		o.CursorTopic = cursorTopic
+		return openWith(t, o)
+	}
 	return uplinktest.Subject{
 		Receiver: receiver,
 		Open: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
-			o := testOptions(addr)
-			o.AckTimeout, o.ConnectTimeout = config.Duration(ackTimeout), config.Duration(ackTimeout)
-			o.KeepAlive, o.SendTimeout = config.Duration(max(ackTimeout, time.Second)), config.Duration(time.Minute)
-			return openWith(t, o)
+			return open(t, addr, ackTimeout, "")
+		},
+		OpenAsking: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
+			return open(t, addr, ackTimeout, cursorTopic)
 		},
 		TooLarge: 16 << 10,
 	}

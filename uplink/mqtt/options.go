@@ -35,6 +35,9 @@ type Options struct {
 	// Topic and StatusTopic are templates; see checkTemplate.
 	Topic       string `yaml:"topic"`
 	StatusTopic string `yaml:"status_topic"`
+	// CursorTopic is a template of the topic at which a receiver keeps, retained,
+	// which event of {machine} it had last; empty means that it is not asked.
+	CursorTopic string `yaml:"cursor_topic"`
 	// Window and WindowBytes bound what is in flight without a PUBACK.
 	Window      int         `yaml:"window"`
 	WindowBytes config.Size `yaml:"window_bytes"`
@@ -71,6 +74,7 @@ func (o Options) Validate() error {
 		o.Options.Validate(), // an inline struct is not visited by the decoder
 		topic,
 		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
+		o.validateCursor(),
 		o.validateTimes(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }

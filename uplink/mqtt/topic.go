@@ -25,6 +25,7 @@ const (
 var (
 	eventPlaceholders  = []string{inEnterprise, inSite, inArea, inMachine, inKind, inGateway}
 	statusPlaceholders = []string{inEnterprise, inSite, inArea, inGateway}
+	cursorPlaceholders = []string{inEnterprise, inSite, inArea, inMachine, inGateway}
 )
 
 // maxTemplate leaves room for long names below the 65535 bytes of an MQTT

@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,18 +50,9 @@ func (s *Sender) Last(ctx context.Context, m plant.MachineID) (plant.EventID, er
 	case err != nil:
 		return plant.EventID{}, fmt.Errorf("GET %s: the answer ends early: %w", show(target), s.failed(ctx, err))
 	}
-	var answer struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return plant.EventID{}, fmt.Errorf("GET %s: the answer is no JSON object with an id: %w", show(target), err)
-	}
-	if answer.ID == "" {
-		return plant.EventID{}, nil
-	}
-	id, err := plant.ParseEventID(answer.ID)
+	id, err := uplink.ParseLast(m, body)
 	if err != nil {
-		return plant.EventID{}, fmt.Errorf("GET %s: %w", show(target), err)
+		return plant.EventID{}, fmt.Errorf("GET %s: the answer cannot be used: %w", show(target), err)
 	}
 	return id, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,12 +66,35 @@ type receiver struct {
 	ended    chan struct{}
 	arrivals []uplinktest.Arrival
 	requests []request
+	had      map[string]string
 }
 
-var _ uplinktest.Receiver = (*receiver)(nil)
+var (
+	_ uplinktest.Receiver   = (*receiver)(nil)
+	_ uplinktest.Rememberer = (*receiver)(nil)
+)
+
+// Remember implements uplinktest.Rememberer.
+func (r *receiver) Remember(m plant.MachineID, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.had[string(m)] = text
+}
+
+// cursor answers a request for what was last had of a machine.
+func (r *receiver) cursor(w http.ResponseWriter, machine string) {
+	r.mu.Lock()
+	text := r.had[machine]
+	r.mu.Unlock()
+	if text == "" {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	_, _ = io.WriteString(w, text) // who asked may be gone
+}
 
 func newReceiver(t testing.TB, change ...func(*receiver)) *receiver {
-	r := &receiver{t: t, addr: "127.0.0.1:0"}
+	r := &receiver{t: t, addr: "127.0.0.1:0", had: map[string]string{}}
 	for _, c := range change {
 		c(r)
 	}
@@ -140,6 +164,10 @@ func (r *receiver) Stop() {
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	if machine, ok := strings.CutPrefix(q.URL.Path, "/cursors/"); ok {
+		r.cursor(w, machine)
+		return
+	}
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
 		return // a part of a request is no event
@@ -200,13 +228,22 @@ func openRemembering(t testing.TB, o Options, memory func(string) ([]byte, error
 }
 
 func subject(change func(*Options)) uplinktest.Subject {
+	open := func(t testing.TB, addr string, ackTimeout time.Duration, change func(*Options)) uplink.Sender {
+		o := testOptions(addr)
+		o.Timeout, o.SendTimeout = config.Duration(ackTimeout), config.Duration(time.Minute)
+		change(&o)
+		return openWith(t, o)
+	}
 	return uplinktest.Subject{
 		Receiver: func(t testing.TB) uplinktest.Receiver { return newReceiver(t) },
 		Open: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
-			o := testOptions(addr)
-			o.Timeout, o.SendTimeout = config.Duration(ackTimeout), config.Duration(time.Minute)
-			change(&o)
-			return openWith(t, o)
+			return open(t, addr, ackTimeout, change)
+		},
+		OpenAsking: func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender {
+			return open(t, addr, ackTimeout, func(o *Options) {
+				change(o)
+				o.CursorURL = "http://" + addr + "/cursors/{machine}"
+			})
 		},
 		TooLarge: testMaxBody,
 	}

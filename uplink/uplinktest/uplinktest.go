@@ -36,6 +36,13 @@ type Receiver interface {
 	Start()
 }
 
+// Rememberer is a Receiver that says what it last had of a machine.
+type Rememberer interface {
+	// Remember makes text the answer for that machine; empty says that it has had
+	// nothing.
+	Remember(m plant.MachineID, text string)
+}
+
 // Subject is a kind of Sender under test.
 type Subject struct {
 	// Receiver starts a receiver that ends with the test.
@@ -43,6 +50,9 @@ type Subject struct {
 	// Open makes a Sender to addr that waits so long for an acknowledgement. The
 	// suite closes it.
 	Open func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender
+	// OpenAsking is Open of a Sender that is an uplink.Watermarker and asks the
+	// receiver, a Rememberer; nil if the kind cannot ask.
+	OpenAsking func(t testing.TB, addr string, ackTimeout time.Duration) uplink.Sender
 	// TooLarge is a size of Data that the Sender must refuse; 0 if it takes all.
 	TooLarge int
 }
@@ -77,6 +87,22 @@ func Run(t *testing.T, s Subject) {
 		{"claims nothing that did not arrive", short, randomCuts},
 		{"refuses what is too large and goes on", short, tooLarge},
 		{"leaves no goroutine behind", short, leavesNothing},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(newRig(t, s, c.timeout)) })
+	}
+	if s.OpenAsking == nil {
+		return
+	}
+	s.Open = s.OpenAsking
+	for _, c := range []struct {
+		name    string
+		timeout time.Duration
+		run     func(*rig)
+	}{
+		{"says what the receiver had last", patient, saysWhatItHad},
+		{"names an answer that it cannot use", patient, namesBadAnswers},
+		{"asks in vain and delivers", short, asksInVain},
+		{"asks and leaves no goroutine behind", patient, asksAndLeavesNothing},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(newRig(t, s, c.timeout)) })
 	}

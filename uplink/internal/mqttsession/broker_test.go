@@ -30,6 +30,12 @@ type broker struct {
 	// onPublish answers a PUBLISH of the events: reply writes, and false ends
 	// the session. nil acknowledges.
 	onPublish func(session int, p publish, reply func([]byte)) bool
+	// onSubscribe answers a SUBSCRIBE, and onUnsubscribe its end, in the same way.
+	// nil takes it and has nothing retained.
+	onSubscribe   func(id uint16, topic string, reply func([]byte)) bool
+	onUnsubscribe func(id uint16, reply func([]byte)) bool
+	// subscribed are the topics of each SUBSCRIBE, "-" for an UNSUBSCRIBE.
+	subscribed []string
 }
 
 type publish struct {
@@ -112,6 +118,10 @@ func (b *broker) serve(conn net.Conn) {
 			} else if !answer(session, p, reply) {
 				return
 			}
+		case 8, 10:
+			if !b.subscription(kind>>4, body, reply) {
+				return
+			}
 		case 12:
 			reply([]byte{0xd0, 0})
 		case 14:
@@ -145,6 +155,37 @@ func (b *broker) connect(body []byte) *publish {
 		b.mu.Unlock()
 	}
 	return will
+}
+
+func (b *broker) subscription(kind byte, body []byte, reply func([]byte)) bool {
+	id := binary.BigEndian.Uint16(body)
+	topic := string(body[4 : 4+binary.BigEndian.Uint16(body[2:])])
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if kind == 10 {
+		b.subscribed = append(b.subscribed, "-")
+		if b.onUnsubscribe != nil {
+			return b.onUnsubscribe(id, reply)
+		}
+		reply([]byte{0xb0, 2, byte(id >> 8), byte(id)})
+		return true
+	}
+	b.subscribed = append(b.subscribed, topic)
+	if b.onSubscribe != nil {
+		return b.onSubscribe(id, topic, reply)
+	}
+	reply(subscribed(id, 0))
+	return true
+}
+
+// subscribed is a SUBACK.
+func subscribed(id uint16, code byte) []byte { return []byte{0x90, 3, byte(id >> 8), byte(id), code} }
+
+// retained is a PUBLISH of the broker's.
+func retained(topic, payload string) []byte {
+	p := binary.AppendUvarint([]byte{0x31}, uint64(2+len(topic)+len(payload)))
+	p = binary.BigEndian.AppendUint16(p, uint16(len(topic)))
+	return append(append(p, topic...), payload...)
 }
 
 func ack(id uint16) []byte { return []byte{0x40, 2, byte(id >> 8), byte(id)} }

@@ -6,7 +6,8 @@
 // whatever is uncertain ends the session and is sent again on the next. paho's
 // package-wide loggers (mqtt.ERROR and others) are left alone: they are globals,
 // silent unless a program sets them, and each failure that they would tell of
-// comes back from here as an error.
+// comes back from here as an error. A Session subscribes to nothing but, on
+// demand and for a moment, the topic of one question (Ask).
 package mqttsession
 
 import (
@@ -77,6 +78,13 @@ type Session struct {
 	closed   bool
 	suspects map[string]suspect
 	takeover takeover
+	// unreachable is set while the last attempt to connect has failed.
+	unreachable bool
+	// No question is asked before restUntil, because of restCause; rest was the
+	// last such wait.
+	rest      time.Duration
+	restUntil time.Time
+	restCause error
 }
 
 // New returns a Session. It connects at the first Publish.
@@ -185,6 +193,7 @@ func (s *Session) dial(d *dial) {
 	s.mu.Lock()
 	s.dialling = nil
 	closed := s.closed
+	s.unreachable = d.err != nil
 	if d.err != nil {
 		s.doubt()
 	}
@@ -213,6 +222,10 @@ func (s *Session) forget(c *connection, err error) error {
 	}
 	if s.closed {
 		return ErrClosed
+	}
+	if topic, ok := c.wire.asking(); ok && (!errors.Is(err, errOwn) || errors.Is(err, errUnconfirmed)) {
+		s.doubt() // it may be the question, and no message is to blame for that
+		return s.restQuestions(topic, err)
 	}
 	if c.trial.Load() != nil && c.closedByPeer() {
 		c.tried = true

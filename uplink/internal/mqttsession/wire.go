@@ -15,17 +15,23 @@ import (
 	"time"
 )
 
-// Packet types that a broker may send to a client which only publishes, and
-// their remaining length (MQTT 3.1.1 sections 3.2, 3.4 and 3.13).
+// Packet types that a broker may send to a client which publishes and subscribes
+// to one topic at a time, and their remaining length (MQTT 3.1.1 sections 3.2,
+// 3.4, 3.9, 3.11 and 3.13). A PUBLISH has any length; see hear.
 const (
 	connack  = 2
 	puback   = 4
+	suback   = 9
+	unsuback = 11
 	pingresp = 13
-	// publishType is what the client itself sends (section 3.3).
-	publishType = 3
+	// What the client itself sends (sections 3.3, 3.8 and 3.10); the broker sends a
+	// PUBLISH, too.
+	publishType     = 3
+	subscribeType   = 8
+	unsubscribeType = 10
 )
 
-var remaining = map[byte]byte{connack: 2, puback: 2, pingresp: 0}
+var remaining = map[byte]byte{connack: 2, puback: 2, suback: 3, unsuback: 2, pingresp: 0}
 
 // wire is the network connection below paho. Inbound it lets through only the
 // packets that a publishing client expects: paho allocates what a header
@@ -47,9 +53,15 @@ type wire struct {
 	wrote atomic.Bool
 	late  *time.Timer
 	// peerClosed is set when the other end closed or reset the connection before
-	// this one did. strays counts the PUBACKs in a row that answer nothing.
+	// this one did. strays counts the packets in a row that answer nothing.
 	peerClosed atomic.Bool
 	strays     int
+	// questions are open by their topics; owedAcks are the packet types that the
+	// broker owes for a SUBSCRIBE or UNSUBSCRIBE of that identifier.
+	questions map[string]*question
+	owedAcks  map[uint16]byte
+	// asked is set once there was a question.
+	asked bool
 
 	timeout time.Duration
 	mu      sync.Mutex
@@ -70,7 +82,8 @@ const spareLimit = 64 << 10
 
 // newWire returns a wire over conn, which is tcp or a TLS connection over it.
 func newWire(conn, tcp net.Conn, timeout time.Duration) *wire {
-	w := &wire{Conn: conn, tcp: tcp, ack: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{})}
+	w := &wire{Conn: conn, tcp: tcp, ack: newAcker(tcp), in: bufio.NewReader(conn), timeout: timeout, flushed: make(chan struct{}),
+		questions: map[string]*question{}, owedAcks: map[uint16]byte{}}
 	w.work.L = &w.mu
 	w.late = time.AfterFunc(ackAfter, w.acknowledge)
 	go w.flush()
@@ -124,8 +137,25 @@ func (w *wire) noteEnd(err error) {
 	}
 }
 
-// admit looks at the header of the next packet.
+// admit takes messages of the broker off the wire and looks at the header of the
+// packet after them.
 func (w *wire) admit() error {
+	for {
+		kind, length, err := w.header()
+		if err != nil {
+			return err
+		}
+		if kind != publishType || !w.hasAsked() {
+			return w.examine(kind, length)
+		}
+		if err := w.hear(); err != nil {
+			return err
+		}
+	}
+}
+
+// header waits for the next packet and returns its type and its second byte.
+func (w *wire) header() (kind, length byte, err error) {
 	blocks := w.in.Buffered() == 0
 	if blocks && w.owed.Load() > 0 && !w.wrote.Load() {
 		w.late.Reset(ackAfter)
@@ -135,44 +165,51 @@ func (w *wire) admit() error {
 		w.wrote.Store(false) // what was written before does not acknowledge this
 	}
 	if err != nil {
+		return 0, 0, err
+	}
+	return header[0] >> 4, header[1], nil
+}
+
+// examine lets a packet through that a publishing client expects, and only that.
+func (w *wire) examine(kind, length byte) error {
+	want, ok := remaining[kind]
+	if !ok || length != want {
+		return fmt.Errorf("the broker sent a packet of type %d and length byte %d, which no MQTT 3.1.1 broker sends to a client that only publishes", kind, length)
+	}
+	w.left = 2 + int(length)
+	if kind == pingresp {
+		return nil
+	}
+	packet, err := w.in.Peek(4)
+	if err != nil {
 		return err
 	}
-	kind := header[0] >> 4
-	length, ok := remaining[kind]
-	if !ok || header[1] != length {
-		return fmt.Errorf("the broker sent a packet of type %d and length byte %d, which no MQTT 3.1.1 broker sends to a client that only publishes", kind, header[1])
-	}
-	if kind == connack {
-		packet, err := w.in.Peek(4)
-		if err != nil {
-			return err
-		}
+	id := binary.BigEndian.Uint16(packet[2:])
+	switch kind {
+	case puback:
+		return w.answered(id)
+	case suback, unsuback:
+		return w.granted(kind, id)
+	default:
 		if packet[3] > 5 {
 			return fmt.Errorf("the broker answered CONNECT with code %d, which MQTT 3.1.1 does not know", packet[3])
 		}
+		return nil
 	}
-	if kind == puback {
-		packet, err := w.in.Peek(4)
-		if err != nil {
-			return err
-		}
-		if err := w.answered(binary.BigEndian.Uint16(packet[2:])); err != nil {
-			return err
-		}
-	}
-	w.left = 2 + int(length)
-	return nil
 }
 
-// maxStrays bounds the PUBACKs in a row for packets that nobody waits for: paho
-// takes them in silence, and a broker that sends nothing else would keep the
-// session and a processor busy.
+// maxStrays bounds the packets in a row that nobody waits for, PUBACKs and
+// messages: a broker that sends nothing else would keep the session and a
+// processor busy.
 const maxStrays = 100
 
 // answered notes the PUBACK of a packet.
 func (w *wire) answered(id uint16) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, ok := w.owedAcks[id]; ok {
+		return fmt.Errorf("the broker answered the subscription of packet %d with a PUBACK", id)
+	}
 	word, bit := &w.open[id/64], uint64(1)<<(id%64)
 	if *word&bit != 0 {
 		*word &^= bit
@@ -186,17 +223,29 @@ func (w *wire) answered(id uint16) error {
 	return nil
 }
 
-// expect notes that a PUBACK is owed if p is a PUBLISH of QoS 1. It is called
-// with mu held. paho writes a packet in one piece.
+// expect notes what is owed for p: a PUBACK for a PUBLISH of QoS 1, a SUBACK or
+// an UNSUBACK. It is called with mu held. paho writes a packet in one piece.
 func (w *wire) expect(p []byte) {
-	if len(p) == 0 || p[0]>>4 != publishType || p[0]&0x06 == 0 {
+	if len(p) == 0 {
 		return
 	}
+	kind, qos := p[0]>>4, p[0]&0x06
 	_, n := binary.Uvarint(p[1:]) // the remaining length is coded in the same way (section 2.2.3)
 	if n <= 0 || len(p) < 1+n+2 {
 		return
 	}
 	p = p[1+n:]
+	switch kind {
+	case subscribeType:
+		w.owedAcks[binary.BigEndian.Uint16(p)] = suback
+		return
+	case unsubscribeType:
+		w.owedAcks[binary.BigEndian.Uint16(p)] = unsuback
+		return
+	}
+	if kind != publishType || qos == 0 {
+		return
+	}
 	topic := int(binary.BigEndian.Uint16(p))
 	if len(p) < 2+topic+2 {
 		return
