@@ -51,7 +51,7 @@ var (
 // A session that ends while a question is open may end because of it: some
 // brokers close the connection where others refuse the subscription. No question
 // is asked for so long then, and twice as long each time it happens again.
-const restMin, restMax = time.Minute, time.Hour
+const leastRest, mostRest = time.Minute, time.Hour
 
 // Ask returns the message that is retained at a topic, without wildcards, nil if
 // there is none within wait after the broker has taken the subscription (MQTT has
@@ -94,7 +94,7 @@ func (s *Session) mayAsk() error {
 // restQuestions notes that a session ended while a question was open, and returns
 // the error for those who waited. It is called with mu held.
 func (s *Session) restQuestions(topic string, err error) error {
-	s.rest = min(max(2*s.rest, restMin), restMax)
+	s.rest = min(max(2*s.rest, leastRest), mostRest)
 	s.restUntil = time.Now().Add(s.rest)
 	s.restCause = fmt.Errorf("the session ended while the broker was asked for what is retained at %q; if that comes again, it does not let this client subscribe there: %w", topic, err)
 	return s.restCause
