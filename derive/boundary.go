@@ -34,6 +34,9 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 			m.counter.Flush(&s.counter, r.now, r)
 		}
 	}
+	if why != gatewayStops {
+		r.flushOperation(at)
+	}
 }
 
 // passed draws the boundaries whose time has come before the input that is

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/startstop"
@@ -27,6 +28,7 @@ type Model struct {
 	counter    *counter.Rule
 	startstop  *startstop.Rule
 	parameters *parameters.Rule
+	operation  *operation.Rule
 	records    recordRules
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
@@ -91,7 +93,11 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		m.parameters, err = parameters.New(o.Parameters, r.find)
 		errs = append(errs, below("parameters", err))
 	}
-	m.records, err = newRecordRules(id, &o, r.find)
+	if o.Operation != nil {
+		m.operation, err = operation.New(id, "operation", *o.Operation, m.counter != nil || o.Counter != nil, r.find)
+		errs = append(errs, below("operation", err))
+	}
+	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -202,6 +208,9 @@ func (m *Model) Kinds() []plant.EventKind {
 	}
 	if m.records.attach != nil {
 		kinds = append(kinds, plant.KindItemAttach)
+	}
+	if m.operation != nil {
+		kinds = append(kinds, plant.KindOperation)
 	}
 	slices.Sort(kinds)
 	return kinds

@@ -52,7 +52,7 @@ func TestFaultsOfAMachine(t *testing.T) {
 		{"device: press\norder: ratio", "m.yaml:2:8: M.order.tag: tag press/ratio is of type float32, which holds no order number"},
 		{"device: press\norder: scale/number", "M.order.tag: unknown device `scale`"},
 		{"device: press\ncounter: {good: made, max_rate: 1/s}\nmode: productoin", "M.mode: unknown mode `productoin` — did you mean `production`?"},
-		{"device: press", "M: the machine has no rule — add counter:, startstop:, parameters:, order:, dosing:, serial: or item_attach:"},
+		{"device: press", "M: the machine has no rule — add counter:, startstop:, parameters:, order:, dosing:, serial:, item_attach: or operation:"},
 	} {
 		section, faults := config.ParseSection("M", "m.yaml", c.config)
 		var o Options

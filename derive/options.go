@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/dosing"
+	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/serial"
@@ -34,6 +35,8 @@ type Options struct {
 	Dosing     []dosing.Options `yaml:"dosing"`
 	Serial     *serial.Options  `yaml:"serial"`
 	ItemAttach *attach.Options  `yaml:"item_attach"`
+	// Operation is the work that was done, by record or by the counter.
+	Operation *operation.Options `yaml:"operation"`
 	// Mode is what the machine is used for; production if it is not set.
 	Mode plant.Mode `yaml:"mode"`
 	// CommitEvery is how long changed state may wait for its commit where no
@@ -86,8 +89,8 @@ func (o *Options) Validate() error {
 		errs = append(errs, config.Unknown("mode", "mode", string(o.Mode), names))
 	}
 	if o.Counter == nil && o.StartStop == nil && len(o.Parameters.Rows) == 0 && o.Order == nil &&
-		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil {
-		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters:, order:, dosing:, serial: or item_attach:"))
+		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil && o.Operation == nil {
+		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters:, order:, dosing:, serial:, item_attach: or operation:"))
 	}
 	return errors.Join(errs...)
 }

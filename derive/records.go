@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/handshake"
+	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/serial"
 	"github.com/sluice-edge/sluice/plant"
@@ -43,7 +44,7 @@ type dosingState struct {
 	Flagged bool `json:"fl,omitempty"`
 }
 
-func newRecordRules(id plant.MachineID, o *Options, resolve rule.Resolver) (recordRules, error) {
+func newRecordRules(id plant.MachineID, o *Options, op *operation.Rule, resolve rule.Resolver) (recordRules, error) {
 	r := recordRules{byID: map[plant.RecordID]place{}}
 	var errs []error
 	for i := range o.Dosing {
@@ -77,6 +78,10 @@ func newRecordRules(id plant.MachineID, o *Options, resolve rule.Resolver) (reco
 			r.add(r.attach.Handshake(), func(s *State) *handshake.State { return &s.attach.State },
 				func(r *run) handshake.Owner { return attaches{r, r.m.records.attach} })
 		}
+	}
+	if op != nil && op.Handshake() != nil {
+		r.add(op.Handshake(), func(s *State) *handshake.State { return &s.operation.State },
+			func(r *run) handshake.Owner { return operations{r, r.m.operation} })
 	}
 	errs = append(errs, r.oneWriter())
 	return r, errors.Join(errs...)
@@ -335,7 +340,7 @@ func (r *run) lostRecords(d plant.DeviceID) {
 // copyRecords makes the states of s equal to those of o.
 func (s *State) copyRecords(o *State) {
 	s.dosing = append(s.dosing[:0], o.dosing...)
-	s.serial, s.attach = o.serial, o.attach
+	s.serial, s.attach, s.operation = o.serial, o.attach, o.operation
 }
 
 func (s *State) shiftRecords(step time.Duration) {
@@ -344,6 +349,7 @@ func (s *State) shiftRecords(step time.Duration) {
 	}
 	s.serial.Shift(step)
 	s.attach.Shift(step)
+	s.operation.Shift(step)
 }
 
 // problemsOfRecords are what a person should look at.

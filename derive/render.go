@@ -39,6 +39,7 @@ func (r *run) Count(c counter.Report) {
 	start := len(r.data)
 	r.data = p.AppendJSON(r.data)
 	r.emit(plant.KindCounter, to, start)
+	r.countedOperation(&c, &p, to)
 }
 
 // currentOrder is the order of pieces that are reported now: those of the order

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/serial"
@@ -30,6 +31,7 @@ type State struct {
 	dosing     []dosingState
 	serial     serial.State
 	attach     attach.State
+	operation  operation.State
 	gateway    gatewayState
 	// stray are keyed values that no rule of the Model owns.
 	stray []string
@@ -100,6 +102,7 @@ type record struct {
 	Dosing     []dosingState     `json:"dosing,omitempty"`
 	Serial     *serial.State     `json:"serial,omitempty"`
 	ItemAttach *attach.State     `json:"item_attach,omitempty"`
+	Operation  *operation.State  `json:"operation,omitempty"`
 	Gateway    *gatewayState     `json:"gateway,omitempty"`
 }
 
@@ -122,6 +125,9 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 	if m.records.attach != nil {
 		r.ItemAttach = &s.attach
 	}
+	if m.operation != nil {
+		r.Operation = &s.operation
+	}
 	b, err := json.Marshal(&r)
 	if err != nil {
 		return nil, fmt.Errorf("derive: encode state of %s: %w", m.machine, err)
@@ -137,7 +143,7 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 	var s State
 	if state != nil {
-		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Serial: &s.serial, ItemAttach: &s.attach, Gateway: &s.gateway}
+		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Serial: &s.serial, ItemAttach: &s.attach, Operation: &s.operation, Gateway: &s.gateway}
 		if err := json.Unmarshal(state, &r); err != nil {
 			return State{}, fmt.Errorf("derive: decode state of %s: %w", m.machine, err)
 		}
@@ -182,6 +188,9 @@ func (m *Model) fit(s *State) {
 	}
 	if m.records.attach == nil {
 		s.attach = attach.State{}
+	}
+	if m.operation == nil {
+		s.operation = operation.State{}
 	}
 	m.records.fit(s)
 }

@@ -19,6 +19,7 @@ const (
 	KindDosing     EventKind = "dosing"
 	KindSerial     EventKind = "serial"
 	KindItemAttach EventKind = "item_attach"
+	KindOperation  EventKind = "operation"
 	KindMaterial   EventKind = "material"
 	KindRefill     EventKind = "refill"
 	KindRemoval    EventKind = "removal"
@@ -27,7 +28,7 @@ const (
 
 // EventKinds returns every kind that this version makes.
 func EventKinds() []EventKind {
-	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach, KindMaterial, KindRefill, KindRemoval, KindReceipt}
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach, KindOperation, KindMaterial, KindRefill, KindRemoval, KindReceipt}
 }
 
 // TimeSource says whose clock Event.Time is from.

@@ -124,6 +124,31 @@ type ItemAttach struct {
 	Flagged []string `json:"flagged,omitempty"`
 }
 
+// Operation is the data of a KindOperation event: work was done on an order.
+type Operation struct {
+	Head
+	// Action is ActionAdd or ActionRemove.
+	Action string `json:"action"`
+	// RoutingOperation is the step of the routing, WorkCenter where it was done,
+	// Position the place there.
+	RoutingOperation string `json:"routing_operation,omitempty"`
+	WorkCenter       string `json:"work_center,omitempty"`
+	Position         string `json:"position,omitempty"`
+	SKU              string `json:"sku,omitempty"`
+	// Serial is the unit that was worked on.
+	Serial string `json:"serial,omitempty"`
+	// Valid and Invalid are how many pieces came out good and how many not. Of
+	// the operations that follow from a counter the sums are the deltas of its
+	// events: good, and scrap of all codes.
+	Valid   *Decimal `json:"valid,omitempty"`
+	Invalid *Decimal `json:"invalid,omitempty"`
+	// Unattributed: pieces of a gap in which the order changed, so that nobody
+	// knows to which order they belong.
+	Unattributed bool `json:"unattributed,omitempty"`
+	// Flagged names the fields that could not be read.
+	Flagged []string `json:"flagged,omitempty"`
+}
+
 // Field is one field of a record that could not be read, as it came.
 type Field struct {
 	Tag     TagID  `json:"tag"`

@@ -127,7 +127,7 @@ func TestEverySchemaHoldsItsPayload(t *testing.T) {
 		plant.KindCounter: plant.Counter{}, plant.KindStartStop: plant.StartStop{}, plant.KindReason: plant.Reason{},
 		plant.KindParameters: plant.Parameters{}, plant.KindOrder: plant.OrderEvent{}, plant.KindGap: plant.GapData{},
 		plant.KindAlarm: plant.Alarm{}, plant.KindObserved: plant.Observed{}, plant.KindDosing: plant.Dosing{},
-		plant.KindSerial: plant.Serial{}, plant.KindItemAttach: plant.ItemAttach{},
+		plant.KindSerial: plant.Serial{}, plant.KindItemAttach: plant.ItemAttach{}, plant.KindOperation: plant.Operation{},
 		plant.KindMaterial: plant.Material{}, plant.KindRefill: plant.Movement{}, plant.KindRemoval: plant.Movement{}, plant.KindReceipt: plant.Movement{}, plant.KindMode: plant.ModeEvent{},
 	} {
 		text, ok := plant.Schema(kind, 1)

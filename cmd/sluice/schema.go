@@ -74,6 +74,7 @@ var documentedIn = map[string]string{
 	"serial.Options":        "serial",
 	"attach.Options":        "item_attach",
 	"attach.Item":           "item_attach",
+	"operation.Options":     "operation",
 }
 
 // headingOf returns the heading of docs/config.md that the keys of a type are

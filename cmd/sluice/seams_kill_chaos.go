@@ -21,7 +21,7 @@ type killingLog struct{ derive.Log }
 // Commit implements derive.Log.
 func (l *killingLog) Commit(ctx context.Context, m plant.MachineID, b plant.Batch) (plant.Sequence, error) {
 	ofRecord := slices.ContainsFunc(b.Events, func(e plant.Event) bool {
-		return e.Kind == plant.KindDosing || e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach
+		return e.Kind == plant.KindDosing || e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach || e.Kind == plant.KindOperation
 	})
 	fault.Pass("batch.beforeCommit")
 	if ofRecord {

@@ -56,6 +56,14 @@ func NewBuilder(machine plant.MachineID, name string, o Options, resolve rule.Re
 	return b
 }
 
+// NewFields begins a Builder of fields without a handshake: of a rule that takes
+// them from elsewhere than from records.
+func NewFields(machine plant.MachineID, name string, resolve rule.Resolver) *Builder {
+	return &Builder{resolve: resolve, r: &Rule{
+		id: plant.RecordID(string(machine) + "/" + name), name: name, slots: 1, paths: map[plant.TagID]string{}, number: -1,
+	}}
+}
+
 func (b *Builder) fault(path, problem, remedy string) {
 	b.errs = append(b.errs, config.Field(path, problem, remedy))
 }
@@ -83,6 +91,9 @@ func whole(t plant.Tag) bool { return t.Type.Bits() > 0 && !t.Scaled }
 
 func (b *Builder) trigger(o Options) {
 	r := b.r
+	if o.Trigger == "" {
+		return // Options.Validate says so
+	}
 	var ok bool
 	if r.trigger, ok = b.find("trigger", o.Trigger); ok {
 		b.offers(r.trigger)

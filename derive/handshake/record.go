@@ -103,6 +103,9 @@ func (rec *Record) Bad() string {
 	return cmp.Or(rec.Readings[0].Cause, "the device gives it no good quality")
 }
 
+// Constant returns the text that the config itself says, empty for none.
+func (s *TextSource) Constant() string { return s.constant }
+
 // Given reports whether the config says where the text is from.
 func (s *TextSource) Given() bool { return s.constant != "" || s.field >= 0 }
 
