@@ -61,6 +61,7 @@ type Worker struct {
 	// dirty is set while state waits for its commit; moved while only times do.
 	dirty, moved bool
 	writeFailing bool
+	tap          tap
 
 	// mu guards what Stats reads.
 	mu      sync.Mutex
@@ -191,6 +192,7 @@ func (w *Worker) load(ctx context.Context) error {
 	w.mu.Unlock()
 	w.run.s = w.current
 	w.wake = w.run.wake()
+	w.begin(ctx)
 	return nil
 }
 
@@ -238,6 +240,7 @@ func answer(items []item, err error) {
 func (w *Worker) process(ctx, commits context.Context, items []item) error {
 	w.work.copyFrom(w.current)
 	w.run.reset()
+	w.tap.look()
 	w.out = Output{Events: w.out.Events[:0], Writes: w.out.Writes[:0], Put: w.out.Put[:0], Delete: w.out.Delete[:0], Wake: w.wake}
 	changed, waited := false, false
 	for i := range items {
@@ -255,12 +258,11 @@ func (w *Worker) process(ctx, commits context.Context, items []item) error {
 		return err
 	}
 	if len(o.Events)+len(o.Writes)+len(o.Put)+len(o.Delete) > 0 || o.Urgent || waited && dirty || w.late(now, dirty) {
-		err = w.commit(ctx, commits, items, now)
-	} else {
-		w.dirty, w.moved = dirty, w.moved || len(items) > 0
-		w.keep(len(items), 0)
+		return w.commit(ctx, commits, items, now)
 	}
-	return err
+	w.dirty, w.moved = dirty, w.moved || len(items) > 0
+	w.keep(ctx, len(items), 0)
+	return nil
 }
 
 func (w *Worker) late(now time.Time, dirty bool) bool {
@@ -283,6 +285,7 @@ func (w *Worker) step(it *item) (changed bool) {
 		in = &it.scan
 	}
 	changed = w.run.step(w.work, in, &w.out) || changed
+	w.tap.note(in, it.large)
 	if it.large.Bytes > 0 || w.work.gateway.Large != nil {
 		w.run.large(it)
 		changed = true
@@ -308,7 +311,9 @@ func (w *Worker) clock(when time.Time) (changed bool) {
 		return false
 	}
 	w.uncertain = uncertain
-	return w.run.step(w.work, plant.Clock{At: when, Step: step, Uncertain: uncertain}, &w.out)
+	in := plant.Clock{At: when, Step: step, Uncertain: uncertain}
+	w.tap.note(in, largeInput{})
+	return w.run.step(w.work, in, &w.out)
 }
 
 // commit makes the work state and its output durable together. While the buffer
@@ -337,7 +342,7 @@ func (w *Worker) commit(ctx, commits context.Context, items []item, now time.Tim
 		return fmt.Errorf("derive: commit %s: %w", w.m.machine, err)
 	}
 	w.dirty, w.moved, w.committed = false, false, now
-	w.keep(len(items), first)
+	w.keep(ctx, len(items), first)
 	w.mu.Lock()
 	w.stats.Commits++
 	w.mu.Unlock()
@@ -346,8 +351,14 @@ func (w *Worker) commit(ctx, commits context.Context, items []item, now time.Tim
 }
 
 // keep makes the work state the current one.
-func (w *Worker) keep(inputs int, first plant.Sequence) {
+func (w *Worker) keep(ctx context.Context, inputs int, first plant.Sequence) {
 	w.wake = w.out.Wake
+	w.swap(inputs, first)
+	w.tap.kept(w.out.Events, first)
+	w.begin(ctx)
+}
+
+func (w *Worker) swap(inputs int, first plant.Sequence) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.current, w.work = w.work, w.current

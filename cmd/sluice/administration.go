@@ -45,7 +45,7 @@ func newAdministration(g *gateway) *administration {
 	}
 	a.jobs = admin.NewJobs(g.buffer, a.audit, targets, a.log)
 	a.server = admin.NewServer(admin.Options{
-		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Uplink: g.plan.uplinkInfo, Rules: (*inbox)(g),
+		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Recordings: g.recordings, Uplink: g.plan.uplinkInfo, Rules: (*inbox)(g),
 		Gateway: g.plan.Config.Site.Gateway, Version: version, Log: a.log,
 	})
 	return a

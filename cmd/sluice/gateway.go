@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/fault"
+	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/status"
 	"github.com/sluice-edge/sluice/uplink"
@@ -64,6 +65,7 @@ type gateway struct {
 	senders    []uplink.Sender
 	admin      *administration
 	audit      *audit.Log
+	recordings *recording.Set
 	// built is set once the parts above are there, ready once all have started.
 	built, ready atomic.Bool
 	// waiting is what the buffer said last while it waited for disk space.
@@ -202,6 +204,7 @@ func (g *gateway) build() error {
 		g.senders = append(g.senders, sender)
 		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
 	}
+	g.recordings = newRecordings(g)
 	g.admin = newAdministration(g)
 	g.built.Store(true)
 	return nil
@@ -221,6 +224,7 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 func (g *gateway) start(s *stages) {
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
+	g.startRecordings(s)
 	s.start("machines", stopMachines, runs(g.workers)...)
 	s.start("drivers", stopDrivers, runs(g.pollers)...)
 	s.start("watchdog", stopHTTP, g.feedWatchdog, g.holdMemory)
@@ -296,7 +300,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 	if g.scratch {
 		snap.Buffer.Warnings = nil
 	}
-	snap.Notices = g.admin.notices()
+	snap.Notices = append(g.admin.notices(), g.recordingNotices()...)
 	for _, p := range g.pollers {
 		snap.Devices = append(snap.Devices, p.Stats())
 	}

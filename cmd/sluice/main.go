@@ -59,6 +59,8 @@ type cli struct {
 	Mode    modeCmd    `cmd:"" help:"What machines are used for: list it, or set it for one."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`
 	Restore restoreCmd `cmd:"" help:"Make a store out of a backup, where there is none."`
+	Record  recordCmd  `cmd:"" help:"Keep what machines do, to replay it later."`
+	Replay  replayCmd  `cmd:"" help:"Run the rules of a config over recordings: the events, or how they differ."`
 	Buffer  bufferCmd  `cmd:"" help:"Check and repair the files of the store."`
 	Audit   auditCmd   `cmd:"" help:"Who changed what: the audit log."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of the config or of the events."`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/internal/audit"
+	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -22,6 +23,8 @@ type Options struct {
 	// Jobs does what takes long; nil where the gateway is stopped: jobs are then
 	// kept and begin when it starts.
 	Jobs *Jobs
+	// Recordings keeps what machines do; nil where the gateway is stopped.
+	Recordings *recording.Set
 	// Uplink says what the config has of an uplink; ok is false if it has none.
 	Uplink func(name string) (u UplinkInfo, ok bool)
 	// Rules is the way to the rules of the machines; nil where the gateway is
@@ -69,6 +72,9 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/backup", s.backup},
 		{"GET /v1/modes", s.modes},
 		{"POST /v1/mode", s.setMode},
+		{"GET /v1/record", s.recordings},
+		{"POST /v1/record", s.startRecording},
+		{"POST /v1/record/stop", s.stopRecording},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
 			if err := r.serve(w, q); err != nil {
