@@ -54,7 +54,7 @@ var layers = []layer{
 	{"internal/durable", nil},
 	{"internal/admin", []string{"plant", "config", "buffer", "uplink", "internal/audit", "internal/recording"}},
 	// A recording holds what rules take, so it knows them; no rule knows it.
-	{"internal/recording", []string{"plant", "derive", "internal/durable"}},
+	{"internal/recording", []string{"plant", "config", "derive/...", "internal/durable"}},
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
 	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet"}},

@@ -14,6 +14,12 @@ type Input interface {
 	input()
 }
 
+// Inputs returns a zero value of every type of input, so that a recording can
+// hold each of them.
+func Inputs() []Input {
+	return []Input{Scan{}, Tick{}, DeviceState{}, Gap{}, Clock{}, OrderChange{}, ModeChange{}, Stop{}}
+}
+
 // Scan is the answer to one request to one device, or one publish of it.
 type Scan struct {
 	Device DeviceID

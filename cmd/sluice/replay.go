@@ -54,7 +54,7 @@ func (r *replayCmd) Run(ctx context.Context, c *console) error {
 	then := now
 	if r.Against != "" {
 		if then, err = (&storeFlag{Config: r.Against}).load(c); err != nil {
-			return fmt.Errorf("--against: %w", err)
+			return err
 		}
 	}
 	p := &replayed{cmd: r, c: c, now: now, then: then, progress: newProgress(c.Err, "inputs")}

@@ -31,7 +31,7 @@ var errShort = errors.New("an entry is longer than its block")
 
 func newDecoder(machine plant.MachineID) *decoder {
 	d := &decoder{types: make(map[string]reflect.Type), machine: machine}
-	for _, in := range inputs() {
+	for _, in := range plant.Inputs() {
 		d.types[inputName(in)] = reflect.TypeOf(in)
 	}
 	return d

@@ -128,11 +128,6 @@ func (h Head) Follows(before Head) bool {
 	return h.Machine == before.Machine && h.Run == before.Run && h.Part == before.Part+1
 }
 
-// inputs are the inputs that are written as JSON: all but Scan and Tick.
-func inputs() []plant.Input {
-	return []plant.Input{plant.DeviceState{}, plant.Gap{}, plant.Clock{}, plant.OrderChange{}, plant.Stop{}}
-}
-
 // inputName names the type of an input in a file.
 func inputName(in plant.Input) string { return reflect.TypeOf(in).Name() }
 
