@@ -104,7 +104,6 @@ func (b *Buffer) deadLetters(ctx context.Context, uplink string, prefix, after [
 			return
 		}
 		all := len(uplinkKey(classDead, uplink))
-		stopped := errors.New("the caller has enough")
 		err := b.pairsAfter(ctx, prefix, after, func(p pair) error {
 			key := append(prefix[:len(prefix):len(prefix)], p.key...)
 			name, _, _ := cutName(key[all:])
@@ -115,11 +114,11 @@ func (b *Buffer) deadLetters(ctx context.Context, uplink string, prefix, after [
 				err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", uint64(sequenceOf(p.key)), m, uplink, err)
 			}
 			if !yield(d, err) {
-				return stopped
+				return errEnough
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, stopped) {
+		if err != nil && !errors.Is(err, errEnough) {
 			yield(DeadLetter{}, fmt.Errorf("buffer: list dead letters of uplink %s: %w", uplink, err))
 		}
 	}

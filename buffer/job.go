@@ -59,12 +59,17 @@ func (r *request) job(j Job) error {
 	return nil
 }
 
-// memory adds a value that an uplink keeps.
+// memory adds a value that an uplink keeps, or the deletion of its key.
 func (r *request) memory(uplink string, kv plant.KV) error {
 	if len(kv.Key) > maxKVKey || len(kv.Value) > maxEvent {
 		return fmt.Errorf("keep %.40q: %w", kv.Key, plant.ErrTooBig)
 	}
-	r.put(append(uplinkKey(classMemory, uplink), kv.Key...), func(dst, key []byte) []byte { return appendOpaque(dst, key, kv.Value) })
+	key := append(uplinkKey(classMemory, uplink), kv.Key...)
+	if kv.Value == nil {
+		r.delete(key)
+		return nil
+	}
+	r.put(key, func(dst, key []byte) []byte { return appendOpaque(dst, key, kv.Value) })
 	r.growSide += int64(r.lastSize())
 	return nil
 }
@@ -79,7 +84,6 @@ func (b *Buffer) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 			return
 		}
 		prefix := appendClass(nil, classJob)
-		stopped := errors.New("the caller has enough")
 		err := b.pairs(ctx, prefix, func(p pair) error {
 			body, err := opaque(append(prefix[:len(prefix):len(prefix)], p.key...), p.value)
 			j := Job{Record: body}
@@ -90,11 +94,11 @@ func (b *Buffer) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 				err = fmt.Errorf("buffer: read job %d: %w", j.ID, err)
 			}
 			if !yield(j, err) {
-				return stopped
+				return errEnough
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, stopped) {
+		if err != nil && !errors.Is(err, errEnough) {
 			yield(Job{}, fmt.Errorf("buffer: list jobs: %w", err))
 		}
 	}

@@ -139,6 +139,6 @@ type Result struct {
 	// WaitsFor names the key that a Held event waits for.
 	WaitsFor string
 	// Put is kept in the uplink's memory in the same transaction, whatever Status
-	// says.
+	// says; a nil Value deletes the key.
 	Put []KV
 }

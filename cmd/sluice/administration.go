@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/admin"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/status"
@@ -28,6 +29,7 @@ type administration struct {
 	folder string
 	audit  *audit.Log
 	jobs   *admin.Jobs
+	books  *ledger.Keeper
 	server *admin.Server
 
 	mu     sync.Mutex
@@ -37,7 +39,7 @@ type administration struct {
 
 func newAdministration(g *gateway) *administration {
 	folder := string(g.plan.Config.Buffer.Path)
-	a := &administration{log: g.log.Named("admin"), folder: folder, audit: g.audit}
+	a := &administration{log: g.log.Named("admin"), folder: folder, audit: g.audit, books: g.ledger}
 	var targets []admin.Target
 	for i, f := range g.forwarders {
 		u := g.plan.Uplinks[i]
@@ -45,7 +47,7 @@ func newAdministration(g *gateway) *administration {
 	}
 	a.jobs = admin.NewJobs(g.buffer, a.audit, targets, a.log)
 	a.server = admin.NewServer(admin.Options{
-		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Recordings: g.recordings, Uplink: g.plan.uplinkInfo, Rules: (*inbox)(g),
+		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Recordings: g.recordings, Ledger: func() (*ledger.Keeper, error) { return g.ledger, nil }, Uplink: g.plan.uplinkInfo, Rules: (*inbox)(g),
 		Gateway: g.plan.Config.Site.Gateway, Version: version, Log: a.log,
 	})
 	return a
@@ -99,6 +101,14 @@ func (a *administration) notices() (all []status.Problem) {
 			Severity: status.Doubtful, What: "The audit log is not in order", Cause: text, Since: since,
 			Do: "Changes by the command line are refused while it cannot be written. sluice audit verify names the first line that does not fit; recording and delivery go on.",
 		})
+	}
+	if a.books != nil {
+		if text, since := a.books.Problem(); text != "" {
+			all = append(all, status.Problem{
+				Severity: status.Doubtful, What: "The books of material cannot be read and wait", Cause: text, Since: since,
+				Do: "Events are recorded and delivered all the same. sluice ledger check --mend puts rows right; if that fails too, stop the gateway, run sluice uplink forget _ledger, and start it: the books begin anew with the oldest event that is kept.",
+			})
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

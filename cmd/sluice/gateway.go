@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/fault"
@@ -28,6 +29,7 @@ var (
 	_ derive.Log        = (*buffer.Buffer)(nil)
 	_ uplink.Reconciler = (*buffer.Queue)(nil)
 	_ uplink.Queue      = (*buffer.Queue)(nil)
+	_ ledger.Store      = (*buffer.Queue)(nil)
 	_ drivers.Sink      = (*derive.Worker)(nil)
 	_ derive.Writer     = (*gateway)(nil)
 	_ status.Source     = (*gateway)(nil)
@@ -39,6 +41,7 @@ const (
 	stopDrivers  = 1500 * time.Millisecond
 	stopMachines = 2 * time.Second
 	stopUplinks  = 4 * time.Second // an uplink may take 3 s (its stop_timeout)
+	stopLedger   = 300 * time.Millisecond
 	stopHTTP     = 300 * time.Millisecond
 	stopBuffer   = 2 * time.Second
 )
@@ -66,6 +69,8 @@ type gateway struct {
 	admin      *administration
 	audit      *audit.Log
 	recordings *recording.Set
+	// ledger is nil where no machine moves material.
+	ledger *ledger.Keeper
 	// built is set once the parts above are there, ready once all have started.
 	built, ready atomic.Bool
 	// waiting is what the buffer said last while it waited for disk space.
@@ -205,6 +210,10 @@ func (g *gateway) build() error {
 		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
 	}
 	g.recordings = newRecordings(g)
+	var err error
+	if g.ledger, err = openLedger(g.plan, g.buffer, g.log); err != nil {
+		return err
+	}
 	g.admin = newAdministration(g)
 	g.built.Store(true)
 	return nil
@@ -225,6 +234,9 @@ func (g *gateway) start(s *stages) {
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
 	g.startRecordings(s)
+	if g.ledger != nil {
+		s.start("ledger", stopLedger, g.ledger.Run)
+	}
 	s.start("machines", stopMachines, runs(g.workers)...)
 	s.start("drivers", stopDrivers, runs(g.pollers)...)
 	s.start("watchdog", stopHTTP, g.feedWatchdog, g.holdMemory)

@@ -234,7 +234,10 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 	found, faults, ok := lookup(s, kinds)
 	if ok {
 		var p uplink.Plan
-		if p, faults = found.Check(s); len(faults.Errors()) == 0 {
+		if p, faults = found.Check(s); strings.HasPrefix(s.Name, "_") {
+			faults = append(faults, s.Faults(config.Field("", "names that begin with _ are those of the gateway's own readers", "give the uplink another name"))...)
+		}
+		if len(faults.Errors()) == 0 {
 			faults = append(faults, k.toldTwice(s, p)...)
 			k.plan.Uplinks = append(k.plan.Uplinks, uplinkPlan{Name: s.Name, Plan: p})
 		}

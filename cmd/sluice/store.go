@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/admin"
 	"github.com/sluice-edge/sluice/internal/audit"
 )
@@ -103,9 +105,10 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 		return nil, fmt.Errorf("no gateway answers in %s, and the store cannot be opened: %w", folder, err)
 	}
 	fmt.Fprintln(c.Err, "sluice: the gateway is stopped; the store itself is open, and a gateway cannot start until this command ends")
+	books := sync.OnceValues(func() (*ledger.Keeper, error) { return openLedger(p, store, c.Log) })
 	log := audit.New(folder, audit.Options{})
 	server := admin.NewServer(admin.Options{
-		Store: store, Audit: log, Uplink: p.uplinkInfo, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
+		Store: store, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
 	})
 	local := admin.Local(server.Handler(), admin.Me())
 	return &access{Client: local, plan: p, end: func() error { return errors.Join(log.Close(), store.Close()) }}, nil

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
@@ -25,6 +26,9 @@ type Options struct {
 	Jobs *Jobs
 	// Recordings keeps what machines do; nil where the gateway is stopped.
 	Recordings *recording.Set
+	// Ledger opens the books of material, or returns those that are open; nil
+	// without an error where there are none.
+	Ledger func() (*ledger.Keeper, error)
 	// Uplink says what the config has of an uplink; ok is false if it has none.
 	Uplink func(name string) (u UplinkInfo, ok bool)
 	// Rules is the way to the rules of the machines; nil where the gateway is
@@ -75,6 +79,9 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/record", s.recordings},
 		{"POST /v1/record", s.startRecording},
 		{"POST /v1/record/stop", s.stopRecording},
+		{"GET /v1/ledger/stock", s.stock},
+		{"GET /v1/ledger/consumption", s.consumption},
+		{"POST /v1/ledger/check", s.checkBooks},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
 			if err := r.serve(w, q); err != nil {

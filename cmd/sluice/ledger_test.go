@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive/ledger"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// The books of a store with doses: the running gateway makes them, and the
+// stopped one's store answers the same.
+func TestLedgerCommands(t *testing.T) {
+	config, _ := storedPlant(t, newMES(t).URL, "")
+	p, _ := loadPlan(config, driverKinds, uplinkKinds)
+	o, err := storeOptions(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Queue(ledger.Name, ledger.Carries); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 16, 12, 0, 0, 0, time.UTC)
+	for i := range 100 {
+		data := fmt.Appendf(nil, `{"machine":"PRESS-01","order":{"number":"A%d"},"component":"SUGAR","quantity":250,"unit":"g","purpose":"production","scale":"S1"}`, i%2)
+		e := plant.Event{Kind: plant.KindDosing, Version: 1, Time: at.Add(time.Duration(i) * time.Hour), TimeSource: plant.GatewayTime, Data: data}
+		if _, err := store.Commit(t.Context(), "PRESS-01", plant.Batch{Events: []plant.Event{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stop := runGateway(t, config)
+	const stock = "COMPONENT  QUANTITY  UNIT  \nSUGAR      -25       kg    \n"
+	awaitCLI(t, "all is booked", func() bool {
+		out, _, code := sluice(t, "ledger", "stock", "-c", config)
+		return code == 0 && out == stock
+	})
+	ask := func() {
+		t.Helper()
+		if out := works(t, "ledger", "stock", "-c", config); out != stock {
+			t.Errorf("stock:\n%s", out)
+		}
+		out := works(t, "ledger", "consumption", "-c", config, "--by", "order", "--from", "2026-11-16T12:00:00Z", "--to", "2026-11-17T12:00:00Z")
+		if want := "ORDER  COMPONENT  QUANTITY  UNIT  ESTIMATED  DOSES  \nA0     SUGAR      3         kg    0          12     \nA1     SUGAR      3         kg    0          12     \n"; out != want {
+			t.Errorf("consumption:\n%s\nwant\n%s", out, want)
+		}
+		if out := works(t, "ledger", "check", "-c", config); out != "PRESS-01: 5 of 5 days made again from 100 events: the books are the same\n" {
+			t.Errorf("check:\n%s", out)
+		}
+	}
+	ask()
+	stop()
+	ask()
+	if _, talk, code := sluice(t, "ledger", "check", "-c", config, "--mend"); code != exitUsage || !strings.Contains(talk, "reason") {
+		t.Errorf("without a reason: exit %d, %s", code, talk)
+	}
+	// Who wants them anew gives them up; they begin with the oldest event.
+	works(t, "uplink", "forget", ledger.Name, "-c", config, "--reason", "test")
+	if _, talk, code := sluice(t, "ledger", "stock", "-c", config); code == 0 || !strings.Contains(talk, "no books") {
+		t.Errorf("after that: exit %d, %s", code, talk)
+	}
+}
