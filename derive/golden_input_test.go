@@ -20,6 +20,7 @@ import (
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
 //	+1s order NUMBER [by] | stop | tick
+//	+1s correct good=-2 scrap=2 code=BURR by=anna from=-1m [to=-1s] [pieces] [reason=…]
 //	+1s mode MODE|none [until=+2h] [by]
 //	+1h restart [FILE…] | crash
 func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
@@ -106,6 +107,8 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 			a.in = o
 		case "mode":
 			a.in = modeChange(t, now, f[1:])
+		case "correct":
+			a.in = correction(t, now, f[1:])
 		case "stop":
 			a.in = plant.Stop{At: now}
 		case "tick":
@@ -149,6 +152,43 @@ func modeChange(t *testing.T, now time.Time, f []string) plant.ModeChange {
 			t.Fatal(err)
 		}
 		c.Until = now.Add(d)
+	}
+	return c
+}
+
+// correction reads the fields of a correction; times are before now, and to is
+// now unless it is said.
+func correction(t *testing.T, now time.Time, fields []string) plant.Correction {
+	t.Helper()
+	c := plant.Correction{At: now, To: now}
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, "=")
+		n, _ := strconv.ParseInt(value, 10, 64)
+		ago, _ := time.ParseDuration(value)
+		switch name {
+		case "good":
+			c.Good = n
+		case "scrap":
+			c.Scrap = n
+		case "rework":
+			c.Rework = n
+		case "pieces":
+			c.Pieces = true
+		case "code":
+			c.Code = value
+		case "by":
+			c.By = value
+		case "reason":
+			c.Reason = strings.ReplaceAll(value, "_", " ")
+		case "order":
+			c.Order = &plant.Order{Number: value}
+		case "from":
+			c.From = now.Add(ago)
+		case "to":
+			c.To = now.Add(ago)
+		default:
+			t.Fatalf("unknown field %q of a correction", f)
+		}
 	}
 	return c
 }

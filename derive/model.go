@@ -44,6 +44,8 @@ type use struct {
 	// states are the roles of the tag in the start/stop rule.
 	states []startstop.Role
 	order  bool
+	// signal is set if each change counts pieces.
+	signal bool
 	// shakes are the handshakes whose trigger or answer it is.
 	shakes []int
 	// polled is set if it is of use outside of handshake records.
@@ -99,11 +101,20 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	}
 	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)
-	if err := errors.Join(errs...); err != nil {
+	if err = errors.Join(errs...); faulty(err) {
 		return nil, err
 	}
 	m.bind()
-	return m, nil
+	return m, err
+}
+
+// faulty reports whether anything in err is more than a warning.
+func faulty(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(joined.Unwrap(), faulty)
+	}
+	f, ok := err.(*config.FieldError)
+	return err != nil && !(ok && f.Warning)
 }
 
 // bind notes what each tag is used for.
@@ -119,6 +130,9 @@ func (m *Model) bind() {
 			u := m.use(ref)
 			u.counters = append(u.counters, i)
 		}
+		for _, ref := range m.counter.Edges() {
+			m.use(ref).signal = true
+		}
 	}
 	if m.order != nil {
 		m.use(m.order.input.Ref).order = true
@@ -131,7 +145,7 @@ func (m *Model) bind() {
 	}
 	for _, tags := range m.devices {
 		for _, u := range tags {
-			m.edges[u.index] = len(u.states) > 0
+			m.edges[u.index] = len(u.states) > 0 || u.signal
 			u.polled = true
 		}
 	}
@@ -189,7 +203,7 @@ func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
 func (m *Model) Kinds() []plant.EventKind {
 	kinds := []plant.EventKind{plant.KindAlarm, plant.KindGap, plant.KindMode, plant.KindObserved, plant.KindOrder}
 	if m.counter != nil {
-		kinds = append(kinds, plant.KindCounter)
+		kinds = append(kinds, plant.KindCounter, plant.KindCorrection)
 	}
 	if m.startstop != nil {
 		kinds = append(kinds, plant.KindStartStop)

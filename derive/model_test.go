@@ -28,7 +28,28 @@ func TestFaultsOfAMachine(t *testing.T) {
 		{"counter: {good: made, max_rate: 1/s}", "m.yaml:1:17: M.counter.good: tag `made` does not say of which device — write device/tag, or give the machine a device:"},
 		{"device: press\ncounter: {good: made}", "m.yaml:2:10: M.counter.max_rate: is missing, but good (tag press/made, uint16) starts again after 65536 values — write the most the machine can make, for example max_rate: 20/s: only that tells a rollover from a reset"},
 		{"device: press\ncounter: {good: big, modulus: 1000}", "M.counter.max_rate: is missing, but good (tag press/big, uint64) starts again after 1000 values"},
-		{"device: press\ncounter: {good: run, max_rate: 1/s}", "M.counter.good: tag press/run is of type bool, which does not count — name a tag of a whole-number type"},
+		{"device: press\ncounter: {good: run, max_rate: 1/s}", "M.counter.good: tag press/run is of type bool, which is no total — name the tag of a total; if the device has none, write pulses: instead of good:"},
+		{"device: press\ncounter: {good: text, max_rate: 1/s}", "M.counter.good: tag press/text is of type string, which does not count — name a tag of a whole-number type"},
+		{"device: press\ncounter: {pulses: run}", "M.counter.max_rate: is missing, and only it says whether the pulses of tag press/run can be seen"},
+		{"device: press\ncounter: {pulses: run, good: made, max_rate: 1/s}", "M.counter.pulses: pulses and a total are both given"},
+		{"device: press\ncounter: {rework: made, per_cycle: 4, max_rate: 1/s}", "M.counter.per_cycle: there is no counter of cycles"},
+		{"device: press\ncounter: {good: made, per_cycle: 0, max_rate: 1/s}", "M.counter.per_cycle: 0 is no number of pieces — write 1 to 10000, or the tag that has it"},
+		{"device: press\ncounter: {good: made, per_cycle: text, max_rate: 1/s}", "M.counter.per_cycle: tag press/text is of type string, which does not count"},
+		{"device: press\ncounter: {good: made, reload: 100, max_rate: 1/s}", "M.counter.reload: is for a counter that counts down"},
+		{"device: press\ncounter: {pulses: run, direction: down, max_rate: 1/s}", "M.counter.direction: no total counts down"},
+		{"device: press\ncounter: {good: made, direction: down}", "M.counter.max_rate: is missing, and only it tells a batch that is complete from one that was given up"},
+		{"device: press\ncounter: {good: made, direction: down, modulus: 100, max_rate: 1/s}", "M.counter.modulus: is for a counter that counts up — write reload: with the number that the counter begins again with"},
+		{"device: press\ncounter: {good: made, direction: down, at_max: saturate, max_rate: 1/s}", "M.counter.at_max: is for a counter that counts up"},
+		{"device: press\ncounter: {good: made, direction: down, baseline: zero, max_rate: 1/s}", "M.counter.baseline: nobody knows what a counter that counts down had before"},
+		{"device: press\ncounter: {good: made, direction: down, reload: -3, max_rate: 1/s}", "M.counter.reload: -3 is no size of a batch"},
+		{"device: press\ncounter: {good: made, direction: left, max_rate: 1/s}", "M.counter.direction: unknown setting \"left\" — write up (the default) or down"},
+		{"device: press\ncounter: {good: big, at_max: saturate, max_rate: 1/s}", "M.counter.at_max: nobody knows the highest number of tag press/big — write modulus: with that number plus 1, or remove at_max"},
+		{"device: press\ncounter: {good: made, at_max: stop, max_rate: 1/s}", "M.counter.at_max: unknown setting \"stop\" — write wrap (the default) or saturate"},
+		{"device: press\ncounter: {good: made, gap_to: nobody, max_rate: 1/s}", "M.counter.gap_to: unknown setting \"nobody\" — write none (the default), previous or next"},
+		{"device: press\ncounter: {good: made, start_total: -1, max_rate: 1/s}", "M.counter.start_total: is negative"},
+		{"device: press\ncounter: {good: made, hand_corrections: 5, max_rate: 1/s}", "M.counter.hand_corrections: is for a counter of good with scrap or rework"},
+		{"device: press\ncounter: {good: made, rework: big, hand_corrections: -5, max_rate: 1/s}", "M.counter.hand_corrections: is negative"},
+		{"device: press\ncounter: {good: made, rework: big, hand_corrections: 5, per_cycle: 2, max_rate: 1/s}", "M.counter.hand_corrections: is for a counter of good pieces that counts up"},
 		{"device: press\ncounter: {good: made, total: made, max_rate: 1/s}", "M.counter.total: good and total are both given"},
 		{"device: press\ncounter: {max_rate: 1/s}", "M.counter: no tag counts anything"},
 		{"device: press\ncounter: {good: made, modulus: 70000, max_rate: 1/s}", "M.counter.modulus: 70000 is more than press/made (uint16) can hold — write at most 65536, or leave it out"},
@@ -92,7 +113,7 @@ parameters: {R: ratio, N: made}
 	if !slices.Equal(edges, []string{"press/run", "press/state"}) {
 		t.Errorf("edges %v", edges)
 	}
-	if got := fmt.Sprint(m.Kinds()); got != "[alarm counter gap mode observed order parameters reason startstop]" {
+	if got := fmt.Sprint(m.Kinds()); got != "[alarm correction counter gap mode observed order parameters reason startstop]" {
 		t.Errorf("kinds %s", got)
 	}
 }

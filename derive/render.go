@@ -24,14 +24,14 @@ func (r *run) Count(c counter.Report) {
 		Head: r.head(currentOrder(&r.s.order)),
 		Good: c.Totals.Good, GoodDelta: c.Totals.Good - c.Reported.Good, Scrap: r.scrap,
 		Rework: c.Totals.Rework, ReworkDelta: c.Totals.Rework - c.Reported.Rework,
+		Cycles: c.Totals.Cycles, CyclesDelta: c.Totals.Cycles - c.Reported.Cycles,
 		From: stampTime(from), To: stampTime(to), Raw: c.Raw, Gap: plant.Seconds(c.Gap),
 		Reset: c.Flags&counter.Reset != 0, Rollover: c.Flags&counter.Rollover != 0,
 		LowerBound: c.Flags&counter.LowerBound != 0, Ambiguous: c.Flags&counter.Ambiguous != 0,
-		Suspect: c.Flags&counter.Suspect != 0,
+		Suspect: c.Flags&counter.Suspect != 0, Saturated: c.Flags&counter.Saturated != 0,
 	}
-	if c.Gap > 0 && r.elsewhere {
-		p.Order, p.Unattributed = nil, true
-		r.s.counter.Exclude(&c)
+	if c.Flags&counter.Unseen != 0 {
+		r.attribute(&c, &p)
 	}
 	g := &r.s.gateway
 	p.Rebase, g.Rebase = g.Rebase, false
@@ -129,11 +129,17 @@ func (m *Model) problems(s *State) (all []Problem) {
 		all = append(all, Problem{Text: l.text(), Remedy: largeRemedy})
 	}
 	if m.counter != nil && s.ready {
-		suspects, unread := m.counter.Suspects(&s.counter)
+		suspects, full, unread := m.counter.Suspects(&s.counter)
 		for _, ref := range suspects {
 			all = append(all, Problem{
 				Text:   "the counter " + ref.String() + " changed implausibly",
 				Remedy: "Compare the counts with the machine's own display.",
+			})
+		}
+		for _, ref := range full {
+			all = append(all, Problem{
+				Text:   "the counter " + ref.String() + " stands at its highest number, so pieces are not counted",
+				Remedy: "Reset the counter in the PLC.", Device: ref.Device, Tag: ref.Tag,
 			})
 		}
 		for _, ref := range unread {

@@ -84,6 +84,8 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.orderChange(in)
 	case plant.ModeChange:
 		r.modeChange(in)
+	case plant.Correction:
+		r.correction(in)
 	case plant.Stop:
 		r.due()
 		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
@@ -132,16 +134,7 @@ func (r *run) scan(in *plant.Scan) {
 	if found.parameters || s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
 		r.collect()
 	}
-	if m.counter != nil {
-		r.elsewhere = m.order.differs(&s.order, found.order)
-		r.changed = m.counter.Observe(&s.counter, r.counts, in.Snapshot, r.now, r) || r.changed
-	}
-	r.elsewhere = false
-	if v := found.order; v != nil && v.Quality == plant.Good {
-		m.order.read(r, v.Value, found.orderAt)
-	} else if v != nil {
-		m.order.forget(r)
-	}
+	r.pieces(&found, in.Snapshot)
 	m.order.due(r)
 	if m.startstop != nil {
 		r.changed = m.startstop.Observe(&s.startstop, r.states, in.Snapshot, r.now, r) || r.changed

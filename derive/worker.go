@@ -96,8 +96,12 @@ func (w *Worker) Offer(in plant.Input) { w.mailbox.offer(in) }
 
 // Submit hands over an input that does not come from a device, and returns when
 // what followed from it is durable. It blocks until then; an error means that
-// the outcome is not known (ctx ended) or that the worker has stopped.
+// the outcome is not known (ctx ended), that the worker has stopped, or that the
+// input makes no sense and was not taken.
 func (w *Worker) Submit(ctx context.Context, in plant.Input) error {
+	if err := w.m.accepts(in); err != nil {
+		return fmt.Errorf("derive: submit to %s: %w", w.m.machine, err)
+	}
 	done := make(chan error, 1)
 	select {
 	case w.submits <- item{in: in, done: done}:

@@ -13,6 +13,7 @@ const (
 	KindParameters EventKind = "parameters"
 	KindOrder      EventKind = "order"
 	KindMode       EventKind = "mode"
+	KindCorrection EventKind = "correction"
 	KindGap        EventKind = "gap"
 	KindAlarm      EventKind = "alarm"
 	KindObserved   EventKind = "observed"
@@ -28,7 +29,7 @@ const (
 
 // EventKinds returns every kind that this version makes.
 func EventKinds() []EventKind {
-	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach, KindOperation, KindMaterial, KindRefill, KindRemoval, KindReceipt}
+	return []EventKind{KindCounter, KindStartStop, KindReason, KindParameters, KindOrder, KindMode, KindCorrection, KindGap, KindAlarm, KindObserved, KindDosing, KindSerial, KindItemAttach, KindOperation, KindMaterial, KindRefill, KindRemoval, KindReceipt}
 }
 
 // TimeSource says whose clock Event.Time is from.

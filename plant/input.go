@@ -6,7 +6,7 @@ import (
 )
 
 // Input is what a machine's rules may see: Scan, Tick, OrderChange, ModeChange,
-// DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
+// Correction, DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
 // stream of inputs can be replayed and gives the same events.
 type Input interface {
 	// When returns the gateway's time of the input.
@@ -133,6 +133,7 @@ func (Gap) input()         {}
 func (Clock) input()       {}
 func (OrderChange) input() {}
 func (ModeChange) input()  {}
+func (Correction) input()  {}
 func (Stop) input()        {}
 
 // Inbox takes inputs that do not come from a device (orders, entries by people

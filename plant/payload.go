@@ -73,8 +73,12 @@ type Counter struct {
 	Scrap       []ScrapCount `json:"scrap,omitempty"`
 	Rework      int64        `json:"rework,omitempty"`
 	ReworkDelta int64        `json:"rework_delta,omitempty"`
-	From        time.Time    `json:"from"`
-	To          time.Time    `json:"to"`
+	// Cycles are counts of the device where one is not one piece (cavities),
+	// cumulative like the pieces.
+	Cycles      int64     `json:"cycles,omitempty"`
+	CyclesDelta int64     `json:"cycles_delta,omitempty"`
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
 	// Raw is the last believed number of the device's main counter.
 	Raw int64 `json:"raw"`
 	// Reset: the device's counter began again from zero within the interval.
@@ -83,9 +87,14 @@ type Counter struct {
 	Rollover bool `json:"rollover,omitempty"`
 	// Gap is how long nobody looked within the interval.
 	Gap Seconds `json:"gap,omitempty"`
-	// LowerBound: there were at least so many pieces (a reset within a gap).
+	// LowerBound: there were at least so many pieces (a reset or signals within a
+	// gap, a counter that can count no further).
 	LowerBound bool `json:"lower_bound,omitempty"`
-	// Ambiguous: the counter may have gone round unseen within a gap.
+	// Saturated: a counter stands at its highest number, or did within the
+	// interval: there were more pieces than it could count.
+	Saturated bool `json:"saturated,omitempty"`
+	// Ambiguous: the counter may have gone round unseen within a gap, or nobody
+	// knows how many pieces each of its cycles was.
 	Ambiguous bool `json:"ambiguous,omitempty"`
 	// Unattributed: the order changed within the gap, so the pieces belong to no
 	// order that anybody knows.

@@ -33,6 +33,12 @@ func (c *Counter) AppendJSON(dst []byte) []byte {
 	if c.ReworkDelta != 0 {
 		dst = appendInt(dst, `,"rework_delta":`, c.ReworkDelta)
 	}
+	if c.Cycles != 0 {
+		dst = appendInt(dst, `,"cycles":`, c.Cycles)
+	}
+	if c.CyclesDelta != 0 {
+		dst = appendInt(dst, `,"cycles_delta":`, c.CyclesDelta)
+	}
 	dst = AppendJSONTime(append(dst, `,"from":`...), c.From)
 	dst = AppendJSONTime(append(dst, `,"to":`...), c.To)
 	dst = appendInt(dst, `,"raw":`, c.Raw)
@@ -40,6 +46,7 @@ func (c *Counter) AppendJSON(dst []byte) []byte {
 	dst = appendFlag(dst, `,"rollover":true`, c.Rollover)
 	dst = appendSeconds(dst, `,"gap":`, c.Gap)
 	dst = appendFlag(dst, `,"lower_bound":true`, c.LowerBound)
+	dst = appendFlag(dst, `,"saturated":true`, c.Saturated)
 	dst = appendFlag(dst, `,"ambiguous":true`, c.Ambiguous)
 	dst = appendFlag(dst, `,"unattributed":true`, c.Unattributed)
 	dst = appendFlag(dst, `,"suspect":true`, c.Suspect)

@@ -129,6 +129,7 @@ func TestEverySchemaHoldsItsPayload(t *testing.T) {
 		plant.KindAlarm: plant.Alarm{}, plant.KindObserved: plant.Observed{}, plant.KindDosing: plant.Dosing{},
 		plant.KindSerial: plant.Serial{}, plant.KindItemAttach: plant.ItemAttach{}, plant.KindOperation: plant.Operation{},
 		plant.KindMaterial: plant.Material{}, plant.KindRefill: plant.Movement{}, plant.KindRemoval: plant.Movement{}, plant.KindReceipt: plant.Movement{}, plant.KindMode: plant.ModeEvent{},
+		plant.KindCorrection: plant.CorrectionEvent{},
 	} {
 		text, ok := plant.Schema(kind, 1)
 		if !ok {

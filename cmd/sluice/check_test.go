@@ -226,7 +226,7 @@ uplinks:
 `
 
 func TestLoadPlan(t *testing.T) {
-	kinds := sieve(plant.KindCounter, plant.KindStartStop, plant.KindAlarm, plant.KindGap, plant.KindOrder, plant.KindMode, plant.KindObserved)
+	kinds := sieve(plant.KindCounter, plant.KindCorrection, plant.KindStartStop, plant.KindAlarm, plant.KindGap, plant.KindOrder, plant.KindMode, plant.KindObserved)
 	p, faults := loadPlan(writeConfig(t, plantText), driverKinds, kinds)
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -242,11 +242,30 @@ func TestLoadPlan(t *testing.T) {
 	}
 }
 
+// A signal that its device is looked at too seldom to show is a warning, where
+// the machine names it.
+func TestPulsesTooFastForThePolls(t *testing.T) {
+	text := `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+devices:
+  press-plc: {driver: modbus, endpoint: 10.0.0.7, interval: 300ms, tags: {cycle: holding:7.2}}
+machines:
+  PRESS-01: {device: press-plc, counter: {pulses: cycle, max_rate: 2/s}}
+uplinks:
+  a: {driver: mqtt}
+`
+	file := writeConfig(t, text)
+	p, faults := loadPlan(file, driverKinds, sieve(plant.EventKinds()...))
+	want := ":5:51: warning: machines.PRESS-01.counter.pulses: tag press-plc/cycle is looked at every 300ms, which misses pulses at 2/s — look every 250ms or more often; better, let the PLC count and name its total"
+	if len(faults) != 1 || strings.TrimPrefix(faults[0].String(), file) != want || len(p.Machines) != 1 {
+		t.Errorf("got %v", faults)
+	}
+}
+
 // A kind of event that goes nowhere is named once, at the first machine that
 // makes it; it does not stop the gateway.
 func TestLoadPlanNotCarried(t *testing.T) {
 	file := writeConfig(t, plantText)
-	_, faults := loadPlan(file, driverKinds, sieve(plant.KindCounter, plant.KindAlarm, plant.KindGap, plant.KindMode, plant.KindObserved))
+	_, faults := loadPlan(file, driverKinds, sieve(plant.KindCounter, plant.KindCorrection, plant.KindAlarm, plant.KindGap, plant.KindMode, plant.KindObserved))
 	if len(faults.Errors()) > 0 {
 		t.Fatal(faults)
 	}

@@ -180,7 +180,7 @@ func (k *checker) countedOnce(s *config.Section, o derive.Options) {
 	if o.Counter == nil {
 		return
 	}
-	paths := map[string]string{"counter.good": o.Counter.Good, "counter.total": o.Counter.Total, "counter.rework": o.Counter.Rework}
+	paths := map[string]string{"counter.good": o.Counter.Good, "counter.total": o.Counter.Total, "counter.pulses": o.Counter.Pulses, "counter.rework": o.Counter.Rework}
 	for _, row := range o.Counter.Scrap.Rows {
 		paths["counter.scrap."+row.Name] = row.Value
 	}

@@ -17,13 +17,16 @@ type record struct {
 	reports []Report
 	deltas  []int64
 	alarms  []rule.Alarm
+
+	corrections []Correction
 }
 
 func (r *record) Count(c Report) {
 	r.reports = append(r.reports, c)
 	r.deltas = append(r.deltas, c.Totals.Good-c.Reported.Good)
 }
-func (r *record) Alarm(a rule.Alarm) { r.alarms = append(r.alarms, a) }
+func (r *record) Correct(c Correction) { r.corrections = append(r.corrections, c) }
+func (r *record) Alarm(a rule.Alarm)   { r.alarms = append(r.alarms, a) }
 
 func newRule(t testing.TB, o Options, typ plant.TagType) *Rule {
 	t.Helper()

@@ -17,6 +17,9 @@ const (
 	LowerBound
 	Ambiguous
 	Suspect
+	Saturated
+	// Unseen is set where pieces were made while nobody looked; no event has it.
+	Unseen
 )
 
 // Totals are cumulative counts.
@@ -24,15 +27,17 @@ type Totals struct {
 	Good   int64   `json:"g,omitempty"`
 	Rework int64   `json:"w,omitempty"`
 	Scrap  []int64 `json:"s,omitempty"`
+	// Cycles are counts of the device, where they are no pieces.
+	Cycles int64 `json:"y,omitempty"`
 }
 
 func (t *Totals) copyFrom(o *Totals) {
-	t.Good, t.Rework = o.Good, o.Rework
+	t.Good, t.Rework, t.Cycles = o.Good, o.Rework, o.Cycles
 	t.Scrap = append(t.Scrap[:0], o.Scrap...)
 }
 
 func (t *Totals) equal(o *Totals) bool {
-	return t.Good == o.Good && t.Rework == o.Rework && slices.Equal(t.Scrap, o.Scrap)
+	return t.Good == o.Good && t.Rework == o.Rework && t.Cycles == o.Cycles && slices.Equal(t.Scrap, o.Scrap)
 }
 
 // pieces is how many of all sorts t has more than o.
@@ -75,6 +80,9 @@ type track struct {
 	// Prior is what was believed before the last reset, in case the reset turns
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
+	// Full is set while the counter stands at its highest number and counts
+	// nothing any more.
+	Full bool `json:"u,omitempty"`
 }
 
 // prior is a number from before a reset.
@@ -114,6 +122,11 @@ type State struct {
 	Codes []string `json:"codes,omitempty"`
 	// Carry is a negative balance of total against scrap and rework.
 	Carry int64 `json:"carry,omitempty"`
+	// Uncast are cycles of which nobody knows yet how many pieces each was.
+	Uncast int64 `json:"uncast,omitempty"`
+	// Started is set once the counts have begun, at start_total or at those of an
+	// event.
+	Started bool `json:"start,omitempty"`
 	// Now is the newest span, Before the part up to Mark, which Marks possible
 	// boundaries share, and Reported what events have said.
 	Now      span       `json:"now"`
@@ -131,6 +144,7 @@ func (s *State) CopyFrom(o *State) {
 	s.Tracks = append(s.Tracks[:0], o.Tracks...)
 	s.Codes = append(s.Codes[:0], o.Codes...)
 	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
+	s.Uncast, s.Started = o.Uncast, o.Started
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
@@ -141,6 +155,7 @@ func (s *State) CopyFrom(o *State) {
 // than before begin with a baseline, counts stay under their codes, and codes
 // that the config no longer has are kept for when it has them again.
 func (r *Rule) Fit(s *State) {
+	r.begin(s)
 	tracks := make([]track, len(r.inputs))
 	for i := range r.inputs {
 		tracks[i].Binding = r.inputs[i].binding
@@ -167,6 +182,34 @@ func (r *Rule) Fit(s *State) {
 	s.Codes = codes
 }
 
+// begin lets the counts of a machine that was never seen begin at start_total.
+func (r *Rule) begin(s *State) {
+	seen := func(t track) bool { return !t.Seen.IsZero() }
+	if !s.Started && s.LastReport == 0 && !slices.ContainsFunc(s.Tracks, seen) {
+		for _, t := range []*Totals{&s.Now.Totals, &s.Before.Totals, &s.Reported, &s.Base} {
+			t.Good = r.start
+		}
+	}
+	s.Started = true
+}
+
+// Resume lets the counts go on from those of an event, where the state that they
+// came from is gone. codes name t.Scrap. It is called after Fit.
+func (r *Rule) Resume(s *State, t *Totals, codes []string) {
+	for _, code := range codes {
+		if !slices.Contains(s.Codes, code) {
+			s.Codes = append(s.Codes, code)
+		}
+	}
+	for _, own := range []*Totals{&s.Now.Totals, &s.Before.Totals, &s.Reported, &s.Base} {
+		own.Good, own.Rework, own.Cycles = t.Good, t.Rework, t.Cycles
+		own.Scrap = make([]int64, len(s.Codes))
+		for i, code := range codes {
+			own.Scrap[slices.Index(s.Codes, code)] = t.Scrap[i]
+		}
+	}
+}
+
 // Rebase begins a new order at what is reported now.
 func (s *State) Rebase() { s.Base.copyFrom(&s.Reported) }
 
@@ -174,6 +217,7 @@ func (s *State) Rebase() { s.Base.copyFrom(&s.Reported) }
 func (s *State) Exclude(r *Report) {
 	s.Base.Good += r.Totals.Good - r.Reported.Good
 	s.Base.Rework += r.Totals.Rework - r.Reported.Rework
+	s.Base.Cycles += r.Totals.Cycles - r.Reported.Cycles
 	for i := range s.Base.Scrap {
 		s.Base.Scrap[i] += r.Totals.Scrap[i] - r.Reported.Scrap[i]
 	}

@@ -36,7 +36,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		}
 		tags[i] = plant.Tag{
 			ID: plant.TagID(row.Name), Type: points[i].kind, Scaled: points[i].scaled,
-			Unit: row.Value.Unit, Address: address.String(),
+			Unit: row.Value.Unit, Address: address.String(), Every: o.Interval.Std(),
 		}
 	}
 	requests := len(join(points, o.MaxRegisters, o.MaxGap))

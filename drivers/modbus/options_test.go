@@ -27,9 +27,9 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("plan %+v", p)
 	}
 	want := []plant.Tag{
-		{ID: "made", Type: plant.TypeUint16, Address: "holding:100 (40101)"},
-		{ID: "t", Type: plant.TypeFloat32, Scaled: true, Unit: "°C", Address: "input:1 (30002)"},
-		{ID: "run", Type: plant.TypeBool, Address: "holding:7.2 (40008.2)"},
+		{ID: "made", Type: plant.TypeUint16, Address: "holding:100 (40101)", Every: time.Second},
+		{ID: "t", Type: plant.TypeFloat32, Scaled: true, Unit: "°C", Address: "input:1 (30002)", Every: time.Second},
+		{ID: "run", Type: plant.TypeBool, Address: "holding:7.2 (40008.2)", Every: time.Second},
 	}
 	for i := range want {
 		if p.Tags[i] != want[i] {

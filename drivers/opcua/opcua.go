@@ -45,7 +45,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		t := row.Value
 		tags[i] = plant.Tag{
 			ID: plant.TagID(row.Name), Type: plant.TagType(t.Type), Scaled: t.Scale != nil,
-			Unit: t.Unit, Address: t.Node.String(),
+			Unit: t.Unit, Address: t.Node.String(), Every: newPoint(row.Name, t, o).every(o),
 		}
 	}
 	// Each request has its own time-out in the driver; this one bounds a whole

@@ -72,9 +72,9 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	want := map[plant.TagID]plant.Tag{
-		"small": {ID: "small", Type: plant.TypeInt8, Address: "nsu=urn:sluice:plantsim:line;s=Line.Small"},
-		"made":  {ID: "made", Address: "ns=2;s=Line.Made"},
-		"level": {ID: "level", Scaled: true, Unit: "Cel", Address: "ns=2;s=Line.Level"},
+		"small": {ID: "small", Type: plant.TypeInt8, Address: "nsu=urn:sluice:plantsim:line;s=Line.Small", Every: 2 * time.Second},
+		"made":  {ID: "made", Address: "ns=2;s=Line.Made", Every: 2 * time.Second},
+		"level": {ID: "level", Scaled: true, Unit: "Cel", Address: "ns=2;s=Line.Level", Every: 2 * time.Second},
 	}
 	for _, tag := range p.Tags {
 		if w, ok := want[tag.ID]; ok && tag != w {
@@ -83,6 +83,27 @@ func TestPlan(t *testing.T) {
 	}
 	if p := checkPlan(t, section, "localhost"); p.Interval != 0 {
 		t.Errorf("a subscription has the interval %v", p.Interval)
+	}
+}
+
+// What a subscription is sure to tell: what the server has sampled and could
+// keep until it publishes.
+func TestHowLongAChangeMustLast(t *testing.T) {
+	for _, c := range []struct {
+		publishing, sampling time.Duration
+		queue                int
+		want                 time.Duration
+	}{
+		{200 * time.Millisecond, 0, 0, 200 * time.Millisecond},
+		{200 * time.Millisecond, 20 * time.Millisecond, 0, 20 * time.Millisecond},
+		{200 * time.Millisecond, 20 * time.Millisecond, 4, 50 * time.Millisecond},
+		{200 * time.Millisecond, 100 * time.Millisecond, 100, 100 * time.Millisecond},
+	} {
+		o := defaults()
+		o.Publishing, o.Sampling, o.Queue = config.Duration(c.publishing), config.Duration(c.sampling), c.queue
+		if got := newPoint("run", Tag{}, o).every(o); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 

@@ -62,6 +62,14 @@ func newPoint(name string, t Tag, o Options) *point {
 	return p
 }
 
+// every is how long a change must last to be sure to be told.
+func (p *point) every(o Options) time.Duration {
+	if o.Poll > 0 {
+		return o.Poll.Std()
+	}
+	return max(p.sampling, o.Publishing.Std()/time.Duration(max(p.queue, 1)))
+}
+
 // item is a point in one session.
 type item struct {
 	*point

@@ -1,0 +1,230 @@
+package counter
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+)
+
+// verdict is what one reading means.
+type verdict struct {
+	pieces int64
+	flags  Flags
+	gap    time.Duration
+	// since is when the number was read before.
+	since   rule.Stamp
+	changed bool
+}
+
+// judge tells pieces from noise. A drop, and a rise beyond what the machine can
+// make, are believed only when the next readings agree.
+func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdict {
+	if in.pulse {
+		return signal(t, v)
+	}
+	if in.size != 0 && (v.Raw < in.low || v.Raw-in.low >= in.size) {
+		return r.outside(in, t, v, out)
+	}
+	if t.Seen.IsZero() {
+		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
+		d := verdict{since: v.At, changed: true}
+		if r.zero && v.Raw > 0 {
+			d.pieces = v.Raw
+		}
+		if in.full(v.Raw) {
+			r.saturate(in, t, true, out)
+			d.flags |= LowerBound | Saturated
+		}
+		return d
+	}
+	if t.Lost && t.Gap == 0 && v.At.At >= t.Seen.At {
+		t.Gap = max(time.Duration(v.At.At-t.Seen.At), time.Millisecond)
+	}
+	rise := v.Raw >= t.Raw
+	step := v.Raw - t.Raw
+	if rise && step < 0 {
+		step = math.MaxInt64
+	}
+	elapsed := v.At.Since(t.Seen)
+	switch {
+	case step == 0:
+		held := t.Hold.N > 0 || t.Lost
+		d := r.accept(s, in, t, v, 0, 0, out)
+		d.changed = d.changed || held
+		return d
+	case elapsed < 0 && rise:
+		return r.accept(s, in, t, v, step, Suspect, out)
+	case in.stuck(t, v):
+	case rise && r.plausible(step, elapsed):
+		r.clearAlarm(in, t, out)
+		if t.resumes(v) && r.returned(t, v) {
+			return r.takeBack(s, in, t, v, out)
+		}
+		return r.accept(s, in, t, v, step, 0, out)
+	}
+	if !r.hold(t, v, !rise) {
+		return verdict{changed: true}
+	}
+	if rise {
+		return r.jumped(s, in, t, v, step, elapsed, out)
+	}
+	return r.dropped(s, in, t, v, elapsed, out)
+}
+
+// plausible reports whether the machine can have made n pieces. One piece more
+// than the rate gives is allowed, since readings fall anywhere in a cycle.
+func (r *Rule) plausible(n, elapsed int64) bool {
+	return !r.limited || n <= r.most(elapsed)
+}
+
+func (r *Rule) most(elapsed int64) int64 {
+	n := math.Ceil(r.rate*time.Duration(max(elapsed, 0)).Seconds()) + 1
+	if n >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(n)
+}
+
+// hold keeps a reading until enough agree; true means that they do. Readings
+// agree if they go on from each other as a counter does.
+func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
+	h := &t.Hold
+	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.Since(h.At)) {
+		h.N++
+	} else {
+		*h = hold{N: 1, Drop: drop, First: v.Raw}
+	}
+	h.Raw, h.At = v.Raw, v.At
+	return h.N >= r.confirm
+}
+
+// dropped decides what a confirmed drop was: a correction by hand, a rollover, a
+// reset, or none of them.
+func (r *Rule) dropped(s *State, in *input, t *track, v *Reading, elapsed int64, out Sink) verdict {
+	if in.down {
+		return r.reloaded(s, in, t, v, elapsed, out)
+	}
+	if d, ok := r.corrected(s, in, t, v, elapsed, out); ok {
+		return d
+	}
+	if through := v.Raw - t.Raw + in.size; in.wraps() && r.plausible(through, elapsed) {
+		return r.accept(s, in, t, v, through, Rollover, out)
+	}
+	if r.limited && v.Raw >= 0 && v.Raw <= r.most(elapsed) && elapsed >= 0 {
+		flags := Reset
+		if t.Lost {
+			flags |= LowerBound
+		}
+		before := prior{Raw: t.Raw, At: t.Seen, First: v.Raw, Since: v.At}
+		d := r.accept(s, in, t, v, v.Raw, flags, out)
+		t.Prior = before
+		return d
+	}
+	return r.implausible(s, in, t, v, out)
+}
+
+// implausible begins anew at a number that nothing explains.
+func (r *Rule) implausible(s *State, in *input, t *track, v *Reading, out Sink) verdict {
+	what := "fell"
+	if in.down {
+		what = "rose"
+	}
+	r.raise(in, t, out, fmt.Sprintf("%s from %d to %d, which is neither a rollover nor a reset: nothing was counted", what, in.shown(t.Raw), in.shown(v.Raw)),
+		"compare the counts with the machine; where pieces are missing, correct them in the central system")
+	return r.accept(s, in, t, v, 0, Reset|Suspect, out)
+}
+
+// jumped books a rise that the next readings have confirmed.
+func (r *Rule) jumped(s *State, in *input, t *track, v *Reading, step, elapsed int64, out Sink) verdict {
+	switch {
+	case in.down && v.Raw == 0:
+		return r.ended(s, in, t, v, out)
+	case !t.Prior.At.IsZero() && r.returned(t, v):
+		return r.takeBack(s, in, t, v, out)
+	case !t.Born.IsZero() && v.At.At-t.Born.At <= int64(bootTime) && !r.zero:
+		r.raise(in, t, out, fmt.Sprintf("showed %d at first and %d after it: the first reading was noise, and counting begins with the second", in.shown(t.Raw), in.shown(t.Hold.First)),
+			"compare the counts with the machine, and max_rate with what it can make")
+		return r.accept(s, in, t, v, v.Raw-t.Hold.First, Suspect, out)
+	}
+	what := "it was counted"
+	if !r.keep {
+		what = "it was not counted"
+	}
+	way := "rose"
+	if in.down {
+		way = "fell"
+	}
+	r.raise(in, t, out, fmt.Sprintf("%s by %d within %s, more than max_rate allows: %s", way, step, time.Duration(elapsed).Round(time.Millisecond), what),
+		"compare the counts with the machine, and max_rate with what it can make")
+	if !r.keep {
+		step = 0
+	}
+	return r.accept(s, in, t, v, step, Suspect, out)
+}
+
+// bootTime is how long a PLC may show 0 while it boots for its old number to be
+// known again where a rise to it is plausible for pieces, too.
+const bootTime = time.Minute
+
+// priorTime is how long a number from before a reset is remembered at all.
+const priorTime = time.Hour
+
+// resumes reports whether nothing was counted between a reset, a moment ago,
+// and v.
+func (t *track) resumes(v *Reading) bool {
+	p := &t.Prior
+	return !p.At.IsZero() && !t.Lost && t.Raw == p.First && v.At.At-p.Since.At <= int64(bootTime)
+}
+
+// returned reports whether v goes on from the number before the last reset as
+// if there had been none.
+func (r *Rule) returned(t *track, v *Reading) bool {
+	return v.Raw >= t.Prior.Raw && r.plausible(v.Raw-t.Prior.Raw, v.At.Since(t.Prior.At))
+}
+
+// takeBack undoes a reset that was none: a PLC that showed 0 while it booted has
+// its number again. What was counted since is part of it.
+func (r *Rule) takeBack(s *State, in *input, t *track, v *Reading, out Sink) verdict {
+	d := r.accept(s, in, t, v, max(v.Raw-t.Prior.Raw-t.Raw, 0), 0, out)
+	d.changed = true
+	return d
+}
+
+// outside refuses a number that the counter cannot show.
+func (r *Rule) outside(in *input, t *track, v *Reading, out Sink) verdict {
+	changed := !t.Alarm
+	r.raise(in, t, out, fmt.Sprintf("shows %d, outside of its range %d to %d", v.Raw, in.low, in.low+in.size-1),
+		"correct modulus: it is the number of values that the counter has")
+	return verdict{changed: changed}
+}
+
+// accept believes a reading.
+func (r *Rule) accept(s *State, in *input, t *track, v *Reading, pieces int64, flags Flags, out Sink) verdict {
+	if full := in.full(v.Raw); full != t.Full {
+		r.saturate(in, t, full, out)
+		flags |= LowerBound | Saturated
+	}
+	d := verdict{pieces: pieces, flags: flags, since: t.Seen, changed: pieces != 0 || flags != 0}
+	if t.Lost {
+		if round := r.round(s, in); round != 0 && r.rate*t.Gap.Seconds() >= float64(round) {
+			d.flags |= Ambiguous
+		}
+		if pieces != 0 || d.flags != 0 {
+			d.gap = t.Gap
+		}
+		if pieces != 0 {
+			d.flags |= Unseen
+		}
+		d.changed = true
+	}
+	if v.Raw >= t.Prior.Raw || v.At.At-t.Prior.Since.At > int64(priorTime) {
+		t.Prior = prior{}
+	}
+	if v.Raw != t.Raw {
+		t.Born = rule.Stamp{}
+	}
+	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold = v.At, v.Raw, false, 0, hold{}
+	return d
+}

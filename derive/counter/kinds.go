@@ -1,0 +1,188 @@
+package counter
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+)
+
+// signal counts the rises of a signal. What it did while nobody looked is not
+// known: there were at least no pieces.
+func signal(t *track, v *Reading) verdict {
+	level := int64(0)
+	if v.Raw != 0 {
+		level = 1
+	}
+	d := verdict{since: t.Seen, changed: t.Seen.IsZero() || t.Lost || level != t.Raw}
+	switch {
+	case t.Seen.IsZero():
+	case t.Lost:
+		d.flags, d.gap = LowerBound, max(time.Duration(v.At.At-t.Seen.At), time.Millisecond)
+	case level > t.Raw:
+		d.pieces = 1
+	}
+	t.Seen, t.Raw, t.Lost = v.At, level, false
+	return d
+}
+
+// wraps reports whether the counter begins again behind its highest number.
+func (in *input) wraps() bool { return in.size != 0 && !in.saturates }
+
+// full reports whether the counter can count no further.
+func (in *input) full(raw int64) bool { return in.saturates && raw == in.low+in.size-1 }
+
+// saturate notes that a counter has come to its end, or that it counts again.
+func (r *Rule) saturate(in *input, t *track, full bool, out Sink) {
+	t.Full = full
+	a := rule.Alarm{Name: "counter_saturated:" + in.name, Raised: full, Text: "the counter " + in.Ref.String() + " counts again"}
+	if full {
+		a.Text = fmt.Sprintf("the counter %s stands at its highest number, %d: what is made now is not counted", in.Ref, in.low+in.size-1)
+		a.Remedy = "reset the counter in the PLC; the pieces made until then are missing, so correct them in the central system"
+	}
+	out.Alarm(a)
+}
+
+// saturated marks what is reported while a counter can count no further.
+func (r *Rule) saturated(s *State) Flags {
+	for i := range s.Tracks {
+		if s.Tracks[i].Full {
+			return Saturated | LowerBound
+		}
+	}
+	return 0
+}
+
+// reloaded decides what a confirmed rise of a counter was that counts down: the
+// next batch, after one that was complete or given up. All raw numbers are below
+// 0.
+func (r *Rule) reloaded(s *State, in *input, t *track, v *Reading, elapsed int64, out Sink) verdict {
+	left, full, lower := max(-t.Raw, 0), r.size(s), Flags(0)
+	if first := -t.Hold.First; full < first {
+		full, lower = first, LowerBound
+	}
+	made := full + v.Raw
+	switch {
+	case elapsed < 0:
+	case r.plausible(left+made, elapsed):
+		return r.accept(s, in, t, v, left+made, Rollover|lower, out)
+	case r.plausible(made, elapsed):
+		if t.Lost {
+			lower = LowerBound
+		}
+		return r.accept(s, in, t, v, made, Reset|lower, out)
+	}
+	return r.implausible(s, in, t, v, out)
+}
+
+// size returns how many pieces a batch has, 0 if nobody knows.
+func (r *Rule) size(s *State) int64 {
+	if r.preset >= 0 {
+		return s.Tracks[r.preset].Raw
+	}
+	return r.batch
+}
+
+// round returns after how many counts a counter shows the same number again, 0
+// if it does not or nobody knows.
+func (r *Rule) round(s *State, in *input) int64 {
+	switch {
+	case in.down:
+		return r.size(s)
+	case in.wraps():
+		return in.size
+	default:
+		return 0
+	}
+}
+
+// stuck reports whether a counter that counts down still shows the 0 to which it
+// cannot have come.
+func (in *input) stuck(t *track, v *Reading) bool {
+	return in.down && v.Raw == 0 && t.Hold.N > 0 && !t.Hold.Drop
+}
+
+// ended does not believe a counter that fell to 0 faster than the machine can
+// make pieces, as long as it stays there: a PLC that boots shows that.
+func (r *Rule) ended(s *State, in *input, t *track, v *Reading, out Sink) verdict {
+	r.raise(in, t, out, fmt.Sprintf("fell from %d to 0, more than max_rate allows: that is not believed until it counts on", in.shown(t.Raw)),
+		"compare the counts with the machine, and max_rate with what it can make")
+	t.Hold.At = v.At
+	return verdict{changed: true}
+}
+
+// cast returns how many pieces so many counts of the main counter are. It must
+// be asked once for each scan with counts, before the scan's own number of
+// pieces per cycle is taken: a cycle has the number with which it began.
+func (r *Rule) cast(s *State, counts int64) int64 {
+	switch {
+	case r.cavity < 0 && r.cavities == 0:
+		return counts
+	case r.cavity < 0:
+		return times(counts, r.cavities)
+	case s.Tracks[r.cavity].Seen.IsZero():
+		s.Uncast += counts
+		return 0
+	default:
+		return times(counts, s.Tracks[r.cavity].Raw)
+	}
+}
+
+// cycles reports whether a count of the device is a cycle and no piece.
+func (r *Rule) cycles() bool { return r.cavity >= 0 || r.cavities != 0 }
+
+// times is the product, or the largest number.
+func times(a, b int64) int64 {
+	if b != 0 && a > math.MaxInt64/4/b {
+		return math.MaxInt64 / 4
+	}
+	return a * b
+}
+
+// set takes the scan's number of pieces per cycle or of a batch. It reports the
+// flags of what was counted in the same scan: of several cycles nobody knows
+// which had the new number.
+func (r *Rule) set(s *State, v *Reading, counted int64) (changed bool, flags Flags) {
+	in, t := &r.inputs[v.Input], &s.Tracks[v.Input]
+	most := int64(maxPerCycle)
+	if in.role == reload {
+		most = maxReload
+	}
+	if v.Raw < 0 || v.Raw > most {
+		return false, 0
+	}
+	changed = t.Seen.IsZero() || t.Lost || t.Raw != v.Raw
+	if in.role == perCycle && counted > 1 && !t.Seen.IsZero() && t.Raw != v.Raw {
+		flags = Ambiguous
+	}
+	t.Seen, t.Raw, t.Lost = v.At, v.Raw, false
+	return changed, flags
+}
+
+// settings takes the scan's numbers of pieces per cycle and of a batch, behind
+// its counts. Cycles of which nobody knew the number get the first one.
+func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool) {
+	for i := range readings {
+		v := &readings[i]
+		if !v.Good || r.inputs[v.Input].counts() {
+			continue
+		}
+		c, flags := r.set(s, v, sum.counts)
+		changed = changed || c
+		s.Now.Flags |= flags
+		if s.Uncast == 0 || v.Input != r.cavity || s.Tracks[r.cavity].Seen.IsZero() {
+			continue
+		}
+		d := verdict{flags: Ambiguous, since: v.At}
+		late := times(s.Uncast, v.Raw)
+		if r.hasTotal() {
+			sum.total += late
+		} else {
+			sum.good += late
+		}
+		s.Uncast, sum.any = 0, true
+		r.span(s, &d, v.At)
+	}
+	return changed
+}

@@ -1,0 +1,119 @@
+package derive
+
+import (
+	"errors"
+
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// pieces gives the counter a scan and then looks at the scan's order: what was
+// counted in one request with a new order was made before it. Only where the
+// pieces of a gap go to the next order it is the other way round.
+func (r *run) pieces(found *tags, snapshot bool) {
+	m, s := r.m, r.s
+	if m.counter == nil {
+		r.readOrder(found)
+		return
+	}
+	r.elsewhere = m.order.differs(&s.order, found.order)
+	if r.elsewhere && m.counter.GapTo() == "next" && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
+		r.elsewhere = false
+		r.readOrder(found)
+		r.changed = m.counter.ObserveAfter(&s.counter, r.counts, snapshot, r.now, r) || r.changed
+		return
+	}
+	r.changed = m.counter.Observe(&s.counter, r.counts, snapshot, r.now, r) || r.changed
+	r.elsewhere = false
+	r.readOrder(found)
+}
+
+func (r *run) readOrder(found *tags) {
+	switch v := found.order; {
+	case v == nil:
+	case v.Quality == plant.Good:
+		r.m.order.read(r, v.Value, found.orderAt)
+	default:
+		r.m.order.forget(r)
+	}
+}
+
+// attribute says whose the pieces are that were made while nobody looked, if the
+// order changed meanwhile: at the end of the gap, as its scan shows, or somewhere
+// within, as another source has said.
+func (r *run) attribute(c *counter.Report, p *plant.Counter) {
+	s := &r.s.order
+	within := c.From.At < s.Since.At
+	if !r.elsewhere && !within {
+		return
+	}
+	switch r.m.counter.GapTo() {
+	case "previous":
+		if within {
+			p.Order = known(&s.Previous)
+			r.s.counter.Exclude(c)
+		}
+	case "next":
+	default:
+		p.Order, p.Unattributed = nil, true
+		r.s.counter.Exclude(c)
+	}
+}
+
+// known is an order as payloads carry it: nil for none.
+func known(o *plant.Order) *plant.Order {
+	if *o == (plant.Order{}) {
+		return nil
+	}
+	return o
+}
+
+// atPanel is who corrects at the panel of a machine.
+const atPanel = "panel"
+
+// Correct implements counter.Sink: somebody corrected at the machine's panel.
+func (r *run) Correct(c counter.Correction) {
+	from, to := c.From, c.To
+	if to.Time().Before(from.Time()) {
+		from = to
+	}
+	r.emitJSON(plant.KindCorrection, to, plant.CorrectionEvent{
+		Head: r.headAt(to), Good: c.Good, Scrap: c.Scrap, Rework: c.Rework,
+		From: stampTime(from), To: stampTime(to), Code: c.Code, By: atPanel,
+	})
+}
+
+// accepts refuses an entry that makes no sense.
+func (m *Model) accepts(in plant.Input) error {
+	c, ok := in.(plant.Correction)
+	switch {
+	case !ok:
+		return nil
+	case m.counter == nil:
+		return errors.New("the correction is refused: the machine has no counter to correct")
+	default:
+		return c.Validate()
+	}
+}
+
+// correction takes what somebody has entered. What was counted so far is
+// reported first, unless a boundary is in doubt.
+func (r *run) correction(in plant.Correction) {
+	r.due()
+	if r.m.accepts(in) != nil {
+		return
+	}
+	if s := &r.s.counter; s.Mark.IsZero() {
+		r.m.counter.Flush(s, r.now, r)
+	}
+	head := r.headAt(rule.Stamp{At: in.To.UnixNano()})
+	if in.Order != nil {
+		head.Order = known(in.Order)
+	}
+	r.emitJSON(plant.KindCorrection, rule.Stamp{At: r.now}, plant.CorrectionEvent{
+		Head: head, Good: in.Good, Scrap: in.Scrap, Rework: in.Rework, Pieces: in.Pieces,
+		From: stampTime(rule.Stamp{At: in.From.UnixNano()}), To: stampTime(rule.Stamp{At: in.To.UnixNano()}),
+		Code: in.Code, Reason: in.Reason, By: in.By,
+	})
+}
