@@ -123,6 +123,19 @@ func endsWithClose(r *rig) {
 		r.Errorf("%d delivered after Close", n)
 	}
 	r.close()
+	// A second one, closed when its Send is certain to wait.
+	r.sender = r.subject.Open(r, r.proxy.Addr(), r.timeout)
+	before := r.proxy.Accepted()
+	go func() { ended <- r.send(time.Minute, events[1:]) }()
+	r.eventually("the connection to be made", func() bool { return r.proxy.Accepted() > before })
+	r.within(grace, func() {
+		if err := r.sender.Close(); err != nil {
+			r.Errorf("Close: %v", err)
+		}
+		if n := <-ended; n != 0 {
+			r.Errorf("%d delivered", n)
+		}
+	})
 }
 
 func restart(r *rig) {

@@ -54,7 +54,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Endpoint: o.Address,
 		Carries:  func(plant.EventKind) bool { return true },
 		Options:  o.Options,
-		Open:     func(uplink.Env) uplink.Sender { return &Sender{o: o} },
+		Open:     func(uplink.Env) uplink.Sender { return newSender(o) },
 	}, nil
 }
 
@@ -62,17 +62,28 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 // other; a better one would not let machines wait for each other.
 type Sender struct {
 	o Options
+	// life ends with Close, and with it whatever waits for the receiver.
+	life context.Context
+	end  context.CancelFunc
 
 	mu      sync.Mutex
 	conn    net.Conn
 	answers *bufio.Reader
-	closed  bool
 }
 
 var _ uplink.Sender = (*Sender)(nil)
 
+func newSender(o Options) *Sender {
+	s := &Sender{o: o}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
 // Send implements uplink.Sender.
 func (s *Sender) Send(ctx context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(s.life, stop)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var results []plant.Result
@@ -118,8 +129,8 @@ func (s *Sender) deliver(ctx context.Context, e *plant.Event) (refusal string, e
 }
 
 func (s *Sender) connect(ctx context.Context) error {
-	if s.closed {
-		return net.ErrClosed
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if s.conn != nil {
 		return nil
@@ -144,9 +155,9 @@ func (s *Sender) drop() {
 
 // Close implements io.Closer.
 func (s *Sender) Close() error {
+	s.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
 	s.drop()
 	return nil
 }
