@@ -38,6 +38,8 @@ type run struct {
 	// elsewhere is set while a scan is counted that shows another order than the
 	// current one: pieces of a gap cannot be told to belong to either.
 	elsewhere bool
+	// start is where ahead has marked the beginning of a run.
+	start rule.Stamp
 
 	counts []counter.Reading
 	states []startstop.Reading
@@ -134,12 +136,19 @@ func (r *run) scan(in *plant.Scan) {
 	if found.parameters || s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
 		r.collect()
 	}
+	if m.counter != nil {
+		r.ahead()
+	}
 	r.pieces(&found, in.Snapshot)
+	if m.counter != nil {
+		r.handTotal()
+	}
 	m.order.due(r)
 	if m.startstop != nil {
 		r.changed = m.startstop.Observe(&s.startstop, r.states, in.Snapshot, r.now, r) || r.changed
 	}
 	if m.counter != nil {
+		r.noStart()
 		m.counter.Due(&s.counter, r.now, r)
 	}
 	if found.shakes {
@@ -195,6 +204,7 @@ func (r *run) due() {
 	}
 	if m.counter != nil {
 		m.counter.Due(&s.counter, r.now, r)
+		r.latePieces()
 	}
 	r.dueRecords()
 	r.dueObserved()
@@ -348,6 +358,10 @@ func (r *run) orderChange(in plant.OrderChange) {
 
 // Mark implements startstop.Sink: a boundary may be here.
 func (r *run) Mark(at rule.Stamp) {
+	if r.start == at && !at.IsZero() && r.s.counter.Mark == at {
+		r.start = rule.Stamp{} // marked already, before the pieces were counted
+		return
+	}
 	if r.m.counter != nil {
 		r.m.counter.Mark(&r.s.counter, at, r.now, r)
 	}

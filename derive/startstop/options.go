@@ -92,8 +92,9 @@ type Rule struct {
 	uplinks map[string]string
 }
 
-// New makes a Rule. Its errors are config.FieldErrors, joined.
-func New(o Options, resolve rule.Resolver) (*Rule, error) {
+// New makes a Rule. counted is the tag by which the machine counts its pieces,
+// empty if it counts none. The errors are config.FieldErrors, joined.
+func New(o Options, counted string, resolve rule.Resolver) (*Rule, error) {
 	r := &Rule{
 		take: o.ReasonTake, fallback: o.DefaultType, fallbacks: o.DefaultTypes,
 		minStop: o.MinStop.Std(), minRun: o.MinRun.Std(), before: o.ReasonBefore.Std(), codes: make(map[string]ReasonCode, len(o.Reasons.Rows)),
@@ -109,7 +110,7 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	}
 	var errs []error
 	var err error
-	if r.source, err = newSource(&o.Running, resolve); err != nil {
+	if r.source, err = newSource(&o.Running, counted, resolve); err != nil {
 		errs = append(errs, err)
 	}
 	if o.Reason != "" {

@@ -36,10 +36,12 @@ func (r *Rule) code(s *State, v *Reading, out Sink) (changed bool) {
 // came remembers a code that comes while the machine runs: it may be that of a
 // stop that is about to begin.
 func (r *Rule) came(s *State, v *Reading) {
-	if r.before == 0 || none(v.Code) {
+	// That a machine without pieces stands is known later than when it began to.
+	window := r.before + r.source.idle
+	if window == 0 || none(v.Code) {
 		return
 	}
-	s.Recent = slices.DeleteFunc(s.Recent, func(a arrival) bool { return v.At.At-a.At.At > int64(r.before) })
+	s.Recent = slices.DeleteFunc(s.Recent, func(a arrival) bool { return v.At.At-a.At.At > int64(window) })
 	if len(s.Recent) == maxRecent {
 		s.Recent = slices.Delete(s.Recent, 1, 2) // neither the first nor the last
 	}

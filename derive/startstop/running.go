@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -15,8 +16,8 @@ import (
 
 // Running says how to tell that the machine runs. A config writes the tag alone
 // for a truth, or a mapping: {tag: state, values: [6]} where it is an
-// enumeration, {tag: speed, above: 12, below: 8} for a measurement, or
-// {packml: …}.
+// enumeration, {tag: speed, above: 12, below: 8} for a measurement,
+// {packml: …}, or {idle_after: 1m} for a machine that is known by its pieces.
 type Running struct {
 	Tag string `yaml:"tag"`
 	// Values are those of a running machine; none means: anything but 0 and
@@ -28,6 +29,10 @@ type Running struct {
 	Above  *float64 `yaml:"above"`
 	Below  *float64 `yaml:"below"`
 	PackML *PackML  `yaml:"packml"`
+	// IdleAfter is how long a machine that is known by its pieces may make none
+	// and still run. Tag is then a total; without one it is the machine's own
+	// counter.
+	IdleAfter config.Duration `yaml:"idle_after"`
 }
 
 // UnmarshalText reads the short form.
@@ -41,17 +46,17 @@ func (r *Running) Validate() error {
 	var errs []error
 	add := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	ways := 0
-	for _, is := range []bool{len(r.Values) > 0, r.Above != nil || r.Below != nil, r.PackML != nil} {
+	for _, is := range []bool{len(r.Values) > 0, r.Above != nil || r.Below != nil, r.PackML != nil, r.IdleAfter != 0} {
 		if is {
 			ways++
 		}
 	}
 	switch {
 	case ways > 1:
-		add("", "tells in two ways whether the machine runs", "keep one of values:, above: and packml:")
+		add("", "tells in two ways whether the machine runs", "keep one of values:, above:, packml: and idle_after:")
 	case r.PackML != nil && r.Tag != "":
 		add("tag", "packml: names the tags itself", "remove tag:")
-	case r.PackML == nil && r.Tag == "":
+	case r.PackML == nil && r.IdleAfter == 0 && r.Tag == "":
 		add("", "names no tag", "name the tag that says whether the machine runs")
 	case r.Above == nil && r.Below != nil:
 		add("above", "is missing, but below: is given", "write above: as well, what a running machine exceeds")
@@ -101,11 +106,20 @@ type source struct {
 	values []string
 	level  *level
 	packml *packml
+	// idle is how long a machine that is known by its pieces may make none; own is
+	// set where they are those of its own counter.
+	idle time.Duration
+	own  bool
 }
 
-func newSource(o *Running, resolve rule.Resolver) (source, error) {
+// newSource makes a source; counted is the tag of the machine's own counter,
+// empty if it has none.
+func newSource(o *Running, counted string, resolve rule.Resolver) (source, error) {
 	s := source{values: o.Values}
 	var err error
+	if o.IdleAfter > 0 {
+		return newIdle(o, counted, resolve)
+	}
 	if o.PackML != nil {
 		s.packml = newPackML(o.PackML)
 		s.state, s.mode, err = o.PackML.resolve(resolve)
@@ -129,6 +143,24 @@ func newSource(o *Running, resolve rule.Resolver) (source, error) {
 		return s, config.Field("running", fmt.Sprintf("tag %s is text, which is neither true nor false", s.state.Ref), "write running: {tag: …, values: […]} with the texts of a running machine")
 	}
 	return s, s.checkValues(t)
+}
+
+func newIdle(o *Running, counted string, resolve rule.Resolver) (s source, err error) {
+	s.idle, s.own = o.IdleAfter.Std(), o.Tag == ""
+	name := o.Tag
+	if s.own {
+		name = counted
+	}
+	if name == "" {
+		return s, config.Field("running.idle_after", "the machine has no counter whose pieces could be missed", "add counter:, or name the tag of a total with tag:")
+	}
+	if s.state, err = resolve("running", name); err != nil {
+		return s, err
+	}
+	if t := s.state.Tag.Type; t == plant.TypeBool || t == plant.TypeString {
+		return s, config.Field("running.tag", fmt.Sprintf("tag %s is of type %s, which does not count", s.state.Ref, t), "name the tag of a total")
+	}
+	return s, nil
 }
 
 // checkValues refuses values that the tag can never show.
@@ -155,6 +187,10 @@ func (s *source) binding() string {
 		}
 	case s.level != nil:
 		b += "level"
+	case s.own:
+		b += "counted"
+	case s.idle > 0:
+		b += "pieces"
 	default:
 		b += strings.Join(s.values, ",")
 	}
@@ -174,6 +210,13 @@ type signal struct {
 	Mode    string     `json:"m,omitempty"`
 	StateAt rule.Stamp `json:"st,omitzero"`
 	ModeAt  rule.Stamp `json:"mt,omitzero"`
+	// Raw is the last total of pieces, and Fell what it was before it fell; Piece
+	// is when the newest piece was seen, or the total for the first time, and
+	// PieceGap how long nobody had looked then.
+	Raw      int64         `json:"raw,omitempty"`
+	Fell     int64         `json:"fell,omitempty"`
+	Piece    rule.Stamp    `json:"pt,omitzero"`
+	PieceGap time.Duration `json:"pg,omitempty"`
 }
 
 // take takes a reading of one of the state's tags.
@@ -191,7 +234,7 @@ func (s *source) take(g *signal, v *Reading, snapshot bool, o *observation) {
 		return
 	}
 	if o.at.At <= v.At.At {
-		o.at = v.At
+		o.at, o.read = v.At, v.At
 	}
 	o.running, o.known = running, known
 }
@@ -265,9 +308,13 @@ type Use struct {
 	Role Role
 }
 
-// Tags returns the tags that the rule reads.
+// Tags returns the tags that the rule reads. Those of the machine's own counter
+// are not among them.
 func (r *Rule) Tags() []Use {
-	all := []Use{{r.source.state.Ref, RoleState}}
+	var all []Use
+	if !r.source.own {
+		all = append(all, Use{r.source.state.Ref, RoleState})
+	}
 	if r.source.hasMode() {
 		all = append(all, Use{r.source.mode.Ref, RoleMode})
 	}

@@ -84,6 +84,7 @@ func (s *State) Shift(step time.Duration) {
 	s.Seen.Shift(step)
 	s.Signal.StateAt.Shift(step)
 	s.Signal.ModeAt.Shift(step)
+	s.Signal.Piece.Shift(step)
 	for i := range s.Recent {
 		s.Recent[i].At.Shift(step)
 	}
@@ -143,7 +144,11 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 			}
 			continue
 		}
-		r.source.take(&s.Signal, v, snapshot, &seen)
+		if r.source.idle > 0 {
+			r.pieces(s, v, snapshot, &seen)
+		} else {
+			r.source.take(&s.Signal, v, snapshot, &seen)
+		}
 	}
 	if seen.missed {
 		changed = r.lose(s, out)
@@ -166,10 +171,13 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 
 // observation is what the readings of one scan say of the state.
 type observation struct {
-	at rule.Stamp
+	// at is since when it is so, as far as is known, and read when it was read.
+	at, read rule.Stamp
 	// known is set if they say whether the machine runs, missed if a tag could not
 	// be read.
 	running, known, missed bool
+	// gap is how long nobody had looked at at.
+	gap time.Duration
 }
 
 // begins reports whether a stop begins with o.
@@ -177,13 +185,13 @@ func (o *observation) begins(s *State) bool { return o.known && !o.running && s.
 
 // state takes what was seen of the state.
 func (r *Rule) state(s *State, v *observation, snapshot bool, out Sink) (changed bool) {
-	gap := time.Duration(0)
-	if (s.Lost || snapshot) && !s.Seen.IsZero() {
-		gap = max(time.Duration(v.at.At-s.Seen.At), 0)
+	gap := v.gap
+	if r.source.idle == 0 || v.running {
+		gap = r.gap(s, v.read, snapshot)
 	}
 	seen := s.Seen
 	changed = s.Lost
-	s.Seen, s.Lost = v.at, false
+	s.Seen, s.Lost = v.read, false
 	switch {
 	case !s.Known:
 		s.Known, s.Running, s.Since = true, v.running, v.at
@@ -231,9 +239,20 @@ func (r *Rule) cancel(s *State, at, seen rule.Stamp, gap time.Duration, out Sink
 // standing reports whether the machine stands as far as was seen.
 func (s *State) standing() bool { return s.Known && s.Running == !s.Change.At.IsZero() }
 
-// Due confirms a change that has lasted.
+// Due finds a machine standing that has made no piece for too long, and confirms
+// a change that has lasted.
 func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
-	if wake := r.Wake(s); wake == 0 || now < wake {
+	if o, ok := r.idles(s, now); ok {
+		// A run that was long enough by its last piece was one.
+		r.confirm(s, s.Signal.Piece.At, out)
+		r.state(s, &o, false, out)
+		changed = true
+	}
+	return r.confirm(s, now, out) || changed
+}
+
+func (r *Rule) confirm(s *State, now int64, out Sink) (changed bool) {
+	if at := r.confirmAt(s); at == 0 || now < at {
 		return false
 	}
 	change, since := s.Change, s.Since
@@ -277,9 +296,18 @@ func (r *Rule) tell(s *State, c *candidate, before rule.Stamp, out Sink) {
 	out.StartStop(e)
 }
 
-// Wake returns when the rule wants to be asked again, 0 for not at all: a
-// change that nobody observes is not confirmed.
+// Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
+	at := r.confirmAt(s)
+	if idle := r.idleAt(s); idle != 0 && (at == 0 || idle < at) {
+		at = idle
+	}
+	return at
+}
+
+// confirmAt returns when a change has lasted, 0 for never: a change that nobody
+// observes is not confirmed.
+func (r *Rule) confirmAt(s *State) int64 {
 	if s.Change.At.IsZero() || s.Lost {
 		return 0
 	}
