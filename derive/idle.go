@@ -12,9 +12,9 @@ import (
 // A machine whose state is known by its own pieces: the counter counts them and
 // the start/stop rule is handed the total.
 
-// counted is the tag by which a machine counts its pieces, empty if it counts
+// countedBy is the tag by which a machine counts its pieces, empty if it counts
 // none; it is that of the counter's first input.
-func counted(o *counter.Options) string {
+func countedBy(o *counter.Options) string {
 	if o == nil {
 		return ""
 	}

@@ -88,7 +88,7 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		errs = append(errs, below("counter", err))
 	}
 	if o.StartStop != nil {
-		m.startstop, err = startstop.New(*o.StartStop, counted(o.Counter), r.find)
+		m.startstop, err = startstop.New(*o.StartStop, countedBy(o.Counter), r.find)
 		errs = append(errs, below("startstop", err))
 	}
 	if len(o.Parameters.Rows) > 0 {
