@@ -21,6 +21,8 @@ type Site struct {
 	Area       string `yaml:"area,required"`
 	// Timezone is an IANA name such as Europe/Lisbon; empty means UTC.
 	Timezone string `yaml:"timezone"`
+	// Shifts are when people work here, in local time; a machine may have its own.
+	Shifts Shifts `yaml:"shifts"`
 	// Gateway names this gateway in event ids; by default after the host.
 	Gateway string `yaml:"gateway"`
 }
@@ -51,9 +53,7 @@ func (s *Site) Validate() error {
 			errs = append(errs, Field(f.path, "the name "+problem, nameRemedy))
 		}
 	}
-	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
-		errs = append(errs, Field("timezone", fmt.Sprintf("unknown time zone `%s`", shorten(s.Timezone)), "write an IANA name, for example Europe/Lisbon"))
-	}
+	errs = append(errs, checkZone(s.Timezone), CheckShifts("shifts", s.Shifts))
 	return errors.Join(errs...)
 }
 

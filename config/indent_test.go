@@ -15,7 +15,7 @@ func TestIndent(t *testing.T) {
 		{"beside eight spaces", "site:\n        area: c\n\tsite: b\n        enterprise: a\n", "3:1: " + tab + " — indent by spaces"},
 		{"at no width", "site:\n   area: c\n\tsite: b\n   enterprise: a\n", "3:1: " + tab + " — indent by spaces"},
 		{"columns", "site:\n\tarea: c\n\tsite: b\n\tenterprise: a\n\ttimezone: Lisbon\n",
-			"2:1: " + tab + " (and 3 more) — indent by spaces\n5:12: site.timezone: unknown time zone `Lisbon` — write an IANA name, for example Europe/Lisbon"},
+			"2:1: " + tab + " (and 3 more) — indent by spaces\n5:12: site.timezone: unknown time zone `Lisbon` — did you mean Europe/Lisbon?"},
 		{"a comment", "site: {enterprise: a, site: b, area: c}\n\t# a comment\n\t\nhttp: {}\n", ""},
 		{"no-break spaces", "site:\n\u00a0 area: c\n \u00a0site: b\n  enterprise: a\nhttp: {listen: x}\n",
 			"2:1: " + invisible + "U+00A0, a no-break space (and 1 lines more)" + plain + "\n5:16: http.listen: `x` is no address — write host:port, for example 127.0.0.1:8080"},

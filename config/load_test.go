@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, faults := load(t, map[string]string{"sluice.yaml": text})
 			same(t, faults, nil)
-			if want := (Site{"acme", "lisbon", "packing", "Europe/Lisbon", "gw-1"}); c.Site != want {
+			if want := (Site{Enterprise: "acme", Site: "lisbon", Area: "packing", Timezone: "Europe/Lisbon", Gateway: "gw-1"}); !reflect.DeepEqual(c.Site, want) {
 				t.Errorf("site %+v", c.Site)
 			}
 			if c.Site.Path() != "/acme/lisbon/packing" || c.Site.Location().String() != "Europe/Lisbon" {
@@ -173,13 +174,13 @@ func TestLoadFaults(t *testing.T) {
 		{"no key", site + "devices: {\"\": x}\n", "2:11: devices: a key is missing or is no plain text — write `name: value`"},
 		{"unknown section", site + "device: {}\n", "2:1: unknown key `device` — did you mean `devices`?"},
 		{"unknown site key", "site: {enterprise: a, site: b, aera: c}\n", "1:32: site: unknown key `aera` — did you mean `area`?"},
-		{"site is no mapping", "site: lisbon\n", "1:7: site: `lisbon` where a mapping of keys is expected — write keys, for example {enterprise: …}; there are `enterprise`, `site`, `area`, `timezone`, `gateway`"},
+		{"site is no mapping", "site: lisbon\n", "1:7: site: `lisbon` where a mapping of keys is expected — write keys, for example {enterprise: …}; there are `enterprise`, `site`, `area`, `timezone`, `shifts`, `gateway`"},
 		{"names", "site: {enterprise: a/b, site: \"\", area: \"c#\", gateway: _gateway}\n",
 			"1:20: site.enterprise: the name holds '/', which ids, topics or paths use otherwise — use letters, digits, - _ . and, inside of it, spaces\n" +
 				"1:31: site.site: the name is empty — use letters, digits, - _ . and, inside of it, spaces\n" +
 				"1:41: site.area: the name holds '#', which ids, topics or paths use otherwise — use letters, digits, - _ . and, inside of it, spaces\n" +
 				"1:56: site.gateway: the name begins with `_`, which is reserved — use letters, digits, - _ . and, inside of it, spaces"},
-		{"timezone", "site: {enterprise: a, site: b, area: c, timezone: Lisbon}\n", "1:51: site.timezone: unknown time zone `Lisbon` — write an IANA name, for example Europe/Lisbon"},
+		{"timezone", "site: {enterprise: a, site: b, area: c, timezone: Lisbon}\n", "1:51: site.timezone: unknown time zone `Lisbon` — did you mean Europe/Lisbon?"},
 		{"local timezone", "site: {enterprise: a, site: b, area: c, timezone: Local}\n", "1:51: site.timezone: unknown time zone `Local` — write an IANA name, for example Europe/Lisbon"},
 		{"buffer", site + "buffer: {quota: 1 MiB, reserve: 1 MiB, linger: 5s, keep: 7}\n",
 			"2:17: buffer.quota: 1 MiB is too little room for the store — write at least 64 MiB\n" +

@@ -81,15 +81,18 @@ func object(properties map[string]any) map[string]any {
 
 func reference(def string) map[string]any { return map[string]any{"$ref": "#/$defs/" + def} }
 
-// site is the schema of Site, whose text fields are names but for one.
+// site is the schema of Site, whose text fields are names but for the time zone.
 func (s *schema) site() map[string]any {
 	properties := make(map[string]any)
 	out := object(properties)
 	l := s.layout(reflect.TypeFor[Site]())
 	for _, f := range l.fields {
-		if f.name == "timezone" {
+		switch f.name {
+		case "timezone":
 			properties[f.name] = map[string]any{"type": "string", "description": "an IANA name, for example Europe/Lisbon; UTC if it is not set"}
-		} else {
+		case "shifts":
+			properties[f.name] = s.value(reflect.ValueOf(Shifts{}))
+		default:
 			properties[f.name] = reference("name")
 		}
 		s.tell(reflect.TypeFor[Site](), f, properties[f.name].(map[string]any))
@@ -335,7 +338,7 @@ func words(t reflect.Type) []string {
 			out = append(out, string(k))
 		}
 	case reflect.TypeFor[plant.Mode]():
-		for _, m := range []plant.Mode{plant.Production, plant.Setup, plant.Maintenance, plant.Commissioning, plant.OutOfService} {
+		for _, m := range plant.Modes() {
 			out = append(out, string(m))
 		}
 	}

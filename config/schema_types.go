@@ -50,6 +50,20 @@ func ownSchema(t reflect.Type) (name string, schema map[string]any) {
 			"type":        "string",
 			"pattern":     `^ *` + number + ` */ *(s|min|h|d) *$`,
 		}
+	case reflect.TypeFor[Hours]():
+		const clock = ` *([01]?[0-9]|2[0-3]):[0-5][0-9] *`
+		return "hours", map[string]any{
+			"description": "from when to when in local time, for example 06:00-14:00 or 22:00-06:00",
+			"type":        "string",
+			"pattern":     `^` + clock + `-(` + clock + `| *24:00 *)$`,
+		}
+	case reflect.TypeFor[Days]():
+		const day = `[A-Za-z]{3}`
+		return "days", map[string]any{
+			"description": "days of the week, for example mon-fri, or sat sun",
+			"type":        "string",
+			"pattern":     `^[ ,]*` + day + `(-` + day + `)?([ ,]+` + day + `(-` + day + `)?)*[ ,]*$`,
+		}
 	case secretType:
 		return "secret", map[string]any{
 			"description": "env:NAME or file:PATH, never the secret itself",

@@ -28,9 +28,13 @@ const (
 func (r *run) boundary(at rule.Stamp, why boundary) {
 	m, s := r.m, r.s
 	if m.counter != nil {
-		if why == orderEnds {
+		switch {
+		case why == orderEnds:
 			m.counter.FlushTo(&s.counter, at, r.now, r)
-		} else {
+		case why != gatewayStops && s.order.Reads > 0:
+			// What was read since another order showed waits for that to be sure.
+			m.counter.FlushMarked(&s.counter, s.order.At, r.now, r)
+		default:
 			m.counter.Flush(&s.counter, r.now, r)
 		}
 	}
@@ -40,15 +44,23 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 }
 
 // passed draws the boundaries whose time has come before the input that is
-// stepped through: each at its time, but not before earliest. Where the clock was
-// set past one, that is the moment at which it was set, since whatever was read
-// before has moved along with the clock.
+// stepped through, in the order of their times: each at its time, but not before
+// earliest. Where the clock was set past one, that is the moment at which it was
+// set, since whatever was read before has moved along with the clock.
 func (r *run) passed(earliest int64) {
 	s := r.s
 	if s.mode.Configured != r.m.mode {
 		r.newConfig()
 	}
-	if until := s.mode.Until; until != 0 && until <= r.now {
-		r.modeOver(rule.Stamp{At: max(until, earliest)})
+	for {
+		mode, shift := s.mode.Until, r.shiftOver(earliest)
+		switch {
+		case mode != 0 && mode <= r.now && (shift == 0 || mode <= shift):
+			r.modeOver(rule.Stamp{At: max(mode, earliest)})
+		case shift != 0:
+			r.nextShift(rule.Stamp{At: max(shift, earliest)})
+		default:
+			return
+		}
 	}
 }

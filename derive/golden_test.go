@@ -28,6 +28,7 @@ var update = flag.Bool("update", false, "rewrite the expected events of the scen
 //
 //	what it shows, in words
 //	-- config.yaml --    one machine of a config
+//	-- site.yaml --      its time zone and shifts, where the machine has a calendar
 //	-- tags --           device/tag type [scaled] [@address], one a line
 //	-- inputs --         one a line, see parseInput
 //	-- events --         what must come out; go test -update rewrites it
@@ -121,11 +122,33 @@ func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
 	if len(faults.Errors()) > 0 {
 		t.Fatalf("config: %v", faults)
 	}
+	o.Zone, o.SiteShifts = s.site(t)
 	m, err := NewModel("PRESS-01", o, catalog(t, s.files[tagsFile]))
 	if err != nil {
 		t.Fatal(section.Faults(err))
 	}
 	return m
+}
+
+// site reads the calendar of the scenario's site.
+func (s *scenario) site(t *testing.T) (*time.Location, config.Shifts) {
+	t.Helper()
+	var site struct {
+		Timezone string        `yaml:"timezone"`
+		Shifts   config.Shifts `yaml:"shifts"`
+	}
+	if s.files["site.yaml"] == "" {
+		return time.UTC, site.Shifts
+	}
+	section, faults := config.ParseSection("site", s.path, s.files["site.yaml"])
+	if faults = append(faults, section.Decode(&site)...); len(faults.Errors()) > 0 {
+		t.Fatalf("site: %v", faults)
+	}
+	zone, err := time.LoadLocation(site.Timezone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zone, site.Shifts
 }
 
 // action is one line of the inputs.

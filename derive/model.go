@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/calendar"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
@@ -24,6 +25,7 @@ type Model struct {
 	unobserved  time.Duration
 	commitEvery time.Duration
 
+	calendar   *calendar.Calendar
 	order      *order
 	counter    *counter.Rule
 	startstop  *startstop.Rule
@@ -77,6 +79,10 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	r := resolver{catalog: tags, fallback: plant.DeviceID(o.Device)}
 	if _, ok := tags[r.fallback]; !ok && r.fallback != "" {
 		return nil, config.Unknown("device", "device", o.Device, tags.devices())
+	}
+	m.calendar = calendar.New(o.Zone, o.Shifts)
+	if m.calendar == nil {
+		m.calendar = calendar.New(o.Zone, o.SiteShifts)
 	}
 	var err error
 	if o.Order != nil {

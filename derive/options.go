@@ -39,6 +39,12 @@ type Options struct {
 	Operation *operation.Options `yaml:"operation"`
 	// Mode is what the machine is used for; production if it is not set.
 	Mode plant.Mode `yaml:"mode"`
+	// Shifts are the machine's own; those of the site if it has none.
+	Shifts config.Shifts `yaml:"shifts"`
+	// Zone is the time zone of the site, nil for UTC, and SiteShifts are its
+	// shifts; both come from the site's section.
+	Zone       *time.Location `yaml:"-"`
+	SiteShifts config.Shifts  `yaml:"-"`
 	// CommitEvery is how long changed state may wait for its commit where no
 	// event takes it along; 0 means 1 s.
 	CommitEvery config.Duration `yaml:"commit_every"`
@@ -92,6 +98,7 @@ func (o *Options) Validate() error {
 		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil && o.Operation == nil {
 		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters:, order:, dosing:, serial:, item_attach: or operation:"))
 	}
+	errs = append(errs, config.CheckShifts("shifts", o.Shifts))
 	return errors.Join(errs...)
 }
 

@@ -33,6 +33,7 @@ func (r *run) Count(c counter.Report) {
 	if c.Flags&counter.Unseen != 0 {
 		r.attribute(&c, &p)
 	}
+	p.Shift, p.AcrossShifts = r.shiftOf(c.From, c.Gap > 0)
 	g := &r.s.gateway
 	p.Rebase, g.Rebase = g.Rebase, false
 	p.MicroStops, p.MicroSeconds = r.microStops()
@@ -103,6 +104,9 @@ func (m *Model) Describe(s *State, out *Stats) {
 	}
 	if now := s.mode.now(); now != "" {
 		out.Mode = now
+	}
+	if s.shifts.Name != "" {
+		out.Shift, out.ShiftUntil = s.shifts.Name, time.Unix(0, s.shifts.End)
 	}
 	if m.counter != nil && s.ready {
 		t := s.counter.Counted()

@@ -28,6 +28,7 @@ type State struct {
 	parameters parameters.State
 	order      orderState
 	mode       modeState
+	shifts     shiftState
 	dosing     []dosingState
 	serial     serial.State
 	attach     attach.State
@@ -68,7 +69,7 @@ func (s *State) copyFrom(o *State) {
 	s.startstop.CopyFrom(&o.startstop)
 	s.parameters.CopyFrom(&o.parameters)
 	s.order = o.order
-	s.mode = o.mode
+	s.mode, s.shifts = o.mode, o.shifts
 	s.copyRecords(o)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
@@ -96,6 +97,7 @@ type record struct {
 	Version    int               `json:"v"`
 	Order      orderState        `json:"order,omitzero"`
 	Mode       modeState         `json:"mode,omitzero"`
+	Shift      shiftState        `json:"shift,omitzero"`
 	Counter    *counter.State    `json:"counter,omitempty"`
 	StartStop  *startstop.State  `json:"startstop,omitempty"`
 	Parameters *parameters.State `json:"parameters,omitempty"`
@@ -109,7 +111,7 @@ type record struct {
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
-	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Dosing: s.dosing, Gateway: &s.gateway}
+	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway}
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -150,7 +152,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		if r.Version < 1 || r.Version > stateVersion {
 			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
 		}
-		s.order, s.mode, s.dosing = r.Order, r.Mode, r.Dosing
+		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
 	}
 	m.fit(&s)
 	// A loss that the store has told is no rule's: it goes with the next step, and
@@ -183,6 +185,7 @@ func (m *Model) fit(s *State) {
 	}
 	m.order.fit(&s.order)
 	m.fitMode(&s.mode)
+	m.fitShift(&s.shifts)
 	if m.records.serial == nil {
 		s.serial = serial.State{}
 	}

@@ -21,6 +21,9 @@ type Stats struct {
 	Mode                 plant.Mode
 	ModeBy               string
 	ModeSince, ModeUntil time.Time
+	// Shift is the shift that is on until ShiftUntil; empty for none.
+	Shift      string
+	ShiftUntil time.Time
 	// LastEvent is the newest recorded event.
 	LastEvent     plant.EventKind
 	LastEventTime time.Time

@@ -225,6 +225,7 @@ func (r *run) wake() time.Time {
 	}
 	sooner(r.m.order.wake(&r.s.order))
 	sooner(r.s.mode.Until)
+	sooner(r.s.shifts.End)
 	for i := range r.m.records.shakes {
 		h := &r.m.records.shakes[i]
 		sooner(h.rule.Wake(h.state(r.s)))

@@ -99,6 +99,11 @@ type Counter struct {
 	// Unattributed: the order changed within the gap, so the pieces belong to no
 	// order that anybody knows.
 	Unattributed bool `json:"unattributed,omitempty"`
+	// Shift is the shift in which the pieces were made, empty where the calendar has
+	// none then. AcrossShifts: they are those of a gap over the end of a shift, so
+	// nobody knows of which.
+	Shift        string `json:"shift,omitempty"`
+	AcrossShifts bool   `json:"across_shifts,omitempty"`
 	// Suspect: a change was larger than the machine can make, or the clock ran
 	// back; a person should look.
 	Suspect bool `json:"suspect,omitempty"`

@@ -49,6 +49,8 @@ func (c *Counter) AppendJSON(dst []byte) []byte {
 	dst = appendFlag(dst, `,"saturated":true`, c.Saturated)
 	dst = appendFlag(dst, `,"ambiguous":true`, c.Ambiguous)
 	dst = appendFlag(dst, `,"unattributed":true`, c.Unattributed)
+	dst = appendText(dst, `,"shift":`, c.Shift)
+	dst = appendFlag(dst, `,"across_shifts":true`, c.AcrossShifts)
 	dst = appendFlag(dst, `,"suspect":true`, c.Suspect)
 	dst = appendFlag(dst, `,"rebase":true`, c.Rebase)
 	return append(appendMicroStops(dst, c.MicroStops, c.MicroSeconds), '}')

@@ -90,6 +90,8 @@ type machineDoc struct {
 	ModeSince     instant           `json:"mode_since"`
 	ModeUntil     instant           `json:"mode_until"`
 	ModeBy        string            `json:"mode_by,omitempty"`
+	Shift         string            `json:"shift,omitempty"`
+	ShiftUntil    instant           `json:"shift_until"`
 	LastEvent     string            `json:"last_event,omitempty"`
 	LastEventTime instant           `json:"last_event_time"`
 	LastSequence  uint64            `json:"last_sequence"`
@@ -259,6 +261,7 @@ func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
 		Machine: string(s.Machine), Devices: list(feeds), Good: s.Good, Scrap: s.Scrap,
 		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, Mode: string(s.Mode),
 		ModeSince: instant(s.ModeSince), ModeUntil: instant(s.ModeUntil), ModeBy: s.ModeBy,
+		Shift: s.Shift, ShiftUntil: instant(s.ShiftUntil),
 		LastEvent: string(s.LastEvent), LastEventTime: instant(s.LastEventTime), LastSequence: uint64(s.LastSequence),
 		Inputs: s.Inputs, Commits: s.Commits, Events: make(map[string]uint64, len(s.Events)),
 		Overflows: s.Overflows, WritesFailed: s.WritesFailed, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: []string{},

@@ -219,6 +219,9 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 	}
 	k.add("Order", m.Order)
 	k.add("Mode", modeWords(m, c))
+	if m.Shift != "" {
+		k.add("Shift", m.Shift+" until "+c.at(m.ShiftUntil))
+	}
 	if m.LastEvent != "" {
 		k.add("Last event", fmt.Sprintf("%s no. %d at %s", m.LastEvent, m.LastSequence, c.ago(m.LastEventTime)))
 	}

@@ -150,6 +150,7 @@ func (k *checker) machine(s *config.Section) {
 	var o derive.Options
 	faults := s.Decode(&o)
 	k.faults = append(k.faults, faults...)
+	o.Zone, o.SiteShifts = k.plan.Config.Site.Location(), k.plan.Config.Site.Shifts
 	device := "machines." + s.Name + ".device"
 	if slices.ContainsFunc(faults.Errors(), func(f config.Fault) bool { return f.Path == device }) {
 		return // nobody knows which tags are meant

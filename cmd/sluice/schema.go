@@ -62,6 +62,7 @@ var documentedIn = map[string]string{
 	"startstop.PackML":      "packml",
 	"startstop.ReasonCode":  "startstop",
 	"parameters.Parameter":  "parameters",
+	"config.Shift":          "Shifts",
 	"uplink.Options":        "Every uplink",
 	"rest.Auth":             "auth",
 	"rest.Basic":            "basic",

@@ -258,6 +258,14 @@ func (r *Rule) FlushTo(s *State, at rule.Stamp, now int64, out Sink) {
 	s.unmark()
 }
 
+// FlushMarked reports the pieces up to the mark at that time and leaves the mark:
+// those after it go on waiting.
+func (r *Rule) FlushMarked(s *State, at rule.Stamp, now int64, out Sink) {
+	if s.Mark == at && !at.IsZero() {
+		r.report(s, &s.Before, now, out)
+	}
+}
+
 // Flush reports everything: up to the mark, and then the rest.
 func (r *Rule) Flush(s *State, now int64, out Sink) {
 	if !s.Mark.IsZero() {
