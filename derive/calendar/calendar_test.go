@@ -82,7 +82,7 @@ func TestSpansFollowEachOther(t *testing.T) {
 		for _, shifts := range []string{threeShifts, `{a: "01:30-02:30", b: {time: "02:30-10:30", days: mon-sat}, c: {time: "23:15-00:45", days: sat sun}}`, `{once: {time: "04:00-05:00", days: wed}}`} {
 			cal := calendar(t, zone, shifts)
 			at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
-			end := time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+			end := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 			last := cal.At(at)
 			for n := 0; last.End < end; n++ {
 				s := cal.At(last.End)
