@@ -40,6 +40,7 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 	}
 	if why != gatewayStops {
 		r.flushOperation(at)
+		r.boundaryWeighed(at)
 	}
 }
 

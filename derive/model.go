@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/calendar"
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -32,6 +33,7 @@ type Model struct {
 	parameters *parameters.Rule
 	operation  *operation.Rule
 	records    recordRules
+	weighed    []*dosing.Live
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
 	// tags are all of them; edges says where each change counts (a state, a
@@ -50,6 +52,8 @@ type use struct {
 	signal bool
 	// shakes are the handshakes whose trigger or answer it is.
 	shakes []int
+	// weighed are the scales that it is an input of.
+	weighed []weighedUse
 	// polled is set if it is of use outside of handshake records.
 	polled bool
 	// index is the tag's place in Model.tags.
@@ -107,6 +111,8 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	}
 	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)
+	scales, faults := newWeighed(o.Dosing, func(i int) string { return scaleName(o.Dosing, i) }, r.find)
+	m.weighed, errs = scales, append(errs, faults...)
 	if err = errors.Join(errs...); faulty(err) {
 		return nil, err
 	}
@@ -156,6 +162,7 @@ func (m *Model) bind() {
 		}
 	}
 	m.bindRecords()
+	m.bindWeighed()
 }
 
 // bindRecords notes the tags of handshakes. Each change of a trigger counts;
@@ -232,7 +239,11 @@ func (m *Model) Kinds() []plant.EventKind {
 	if m.operation != nil {
 		kinds = append(kinds, plant.KindOperation)
 	}
+	for _, d := range m.weighed {
+		kinds = append(kinds, d.Kinds()...)
+	}
 	slices.Sort(kinds)
+	kinds = slices.Compact(kinds)
 	return kinds
 }
 

@@ -48,18 +48,18 @@ func newRecordRules(id plant.MachineID, o *Options, op *operation.Rule, resolve 
 	r := recordRules{byID: map[plant.RecordID]place{}}
 	var errs []error
 	for i := range o.Dosing {
-		name := "dosing"
-		if len(o.Dosing) > 1 {
-			name = fmt.Sprintf("dosing[%d]", i)
+		if o.Dosing[i].Live() {
+			continue
 		}
+		name, place := scaleName(o.Dosing, i), len(r.dosing)
 		d, err := dosing.New(id, name, o.Dosing[i], resolve)
 		if err != nil {
 			errs = append(errs, below(name, err))
 			continue
 		}
 		r.dosing = append(r.dosing, d)
-		r.add(d.Handshake(), func(s *State) *handshake.State { return &s.dosing[i].State },
-			func(r *run) handshake.Owner { return doses{r, d, i} })
+		r.add(d.Handshake(), func(s *State) *handshake.State { return &s.dosing[place].State },
+			func(r *run) handshake.Owner { return doses{r, d, place} })
 	}
 	if o.Serial != nil {
 		var err error
@@ -85,6 +85,14 @@ func newRecordRules(id plant.MachineID, o *Options, op *operation.Rule, resolve 
 	}
 	errs = append(errs, r.oneWriter())
 	return r, errors.Join(errs...)
+}
+
+// scaleName is what the rule of one scale is called.
+func scaleName(all []dosing.Options, i int) string {
+	if len(all) > 1 {
+		return fmt.Sprintf("dosing[%d]", i)
+	}
+	return "dosing"
 }
 
 func (r *recordRules) add(h *handshake.Rule, state func(*State) *handshake.State, owner func(*run) handshake.Owner) {
@@ -271,19 +279,7 @@ func (d doses) Take(rec *handshake.Record) {
 	}
 	dose.Head = d.recordHead(dose.OwnOrder, begun)
 	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
-	s := &d.s.dosing[d.i]
-	name := "dose_flagged:" + d.rule.Handshake().Name()
-	switch flagged := len(dose.Flagged) > 0; {
-	case flagged:
-		d.Alarm(rule.Alarm{
-			Name: name, Raised: true,
-			Text:   "a dose was booked, but this in it is in doubt: " + strings.Join(dose.Flagged, ", "),
-			Remedy: "the material is in the product: correct the dose where it was sent to, and what the PLC says",
-		})
-	case s.Flagged:
-		d.Alarm(rule.Alarm{Name: name, Text: "the newest dose is in no doubt"})
-	}
-	s.Flagged = len(dose.Flagged) > 0
+	d.doubt(d.rule.Handshake().Name(), dose.Flagged, &d.s.dosing[d.i].Flagged)
 }
 
 // serials is the owner of the records of a station.

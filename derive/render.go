@@ -167,6 +167,7 @@ func (m *Model) problems(s *State) (all []Problem) {
 		})
 	}
 	all = append(all, m.problemsOfRecords(s)...)
+	all = append(all, m.problemsOfScales(s)...)
 	for i := range s.gateway.Lost {
 		if l := &s.gateway.Lost[i]; l.Told {
 			all = append(all, Problem{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -30,6 +31,7 @@ type State struct {
 	mode       modeState
 	shifts     shiftState
 	dosing     []dosingState
+	weighed    []dosing.LiveState
 	serial     serial.State
 	attach     attach.State
 	operation  operation.State
@@ -71,6 +73,7 @@ func (s *State) copyFrom(o *State) {
 	s.order = o.order
 	s.mode, s.shifts = o.mode, o.shifts
 	s.copyRecords(o)
+	s.weighed = append(s.weighed[:0], o.weighed...)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
 	s.gateway.Lost = lost
@@ -87,6 +90,7 @@ func (s *State) shift(step time.Duration) {
 	s.order.At.Shift(step)
 	s.mode.Since.Shift(step)
 	s.shiftRecords(step)
+	s.shiftWeighed(step)
 	for i := range s.gateway.Lost {
 		s.gateway.Lost[i].At.Shift(step)
 	}
@@ -106,12 +110,15 @@ type record struct {
 	ItemAttach *attach.State     `json:"item_attach,omitempty"`
 	Operation  *operation.State  `json:"operation,omitempty"`
 	Gateway    *gatewayState     `json:"gateway,omitempty"`
+	// Weighed are the scales whose doses are found in what they show.
+	Weighed []dosing.LiveState `json:"weighed,omitempty"`
 }
 
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
 	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway}
+	r.Weighed = s.weighed
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -153,6 +160,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
 		}
 		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
+		s.weighed = r.Weighed
 	}
 	m.fit(&s)
 	// A loss that the store has told is no rule's: it goes with the next step, and
@@ -196,4 +204,5 @@ func (m *Model) fit(s *State) {
 		s.operation = operation.State{}
 	}
 	m.records.fit(s)
+	m.fitWeighed(s)
 }

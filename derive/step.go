@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/startstop"
@@ -44,7 +45,10 @@ type run struct {
 	counts []counter.Reading
 	states []startstop.Reading
 	scrap  []plant.ScrapCount
-	data   []byte
+	// weighed are the readings of a scan by scale.
+	weighed [][]dosing.Reading
+	sink    weighs
+	data    []byte
 }
 
 var (
@@ -123,6 +127,7 @@ func (r *run) scan(in *plant.Scan) {
 			found.parameters = true
 		}
 		r.count(u, v, at)
+		r.weigh(u, v, at)
 		r.state(u, v, at)
 		if u.order {
 			found.order, found.orderAt = v, at
@@ -139,6 +144,7 @@ func (r *run) scan(in *plant.Scan) {
 	if m.counter != nil {
 		r.ahead()
 	}
+	r.scales(in.Snapshot)
 	r.pieces(&found, in.Snapshot)
 	if m.counter != nil {
 		r.handTotal()
@@ -207,6 +213,7 @@ func (r *run) due() {
 		r.latePieces()
 	}
 	r.dueRecords()
+	r.dueWeighed()
 	r.dueObserved()
 }
 
@@ -224,6 +231,9 @@ func (r *run) wake() time.Time {
 		sooner(r.m.startstop.Wake(&r.s.startstop))
 	}
 	sooner(r.m.order.wake(&r.s.order))
+	for i, d := range r.m.weighed {
+		sooner(d.Wake(&r.s.weighed[i]))
+	}
 	sooner(r.s.mode.Until)
 	sooner(r.s.shifts.End)
 	for i := range r.m.records.shakes {
@@ -288,6 +298,7 @@ func (r *run) missed(d plant.DeviceID) {
 		o.forget(r)
 	}
 	r.lostRecords(d)
+	r.lostWeighed(d)
 	r.changed = true
 }
 

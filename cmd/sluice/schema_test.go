@@ -182,6 +182,11 @@ uplinks:
   hook: {driver: rest, url: "https://mes.example/", method: POST, results: read, conflict: refused}
 `
 
+// scales are the keys that each method of dosing needs.
+var scales = map[string]string{
+	"batch_out": "weight: kilos, while: offer, component: SUGAR, min_dose: 1 kg",
+}
+
 // The words that the schema offers for plain text are those that the gateway
 // takes: each of them, and no other. They come from a page that people write.
 func TestSchemaOffersTheWordsOfTheGateway(t *testing.T) {
@@ -205,6 +210,9 @@ func TestSchemaOffersTheWordsOfTheGateway(t *testing.T) {
 			text := strings.Replace(worded, c.key+": "+c.now, c.key+": "+word, 1)
 			if word == "ring" { // which needs more than a word
 				text = strings.NewReplacer("quantity: kilos", "slots: 2, quantity: kilos#", "kilos: {", `kilos0: "holding:6", kilos1: "holding:7", kilos: {`).Replace(text)
+			}
+			if keys, ok := scales[word]; ok {
+				text = strings.Replace(text, "trigger: offer, ack: ack, protocol: level, component: SUGAR, quantity: kilos", keys, 1)
 			}
 			_, faults := loadPlan(writeConfig(t, text), driverKinds, uplinkKinds)
 			schema, gateway := byEditor(t, s, text) == nil, len(faults.Errors()) == 0

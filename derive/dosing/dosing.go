@@ -1,76 +1,18 @@
-// Package dosing is the rule for doses that a PLC hands over as records: it
-// turns a record into a dose with exact amounts, and flags what a person should
-// look at without refusing it, since the material is in the product already.
+// Package dosing is the rule for doses. Rule turns a record that a PLC hands over
+// into a dose with exact amounts, and flags what a person should look at without
+// refusing it, since the material is in the product already. Live finds doses in
+// what a scale or a totalizer shows. Both are pure: time comes with the readings.
 package dosing
 
 import (
-	"errors"
 	"time"
 
-	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/handshake"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// Options say where the doses of one scale come from. All tags but those of the
-// handshake are fields of the record.
-type Options struct {
-	// Method is how doses are found; "handshake" is the default.
-	Method string `yaml:"method"`
-
-	handshake.Options `yaml:",inline"`
-
-	// Number is the tag of the PLC's number of the dose.
-	Number    string         `yaml:"number"`
-	Component handshake.Text `yaml:"component,required"`
-	// Quantity is the tag of what went in.
-	Quantity string         `yaml:"quantity,required"`
-	Unit     handshake.Text `yaml:"unit"`
-	// Target is what was asked for; the tolerances are how far off it a dose may
-	// be, in the same unit.
-	Target         handshake.Amount `yaml:"target"`
-	ToleranceMinus handshake.Amount `yaml:"tolerance_minus"`
-	TolerancePlus  handshake.Amount `yaml:"tolerance_plus"`
-	Lot            string           `yaml:"lot"`
-	Order          string           `yaml:"order"`
-	Recipe         handshake.Text   `yaml:"recipe"`
-	Batch          string           `yaml:"batch"`
-	ProcessUnit    handshake.Text   `yaml:"process_unit"`
-	Phase          handshake.Text   `yaml:"phase"`
-	Scale          handshake.Text   `yaml:"scale"`
-	// Status is complete where it is not given, Purpose production.
-	Status  handshake.Text `yaml:"status"`
-	Purpose handshake.Text `yaml:"purpose"`
-	// Started and Ended are tags with a time: seconds or milliseconds since 1970,
-	// or text as in RFC 3339.
-	Started string `yaml:"started"`
-	Ended   string `yaml:"ended"`
-	// WeightBefore and WeightAfter are what the scale showed.
-	WeightBefore string `yaml:"weight_before"`
-	WeightAfter  string `yaml:"weight_after"`
-}
-
-// Validate checks what can be checked without the tags.
-func (o *Options) Validate() error {
-	errs := []error{o.Options.Validate()}
-	if o.Method != "" && o.Method != "handshake" {
-		errs = append(errs, config.Unknown("method", "method", o.Method, []string{"handshake"}))
-	}
-	errs = append(errs, o.Status.Allowed("status", "complete", "aborted"), o.Purpose.Allowed("purpose", "production", "purge", "calibration", "manual"))
-	if o.Target.IsZero() && !(o.ToleranceMinus.IsZero() && o.TolerancePlus.IsZero()) {
-		errs = append(errs, config.Field("target", "is missing, but a tolerance is given", "name the tag of the target, or remove the tolerance"))
-	}
-	if o.ToleranceMinus.IsZero() != o.TolerancePlus.IsZero() {
-		errs = append(errs, config.Field("", "only one of tolerance_minus and tolerance_plus is given", "write both; 0 allows nothing on that side"))
-	}
-	if (o.WeightBefore == "") != (o.WeightAfter == "") {
-		errs = append(errs, config.Field("", "only one of weight_before and weight_after is given", "write both or none"))
-	}
-	return errors.Join(errs...)
-}
-
-// Rule makes doses. It is immutable.
+// Rule makes doses of records. It is immutable.
 type Rule struct {
 	shake *handshake.Rule
 	quantity, target, minus, plus,
@@ -132,6 +74,9 @@ type Dose struct {
 	plant.Dosing
 	// At is the time of the event.
 	At rule.Stamp
+	// Begun is when the dose began, which says for which order it was; never for
+	// At.
+	Begun rule.Stamp
 	// OwnOrder is the order that the record names; empty for the machine's.
 	OwnOrder string
 }

@@ -108,6 +108,9 @@ func (t *Text) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Constant returns the text that the config says itself, empty for a tag.
+func (t *Text) Constant() string { return t.constant }
+
 // IsZero reports whether t was not configured.
 func (t *Text) IsZero() bool { return t.constant == "" && t.Tag == "" }
 
@@ -140,6 +143,9 @@ func (a *Amount) UnmarshalText(b []byte) error {
 	a.Tag = string(b)
 	return nil
 }
+
+// Constant returns the number that the config says itself, nil for a tag.
+func (a *Amount) Constant() *plant.Decimal { return a.constant }
 
 // IsZero reports whether a was not configured.
 func (a *Amount) IsZero() bool { return a.constant == nil && a.Tag == "" }

@@ -1,0 +1,308 @@
+package dosing
+
+import (
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// batchState is what is known of a hopper that doses by losing weight. Of the
+// weight that the hopper had at first, Ref + Small + Creep is what the doses,
+// refills, removals and drifts that were told do not explain: nothing is lost
+// between two weights.
+type batchState struct {
+	// Ref is the weight up to which everything is booked, once Have.
+	Have bool  `json:"have,omitempty"`
+	Ref  int64 `json:"ref,omitempty"`
+	// Small are doses below min_dose of SmallOf since SmallAt, Creep changes below
+	// it while dosing was off: neither is told yet.
+	Small   int64      `json:"small,omitempty"`
+	SmallAt rule.Stamp `json:"sat,omitzero"`
+	SmallOf string     `json:"sof,omitempty"`
+	Creep   int64      `json:"creep,omitempty"`
+	// Gated is set once dosing was on since Ref, from Begun until Ended; the gate
+	// was switched last at Switched.
+	Gated    bool       `json:"on,omitempty"`
+	Begun    rule.Stamp `json:"t0,omitzero"`
+	Ended    rule.Stamp `json:"t1,omitzero"`
+	Switched rule.Stamp `json:"ts,omitzero"`
+	// Words are what was said when it began.
+	Words words `json:"w,omitzero"`
+	// Gap is set while something between Ref and now was not seen.
+	Gap bool `json:"gap,omitempty"`
+	// Way is how the weight went since Ref, Refilled what came meanwhile.
+	Way      way   `json:"way,omitzero"`
+	Refilled int64 `json:"in,omitempty"`
+	// Fall in Time is how fast the hopper emptied last.
+	Fall int64 `json:"rf,omitempty"`
+	Time int64 `json:"rt,omitempty"`
+}
+
+// way is a stretch of falling or rising weight.
+type way struct {
+	Up bool `json:"up,omitempty"`
+	// From is where it began, Ext how far it went. Slope to Chunk is the part
+	// that fell fast.
+	From  point `json:"f,omitzero"`
+	Slope point `json:"s,omitzero"`
+	Chunk point `json:"c,omitzero"`
+	Ext   point `json:"e,omitzero"`
+	// On is for how long dosing was on since From (rising) or Ext (falling), OnExt
+	// until Ext.
+	On    int64 `json:"on,omitempty"`
+	OnExt int64 `json:"one,omitempty"`
+	// Idle is set while dosing is on and the weight stood: nothing flows.
+	Idle bool `json:"idle,omitempty"`
+	// Last is when the weight was seen last.
+	Last rule.Stamp `json:"l,omitzero"`
+}
+
+func (b *batchState) shift(step time.Duration) {
+	for _, at := range []*rule.Stamp{&b.SmallAt, &b.Begun, &b.Ended, &b.Switched, &b.Way.From.At, &b.Way.Slope.At, &b.Way.Chunk.At, &b.Way.Ext.At, &b.Way.Last} {
+		at.Shift(step)
+	}
+}
+
+// gate notes that dosing was switched on or off, or is known again.
+func (r *Live) gate(s *LiveState, on bool, at rule.Stamp) {
+	b := &s.Batch
+	b.Switched = at
+	if !on {
+		if b.Gated {
+			b.Ended = at
+		}
+		return
+	}
+	b.Way.Idle = false
+	if !b.Gated {
+		b.Gated, b.Begun, b.Ended, b.Words = true, at, rule.Stamp{}, s.Words
+	}
+}
+
+// gateState says whether dosing is on; known is false while nobody can tell.
+func (r *Live) gateState(s *LiveState) (on, known bool) {
+	bit := uint64(1) << r.first(roleGate)
+	return s.On&bit != 0, s.Known&bit != 0
+}
+
+// batchSample takes the newest weight.
+func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
+	b := &s.Batch
+	on, known := r.gateState(s)
+	if b.Have {
+		changed = r.follow(s, on && known, out)
+	}
+	return r.stand(s, s.Last.At, out) || changed
+}
+
+// stand closes what the weight says once it stands: at at, which is later than
+// the newest weight where a subscription is silent.
+func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
+	b := &s.Batch
+	on, known := r.gateState(s)
+	w, ok := r.steadyAt(s, at.At)
+	if !ok || !known || b.Gap && at.At-s.Win.Since.At < int64(standTime) {
+		// After a gap, what other devices say of the gate may still be on its way.
+		return false
+	}
+	if !b.Have {
+		gated := b.Gated && on
+		*b = batchState{Have: true, Ref: w, Gated: gated, Begun: b.Begun, Switched: b.Switched, Words: b.Words, Fall: b.Fall, Time: b.Time}
+		b.Way.restart(w, s.Last.At)
+		return true
+	}
+	switch {
+	case on:
+		// Between two doses of a gate that stays on, the weight stands for longer.
+		long := at.At - max(s.Win.Since.At, b.Switched.At)
+		if long < r.steady+r.settle {
+			return false
+		}
+		if !b.Way.Up && magnitude(w-b.Way.Ext.W) <= r.noise {
+			b.Way.Idle = true
+		}
+		if long < r.pause {
+			return false
+		}
+		return r.close(s, w, at, false, out)
+	case b.Gated && at.At-b.Switched.At < r.settle:
+		return false
+	default:
+		return r.close(s, w, at, b.Gated, out)
+	}
+}
+
+// close books what happened between Ref and the weight w, which stands.
+func (r *Live) close(s *LiveState, w int64, at rule.Stamp, ended bool, out Sink) (changed bool) {
+	b := &s.Batch
+	on, _ := r.gateState(s)
+	b.rise(r, w)
+	b.Words.fill(&s.Words)
+	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, unheard: b.Gap, early: ended, words: &b.Words}
+	if on || p.ended.IsZero() {
+		p.ended = s.Win.Since
+	}
+	fell := b.Ref - w
+	switch {
+	case b.Gated && b.Refilled > 0:
+		changed, p.estimated = true, true
+		r.refilled(s, &p, fell, out)
+		b.Ref = w
+	case magnitude(fell) <= r.noise:
+		// Not to be told from noise: Ref stays, so that small falls add up.
+		changed = b.Gated && !on || b.Gap
+	case b.Gated && fell > 0:
+		changed = true
+		r.dose(s, fell, &p, out)
+		b.Ref = w
+	default:
+		changed = true
+		r.change(s, fell, &p, out)
+		b.Ref = w
+	}
+	b.Refilled, b.Gap = 0, false
+	idle := on && b.Gated
+	b.Gated = idle
+	if idle {
+		b.Begun, b.Ended, b.Words = s.Win.Since, rule.Stamp{}, s.Words
+	}
+	b.Way.restart(w, s.Last.At)
+	b.Way.Idle = idle
+	return changed
+}
+
+// refilled tells of a hopper that was refilled while it was emptied: what came
+// is the rise, and what left meanwhile by the rate before it.
+func (r *Live) refilled(s *LiveState, p *portion, fell int64, out Sink) {
+	b := &s.Batch
+	in := b.Refilled
+	dosed := fell + in
+	if dosed < 0 {
+		dosed, in = 0, -fell
+	}
+	q := *p
+	q.weighed = false
+	r.move(plant.KindRefill, in, &q, out)
+	if dosed > 0 {
+		r.dose(s, dosed, p, out)
+	}
+}
+
+// dose tells of a dose, with what was too small before it, or keeps it until it
+// is one.
+func (r *Live) dose(s *LiveState, ticks int64, p *portion, out Sink) {
+	b := &s.Batch
+	component, _ := r.text(p.words, slotComponent)
+	if b.Small != 0 && b.SmallOf != component {
+		old := words{Known: p.words.Known}
+		old.Text[slotComponent] = b.SmallOf
+		r.tell(&portion{ticks: b.Small, at: p.at, drift: true, words: &old}, out)
+		b.Small = 0
+	}
+	if b.Small == 0 {
+		b.SmallAt, b.SmallOf = p.begun, component
+	}
+	ticks += b.Small
+	b.Small = ticks
+	if ticks < r.least {
+		return
+	}
+	p.ticks, p.begun = ticks, b.SmallAt
+	if !p.estimated {
+		p.before = p.after + ticks
+	}
+	p.weighed = !p.estimated
+	b.Small, b.SmallAt, b.SmallOf = 0, rule.Stamp{}, ""
+	r.tell(p, out)
+}
+
+// change tells of a weight that changed while dosing was off: a removal or a
+// refill, or a creeping that is told as drift once it is large enough.
+func (r *Live) change(s *LiveState, fell int64, p *portion, out Sink) {
+	b := &s.Batch
+	if !b.Gated {
+		p.words = &s.Words
+	}
+	switch {
+	case !b.Gated && fell >= r.least:
+		r.move(plant.KindRemoval, fell, p, out)
+	case -fell >= r.least:
+		r.move(plant.KindRefill, -fell, p, out)
+	default:
+		b.Creep += fell
+		if magnitude(b.Creep) >= r.least {
+			r.drift(s, b.Creep, p.at, out)
+			b.Creep = 0
+		}
+	}
+}
+
+// drift tells of what belongs to no dose.
+func (r *Live) drift(s *LiveState, ticks int64, at rule.Stamp, out Sink) {
+	r.tell(&portion{ticks: ticks, at: at, drift: true, words: &s.Words}, out)
+}
+
+// Boundary has the rest that is too small for a dose told before an order, a
+// shift or a mode ends.
+func (r *Live) Boundary(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	if b.Gated || b.Small+b.Creep == 0 {
+		return
+	}
+	rest := b.Small + b.Creep
+	b.Small, b.SmallAt, b.SmallOf, b.Creep = 0, rule.Stamp{}, "", 0
+	r.drift(s, rest, at, out)
+}
+
+// rebase begins anew: from now on the scale has another zero. A dose in between
+// is told by the last weight before.
+func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	if b.Have && b.Gated && b.Ref-s.Last.W > r.noise {
+		r.dose(s, b.Ref-s.Last.W, &portion{
+			at: at, begun: b.Begun, ended: at, before: b.Ref, after: s.Last.W, estimated: true, unheard: b.Gap, words: &b.Words,
+		}, out)
+	}
+	b.Have, b.Refilled, b.Gap, b.Way, s.Win = false, 0, false, way{}, window{}
+}
+
+// Due does what waits for a time that has come: a weight that a subscription
+// said once and that stands since.
+func (r *Live) Due(s *LiveState, now int64, out Sink) (changed bool) { return r.due(s, now, out) }
+
+func (r *Live) due(s *LiveState, now int64, out Sink) (changed bool) {
+	at := r.Wake(s)
+	if at == 0 || now < at || !r.usable(s, out) {
+		return false
+	}
+	stamp := s.Last.At
+	stamp.At = now
+	return r.stand(s, stamp, out)
+}
+
+// Wake returns when the rule wants to be asked again, 0 for not at all.
+func (r *Live) Wake(s *LiveState) int64 {
+	b := &s.Batch
+	if s.Win.N == 0 || b.Have && !b.Gated && magnitude(s.Last.W-b.Ref) <= r.noise {
+		return 0
+	}
+	at := s.Last.At.At + max(r.steady, int64(standTime))
+	if on, known := r.gateState(s); !known {
+		return 0
+	} else if on {
+		if b.Have && magnitude(s.Last.W-b.Ref) <= r.noise {
+			return 0
+		}
+		at = max(at, b.Switched.At+r.pause, s.Win.Since.At+r.pause)
+	} else if b.Gated {
+		at = max(at, b.Switched.At+r.settle)
+	}
+	if b.Gap {
+		at = max(at, s.Win.Since.At+int64(standTime))
+	}
+	if _, ok := r.steadyAt(s, at); !ok {
+		return 0
+	}
+	return at
+}
