@@ -39,6 +39,8 @@ type State struct {
 	// stray are keyed values that no rule of the Model owns.
 	stray []string
 	ready bool
+	// uncounted is set by Decode where the counts have not begun.
+	uncounted bool
 }
 
 // gatewayState is what is known of the gateway's clock and of devices.
@@ -156,12 +158,16 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		if err := json.Unmarshal(state, &r); err != nil {
 			return State{}, fmt.Errorf("derive: decode state of %s: %w", m.machine, err)
 		}
-		if r.Version < 1 || r.Version > stateVersion {
-			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d", m.machine, r.Version, stateVersion)
+		if r.Version < 1 {
+			return State{}, fmt.Errorf("derive: decode state of %s: it names no version", m.machine)
+		}
+		if r.Version > stateVersion {
+			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d: %w", m.machine, r.Version, stateVersion, errNewer)
 		}
 		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
 		s.weighed = r.Weighed
 	}
+	s.uncounted = m.counter != nil && m.counter.Fresh(&s.counter)
 	m.fit(&s)
 	// A loss that the store has told is no rule's: it goes with the next step, and
 	// in the same commit Rebase stays until a counter event has it.

@@ -185,8 +185,11 @@ func (w *Worker) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("derive: load state of %s: %w", w.m.machine, err)
 	}
-	s, err := w.m.Decode(state, keyed)
+	s, refused, err := w.decode(state, keyed)
 	if err != nil {
+		return err
+	}
+	if err := w.resume(ctx, &s); err != nil {
 		return err
 	}
 	now := w.o.Clock.Now()
@@ -197,6 +200,9 @@ func (w *Worker) load(ctx context.Context) error {
 	w.run.s = w.current
 	w.wake = w.run.wake()
 	w.begin(ctx)
+	if refused != nil {
+		return w.tell(ctx, refused)
+	}
 	return nil
 }
 

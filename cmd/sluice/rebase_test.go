@@ -114,3 +114,36 @@ func TestARestoredStoreRebases(t *testing.T) {
 		t.Errorf("the stream is\n%s, want\n%s", told, want)
 	}
 }
+
+// TestAStateThatCannotBeReadKeepsTheCounts: the rules begin anew, the loss is
+// told, and the counts go on from the newest event of the store, as a rebase.
+func TestAStateThatCannotBeReadKeepsTheCounts(t *testing.T) {
+	path := t.TempDir()
+	countTotals(t, path, 100, 101, 102)
+	settings := buffer.DefaultOptions(path)
+	settings.Gateway, settings.Source = "gw-1", "/acme/lisbon/packing"
+	store, err := buffer.Open(context.Background(), settings, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Commit(context.Background(), "PRESS-01", plant.Batch{State: []byte(`{"v":1,"counter":7}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	told := ""
+	for _, e := range countTotals(t, path, 120, 121) {
+		var data struct {
+			Good   int64
+			Rebase bool
+		}
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		told += fmt.Sprintf("%d %s %d %t; ", uint64(e.Sequence), e.Kind, data.Good, data.Rebase)
+	}
+	if want := "1 counter 1 false; 2 counter 2 false; 3 gap 0 false; 4 counter 3 true; "; told != want {
+		t.Errorf("the stream is\n%s, want\n%s", told, want)
+	}
+}

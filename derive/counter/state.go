@@ -184,13 +184,18 @@ func (r *Rule) Fit(s *State) {
 
 // begin lets the counts of a machine that was never seen begin at start_total.
 func (r *Rule) begin(s *State) {
-	seen := func(t track) bool { return !t.Seen.IsZero() }
-	if !s.Started && s.LastReport == 0 && !slices.ContainsFunc(s.Tracks, seen) {
+	if r.Fresh(s) {
 		for _, t := range []*Totals{&s.Now.Totals, &s.Before.Totals, &s.Reported, &s.Base} {
 			t.Good = r.start
 		}
 	}
 	s.Started = true
+}
+
+// Fresh reports whether the counts of a decoded State have not begun.
+func (r *Rule) Fresh(s *State) bool {
+	seen := func(t track) bool { return !t.Seen.IsZero() }
+	return !s.Started && s.LastReport == 0 && !slices.ContainsFunc(s.Tracks, seen)
 }
 
 // Resume lets the counts go on from those of an event, where the state that they

@@ -185,6 +185,25 @@ func imprint(e *plant.Event) uint64 {
 	return h.Sum64() | 1
 }
 
+// Newest implements derive.Log.
+func (o *opened) Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind) ([]byte, error) {
+	if err := o.p.sleep(ctx, among(o.dice[m], 5*time.Millisecond)); err != nil {
+		return nil, err
+	}
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	st := o.s.streams[m]
+	if st == nil {
+		return nil, nil
+	}
+	for i := range st.events {
+		if e := &st.events[len(st.events)-1-i]; e.Kind == kind {
+			return slices.Clone(e.Data), nil
+		}
+	}
+	return nil, nil
+}
+
 // Load implements derive.Log.
 func (o *opened) Load(ctx context.Context, m plant.MachineID, each func(plant.KV) error) ([]byte, error) {
 	if err := o.p.sleep(ctx, among(o.dice[m], 5*time.Millisecond)); err != nil {

@@ -1,0 +1,70 @@
+package derive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// errNewer says that a state is from a later version of the program: it is whole,
+// and that version can read it.
+var errNewer = errors.New("start the newer version again, or restore a backup from before it")
+
+// decode reads the machine's state. One that cannot be read is not the end: the
+// rules begin anew, and refused says why.
+func (w *Worker) decode(state []byte, keyed []plant.KV) (s State, refused error, err error) {
+	s, err = w.m.Decode(state, keyed)
+	if err == nil || errors.Is(err, errNewer) {
+		return s, nil, err
+	}
+	refused = err
+	s, err = w.m.Decode(nil, keyed)
+	s.gateway.Rebase = true
+	w.zl.Error("the state of the machine's rules cannot be read and was left out: they begin anew", zap.Error(refused), zap.ByteString("state", state[:min(len(state), shownCause)]))
+	return s, refused, err
+}
+
+// resume takes the cumulative counts from the newest event of the machine where
+// the state has none. Which number the counters of the device showed then is not
+// known, so their next reading is a new baseline.
+func (w *Worker) resume(ctx context.Context, s *State) error {
+	if w.m.counter == nil || !s.uncounted {
+		return nil
+	}
+	data, err := w.log.Newest(ctx, w.m.machine, plant.KindCounter)
+	if err != nil {
+		return fmt.Errorf("derive: look up the newest count of %s: %w", w.m.machine, err)
+	}
+	if data == nil {
+		return nil
+	}
+	var p plant.Counter
+	if err := json.Unmarshal(data, &p); err != nil {
+		w.zl.Error("the newest count in the store cannot be read: the counts begin at 0", zap.Error(err))
+		return nil
+	}
+	t := counter.Totals{Good: p.Good, Rework: p.Rework, Cycles: p.Cycles}
+	codes := make([]string, len(p.Scrap))
+	for i := range p.Scrap {
+		codes[i] = p.Scrap[i].Code
+		t.Scrap = append(t.Scrap, p.Scrap[i].Quantity)
+	}
+	w.m.counter.Resume(&s.counter, &t, codes)
+	s.gateway.Rebase = true
+	return nil
+}
+
+// tell commits that a state could not be read.
+func (w *Worker) tell(ctx context.Context, refused error) error {
+	items := []item{{in: plant.Gap{
+		At: w.o.Clock.Now(), Cause: plant.GapDamaged,
+		Reason: "the state of the machine's rules cannot be read, so they begin anew: " + refused.Error(),
+	}}}
+	return w.process(ctx, context.WithoutCancel(ctx), items)
+}

@@ -1,0 +1,127 @@
+package derive
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Newest implements Log.
+func (l *memLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.events) - 1; i >= 0; i-- {
+		if l.events[i].Kind == kind {
+			return l.events[i].Data, nil
+		}
+	}
+	return nil, nil
+}
+
+// TestCountsGoOnWithoutTheState: a state that is gone or cannot be read costs the
+// pieces since its last reading, and no count ever goes down: the counts are taken
+// from the newest event. The loss is told, and the next count is a rebase.
+func TestCountsGoOnWithoutTheState(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose func(*memLog)
+		gap  bool
+	}{
+		"gone":       {func(l *memLog) { l.state = nil }, false},
+		"no JSON":    {func(l *memLog) { l.state = l.state[:len(l.state)/2] }, true},
+		"no version": {func(l *memLog) { l.state = []byte("{}") }, true},
+		"no counter": {func(l *memLog) { l.state = []byte(`{"v":1}`) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, m := &memLog{}, scrapModel(t)
+				count := func(made, bad int) {
+					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+					stop := start(t, w)
+					for range 2 {
+						w.Offer(plant.Scan{Device: "press", Session: 1, Snapshot: true, Received: time.Now(), Readings: []plant.Reading{
+							{Tag: "made", Quality: plant.Good, Value: plant.IntValue(int64(made))},
+							{Tag: "bad", Quality: plant.Good, Value: plant.IntValue(int64(bad))},
+						}})
+						time.Sleep(time.Second)
+						synctest.Wait()
+						made, bad = made+7, bad+2
+					}
+					if err := stop(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				count(100, 10)
+				before := len(log.events)
+				c.lose(log)
+				count(200, 20)
+				var last plant.Counter
+				gap := false
+				for _, e := range log.events[before:] {
+					switch e.Kind {
+					case plant.KindGap:
+						var g plant.GapData
+						if err := json.Unmarshal(e.Data, &g); err != nil {
+							t.Fatal(err)
+						}
+						gap = g.Cause == plant.GapDamaged && g.Count == 0 && g.Reason != ""
+					case plant.KindCounter:
+						if err := json.Unmarshal(e.Data, &last); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if gap != c.gap {
+					t.Errorf("a gap is told: %t", gap)
+				}
+				validate(t, log.events)
+				if last.Good != 10 || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4 || last.Scrap[0].Delta != 2 || !last.Rebase {
+					t.Errorf("the count after it is %+v, want good 10 and scrap 4, a rebase", last)
+				}
+			})
+		})
+	}
+}
+
+// TestTheFirstStartOfAMachineResumesNothing.
+func TestTheFirstStartOfAMachineResumesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := NewWorker(scrapModel(t), &memLog{}, nil, WorkerOptions{}, zap.NewNop())
+		stop := start(t, w)
+		if w.current.gateway.Rebase || w.current.counter.Counted().Good != 0 {
+			t.Errorf("it begins with %+v", w.current.counter)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestAStateOfANewerProgramEndsTheStart: it is whole, so it is not thrown away.
+func TestAStateOfANewerProgramEndsTheStart(t *testing.T) {
+	log := &memLog{state: []byte(`{"v":99}`)}
+	core, logged := observer.New(zap.ErrorLevel)
+	w := NewWorker(scrapModel(t), log, nil, WorkerOptions{}, zap.New(core))
+	if err := w.Run(context.Background()); err == nil {
+		t.Error("it was read")
+	}
+	if string(log.state) != `{"v":99}` || len(log.events) > 0 || logged.Len() > 0 {
+		t.Errorf("state %s, events %v", log.state, log.events)
+	}
+}
+
+// scrapModel is a press that counts a total with scrap, each change.
+func scrapModel(t *testing.T) *Model {
+	t.Helper()
+	s := &scenario{path: "m.yaml", files: map[string]string{
+		"tags":   "press/made uint32\npress/bad uint32\n",
+		"config": "device: press\ncounter: {total: made, scrap: {BURR: bad}, max_rate: 1000/s, pieces: 1}\n",
+	}}
+	return s.model(t, "config", "tags")
+}
