@@ -93,12 +93,11 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 func TestTheFirstStartOfAMachineResumesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := NewWorker(scrapModel(t), &memLog{}, nil, WorkerOptions{}, zap.NewNop())
-		stop := start(t, w)
+		if err := w.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if w.current.gateway.Rebase || w.current.counter.Counted().Good != 0 {
 			t.Errorf("it begins with %+v", w.current.counter)
-		}
-		if err := stop(); err != nil {
-			t.Fatal(err)
 		}
 	})
 }

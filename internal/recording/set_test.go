@@ -75,6 +75,17 @@ func (s *store) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) e
 	return slices.Clone(s.state), nil
 }
 
+func (s *store) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind) (data []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.events {
+		if s.events[i].Kind == kind {
+			data = slices.Clone(s.events[i].Data)
+		}
+	}
+	return data, nil
+}
+
 func (s *store) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
