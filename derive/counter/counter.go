@@ -45,6 +45,7 @@ type Sink interface {
 // a (re)connect: nobody looked in between. It reports what is due; the pieces
 // of a gap are reported at once and on their own.
 func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
+	changed = r.together(s, readings)
 	gap := r.gap(s, readings, snapshot, &changed)
 	if gap {
 		r.Flush(s, now, out)
@@ -55,8 +56,37 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 // ObserveAfter is Observe for a scan of which it is already known that what it
 // counts belongs behind the newest Mark, also the pieces of a gap.
 func (r *Rule) ObserveAfter(s *State, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
+	changed = r.together(s, readings)
 	r.gap(s, readings, snapshot, &changed)
 	return r.take(s, readings, snapshot, now, out, false) || changed
+}
+
+// together takes a total as not read whose scrap or rework could not be read in
+// the same request: what is good would be counted too high, and that is put
+// right only by the pieces of the next order. It waits for reset_confirm
+// requests, so that a tag that is gone costs no pieces.
+func (r *Rule) together(s *State, readings []Reading) (changed bool) {
+	alone, main := false, -1
+	for i := range readings {
+		switch in := &readings[i]; {
+		case in.Input == 0 && r.inputs[0].role == total && in.Good:
+			main = i
+		case r.inputs[in.Input].counts() && !in.Good:
+			alone = true
+		}
+	}
+	if main < 0 || !alone {
+		if main >= 0 && s.Alone > 0 {
+			s.Alone, changed = 0, true
+		}
+		return changed
+	}
+	if s.Alone < r.confirm {
+		s.Alone++
+		readings[main].Good = false
+		return true
+	}
+	return false
 }
 
 // EndsGap reports whether the readings count pieces that nobody saw.

@@ -122,6 +122,9 @@ type State struct {
 	Codes []string `json:"codes,omitempty"`
 	// Carry is a negative balance of total against scrap and rework.
 	Carry int64 `json:"carry,omitempty"`
+	// Alone counts requests in a row in which the total could be read and what is
+	// taken off it could not.
+	Alone int `json:"alone,omitempty"`
 	// Uncast are cycles of which nobody knows yet how many pieces each was.
 	Uncast int64 `json:"uncast,omitempty"`
 	// Started is set once the counts have begun, at start_total or at those of an
@@ -144,7 +147,7 @@ func (s *State) CopyFrom(o *State) {
 	s.Tracks = append(s.Tracks[:0], o.Tracks...)
 	s.Codes = append(s.Codes[:0], o.Codes...)
 	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
-	s.Uncast, s.Started = o.Uncast, o.Started
+	s.Uncast, s.Started, s.Alone = o.Uncast, o.Started, o.Alone
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
