@@ -91,7 +91,7 @@ func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
 	if b.Have {
-		changed = r.follow(s, on && known, out)
+		changed = r.follow(s, on && known)
 	}
 	return r.stand(s, s.Last.At, out) || changed
 }

@@ -10,7 +10,7 @@ func (y *way) restart(w int64, at rule.Stamp) {
 
 // follow takes the newest weight on its way between two that stand: it measures
 // how fast the hopper empties, and sees it rise while it is emptied.
-func (r *Live) follow(s *LiveState, on bool, out Sink) (changed bool) {
+func (r *Live) follow(s *LiveState, on bool) (changed bool) {
 	b := &s.Batch
 	y := &b.Way
 	p := s.Last

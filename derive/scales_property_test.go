@@ -1,0 +1,152 @@
+package derive
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+func hopperModel(tb testing.TB, dosing string) *Model {
+	tb.Helper()
+	section, faults := config.ParseSection("PRESS-01", "m.yaml", "device: press\ndosing: {"+dosing+"}")
+	var o Options
+	faults = append(faults, section.Decode(&o)...)
+	if len(faults.Errors()) > 0 {
+		tb.Fatal(faults)
+	}
+	m, err := NewModel("PRESS-01", o, hopperTags())
+	if err != nil {
+		tb.Fatal(section.Faults(err))
+	}
+	return m
+}
+
+func hopperTags() Catalog {
+	return Catalog{
+		"press": {{ID: "net", Type: plant.TypeInt32, Scaled: true, Unit: "kg"}, {ID: "tare", Type: plant.TypeInt32, Scaled: true, Unit: "kg"}, {ID: "zeroed", Type: plant.TypeBool}},
+		"plc":   {{ID: "gate", Type: plant.TypeBool}},
+	}
+}
+
+// TestNoGramIsLost runs a hopper through doses, refills, removals, taring,
+// zeroing, noise, a gate that flickers, bad readings, outages and crashes. What
+// left and what came is told, within the resolution: what is too small to be
+// told is less than min_dose, and each new zero may hide as much as the noise.
+func TestNoGramIsLost(t *testing.T) {
+	const least, noise = 200, 50
+	m := hopperModel(t, "method: batch_out, weight: {net: net, tare: tare}, while: plc/gate, component: SUGAR, min_dose: 200 g, rebase: zeroed")
+	rapid.Check(t, func(t *rapid.T) {
+		h := &hopper{noise: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)), amplitude: rapid.Int64Range(0, 20).Draw(t, "amplitude"), mass: 50_000}
+		start := h.mass
+		w := newWeigher(m, h, func(err error) { t.Fatal(err) })
+		w.rest(15)
+		zeros, unseen, doses := int64(0), false, int64(0)
+		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+			h.rate = rapid.Int64Range(300, 1500).Draw(t, "rate")
+			switch what := rapid.IntRange(0, 12).Draw(t, "what"); what {
+			default: // a dose
+				doses++
+				h.gate = true
+				w.rest(rapid.IntRange(1, 12).Draw(t, "length"))
+				h.gate = false
+				w.rest(12)
+			case 4: // a refill, which presses on the scale
+				h.inflow = rapid.Int64Range(500, 4000).Draw(t, "inflow")
+				w.rest(rapid.IntRange(1, 8).Draw(t, "length"))
+				h.inflow = 0
+				w.rest(10)
+			case 5: // a refill while it doses
+				doses++
+				h.gate = true
+				w.rest(rapid.IntRange(4, 8).Draw(t, "before"))
+				h.inflow = h.rate + rapid.Int64Range(600, 4000).Draw(t, "inflow")
+				w.rest(rapid.IntRange(2, 8).Draw(t, "length"))
+				h.inflow = 0
+				w.rest(rapid.IntRange(4, 8).Draw(t, "after"))
+				h.gate = false
+				w.rest(12)
+			case 6: // somebody takes some out
+				h.remove(rapid.Int64Range(300, 3000).Draw(t, "removed"))
+				w.rest(10)
+			case 7: // tared
+				h.tare = rapid.Int64Range(0, 50_000).Draw(t, "tare")
+				w.rest(5)
+			case 8: // zeroed
+				zeros++
+				h.offset += rapid.Int64Range(-500, 500).Draw(t, "zero")
+				h.zeroed = !h.zeroed
+				w.rest(10)
+			case 9: // the gate flickers, and nothing flows
+				rate := h.rate
+				h.rate = 0
+				for range rapid.IntRange(1, 6).Draw(t, "flickers") {
+					h.gate = !h.gate
+					w.rest(1)
+				}
+				h.gate = false
+				w.rest(12)
+				h.rate = rate
+			case 10: // readings of bad quality hold anything
+				mass := h.mass
+				h.mass = rapid.Int64Range(0, 100_000).Draw(t, "garbage")
+				w.read(plant.Quality(rapid.IntRange(0, 1).Draw(t, "quality")), true, false)
+				h.mass = mass
+				w.rest(10)
+			case 11: // a device is away within a dose
+				unseen = true
+				h.gate = true
+				w.rest(rapid.IntRange(1, 5).Draw(t, "before"))
+				away := rapid.SampledFrom([]plant.DeviceID{"press", "plc"}).Draw(t, "away")
+				w.lost(away)
+				for range rapid.IntRange(1, 20).Draw(t, "length") {
+					w.read(plant.Good, away != "press", away != "plc")
+				}
+				h.gate = rapid.Bool().Draw(t, "still")
+				w.rest(4)
+				h.gate = false
+				w.rest(20)
+			case 12: // a crash at any reading, dosing or not
+				unseen = true
+				h.gate = rapid.Bool().Draw(t, "dosing")
+				w.rest(rapid.IntRange(0, 6).Draw(t, "before"))
+				w.crash()
+				w.rest(rapid.IntRange(0, 6).Draw(t, "after"))
+				h.gate = false
+				w.rest(20)
+			}
+			if h.mass < 20_000 {
+				h.inflow = 5000
+				w.rest(8)
+				h.inflow = 0
+				w.rest(10)
+			}
+		}
+		w.rest(20)
+		b := &w.book
+		told, truth := b.dosed-b.refilled+b.removed+b.drift, start-h.mass
+		if off := told - truth; off > 2*least+noise+zeros*(noise+20) || -off > 2*least+noise+zeros*(noise+20) {
+			t.Fatalf("%d g left, %d g told: %+v, truth %+v", truth, told, *b, *h)
+		}
+		if unseen {
+			return // what nobody saw may be told as another thing
+		}
+		for _, c := range []struct {
+			what        string
+			told, truth int64
+			slack       int64
+		}{
+			// A dose beside a refill is worked out: by a tenth, and a reading's flow.
+			{"doses", b.dosed, h.dosed, 2*least + noise*zeros + doses*2*noise + b.estimated*2500},
+			{"refills", b.refilled, h.refilled, 2*least + noise*zeros + b.estimated*2500},
+			{"removals", b.removed, h.removed, 2 * least},
+		} {
+			if off := c.told - c.truth; off > c.slack || -off > c.slack {
+				t.Fatalf("%s: %d g told, %d g true, off by more than %d: %+v", c.what, c.told, c.truth, c.slack, *b)
+			}
+		}
+	})
+}

@@ -1,0 +1,205 @@
+package derive
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// hopper is a simulated hopper on a scale, with the truth beside it. Weights are
+// whole grams. The scale is read on its own device, the gate on the PLC's.
+type hopper struct {
+	noise *rand.Rand
+	// amplitude is that of the noise, in grams.
+	amplitude int64
+	// truth: what is in it and what came and went.
+	mass, dosed, refilled, removed int64
+	// what the terminal adds and takes.
+	offset, tare int64
+	zeroed       bool
+	// gate is what the PLC says; the valve follows a reading later. rate is in
+	// grams per reading, inflow too.
+	gate, valve  bool
+	rate, inflow int64
+}
+
+// flow lets half a second pass.
+func (h *hopper) flow() {
+	if h.valve {
+		out := min(h.rate, h.mass)
+		h.mass -= out
+		h.dosed += out
+	}
+	h.mass += h.inflow
+	h.refilled += h.inflow
+	h.valve = h.gate
+}
+
+func (h *hopper) remove(grams int64) {
+	grams = min(grams, h.mass)
+	h.mass -= grams
+	h.removed += grams
+}
+
+func grams(n int64) plant.Value { return plant.ExactValue(plant.Decimal{Unscaled: n, Scale: 3}) }
+
+// show is what the terminal says now.
+func (h *hopper) show(q plant.Quality) []plant.Reading {
+	gross := h.mass + h.offset
+	if h.amplitude > 0 {
+		gross += h.noise.Int64N(2*h.amplitude+1) - h.amplitude
+	}
+	return []plant.Reading{
+		{Tag: "net", Value: grams(gross - h.tare), Quality: q}, {Tag: "tare", Value: grams(h.tare), Quality: plant.Good},
+		{Tag: "zeroed", Value: plant.BoolValue(h.zeroed), Quality: plant.Good},
+	}
+}
+
+// scaleBook adds up what events say, in grams.
+type scaleBook struct{ dosed, refilled, removed, drift, doses, estimated int64 }
+
+func (b *scaleBook) take(e *plant.Event) error {
+	n := func(d plant.Decimal) int64 {
+		g, err := plant.Kilogram.Convert(d, plant.Gram)
+		if err != nil {
+			return 0
+		}
+		return int64(g.Float())
+	}
+	switch e.Kind {
+	case plant.KindDosing:
+		var d plant.Dosing
+		if err := json.Unmarshal(e.Data, &d); err != nil {
+			return err
+		}
+		if d.Drift {
+			b.drift += n(d.Quantity)
+			break
+		}
+		b.dosed += n(d.Quantity)
+		b.doses++
+		if d.Estimated {
+			b.estimated++
+		}
+	case plant.KindRefill, plant.KindRemoval:
+		var m plant.Movement
+		if err := json.Unmarshal(e.Data, &m); err != nil {
+			return err
+		}
+		if e.Kind == plant.KindRefill {
+			b.refilled += n(m.Quantity)
+		} else {
+			b.removed += n(m.Quantity)
+		}
+	}
+	return nil
+}
+
+// weigher plays a hopper to a model, with crashes: the state goes back to the
+// last commit, as a gateway's does.
+type weigher struct {
+	m         *Model
+	h         *hopper
+	state     State
+	now       time.Time
+	wake      time.Time
+	committed []byte
+	commitAt  time.Time
+	book      scaleBook
+	session   uint64
+	fresh     map[plant.DeviceID]bool
+	fail      func(error)
+}
+
+func newWeigher(m *Model, h *hopper, fail func(error)) *weigher {
+	w := &weigher{m: m, h: h, now: base, fail: fail, fresh: map[plant.DeviceID]bool{"press": true, "plc": true}}
+	w.load(nil)
+	return w
+}
+
+func (w *weigher) load(b []byte) {
+	s, err := w.m.Decode(b, nil)
+	if err != nil {
+		w.fail(err)
+	}
+	w.state = s
+	r := run{m: w.m, s: &w.state}
+	w.wake = r.wake()
+	w.session++
+	w.fresh["press"], w.fresh["plc"] = true, true
+}
+
+func (w *weigher) crash() { w.load(w.committed) }
+
+// read lets half a second pass and reads what is there.
+func (w *weigher) read(q plant.Quality, scale, plc bool) {
+	w.now = w.now.Add(500 * time.Millisecond)
+	w.h.flow()
+	if plc {
+		w.scan("plc", []plant.Reading{{Tag: "gate", Value: plant.BoolValue(w.h.gate), Quality: plant.Good}})
+	}
+	if scale {
+		w.scan("press", w.h.show(q))
+	}
+}
+
+func (w *weigher) scan(d plant.DeviceID, readings []plant.Reading) {
+	w.step(plant.Scan{Device: d, Session: w.session, Snapshot: w.fresh[d], Received: w.now, Readings: readings})
+	w.fresh[d] = false
+}
+
+func (w *weigher) lost(d plant.DeviceID) {
+	w.step(plant.DeviceState{At: w.now, Device: d})
+	w.fresh[d] = true
+}
+
+func (w *weigher) step(in plant.Input) {
+	for !w.wake.IsZero() && !w.wake.After(in.When()) {
+		at := w.wake
+		w.wake = time.Time{}
+		w.one(plant.Tick{At: at})
+	}
+	w.one(in)
+}
+
+func (w *weigher) one(in plant.Input) {
+	// A state that went to the disk and back gives the same, byte for byte.
+	b, err := w.m.Encode(&w.state)
+	if err != nil {
+		w.fail(err)
+	}
+	again, err := w.m.Decode(b, nil)
+	if err != nil {
+		w.fail(err)
+	}
+	next, out := w.m.Step(w.state, in)
+	_, replayed := w.m.Step(again, in)
+	if !reflect.DeepEqual(out.Events, replayed.Events) || out.Wake != replayed.Wake {
+		w.fail(fmt.Errorf("reloaded before %+v: %s, then %s", in, replayed.Events, out.Events))
+	}
+	w.state, w.wake = next, out.Wake
+	for i := range out.Events {
+		if err := w.book.take(&out.Events[i]); err != nil {
+			w.fail(err)
+		}
+	}
+	if len(out.Events) > 0 || w.committed == nil || w.now.Sub(w.commitAt) >= time.Second {
+		w.commitAt = w.now
+		b, err := w.m.Encode(&w.state)
+		if err != nil {
+			w.fail(err)
+		}
+		w.committed = b
+	}
+}
+
+// rest lets the scale stand for n readings.
+func (w *weigher) rest(n int) {
+	for range n {
+		w.read(plant.Good, true, true)
+	}
+}
