@@ -179,7 +179,7 @@ func (w *weigher) one(in plant.Input) {
 	next, out := w.m.Step(w.state, in)
 	_, replayed := w.m.Step(again, in)
 	if !reflect.DeepEqual(out.Events, replayed.Events) || out.Wake != replayed.Wake {
-		w.fail(fmt.Errorf("reloaded before %+v: %s, then %s", in, replayed.Events, out.Events))
+		w.fail(fmt.Errorf("reloaded before %+v: %+v, then %+v", in, replayed.Events, out.Events))
 	}
 	w.state, w.wake = next, out.Wake
 	for i := range out.Events {
