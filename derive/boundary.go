@@ -27,6 +27,7 @@ const (
 // reports by interval hangs on here, behind the counter.
 func (r *run) boundary(at rule.Stamp, why boundary) {
 	m, s := r.m, r.s
+	r.closeValues(at, why)
 	if m.counter != nil {
 		switch {
 		case why == orderEnds:

@@ -58,6 +58,7 @@ func (r *run) microStops() (n int64, length plant.Seconds) {
 // StartStop implements startstop.Sink: the machine started or stopped. The
 // pieces up to then come first.
 func (r *run) StartStop(e startstop.Event) {
+	r.snapshot(&e)
 	if r.m.counter != nil {
 		r.m.counter.FlushTo(&r.s.counter, e.At, r.now, r)
 	}
@@ -83,16 +84,6 @@ func (r *run) StopReason(e startstop.Reason) {
 	r.emitJSON(plant.KindReason, e.At, plant.Reason{
 		Head: r.headAt(e.At), StopID: e.StopID, Type: e.Type, Reason: e.Reason, ReasonName: e.Name,
 	})
-}
-
-// collect reports the process values that are due, as one event.
-func (r *run) collect() {
-	values, at := r.m.parameters.Collect(&r.s.parameters, r.now)
-	r.changed = true
-	if len(values) == 0 {
-		return
-	}
-	r.emitJSON(plant.KindParameters, at, plant.Parameters{Head: r.headAt(at), Parameters: values})
 }
 
 // Describe fills in what s knows of the machine, for people.

@@ -123,7 +123,7 @@ func (r *run) scan(in *plant.Scan) {
 			continue
 		}
 		at := rule.NewStamp(in.Received, v.Source, m.maxSkew).Asked(in.Asked)
-		if v.Quality != plant.Bad && r.parameter(u, v, at) {
+		if r.parameter(u, v, at, in.Snapshot) {
 			found.parameters = true
 		}
 		r.count(u, v, at)
@@ -152,6 +152,7 @@ func (r *run) scan(in *plant.Scan) {
 	m.order.due(r)
 	if m.startstop != nil {
 		r.changed = m.startstop.Observe(&s.startstop, r.states, in.Snapshot, r.now, r) || r.changed
+		r.keepValues()
 	}
 	if m.counter != nil {
 		r.noStart()
@@ -170,10 +171,13 @@ type tags struct {
 	orderAt            rule.Stamp
 }
 
-func (r *run) parameter(u *use, v *plant.Reading, at rule.Stamp) (due bool) {
+func (r *run) parameter(u *use, v *plant.Reading, at rule.Stamp, snapshot bool) (due bool) {
 	for _, i := range u.parameters {
-		p := parameters.Reading{Input: i, At: at, Value: v.Value, Uncertain: v.Quality == plant.Uncertain}
-		if !v.Value.IsZero() && r.m.parameters.Observe(&r.s.parameters, &p, r.now) {
+		p := parameters.Reading{
+			Input: i, At: at, Value: v.Value, Snapshot: snapshot,
+			Uncertain: v.Quality == plant.Uncertain, Bad: v.Quality == plant.Bad,
+		}
+		if r.m.parameters.Observe(&r.s.parameters, &p, r.now) {
 			due = true
 		}
 	}
@@ -207,6 +211,7 @@ func (r *run) due() {
 	m.order.due(r)
 	if m.startstop != nil {
 		r.changed = m.startstop.Due(&s.startstop, r.now, r) || r.changed
+		r.keepValues()
 	}
 	if m.counter != nil {
 		m.counter.Due(&s.counter, r.now, r)

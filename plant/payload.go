@@ -160,11 +160,26 @@ type Parameter struct {
 	Unit    string          `json:"unit,omitempty"`
 	Quality string          `json:"quality"`
 	Time    time.Time       `json:"time"`
+	// What follows is of an interval, From…To; Value is then the newest in it.
+	// Min, Max and Mean are JSON numbers; the mean weighs each value by how long it
+	// held. Seconds is how much of the interval was observed, and Samples how many
+	// values were read in it.
+	From    time.Time       `json:"from,omitzero"`
+	To      time.Time       `json:"to,omitzero"`
+	Min     json.RawMessage `json:"min,omitempty"`
+	Max     json.RawMessage `json:"max,omitempty"`
+	Mean    json.RawMessage `json:"mean,omitempty"`
+	Samples int64           `json:"samples,omitempty"`
+	Seconds Seconds         `json:"seconds,omitempty"`
 }
 
 // Parameters is the data of a KindParameters event.
 type Parameters struct {
 	Head
+	// At is "start" or "stop" for the values that the machine had when it started
+	// or stopped; StopID is then that of the start or stop.
+	At         string      `json:"at,omitempty"`
+	StopID     uint64      `json:"stop_id,omitempty"`
 	Parameters []Parameter `json:"parameters"`
 }
 

@@ -9,106 +9,11 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
-
-// Deadband is how far a value must move to be reported: an amount in the
-// value's own unit ("0.5"), or a part of the value reported last ("2%").
-type Deadband struct {
-	Amount  float64
-	Percent bool
-}
-
-// UnmarshalText reads "0.5" or "2%".
-func (d *Deadband) UnmarshalText(b []byte) error {
-	number, percent := strings.CutSuffix(strings.TrimSpace(string(b)), "%")
-	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || f < 0 || math.IsNaN(f) || math.IsInf(f, 0) {
-		return config.Field("", fmt.Sprintf("`%s` is no deadband", b), "write an amount such as 0.5, or a part such as 2%")
-	}
-	d.Amount, d.Percent = f, percent
-	return nil
-}
-
-// inside reports whether v is as good as last.
-func (d Deadband) inside(v, last float64) bool {
-	limit := d.Amount
-	if d.Percent {
-		limit = math.Abs(last) * d.Amount / 100
-	}
-	return math.Abs(v-last) <= limit
-}
-
-// Parameter is one process value. A config writes the tag alone, or a mapping.
-type Parameter struct {
-	Tag string `yaml:"tag,required"`
-	// Unit is the tag's if it is not set.
-	Unit     string   `yaml:"unit"`
-	Deadband Deadband `yaml:"deadband"`
-	// MinInterval is the least time between two reports, MaxInterval the most;
-	// 0 means no limit.
-	MinInterval config.Duration `yaml:"min_interval"`
-	MaxInterval config.Duration `yaml:"max_interval"`
-}
-
-// UnmarshalText reads the short form.
-func (p *Parameter) UnmarshalText(b []byte) error {
-	p.Tag = string(b)
-	return nil
-}
-
-// Validate checks the intervals.
-func (p *Parameter) Validate() error {
-	if p.MaxInterval > 0 && p.MaxInterval < p.MinInterval {
-		return config.Field("max_interval", "is shorter than min_interval", "write at least "+p.MinInterval.String())
-	}
-	return nil
-}
-
-// Options are the process values under their codes.
-type Options = config.Table[Parameter]
-
-type input struct {
-	rule.Input
-	code, unit, binding string
-	deadband            Deadband
-	least, most         time.Duration
-}
-
-// Rule is one machine's process values. It is immutable.
-type Rule struct{ inputs []input }
-
-// New makes a Rule. Its errors are config.FieldErrors, joined.
-func New(o Options, resolve rule.Resolver) (*Rule, error) {
-	r := &Rule{}
-	var errs []error
-	for _, row := range o.Rows {
-		p := row.Value
-		found, err := resolve(row.Name, p.Tag)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if p.Deadband.Amount > 0 && !found.Tag.Type.Numeric() {
-			errs = append(errs, config.Field(row.Name+".deadband", fmt.Sprintf("tag %s is of type %s, which has no distance", found.Ref, found.Tag.Type), "remove the deadband"))
-		}
-		in := input{Input: found, code: row.Name, unit: p.Unit, binding: row.Name + " " + found.Binding(),
-			deadband: p.Deadband, least: p.MinInterval.Std(), most: p.MaxInterval.Std()}
-		if in.unit == "" {
-			in.unit = found.Tag.Unit
-		}
-		r.inputs = append(r.inputs, in)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
 
 // Tags returns the tags that the rule reads, in the order of Reading.Input.
 func (r *Rule) Tags() []plant.TagRef {
@@ -182,6 +87,12 @@ type track struct {
 	Told   sample `json:"told,omitzero"`
 	ToldAt int64  `json:"at,omitempty"`
 	Now    sample `json:"now,omitzero"`
+	// Snap is what the value was at State.SnapAt.
+	Snap sample `json:"snap,omitzero"`
+	// Sum is what is known of the interval that runs, and Done of one that is over
+	// and not told yet.
+	Sum  summary `json:"sum,omitzero"`
+	Done summary `json:"done,omitzero"`
 }
 
 // State is what the rule remembers. Its fields are exported for the encoder;
@@ -190,12 +101,15 @@ type State struct {
 	Tracks []track `json:"in,omitempty"`
 	// Wake is when a waiting value is due; 0 for none.
 	Wake int64 `json:"wake,omitempty"`
+	// SnapAt is the time of a start or stop that waits to be confirmed, for which
+	// the values are kept; 0 for none.
+	SnapAt int64 `json:"snap,omitempty"`
 }
 
 // CopyFrom makes s equal to o without sharing memory with it.
 func (s *State) CopyFrom(o *State) {
 	s.Tracks = append(s.Tracks[:0], o.Tracks...)
-	s.Wake = o.Wake
+	s.Wake, s.SnapAt = o.Wake, o.SnapAt
 }
 
 // Fit prepares a decoded or zero State for the rule: values at other addresses
@@ -211,6 +125,7 @@ func (r *Rule) Fit(s *State) {
 				s.Tracks[i] = t
 			}
 		}
+		s.Tracks[i].Sum.fit(&r.inputs[i])
 		r.plan(s, i)
 	}
 }
@@ -221,6 +136,8 @@ func (s *State) Shift(step time.Duration) {
 		t := &s.Tracks[i]
 		t.Told.At.Shift(step)
 		t.Now.At.Shift(step)
+		t.Snap.At.Shift(step)
+		t.Sum.shift(step)
 		if t.ToldAt != 0 {
 			t.ToldAt += int64(step)
 		}
@@ -228,22 +145,52 @@ func (s *State) Shift(step time.Duration) {
 	if s.Wake != 0 {
 		s.Wake += int64(step)
 	}
+	if s.SnapAt != 0 {
+		s.SnapAt += int64(step)
+	}
 }
 
-// Reading is what one input said. Bad readings are not handed over.
+// Reading is what one input said.
 type Reading struct {
 	Input     int
 	At        rule.Stamp
 	Value     plant.Value
 	Uncertain bool
+	// Bad is set if there is no value; Value then means nothing. What is no number
+	// that JSON knows is as good as bad.
+	Bad bool
+	// Snapshot is set for the first values after a (re)connect: nobody looked in
+	// between.
+	Snapshot bool
+}
+
+// usable reports whether there is a value.
+func (v *Reading) usable() bool {
+	if v.Bad || v.Value.IsZero() {
+		return false
+	}
+	if v.Value.Type() != plant.Float {
+		return true
+	}
+	f, _ := v.Value.Float()
+	return !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
 // Observe takes one reading and reports whether a value is due; Collect then
 // returns it. It allocates nothing.
 func (r *Rule) Observe(s *State, v *Reading, now int64) (due bool) {
-	t := &s.Tracks[v.Input]
+	t, in := &s.Tracks[v.Input], &r.inputs[v.Input]
+	usable := v.usable()
+	if in.over > 0 {
+		due = in.sum(t, v, usable, now)
+		r.plan(s, v.Input)
+		return due
+	}
+	if !usable {
+		return false
+	}
 	t.Now = sample{Value: value{v.Value}, Uncertain: v.Uncertain, At: v.At}
-	at := r.due(&r.inputs[v.Input], t)
+	at := r.due(in, t)
 	if at != 0 && at > now && (s.Wake == 0 || at < s.Wake) {
 		s.Wake = at
 	}
@@ -254,6 +201,8 @@ func (r *Rule) Observe(s *State, v *Reading, now int64) (due bool) {
 // for at once.
 func (r *Rule) due(in *input, t *track) int64 {
 	switch {
+	case in.over > 0:
+		return t.Sum.End
 	case t.Now.Value.IsZero():
 		return 0
 	case t.Told.Value.IsZero():
@@ -291,6 +240,7 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) {
 			s.Tracks[i].Now = sample{}
+			s.Tracks[i].Sum.Holds = false
 		}
 	}
 }
@@ -310,12 +260,21 @@ func (r *Rule) Collect(s *State, now int64) (values []plant.Parameter, at rule.S
 	s.Wake = 0
 	for i := range r.inputs {
 		in, t := &r.inputs[i], &s.Tracks[i]
-		if due := r.due(in, t); due != 0 && due <= now {
-			values = append(values, in.parameter(&t.Now))
-			if at.Time().Before(t.Now.At.Time()) {
-				at = t.Now.At
+		told := rule.Stamp{}
+		if in.over > 0 {
+			if t.Sum.End != 0 && t.Sum.End <= now {
+				in.close(t, t.Sum.End, now)
 			}
+			if t.Done.any() {
+				values, told = append(values, in.figures(&t.Done)), rule.Stamp{At: t.Done.End}
+				t.Done = summary{}
+			}
+		} else if due := r.due(in, t); due != 0 && due <= now {
+			values, told = append(values, in.parameter(&t.Now)), t.Now.At
 			t.Told, t.ToldAt = t.Now, now
+		}
+		if at.Time().Before(told.Time()) {
+			at = told
 		}
 		r.plan(s, i)
 	}
@@ -327,11 +286,14 @@ func (in *input) parameter(s *sample) plant.Parameter {
 	if s.Uncertain {
 		p.Quality = plant.Uncertain.String()
 	}
-	switch s.Value.Type() {
-	case plant.Text:
-		p.Value = plant.AppendJSONString(nil, s.Value.Text())
-	default:
-		p.Value = json.RawMessage(s.Value.Append(nil))
-	}
+	p.Value = raw(s.Value.Value)
 	return p
+}
+
+// raw is a value as JSON.
+func raw(v plant.Value) json.RawMessage {
+	if v.Type() == plant.Text {
+		return plant.AppendJSONString(nil, v.Text())
+	}
+	return v.Append(nil)
 }
