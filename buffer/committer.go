@@ -347,6 +347,11 @@ func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 // fill adds r to the transaction; change, if there is one, learns what that does
 // to the sums.
 func fill(txn *badger.Txn, r *request, change *sideChange) error {
+	if change != nil && r.unreadable != nil {
+		d := change.deadOf(r.unreadable.of)
+		d.count += r.unreadable.count
+		d.bytes += r.unreadable.bytes
+	}
 	for i := range r.entries {
 		if change != nil {
 			change.measure(txn, r.entries[i].Key, len(r.entries[i].Value))

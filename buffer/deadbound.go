@@ -81,7 +81,11 @@ func (b *Buffer) makeDeadRoom(ctx context.Context, count uint64, bytes int64) er
 		if err != nil || !ok {
 			return err
 		}
-		if err := b.dropDead(ctx, of, excess, excessBytes); err != nil {
+		err = b.dropDead(ctx, of, excess, excessBytes)
+		if errors.Is(err, errDamaged) {
+			err = b.auditDead(ctx, of)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -98,28 +102,17 @@ func (b *Buffer) deadOver(count uint64, bytes int64, most uint64, mostBytes int6
 // there is none. The caller has deadTurn.
 func (b *Buffer) oldestDead(ctx context.Context) (oldest deadOf, ok bool, err error) {
 	b.mu.Lock()
-	unknown := map[deadOf]plant.Sequence{}
+	var unknown []deadOf
 	for of, sum := range b.side.dead {
 		if !sum.headKnown {
-			unknown[of] = sum.from
+			unknown = append(unknown, of)
 		}
 	}
 	b.mu.Unlock()
-	for of, from := range unknown {
-		head, there := int64(noTime), false
-		if err := b.eachDead(ctx, of, from, func(_, value []byte) bool {
-			there = true
-			if len(value) >= envelopeSize {
-				f := fields{rest: value[envelopeSize:]}
-				head = int64(f.uint64())
-			}
-			return false
-		}); err != nil && !errors.Is(err, errDamaged) {
+	for _, of := range unknown {
+		if err := b.findHead(ctx, of); err != nil {
 			return deadOf{}, false, err
 		}
-		b.mu.Lock()
-		b.foundHead(of, head, there)
-		b.mu.Unlock()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,17 +125,42 @@ func (b *Buffer) oldestDead(ctx context.Context) (oldest deadOf, ok bool, err er
 	return oldest, ok, nil
 }
 
-// foundHead notes when the first dead letter was refused. Where there is none,
-// damage has taken those that were counted. It is called with b.mu held.
-func (b *Buffer) foundHead(of deadOf, head int64, there bool) {
-	sum := b.side.dead[of]
-	switch {
-	case sum == nil:
-	case there:
-		sum.head, sum.headKnown = head, true
-	default:
-		b.applySide(&sideChange{dead: []deadChange{{of: of, count: -int64(sum.count), bytes: -sum.bytes}}, doubtful: true})
+// findHead notes when the first dead letter was refused. What cannot be read is
+// given up first.
+func (b *Buffer) findHead(ctx context.Context, of deadOf) error {
+	b.mu.Lock()
+	audited := b.side.dead[of].audited
+	b.mu.Unlock()
+	for range 2 {
+		if !audited {
+			if err := b.auditDead(ctx, of); err != nil {
+				return err
+			}
+		}
+		head, there := int64(noTime), false
+		err := b.eachOldestDead(ctx, of, func(_, value []byte) bool {
+			there = true
+			if len(value) >= envelopeSize {
+				f := fields{rest: value[envelopeSize:]}
+				head = int64(f.uint64())
+			}
+			return false
+		})
+		if err != nil && !errors.Is(err, errDamaged) {
+			return err
+		}
+		b.mu.Lock()
+		sum := b.side.dead[of]
+		if sum != nil && there {
+			sum.head, sum.headKnown = head, true
+		}
+		b.mu.Unlock()
+		if sum == nil || there {
+			return nil
+		}
+		audited = false // it was damaged since
 	}
+	return fmt.Errorf("buffer: find the oldest dead letter of %s for uplink %s: %w", of.machine, of.uplink, errUnread)
 }
 
 // eachDead calls each for the dead letters from that sequence on until it returns
@@ -179,13 +197,7 @@ func (b *Buffer) dropDead(ctx context.Context, of deadOf, excess, excessBytes in
 	defer s.unlock()
 	g := gap{cause: plant.GapRefused, kinds: map[plant.EventKind]uint64{}, uplinks: []string{of.uplink}}
 	var keys [][]byte
-	b.mu.Lock()
-	from := plant.Sequence(0)
-	if sum := b.side.dead[of]; sum != nil {
-		from = sum.from
-	}
-	b.mu.Unlock()
-	err := b.eachDead(ctx, of, from, func(key, value []byte) bool {
+	err := b.eachOldestDead(ctx, of, func(key, value []byte) bool {
 		if len(keys) == deadChunk || int64(len(keys)) >= excess && excessBytes <= 0 {
 			return false
 		}
@@ -204,7 +216,7 @@ func (b *Buffer) dropDead(ctx context.Context, of deadOf, excess, excessBytes in
 		return fmt.Errorf("buffer: give up dead letters of %s: %w", of.machine, err)
 	}
 	if len(keys) == 0 {
-		return nil
+		return errUnread
 	}
 	most, mostBytes := b.deadLimit()
 	g.reason = fmt.Sprintf("refused by uplink %s, and given up since more refused events are kept than allowed (%d, %s)", of.uplink, most, config.Size(mostBytes))

@@ -1,12 +1,17 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"slices"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -84,42 +89,93 @@ func (b *Buffer) decodeDeadLetter(uplink string, m plant.MachineID, key, record 
 }
 
 // DeadLetters returns the refused events of an uplink, by machine and in the
-// order of their sequence. One that is damaged on disk is yielded as an error
-// and does not end the listing; any other error does. It blocks on disk reads.
+// order of their sequence. One that is damaged on disk, or a row of them that
+// cannot be read together, is yielded as an error and does not end the listing;
+// any other error does. It blocks on disk reads.
 func (b *Buffer) DeadLetters(ctx context.Context, uplink string) iter.Seq2[DeadLetter, error] {
-	return b.deadLetters(ctx, uplink, uplinkKey(classDead, uplink), nil)
+	return func(yield func(DeadLetter, error) bool) {
+		for _, of := range b.deadOfUplink(uplink) {
+			if !b.eachDeadLetter(ctx, of, 0, yield) {
+				return
+			}
+		}
+	}
 }
 
 // DeadLettersOf returns the refused events of one machine behind that sequence,
 // as DeadLetters does. Of a damaged one Uplink, Event.Machine and
-// Event.Sequence are set.
+// Event.Sequence are set; of a row of them these are of the last, and First is
+// set.
 func (b *Buffer) DeadLettersOf(ctx context.Context, uplink string, m plant.MachineID, after plant.Sequence) iter.Seq2[DeadLetter, error] {
-	return b.deadLetters(ctx, uplink, appendName(uplinkKey(classDead, uplink), string(m)), appendSequence(nil, after))
-}
-
-func (b *Buffer) deadLetters(ctx context.Context, uplink string, prefix, after []byte) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
-		if err := b.usable(ctx); err != nil {
-			yield(DeadLetter{}, err)
-			return
-		}
-		all := len(uplinkKey(classDead, uplink))
-		err := b.pairsAfter(ctx, prefix, after, func(p pair) error {
-			key := append(prefix[:len(prefix):len(prefix)], p.key...)
-			name, _, _ := cutName(key[all:])
-			m := plant.MachineID(name)
-			d, err := b.decodeDeadLetter(uplink, m, key, p.value)
-			if err != nil {
-				d = DeadLetter{Uplink: uplink, Event: plant.Event{Machine: m, Sequence: sequenceOf(p.key)}}
-				err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", uint64(sequenceOf(p.key)), m, uplink, err)
-			}
-			if !yield(d, err) {
-				return errEnough
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			yield(DeadLetter{}, fmt.Errorf("buffer: list dead letters of uplink %s: %w", uplink, err))
+		if after < math.MaxUint64 {
+			b.eachDeadLetter(ctx, deadOf{uplink, m}, after+1, yield)
 		}
 	}
+}
+
+// deadOfUplink returns whose dead letters there are, in the order of their keys.
+func (b *Buffer) deadOfUplink(uplink string) (all []deadOf) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for of := range b.side.dead {
+		if of.uplink == uplink {
+			all = append(all, of)
+		}
+	}
+	slices.SortFunc(all, func(a, b deadOf) int { return bytes.Compare(a.prefix(), b.prefix()) })
+	return all
+}
+
+// eachDeadLetter yields the dead letters from that sequence on, and returns false
+// where the listing ends with it.
+func (b *Buffer) eachDeadLetter(ctx context.Context, of deadOf, from plant.Sequence, yield func(DeadLetter, error) bool) (more bool) {
+	if err := b.usable(ctx); err != nil {
+		return yield(DeadLetter{}, err) && false
+	}
+	fail := func(err error) bool {
+		return yield(DeadLetter{}, fmt.Errorf("buffer: list dead letters of uplink %s: %w", of.uplink, err)) && false
+	}
+	list, err := b.listDead(ctx, of, from)
+	if err != nil {
+		return fail(err)
+	}
+	told := list.damage == nil
+	unread := func() bool {
+		told = true
+		d := DeadLetter{Uplink: of.uplink, First: list.first, Event: plant.Event{Machine: of.machine, Sequence: list.last}}
+		return yield(d, fmt.Errorf("buffer: read dead letters %d to %d of %s for uplink %s: %w", uint64(list.first), uint64(list.last), of.machine, of.uplink, list.damage))
+	}
+	for _, n := range list.numbers {
+		if !told && n > list.last && !unread() {
+			return false
+		}
+		if err := ctx.Err(); err != nil {
+			return fail(err)
+		}
+		key := deadKey(of.uplink, of.machine, n)
+		value, err := b.value(key)
+		switch {
+		case errors.Is(err, badger.ErrKeyNotFound):
+			continue // removed meanwhile
+		case errors.Is(err, errDamaged):
+			value = nil
+		case err != nil:
+			return fail(err)
+		}
+		if !yield(b.deadLetter(of, key, value)) {
+			return false
+		}
+	}
+	return told || unread()
+}
+
+func (b *Buffer) deadLetter(of deadOf, key, value []byte) (DeadLetter, error) {
+	d, err := b.decodeDeadLetter(of.uplink, of.machine, key, value)
+	if err != nil {
+		at := sequenceOf(key)
+		d = DeadLetter{Uplink: of.uplink, Event: plant.Event{Machine: of.machine, Sequence: at}}
+		err = fmt.Errorf("buffer: read dead letter %d of %s for uplink %s: %w", uint64(at), of.machine, of.uplink, err)
+	}
+	return d, err
 }

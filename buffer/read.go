@@ -81,14 +81,14 @@ func (b *Buffer) pairs(ctx context.Context, prefix []byte, each func(pair) error
 // pairsAfter is pairs from behind a key, nil for the first.
 func (b *Buffer) pairsAfter(ctx context.Context, prefix, after []byte, each func(pair) error) error {
 	for {
-		page, err := b.pairPage(ctx, prefix, after)
-		if err != nil || len(page) == 0 {
-			return err
-		}
+		page, readErr := b.pairPage(ctx, prefix, after)
 		for _, p := range page {
 			if err := each(p); err != nil {
 				return err
 			}
+		}
+		if readErr != nil || len(page) == 0 {
+			return readErr
 		}
 		after = page[len(page)-1].key
 	}

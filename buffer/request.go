@@ -33,6 +33,10 @@ type request struct {
 	// apply, if set, runs under Buffer.mu once the request is durable.
 	apply func()
 
+	// unreadable is set where dead letters no longer count which nothing can read,
+	// and so nothing can delete.
+	unreadable *deadChange
+
 	// What a Commit changes.
 	stream   *stream
 	head     position

@@ -49,6 +49,9 @@ type deadSum struct {
 	head      int64
 	headKnown bool
 	from      plant.Sequence
+	// audited is set once it was compared with what can be read, broken where that
+	// is not all of them.
+	audited, broken bool
 }
 
 // sideChange is what one transaction does to side.
@@ -274,10 +277,33 @@ func (b *Buffer) countSide(ctx context.Context) (side, error) {
 		return nil
 	})
 	sums.doubtful = errors.Is(err, errDamaged)
-	if err != nil && !sums.doubtful {
+	if sums.doubtful {
+		// The walk ended at the damage; dead letters are counted past it, since their
+		// bound goes by that.
+		err = b.countAllDead(ctx, sums.dead)
+	}
+	if err != nil {
 		return side{}, fmt.Errorf("buffer: read the index: %w", err)
 	}
 	return sums, nil
+}
+
+// countAllDead counts the dead letters of each machine at each uplink anew.
+func (b *Buffer) countAllDead(ctx context.Context, dead map[deadOf]*deadSum) error {
+	clear(dead)
+	for _, q := range b.queues {
+		for _, s := range b.order {
+			of := deadOf{q.name, s.machine}
+			sum, _, err := b.countDead(ctx, of)
+			if err != nil {
+				return err
+			}
+			if sum.count > 0 {
+				dead[of] = &sum
+			}
+		}
+	}
+	return nil
 }
 
 func eachSize(ctx context.Context, txn *badger.Txn, prefix []byte, each func(key []byte, size int64)) error {
