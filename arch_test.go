@@ -94,6 +94,7 @@ var libraries = []library{
 	{"github.com/simonvetter/modbus", []string{"internal/plantsim/..."}, true},
 	{"github.com/mochi-mqtt/server", []string{"internal/plantsim/..."}, true},
 	{"github.com/goccy/go-yaml", []string{"config"}, true},
+	{"github.com/expr-lang/expr", []string{"derive/formula"}, false},
 	{"github.com/alecthomas/kong", []string{"cmd/..."}, false},
 	{"github.com/coreos/go-systemd", []string{"cmd/..."}, false},
 	{"github.com/prometheus", []string{"status"}, false},

@@ -12,7 +12,6 @@ import (
 	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
-	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/derive/startstop"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -34,6 +33,7 @@ type Model struct {
 	operation  *operation.Rule
 	records    recordRules
 	weighed    []*dosing.Live
+	values     *values
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
 	// tags are all of them; edges says where each change counts (a state, a
@@ -54,6 +54,8 @@ type use struct {
 	shakes []int
 	// weighed are the scales that it is an input of.
 	weighed []weighedUse
+	// values are its places among the tags of expressions.
+	values []int
 	// polled is set if it is of use outside of handshake records.
 	polled bool
 	// index is the tag's place in Model.tags.
@@ -89,20 +91,23 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		m.calendar = calendar.New(o.Zone, o.SiteShifts)
 	}
 	var err error
+	m.values, err = newValues(o.Values, r.find, r.has)
+	errs = append(errs, below("values", err))
+	find := m.values.find(r.find)
 	if o.Order != nil {
-		m.order, err = newOrder(*o.Order, r.find)
+		m.order, err = newOrder(*o.Order, find)
 		errs = append(errs, below("order", err))
 	}
 	if o.Counter != nil {
-		m.counter, err = counter.New(*o.Counter, r.find)
+		m.counter, err = counter.New(*o.Counter, find)
 		errs = append(errs, below("counter", err))
 	}
 	if o.StartStop != nil {
-		m.startstop, err = startstop.New(*o.StartStop, countedBy(o.Counter), r.find)
+		m.startstop, err = startstop.New(*o.StartStop, countedBy(o.Counter), find)
 		errs = append(errs, below("startstop", err))
 	}
 	if len(o.Parameters.Rows) > 0 {
-		m.parameters, err = parameters.New(o.Parameters, r.find)
+		m.parameters, err = parameters.New(o.Parameters, find)
 		errs = append(errs, below("parameters", err))
 	}
 	if o.Operation != nil {
@@ -117,7 +122,7 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		return nil, err
 	}
 	m.bind()
-	return m, err
+	return m, errors.Join(append(m.values.unused(), err)...)
 }
 
 // faulty reports whether anything in err is more than a warning.
@@ -161,6 +166,7 @@ func (m *Model) bind() {
 			u.polled = true
 		}
 	}
+	m.bindValues()
 	m.bindRecords()
 	m.bindWeighed()
 }
@@ -209,7 +215,9 @@ func (m *Model) Mode() plant.Mode { return m.mode }
 func (m *Model) MaxSkew() time.Duration { return m.maxSkew }
 
 // Tags returns the tags that the rules read, each once.
-func (m *Model) Tags() []plant.TagRef { return slices.Clone(m.tags) }
+func (m *Model) Tags() []plant.TagRef {
+	return slices.DeleteFunc(slices.Clone(m.tags), func(r plant.TagRef) bool { return r.Device == valuesDevice })
+}
 
 // Kinds returns the kinds of events that the rules can make, so that a config
 // whose uplinks carry none of them can be named.
@@ -263,9 +271,4 @@ func below(base string, err error) error {
 	default:
 		return err
 	}
-}
-
-// covers reports whether an input belongs to a device.
-func covers(d plant.DeviceID) func(rule.Input) bool {
-	return func(in rule.Input) bool { return in.Ref.Device == d }
 }

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// Device is meant by a tag that names none ("made" instead of "press/made").
 	Device string `yaml:"device"`
+	// Values are expressions over tags, for what no device says.
+	Values ValuesOptions `yaml:"values"`
 	// Order is the tag that holds the number of the current order.
 	Order      *OrderOptions      `yaml:"order"`
 	Counter    *counter.Options   `yaml:"counter"`
@@ -113,6 +115,11 @@ func (c Catalog) devices() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// has reports whether the machine's own device has a tag of that name.
+func (r resolver) has(name string) bool {
+	return slices.ContainsFunc(r.catalog[r.fallback], func(t plant.Tag) bool { return string(t.ID) == name })
 }
 
 // resolver finds the tags that a machine names; fallback is its device.

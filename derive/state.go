@@ -35,6 +35,7 @@ type State struct {
 	serial     serial.State
 	attach     attach.State
 	operation  operation.State
+	values     valuesState
 	gateway    gatewayState
 	// stray are keyed values that no rule of the Model owns.
 	stray []string
@@ -74,6 +75,7 @@ func (s *State) copyFrom(o *State) {
 	s.parameters.CopyFrom(&o.parameters)
 	s.order = o.order
 	s.mode, s.shifts = o.mode, o.shifts
+	s.values.copyFrom(&o.values)
 	s.copyRecords(o)
 	s.weighed = append(s.weighed[:0], o.weighed...)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
@@ -111,6 +113,7 @@ type record struct {
 	Serial     *serial.State     `json:"serial,omitempty"`
 	ItemAttach *attach.State     `json:"item_attach,omitempty"`
 	Operation  *operation.State  `json:"operation,omitempty"`
+	Values     *valuesState      `json:"values,omitempty"`
 	Gateway    *gatewayState     `json:"gateway,omitempty"`
 	// Weighed are the scales whose doses are found in what they show.
 	Weighed []dosing.LiveState `json:"weighed,omitempty"`
@@ -139,6 +142,9 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 	if m.operation != nil {
 		r.Operation = &s.operation
 	}
+	if m.values != nil {
+		r.Values = &s.values
+	}
 	b, err := json.Marshal(&r)
 	if err != nil {
 		return nil, fmt.Errorf("derive: encode state of %s: %w", m.machine, err)
@@ -154,7 +160,7 @@ func (m *Model) Encode(s *State) ([]byte, error) {
 func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 	var s State
 	if state != nil {
-		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Serial: &s.serial, ItemAttach: &s.attach, Operation: &s.operation, Gateway: &s.gateway}
+		r := record{Counter: &s.counter, StartStop: &s.startstop, Parameters: &s.parameters, Serial: &s.serial, ItemAttach: &s.attach, Operation: &s.operation, Values: &s.values, Gateway: &s.gateway}
 		if err := json.Unmarshal(state, &r); err != nil {
 			return State{}, fmt.Errorf("derive: decode state of %s: %w", m.machine, err)
 		}
@@ -209,6 +215,7 @@ func (m *Model) fit(s *State) {
 	if m.operation == nil {
 		s.operation = operation.State{}
 	}
+	m.values.fit(&s.values)
 	m.records.fit(s)
 	m.fitWeighed(s)
 }

@@ -49,6 +49,12 @@ type run struct {
 	weighed [][]dosing.Reading
 	sink    weighs
 	data    []byte
+
+	// fed are the readings of this scan that expressions take, by their place in
+	// values.inputs; operands and results are those of evaluate.
+	fed      []*plant.Reading
+	operands []plant.Value
+	results  []plant.Reading
 }
 
 var (
@@ -116,27 +122,22 @@ func (r *run) scan(in *plant.Scan) {
 	}
 	r.counts, r.states = r.counts[:0], r.states[:0]
 	var found tags
+	if m.values != nil {
+		r.answered(in)
+	}
 	for i := range in.Readings {
 		v := &in.Readings[i]
 		u := uses[v.Tag]
 		if u == nil {
 			continue
 		}
-		at := rule.NewStamp(in.Received, v.Source, m.maxSkew).Asked(in.Asked)
-		if r.parameter(u, v, at, in.Snapshot) {
-			found.parameters = true
+		r.reading(in, u, v, &found)
+		for _, at := range u.values {
+			r.feed(at, v)
 		}
-		r.count(u, v, at)
-		r.weigh(u, v, at)
-		r.state(u, v, at)
-		if u.order {
-			found.order, found.orderAt = v, at
-		}
-		for _, i := range u.shakes {
-			h := &m.records.shakes[i]
-			r.changed = h.rule.Seen(h.state(s), in.Session, v) || r.changed
-			found.shakes = true
-		}
+	}
+	if m.values != nil {
+		r.evaluate(in, &found)
 	}
 	if found.parameters || s.parameters.Wake != 0 && s.parameters.Wake <= r.now {
 		r.collect()
@@ -162,6 +163,25 @@ func (r *run) scan(in *plant.Scan) {
 		r.settle()
 	}
 	r.dueObserved()
+}
+
+// reading takes one reading of an answer.
+func (r *run) reading(in *plant.Scan, u *use, v *plant.Reading, found *tags) {
+	at := rule.NewStamp(in.Received, v.Source, r.m.maxSkew).Asked(in.Asked)
+	if r.parameter(u, v, at, in.Snapshot) {
+		found.parameters = true
+	}
+	r.count(u, v, at)
+	r.weigh(u, v, at)
+	r.state(u, v, at)
+	if u.order {
+		found.order, found.orderAt = v, at
+	}
+	for _, i := range u.shakes {
+		h := &r.m.records.shakes[i]
+		r.changed = h.rule.Seen(h.state(r.s), in.Session, v) || r.changed
+		found.shakes = true
+	}
 }
 
 // tags are the readings of a scan that are not collected in order.
@@ -289,7 +309,8 @@ func (r *run) back(d plant.DeviceID) {
 
 // missed tells the rules that readings of a device are missing.
 func (r *run) missed(d plant.DeviceID) {
-	of := covers(d)
+	of := r.m.covers(d)
+	r.m.values.forget(&r.s.values, d)
 	if r.m.counter != nil {
 		r.m.counter.Lost(&r.s.counter, of)
 	}
@@ -299,7 +320,7 @@ func (r *run) missed(d plant.DeviceID) {
 	if r.m.parameters != nil {
 		r.m.parameters.Lost(&r.s.parameters, of)
 	}
-	if o := r.m.order; o != nil && o.input.Ref.Device == d {
+	if o := r.m.order; o != nil && of(o.input) {
 		o.forget(r)
 	}
 	r.lostRecords(d)

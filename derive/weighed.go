@@ -77,7 +77,7 @@ func (r *run) boundaryWeighed(at rule.Stamp) {
 
 func (r *run) lostWeighed(d plant.DeviceID) {
 	for i, w := range r.m.weighed {
-		w.Lost(&r.s.weighed[i], covers(d))
+		w.Lost(&r.s.weighed[i], r.m.covers(d))
 	}
 }
 

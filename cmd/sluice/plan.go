@@ -186,7 +186,8 @@ func (k *checker) countedOnce(s *config.Section, o derive.Options) {
 		paths["counter.scrap."+row.Name] = row.Value
 	}
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		if paths[path] == "" {
+		isValue := slices.ContainsFunc(o.Values.Rows, func(r config.Row[derive.ValueOptions]) bool { return r.Name == paths[path] })
+		if paths[path] == "" || isValue { // a value is the machine's own
 			continue
 		}
 		ref := plant.ParseTagRef(paths[path], plant.DeviceID(o.Device))

@@ -56,6 +56,7 @@ var documentedIn = map[string]string{
 	"opcua.Tag":             "A node",
 	"derive.Options":        "`machines`",
 	"derive.OrderOptions":   "order",
+	"derive.ValueOptions":   "values",
 	"counter.Options":       "counter",
 	"startstop.Options":     "startstop",
 	"startstop.Running":     "startstop",
