@@ -182,6 +182,13 @@ func correction(t *testing.T, now time.Time, fields []string) plant.Correction {
 			c.Reason = strings.ReplaceAll(value, "_", " ")
 		case "order":
 			c.Order = &plant.Order{Number: value}
+		case "material": // component:lot:location:quantity:unit
+			part := strings.Split(value, ":")
+			quantity, err := plant.ParseDecimal(part[3])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Material = &plant.MaterialCorrection{Component: part[0], Lot: part[1], Location: part[2], Quantity: quantity, Unit: part[4]}
 		case "from":
 			c.From = now.Add(ago)
 		case "to":

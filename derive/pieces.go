@@ -90,7 +90,7 @@ func (m *Model) accepts(in plant.Input) error {
 	switch {
 	case !ok:
 		return nil
-	case m.counter == nil:
+	case m.counter == nil && c.Material == nil:
 		return errors.New("the correction is refused: the machine has no counter to correct")
 	default:
 		return c.Validate()
@@ -104,7 +104,7 @@ func (r *run) correction(in plant.Correction) {
 	if r.m.accepts(in) != nil {
 		return
 	}
-	if s := &r.s.counter; s.Mark.IsZero() {
+	if s := &r.s.counter; r.m.counter != nil && s.Mark.IsZero() {
 		r.m.counter.Flush(s, r.now, r)
 	}
 	head := r.headAt(rule.Stamp{At: in.To.UnixNano()})
@@ -112,7 +112,7 @@ func (r *run) correction(in plant.Correction) {
 		head.Order = known(in.Order)
 	}
 	r.emitJSON(plant.KindCorrection, rule.Stamp{At: r.now}, plant.CorrectionEvent{
-		Head: head, Good: in.Good, Scrap: in.Scrap, Rework: in.Rework, Pieces: in.Pieces,
+		Head: head, Good: in.Good, Scrap: in.Scrap, Rework: in.Rework, Pieces: in.Pieces, Material: in.Material,
 		From: stampTime(rule.Stamp{At: in.From.UnixNano()}), To: stampTime(rule.Stamp{At: in.To.UnixNano()}),
 		Code: in.Code, Reason: in.Reason, By: in.By,
 	})

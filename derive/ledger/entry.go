@@ -35,7 +35,7 @@ func Moves(k plant.EventKind) bool {
 // Carries reports whether the ledger reads events of a kind: those that move
 // material, correct what was booked, or say that some of them are missing.
 func Carries(k plant.EventKind) bool {
-	return Moves(k) || k == plant.KindGap
+	return Moves(k) || k == plant.KindCorrection || k == plant.KindGap
 }
 
 // Entries returns what an event does to the books, appended to dst. It is pure.
@@ -47,6 +47,8 @@ func Entries(dst []Entry, e *plant.Event) ([]Entry, error) {
 		return dosing(dst, e)
 	case plant.KindRefill, plant.KindRemoval, plant.KindReceipt:
 		return movement(dst, e)
+	case plant.KindCorrection:
+		return correction(dst, e)
 	}
 	return dst, nil
 }
@@ -100,6 +102,19 @@ func movement(dst []Entry, e *plant.Event) ([]Entry, error) {
 		dst = append(dst, from)
 	}
 	return append(dst, in), nil
+}
+
+// correction books by how much a stock was found to differ, as an entry of its
+// own: what was booked before stays. One of pieces moves no material.
+func correction(dst []Entry, e *plant.Event) ([]Entry, error) {
+	var c plant.CorrectionEvent
+	if err := json.Unmarshal(e.Data, &c); err != nil {
+		return dst, fmt.Errorf("the correction cannot be read: %w", err)
+	}
+	if m := c.Material; m != nil {
+		dst = append(dst, Entry{Component: m.Component, Lot: m.Lot, Location: m.Location, Quantity: m.Quantity, Unit: m.Unit})
+	}
+	return dst, nil
 }
 
 // base returns a quantity in the unit that the books are kept in: kilograms for

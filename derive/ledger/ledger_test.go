@@ -295,6 +295,9 @@ func TestBooksAreTheSumOfTheEvents(t *testing.T) {
 				s.add(plant.KindRemoval, at, moved(component, q.String(), "kg", lot, "S1"))
 				sum(component, q.Neg())
 			case 3:
+				s.add(plant.KindCorrection, at, plant.CorrectionEvent{Material: &plant.MaterialCorrection{Component: component, Lot: lot, Quantity: q.Neg(), Unit: "kg"}})
+				sum(component, q.Neg())
+				s.add(plant.KindCorrection, at, plant.CorrectionEvent{Good: -1, Scrap: 1})
 				s.add(plant.KindParameters, at, map[string]any{})
 			default:
 				s.add(plant.KindDosing, at, dose(component, q.String(), "kg", lot, plant.DosedLot{Lot: lot, Quantity: q}))
