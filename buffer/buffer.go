@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,13 @@ func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV
 	if err := b.usable(ctx); err != nil {
 		return nil, err
 	}
+	s := b.stream(m)
+	if err := s.lock(ctx); err != nil {
+		return nil, fmt.Errorf("buffer: load %s: %w", m, err)
+	}
+	// What is told from now on these rules may not read below.
+	s.loaded, s.unheard = true, false
+	s.unlock()
 	var state []byte
 	var damage error
 	key := machineKey(classState, m)
@@ -186,7 +194,7 @@ func (b *Buffer) loadKept(ctx context.Context, m plant.MachineID, each func(plan
 // Commit numbers the events of batch and makes all of batch durable, or nothing
 // of it. It returns the sequence of the first event, 0 without events. It
 // blocks until the fsync, which it shares with other machines. plant.ErrFull,
-// plant.ErrTooBig and an error of ctx mean that nothing was changed; ctx only
+// plant.ErrTooBig, plant.ErrGap and an error of ctx mean that nothing was changed; ctx only
 // ends the wait for an earlier Commit of the same machine. Any other error has
 // an unknown outcome, latches the store and is fatal. batch may be reused on
 // return.
@@ -205,6 +213,9 @@ func (b *Buffer) Commit(ctx context.Context, m plant.MachineID, batch plant.Batc
 		return 0, fmt.Errorf("buffer: commit %s: wait for its earlier commit: %w", m, err)
 	}
 	defer s.unlock()
+	if s.mustHear(&batch) {
+		return 0, fmt.Errorf("buffer: commit %s: %w", m, plant.ErrGap)
+	}
 	if !b.numbered(s, len(batch.Events)) {
 		return 0, fmt.Errorf("buffer: commit %s: %w", m, errNumbers)
 	}
@@ -223,6 +234,7 @@ func (b *Buffer) Commit(ctx context.Context, m plant.MachineID, batch plant.Batc
 	if batch.State != nil {
 		s.stateSize = r.stateSize
 	}
+	s.unheard = s.unheard && !slices.Contains(batch.Delete, plant.StoreGapKey)
 	return first, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -63,6 +64,7 @@ func (b *Buffer) encodeGaps(r *request, s *stream, gaps []gap, class requestClas
 	after := r.apply
 	r.apply = func() {
 		b.noteGaps(s, gaps)
+		s.unheard = s.unheard || s.loaded && len(batch.Put) > 0
 		if after != nil {
 			after()
 		}
@@ -142,7 +144,6 @@ func (b *Buffer) tell(ctx context.Context, s *stream) error {
 		return nil // somebody else has told them meanwhile
 	}
 	b.logGaps(s, gaps)
-	b.heard(s, gaps)
 	b.committer.dirtied(time.Now())
 	return nil
 }
@@ -226,17 +227,12 @@ func (b *Buffer) logGaps(s *stream, gaps []gap) {
 	}
 }
 
-// heard tells the rules of the machine, if they run.
-func (b *Buffer) heard(s *stream, gaps []gap) {
-	if b.opts.OnGap == nil {
-		return
-	}
-	for i := range gaps {
-		if g := &gaps[i]; g.rebases() {
-			b.opts.OnGap(s.machine, plant.Gap{At: b.opts.now(), Count: g.count, Cause: g.cause, Reason: g.reason, Stored: true})
-			return
-		}
-	}
+// mustHear reports whether the rules of the machine have to know of a gap before
+// they count on, which only they can say: they delete plant.StoreGapKey with the
+// commit that takes note of it. The caller holds the turn of s.
+func (s *stream) mustHear(batch *plant.Batch) bool {
+	counts := func(e plant.Event) bool { return e.Kind == plant.KindCounter }
+	return s.unheard && slices.ContainsFunc(batch.Events, counts) && !slices.Contains(batch.Delete, plant.StoreGapKey)
 }
 
 // goOnWithout tells that a damaged record of a machine's rules is lost, and

@@ -83,11 +83,6 @@ type Options struct {
 	// Waiting, if set, is called by Open about once a second while it waits for
 	// disk space, with what there is to show: Full, its reason, free and reserve.
 	Waiting func(Stats)
-	// OnGap is called when a gap event of a machine is durable after which counts
-	// may not be what receivers have; the machine's rules should hear of it. It is
-	// called from the store's goroutines and must not block; nil is allowed, the
-	// rules then hear of it at their next Load.
-	OnGap func(plant.MachineID, plant.Gap)
 	// Key encrypts the store; empty for a plain one. It must be the one that the
 	// store was made with, always.
 	Key Key

@@ -65,7 +65,6 @@ func (q *Queue) Reconcile(ctx context.Context, m plant.MachineID, last plant.Eve
 		return err
 	}
 	b.logGaps(s, gaps)
-	b.heard(s, gaps)
 	b.committer.dirtied(time.Now())
 	return nil
 }

@@ -18,6 +18,9 @@ type stream struct {
 	turn chan struct{}
 	// stateSize is what the state takes; owned by the holder of turn.
 	stateSize int64
+	// loaded is set once the machine's rules have begun, unheard while they have
+	// counted without a loss that a gap event tells; owned by the holder of turn.
+	loaded, unheard bool
 	// stateRead and headDamaged say, while the store is opened, whether the end of
 	// the stream was read out of the state's record, and whether a record that has
 	// it is damaged.

@@ -38,9 +38,10 @@ type Log interface {
 	// called where a machine has no state, and blocks on disk reads.
 	Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind) (data []byte, err error)
 	// Commit makes b durable, all of it or nothing, and returns the sequence of
-	// its first event (0 without events). It blocks until fsync. plant.ErrFull
-	// and plant.ErrTooBig mean that nothing was changed; any other error has an
-	// unknown outcome and is fatal to the process. b may be reused on return.
+	// its first event (0 without events). It blocks until fsync. plant.ErrFull,
+	// plant.ErrTooBig and plant.ErrGap mean that nothing was changed, the last one
+	// that the rules must hear of a loss before they count on; any other error has
+	// an unknown outcome and is fatal to the process. b may be reused on return.
 	Commit(ctx context.Context, m plant.MachineID, b plant.Batch) (first plant.Sequence, err error)
 }
 

@@ -3,6 +3,7 @@ package derive
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -18,6 +19,14 @@ type item struct {
 	large largeInput
 	// done is answered once what followed from the input is durable.
 	done chan<- error
+}
+
+// when is the time of the input.
+func (it *item) when() time.Time {
+	if it.in != nil {
+		return it.in.When()
+	}
+	return it.scan.Received
 }
 
 const (

@@ -61,7 +61,9 @@ type Worker struct {
 	// dirty is set while state waits for its commit; moved while only times do.
 	dirty, moved bool
 	writeFailing bool
-	tap          tap
+	// gap is set while the rules have to hear of a loss that the store has told.
+	gap bool
+	tap tap
 
 	// mu guards what Stats reads.
 	mu      sync.Mutex
@@ -252,7 +254,7 @@ func (w *Worker) process(ctx, commits context.Context, items []item) error {
 	w.run.reset()
 	w.tap.look()
 	w.out = Output{Events: w.out.Events[:0], Writes: w.out.Writes[:0], Put: w.out.Put[:0], Delete: w.out.Delete[:0], Wake: w.wake}
-	changed, waited := false, false
+	changed, waited := w.hearGap(items), false
 	for i := range items {
 		changed = w.step(&items[i]) || changed
 		waited = waited || items[i].done != nil
@@ -275,6 +277,19 @@ func (w *Worker) process(ctx, commits context.Context, items []item) error {
 	return nil
 }
 
+// hearGap tells the rules, before items, of a loss for which the store has refused
+// a commit.
+func (w *Worker) hearGap(items []item) (changed bool) {
+	if !w.gap {
+		return false
+	}
+	at := w.o.Clock.Now()
+	if len(items) > 0 {
+		at = items[0].when()
+	}
+	return w.step(&item{in: plant.Gap{At: at, Stored: true}})
+}
+
 func (w *Worker) late(now time.Time, dirty bool) bool {
 	waited := now.Sub(w.committed)
 	return dirty && waited >= w.m.commitEvery || w.moved && waited >= max(idleCommit, w.m.commitEvery)
@@ -283,11 +298,7 @@ func (w *Worker) late(now time.Time, dirty bool) bool {
 // step makes one step, after what the clock has to say.
 func (w *Worker) step(it *item) (changed bool) {
 	in := it.in
-	when := it.scan.Received
-	if in != nil {
-		when = in.When()
-	}
-	changed = w.clock(when)
+	changed = w.clock(it.when())
 	if in == nil {
 		if it.like(w.work.gateway.Large) {
 			it.shorten()
@@ -345,13 +356,18 @@ func (w *Worker) commit(ctx, commits context.Context, items []item, now time.Tim
 		first, err = w.log.Commit(commits, w.m.machine, batch)
 	}
 	w.waiting(false)
+	if errors.Is(err, plant.ErrGap) && !w.gap {
+		// Once more, with the loss: the count carries the rebase then.
+		w.gap = true
+		return w.process(ctx, commits, items)
+	}
 	if errors.Is(err, plant.ErrTooBig) {
 		return w.tooBig(ctx, commits, items, fmt.Errorf("derive: commit %s: %w", w.m.machine, err))
 	}
 	if err != nil {
 		return fmt.Errorf("derive: commit %s: %w", w.m.machine, err)
 	}
-	w.dirty, w.moved, w.committed = false, false, now
+	w.dirty, w.moved, w.committed, w.gap = false, false, now, false
 	w.keep(ctx, len(items), first)
 	w.mu.Lock()
 	w.stats.Commits++

@@ -87,7 +87,7 @@ func ParseEventID(text string) (EventID, error) {
 	return EventID{Gateway: gateway, Machine: MachineID(machine), Epoch: Epoch(e), Sequence: Sequence(n)}, nil
 }
 
-// Refusals of a Commit. Both mean that nothing was changed: the caller keeps
+// Refusals of a Commit. They mean that nothing was changed: the caller keeps
 // its old state and may try again. Any other error of a Commit is fatal.
 var (
 	// ErrFull says that the store may not grow now: the disk's free space is
@@ -95,4 +95,7 @@ var (
 	ErrFull = errors.New("the buffer is full: free disk space or raise the quota")
 	// ErrTooBig says that one batch is larger than a transaction may be.
 	ErrTooBig = errors.New("the batch is larger than the buffer accepts")
+	// ErrGap says that the store has told a loss of counts since the state of the
+	// batch was made: a Gap that is Stored comes before what led to the batch.
+	ErrGap = errors.New("the store has lost counts that the batch does not know of")
 )

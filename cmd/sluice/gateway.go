@@ -81,18 +81,6 @@ func newGateway(p *plan, log *zap.Logger) *gateway {
 	return &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 }
 
-// storeGap tells a machine's rules of a loss that the store has recorded.
-func (g *gateway) storeGap(m plant.MachineID, gap plant.Gap) {
-	if !g.built.Load() {
-		return // they hear of it when they load their state
-	}
-	for i, model := range g.plan.Machines {
-		if model.Machine() == m {
-			g.workers[i].Offer(gap)
-		}
-	}
-}
-
 // deadDropped writes into the audit log that refused events were given up.
 func (g *gateway) deadDropped(d buffer.DeadDropped) {
 	_, err := g.audit.Append(audit.Entry{
@@ -123,7 +111,6 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	settings.OnGap = g.storeGap
 	settings.OnDeadDropped = g.deadDropped
 	settings.Waiting = g.showWaiting
 	s := newStages(g.log)
