@@ -54,6 +54,9 @@ func (r *run) passed(earliest int64) {
 	if s.mode.Configured != r.m.mode {
 		r.newConfig()
 	}
+	if s.order.Mismatch && len(s.order.Others) == 0 {
+		r.mismatch() // another owner in the config has nobody to differ from yet
+	}
 	for {
 		mode, shift := s.mode.Until, r.shiftOver(earliest)
 		switch {

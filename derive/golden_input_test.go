@@ -19,7 +19,7 @@ import (
 //	+1s snapshot DEVICE …                                   after a reconnect
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
-//	+1s order NUMBER [by] | stop | tick
+//	+1s order NUMBER|none [from=api] [sku=X] [planned=N] [completed] [by] | stop | tick
 //	+1s correct good=-2 scrap=2 code=BURR by=anna from=-1m [to=-1s] [pieces] [reason=…]
 //	+1s mode MODE|none [until=+2h] [by]
 //	+1h restart [FILE…] | crash
@@ -97,13 +97,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 			all = append(all, action{at: time.Time{}, in: a.in})
 			continue
 		case "order":
-			o := plant.OrderChange{At: now}
-			if len(f) > 1 && f[1] != "none" {
-				o.Order.Number = f[1]
-			}
-			if len(f) > 2 {
-				o.By = f[2]
-			}
+			o := orderChange(t, now, f[1:])
 			a.in = o
 		case "mode":
 			a.in = modeChange(t, now, f[1:])
@@ -132,6 +126,35 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		all = append(all, a)
 	}
 	return all
+}
+
+// orderChange reads what follows "order".
+func orderChange(t *testing.T, now time.Time, f []string) plant.OrderChange {
+	t.Helper()
+	c := plant.OrderChange{At: now}
+	if len(f) > 0 && f[0] != "none" {
+		c.Order.Number = f[0]
+	}
+	for _, extra := range f[min(1, len(f)):] {
+		key, value, _ := strings.Cut(extra, "=")
+		switch key {
+		case "from":
+			c.From = strings.ReplaceAll(value, "_", " ")
+		case "sku":
+			c.Order.SKU = value
+		case "planned":
+			d, err := plant.ParseDecimal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Planned = d
+		case "completed":
+			c.Completed = true
+		default:
+			c.By = extra
+		}
+	}
+	return c
 }
 
 // modeChange reads what follows "mode".

@@ -47,7 +47,7 @@ type use struct {
 	counters, parameters []int
 	// states are the roles of the tag in the start/stop rule.
 	states []startstop.Role
-	order  bool
+	order  []orderField
 	// signal is set if each change counts pieces.
 	signal bool
 	// shakes are the handshakes whose trigger or answer it is.
@@ -152,7 +152,12 @@ func (m *Model) bind() {
 		}
 	}
 	if m.order != nil {
-		m.use(m.order.input.Ref).order = true
+		for f, in := range m.order.inputs {
+			if in != nil {
+				u := m.use(in.Ref)
+				u.order = append(u.order, orderField(f))
+			}
+		}
 	}
 	if m.startstop != nil {
 		for _, tag := range m.startstop.Tags() {
@@ -206,6 +211,15 @@ func (m *Model) use(ref plant.TagRef) *use {
 
 // Machine returns the machine's code.
 func (m *Model) Machine() plant.MachineID { return m.machine }
+
+// OrderOwner returns who owns the order, as OrderOptions.Owner has it: "tags",
+// "api", "webhook" or "uplink NAME"; empty if whoever says something sets it.
+func (m *Model) OrderOwner() string {
+	if m.order == nil {
+		return ""
+	}
+	return m.order.owner
+}
 
 // Mode returns what the machine is used for by the config.
 func (m *Model) Mode() plant.Mode { return m.mode }

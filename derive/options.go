@@ -64,12 +64,26 @@ const (
 	defaultMaxSkew         = 5 * time.Second
 )
 
-// OrderOptions name the tag of the order number. A config writes the tag alone,
-// or {tag: order, pattern: '\d{7}'}.
+// OrderOptions say who knows what the machine works on. A config writes the tag
+// of the number alone, or {tag: order, pattern: '\d{7}', sku: article}.
 type OrderOptions struct {
-	Tag string `yaml:"tag,required"`
+	// Owner is tags (the default where there is a tag), api, webhook or "uplink
+	// NAME". Whatever else says something is compared.
+	Owner string `yaml:"owner"`
+	// Tag holds the number.
+	Tag string `yaml:"tag"`
 	// Pattern is a regular expression that the whole number must match.
 	Pattern string `yaml:"pattern"`
+	// The tags of the rest, of the same device.
+	SKU                 string `yaml:"sku"`
+	ExternalID          string `yaml:"external_id"`
+	Operation           string `yaml:"operation"`
+	OperationExternalID string `yaml:"operation_external_id"`
+	WorkCenter          string `yaml:"work_center"`
+	Position            string `yaml:"position"`
+	Planned             string `yaml:"planned"`
+	// Source names the system that the numbers in the tags are from.
+	Source string `yaml:"source"`
 }
 
 // UnmarshalText reads the short form.
@@ -78,12 +92,41 @@ func (o *OrderOptions) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Validate checks the pattern.
-func (o *OrderOptions) Validate() error {
-	if _, err := regexp.Compile(o.Pattern); err != nil {
-		return config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole number, for example '\d{7}'`)
+// tagOf is a tag with the key that names it.
+type tagOf struct{ key, tag string }
+
+// tags are the tags in the order of their fields.
+func (o *OrderOptions) tags() [orderFields]tagOf {
+	return [orderFields]tagOf{
+		{"tag", o.Tag}, {"sku", o.SKU}, {"external_id", o.ExternalID}, {"operation", o.Operation},
+		{"operation_external_id", o.OperationExternalID}, {"work_center", o.WorkCenter}, {"position", o.Position}, {"planned", o.Planned},
 	}
-	return nil
+}
+
+// Validate checks the owner and the pattern.
+func (o *OrderOptions) Validate() error {
+	var errs []error
+	owner := o.owner()
+	name, uplink := strings.CutPrefix(owner, ownerUplink+" ")
+	switch {
+	case owner == ownerUplink || uplink && name == "":
+		errs = append(errs, config.Field("owner", "does not say which uplink", "write its name behind it, for example owner: uplink mes"))
+	case !uplink && !slices.Contains([]string{ownerTags, ownerAPI, ownerWebhook}, owner):
+		errs = append(errs, config.Unknown("owner", "owner", owner, []string{ownerTags, ownerAPI, ownerWebhook, ownerUplink + " NAME"}))
+	case owner == ownerTags && o.Tag == "":
+		errs = append(errs, config.Field("tag", "is missing, and the order comes from tags", "name the tag that holds the number, or write owner: api"))
+	case owner != ownerTags && o.Source != "":
+		errs = append(errs, config.Field("source", "is said by "+owner+" itself", "remove it"))
+	}
+	for f, t := range o.tags() {
+		if owner != ownerTags && orderField(f) != orderNumber && t.tag != "" {
+			errs = append(errs, config.Field(t.key, "is said by "+owner+", the owner of the order", "remove it; the number may stay as tag:, it is compared"))
+		}
+	}
+	if _, err := regexp.Compile(o.Pattern); err != nil {
+		errs = append(errs, config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole number, for example '\d{7}'`))
+	}
+	return errors.Join(errs...)
 }
 
 // Validate checks what can be checked without the tags.

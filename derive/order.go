@@ -3,6 +3,7 @@ package derive
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,58 +20,130 @@ const orderReads = 2
 // two: a subscription says a value once and is then silent.
 const orderStands = 30 * time.Second
 
-// order finds the current order in a tag.
+// orderField is what a tag says of an order.
+type orderField uint8
+
+const (
+	orderNumber orderField = iota
+	orderSKU
+	orderExternalID
+	orderOperation
+	orderOperationID
+	orderWorkCenter
+	orderPosition
+	orderPlanned
+	orderFields
+)
+
+// order is who knows what the machine works on, and how its tags say it.
 type order struct {
-	input   rule.Input
-	pattern *regexp.Regexp
+	// owner is one of the owners of OrderOptions. source is where its numbers are
+	// from, as the config says.
+	owner, source string
+	pattern       *regexp.Regexp
+	// inputs are the tags; the number is there if any is.
+	inputs [orderFields]*rule.Input
 }
 
 func newOrder(o OrderOptions, resolve rule.Resolver) (*order, error) {
-	in, err := resolve("tag", o.Tag)
-	if err != nil {
-		return nil, err
-	}
-	switch in.Tag.Type {
-	case plant.TypeBool, plant.TypeFloat32, plant.TypeFloat64:
-		return nil, config.Field("tag", fmt.Sprintf("tag %s is of type %s, which holds no order number", in.Ref, in.Tag.Type), "name a tag of a string or whole-number type")
-	}
-	r := &order{input: in}
+	r := &order{owner: o.owner(), source: o.Source}
 	if o.Pattern != "" {
+		var err error
 		if r.pattern, err = regexp.Compile(`^(?:` + o.Pattern + `)$`); err != nil {
 			return nil, config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole number, for example '\d{7}'`)
 		}
 	}
+	for f, name := range o.tags() {
+		if name.tag == "" {
+			continue
+		}
+		in, err := resolve(name.key, name.tag)
+		if err != nil {
+			return nil, err
+		}
+		switch t := in.Tag.Type; {
+		case orderField(f) == orderPlanned && t != plant.TypeUnknown && !t.Numeric():
+			return nil, config.Field(name.key, fmt.Sprintf("tag %s is of type %s, which is no quantity", in.Ref, t), "name a tag of a numeric type")
+		case orderField(f) != orderPlanned && (t == plant.TypeBool || t == plant.TypeFloat32 || t == plant.TypeFloat64):
+			what := "holds no order number"
+			if orderField(f) != orderNumber {
+				what = "names nothing"
+			}
+			return nil, config.Field(name.key, fmt.Sprintf("tag %s is of type %s, which %s", in.Ref, t, what), "name a tag of a string or whole-number type")
+		}
+		if number := r.inputs[orderNumber]; number != nil && number.Ref.Device != in.Ref.Device {
+			return nil, config.Field(name.key, fmt.Sprintf("tag %s is of another device than the number", in.Ref), "name a tag of "+string(number.Ref.Device)+": only what comes in one answer belongs together")
+		}
+		r.inputs[f] = &in
+	}
 	return r, nil
 }
 
-// fit forgets an order that was read from another tag.
-func (o *order) fit(s *orderState) {
-	binding := ""
-	if o != nil {
-		binding = o.input.Binding()
+// binding says where the order is from: another owner or tag knows nothing of
+// what the one before was about to say.
+func (o *order) binding() string {
+	switch {
+	case o == nil:
+		return ""
+	case o.owner != ownerTags:
+		return "owner " + o.owner
+	default:
+		return o.inputs[orderNumber].Binding()
 	}
-	if s.Binding == binding {
+}
+
+// fit forgets what another owner or tag was about to say.
+func (o *order) fit(s *orderState) {
+	if s.Other != "" { // of a version that remembered one source
+		s.Others, s.Other = []otherOrder{{By: s.Other}}, ""
+	}
+	if s.Binding == o.binding() {
+		if s.Read == (plant.Order{}) {
+			s.Read = s.Current
+		}
 		return
 	}
-	s.Binding, s.Other = binding, ""
-	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
+	s.Binding, s.Others = o.binding(), nil
+	s.Next, s.Details, s.Reads, s.At = "", plant.Order{}, 0, rule.Stamp{}
+	s.Read, s.ReadPlanned, s.NextPlanned = plant.Order{}, plant.Decimal{}, plant.Decimal{}
 }
 
 // orderState is what is known of the order.
 type orderState struct {
-	// Binding says which tag owns the order; empty for an owner outside.
+	// Binding says which tag owns the order; empty if anybody does.
 	Binding string `json:"b,omitempty"`
 	// Current is what the machine works on since Since; Previous what it worked
-	// on before. A zero Order is none.
-	Current  plant.Order `json:"cur,omitzero"`
-	Since    rule.Stamp  `json:"since,omitzero"`
-	Previous plant.Order `json:"prev,omitzero"`
-	// Next was read Reads times, for the first time at At; 0 waits for nothing.
-	Next  string     `json:"next,omitempty"`
-	Reads int        `json:"n,omitempty"`
-	At    rule.Stamp `json:"t,omitzero"`
-	// Other is what a source that does not own the order said, where it differs.
+	// on before. A zero Order is none. Planned is how many are to be made, 0 if
+	// nobody said.
+	Current  plant.Order   `json:"cur,omitzero"`
+	Planned  plant.Decimal `json:"plan,omitzero"`
+	Since    rule.Stamp    `json:"since,omitzero"`
+	Previous plant.Order   `json:"prev,omitzero"`
+	// Read and ReadPlanned are what the tags said last, each for itself.
+	Read        plant.Order   `json:"read,omitzero"`
+	ReadPlanned plant.Decimal `json:"rplan,omitzero"`
+	// Next, with Details and NextPlanned, was read Reads times, for the first time
+	// at At; 0 waits for nothing.
+	Next        string        `json:"next,omitempty"`
+	Details     plant.Order   `json:"more,omitzero"`
+	NextPlanned plant.Decimal `json:"nplan,omitzero"`
+	Reads       int           `json:"n,omitempty"`
+	At          rule.Stamp    `json:"t,omitzero"`
+	// Others are what sources say that do not own the order; Mismatch is set while
+	// one of them differs. Others is never changed in place.
+	Others   []otherOrder `json:"others,omitempty"`
+	Mismatch bool         `json:"mis,omitempty"`
+	// Other is of an older version.
 	Other string `json:"other,omitempty"`
+	// Account is what was done on the current order.
+	Account orderAccount `json:"acc,omitzero"`
+}
+
+// next is the order that waits to be read again.
+func (s *orderState) next() plant.Order {
+	o := s.Details
+	o.Number = s.Next
+	return o
 }
 
 // at returns the order at a time, nil for none.
@@ -110,52 +183,172 @@ func code(v plant.Value, known string) string {
 	}
 }
 
+// of is the place of a field in an order; nil for what is none of its texts.
+func (f orderField) of(o *plant.Order) *string {
+	switch f {
+	case orderNumber:
+		return &o.Number
+	case orderSKU:
+		return &o.SKU
+	case orderExternalID:
+		return &o.ExternalID
+	case orderOperation:
+		return &o.Operation
+	case orderOperationID:
+		return &o.OperationExternalID
+	case orderWorkCenter:
+		return &o.WorkCenter
+	case orderPosition:
+		return &o.Position
+	default:
+		return nil
+	}
+}
+
+// orderTags are the readings of a scan that say something of the order.
+type orderTags struct {
+	any      bool
+	readings [orderFields]*plant.Reading
+	at       rule.Stamp
+}
+
+func (t *orderTags) note(f orderField, v *plant.Reading, at rule.Stamp) {
+	t.any, t.readings[f] = true, v
+	if t.at.IsZero() || f == orderNumber {
+		t.at = at
+	}
+}
+
+// said is what the tags say of the order, with what a scan has of them; ok is
+// false if the number cannot be read. What cannot be read of the rest is none of
+// another order's, and stays of the same.
+func (o *order) said(s *orderState, t *orderTags) (read plant.Order, planned plant.Decimal, ok bool) {
+	read, planned = s.Read, s.ReadPlanned
+	if v := t.readings[orderNumber]; v != nil {
+		if v.Quality != plant.Good {
+			return read, planned, false
+		}
+		read.Number = code(v.Value, read.Number)
+	}
+	same := read.Number == s.Current.Number
+	for f := orderSKU; f < orderFields; f++ {
+		v := t.readings[f]
+		if v == nil {
+			continue
+		}
+		text := f.of(&read)
+		switch {
+		case f == orderPlanned && v.Quality == plant.Good:
+			planned = quantity(v.Value)
+		case f == orderPlanned && same:
+			planned = s.Planned
+		case f == orderPlanned:
+			planned = plant.Decimal{}
+		case v.Quality == plant.Good:
+			*text = code(v.Value, *text)
+		case same:
+			*text = *f.of(&s.Current)
+		default:
+			*text = ""
+		}
+	}
+	return read, planned, true
+}
+
+// meant is the order that the tags mean: without a number none, whatever the
+// others still say of the one before.
+func (o *order) meant(read plant.Order, planned plant.Decimal) (plant.Order, plant.Decimal) {
+	if read.Number == "" {
+		return plant.Order{}, plant.Decimal{}
+	}
+	read.Source = o.source
+	return read, planned
+}
+
+// quantity is a value as an exact number, 0 for none.
+func quantity(v plant.Value) plant.Decimal {
+	d, ok := v.Decimal()
+	if !ok {
+		if f, is := v.Float(); is {
+			d, _ = plant.DecimalOf(f, 64)
+		}
+	}
+	if d = d.Normal(); d.Unscaled < 0 {
+		return plant.Decimal{}
+	}
+	return d
+}
+
 // differs reports whether a scan shows a valid order that is not the current
 // one.
-func (o *order) differs(s *orderState, v *plant.Reading) bool {
-	if o == nil || v == nil || v.Quality != plant.Good {
+func (o *order) differs(s *orderState, t *orderTags) bool {
+	if o == nil || !t.any || o.owner != ownerTags {
 		return false
 	}
-	number := code(v.Value, s.Current.Number)
-	return number != s.Current.Number && o.valid(number)
+	read, _, ok := o.said(s, t)
+	return ok && read.Number != s.Current.Number && o.valid(read.Number)
 }
 
 func (o *order) valid(number string) bool {
 	return number == "" || o.pattern == nil || o.pattern.MatchString(number)
 }
 
-// read takes a good reading of the order tag.
-func (o *order) read(r *run, v plant.Value, at rule.Stamp) {
+// read takes what a scan says of the order.
+func (o *order) read(r *run, t *orderTags) {
 	s := &r.s.order
-	number := code(v, s.Current.Number)
-	switch {
-	case number == s.Current.Number || !o.valid(number):
+	read, planned, ok := o.said(s, t)
+	if !ok {
 		o.forget(r)
 		return
-	case s.Reads > 0 && number == s.Next:
+	}
+	if read != s.Read || planned != s.ReadPlanned {
+		s.Read, s.ReadPlanned, r.changed = read, planned, true
+	}
+	next, planned := o.meant(read, planned)
+	switch {
+	case o.knows(s, &next, planned) || !o.valid(next.Number):
+		o.forget(r)
+		return
+	case s.Reads > 0 && next == s.next() && planned == s.NextPlanned:
 		s.Reads++
+	case s.Reads > 0 && next.Number == s.Next:
+		// The rest of an order may follow its number: it began with that.
+		s.Details, s.NextPlanned, s.Reads = next, planned, 1
 	default:
 		o.forget(r)
-		s.Next, s.Reads, s.At = number, 1, at
-		r.Mark(at)
+		s.Next, s.Details, s.NextPlanned, s.Reads, s.At = next.Number, next, planned, 1, t.at
+		if o.owner == ownerTags {
+			r.Mark(t.at)
+		}
 	}
+	s.Details.Number = ""
 	r.changed = true
 	if s.Reads >= orderReads {
 		o.confirm(r)
 	}
 }
 
+// knows reports whether the tags say nothing new: the current order, or, where
+// they only compare, what they said before.
+func (o *order) knows(s *orderState, next *plant.Order, planned plant.Decimal) bool {
+	if o.owner == ownerTags {
+		return *next == s.Current && planned == s.Planned
+	}
+	i := slices.IndexFunc(s.Others, func(other otherOrder) bool { return other.By == theMachine })
+	return i >= 0 && s.Others[i].Number == next.Number
+}
+
 // confirm makes the order that waits the current one, from when it was read
 // first.
 func (o *order) confirm(r *run) {
 	s := &r.s.order
-	next := plant.Order{}
-	if s.Next != "" {
-		next = plant.Order{Number: s.Next}
+	next, planned, at := s.next(), s.NextPlanned, s.At
+	s.clear()
+	if o.owner != ownerTags {
+		r.compare(theMachine, next.Number)
+		return
 	}
-	at := s.At
-	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
-	r.changeOrder(next, at, "")
+	r.changeOrder(next, planned, at, "")
 }
 
 // wake returns when an order that waits has stood for long enough, 0 for none.
@@ -179,59 +372,14 @@ func (o *order) forget(r *run) {
 		return
 	}
 	mark := s.At
-	s.Next, s.Reads, s.At = "", 0, rule.Stamp{}
-	r.Unmark(mark)
+	s.clear()
+	if o.owner == ownerTags {
+		r.Unmark(mark)
+	}
 	r.changed = true
 }
 
-// compare notes what a source that does not own the order says.
-func (o *order) compare(r *run, in plant.OrderChange) {
-	s := &r.s.order
-	differs := in.Order.Number != s.Current.Number
-	if differs == (s.Other != "") {
-		return
-	}
-	s.Other = ""
-	a := rule.Alarm{Name: "order_mismatch", Text: "all sources name the same order again"}
-	if differs {
-		s.Other = in.By
-		if s.Other == "" {
-			s.Other = "another source"
-		}
-		a.Raised = true
-		a.Text = fmt.Sprintf("the machine says order %q, %s says %q", s.Current.Number, s.Other, in.Order.Number)
-		a.Remedy = "the machine's own number is used; correct the other source, or the number at the machine"
-	}
-	r.Alarm(a)
-}
-
-// changeOrder reports the pieces of the order that ended and begins the next.
-func (r *run) changeOrder(next plant.Order, at rule.Stamp, by string) {
-	s := &r.s.order
-	r.boundary(at, orderEnds)
-	ended := s.Current
-	since := s.Since
-	s.Previous, s.Current, s.Since = s.Current, next, at
-	e := plant.OrderEvent{Head: r.headAt(at), By: by, Next: s.at(at)}
-	if ended != (plant.Order{}) {
-		e.Previous, e.Since = &ended, stampTime(since)
-		e.Totals = r.orderTotals()
-	}
-	if r.m.counter != nil {
-		r.s.counter.Rebase()
-	}
-	r.emitJSON(plant.KindOrder, at, e)
-}
-
-// orderTotals returns what was reported since the current order began.
-func (r *run) orderTotals() *plant.Totals {
-	if r.m.counter == nil {
-		return nil
-	}
-	now, base := &r.s.counter.Reported, &r.s.counter.Base
-	t := &plant.Totals{Good: now.Good - base.Good, Rework: now.Rework - base.Rework}
-	for i, code := range r.m.counter.Codes() {
-		t.Scrap = append(t.Scrap, plant.ScrapTotal{Code: code, Quantity: now.Scrap[i] - base.Scrap[i]})
-	}
-	return t
+// clear takes away the order that waits.
+func (s *orderState) clear() {
+	s.Next, s.Details, s.NextPlanned, s.Reads, s.At = "", plant.Order{}, plant.Decimal{}, 0, rule.Stamp{}
 }

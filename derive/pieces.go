@@ -17,7 +17,7 @@ func (r *run) pieces(found *tags, snapshot bool) {
 		r.readOrder(found)
 		return
 	}
-	r.elsewhere = m.order.differs(&s.order, found.order)
+	r.elsewhere = m.order.differs(&s.order, &found.order)
 	if r.elsewhere && m.counter.GapTo() == "next" && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
 		r.elsewhere = false
 		r.readOrder(found)
@@ -30,12 +30,8 @@ func (r *run) pieces(found *tags, snapshot bool) {
 }
 
 func (r *run) readOrder(found *tags) {
-	switch v := found.order; {
-	case v == nil:
-	case v.Quality == plant.Good:
-		r.m.order.read(r, v.Value, found.orderAt)
-	default:
-		r.m.order.forget(r)
+	if found.order.any {
+		r.m.order.read(r, &found.order)
 	}
 }
 
@@ -86,6 +82,9 @@ func (r *run) Correct(c counter.Correction) {
 
 // accepts refuses an entry that makes no sense.
 func (m *Model) accepts(in plant.Input) error {
+	if o, ok := in.(plant.OrderChange); ok {
+		return m.acceptsOrder(o)
+	}
 	c, ok := in.(plant.Correction)
 	switch {
 	case !ok:

@@ -279,6 +279,7 @@ func (d doses) Take(rec *handshake.Record) {
 	}
 	dose.Head = d.recordHead(dose.OwnOrder, begun)
 	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
+	d.dosed(&dose.Dosing)
 	d.doubt(d.rule.Handshake().Name(), dose.Flagged, &d.s.dosing[d.i].Flagged)
 }
 

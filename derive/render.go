@@ -2,6 +2,7 @@ package derive
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/counter"
@@ -62,6 +63,7 @@ func (r *run) StartStop(e startstop.Event) {
 	if r.m.counter != nil {
 		r.m.counter.FlushTo(&r.s.counter, e.At, r.now, r)
 	}
+	r.s.order.Account.state(e.At, e.Running)
 	p := plant.StartStop{
 		Head: r.headAt(e.At), StopID: e.StopID,
 		Type: e.Type, Reason: e.Reason, ReasonName: e.Name, State: e.Phase, UnitMode: e.Mode, Gap: plant.Seconds(e.Gap),
@@ -151,9 +153,9 @@ func (m *Model) problems(s *State) (all []Problem) {
 			Remedy: "Add the code to the table of reasons in the config.",
 		})
 	}
-	if s.order.Other != "" {
+	if other, differs := s.order.differing(); differs && m.order != nil {
 		all = append(all, Problem{
-			Text:   s.order.Other + " names another order than the machine",
+			Text:   fmt.Sprintf("%s names another order than %s: %q instead of %q", other.By, m.order.speaker(), other.Number, s.order.Current.Number),
 			Remedy: "See which order is really made, and correct the other.",
 		})
 	}

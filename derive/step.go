@@ -174,8 +174,8 @@ func (r *run) reading(in *plant.Scan, u *use, v *plant.Reading, found *tags) {
 	r.count(u, v, at)
 	r.weigh(u, v, at)
 	r.state(u, v, at)
-	if u.order {
-		found.order, found.orderAt = v, at
+	for _, f := range u.order {
+		found.order.note(f, v, at)
 	}
 	for _, i := range u.shakes {
 		h := &r.m.records.shakes[i]
@@ -187,8 +187,7 @@ func (r *run) reading(in *plant.Scan, u *use, v *plant.Reading, found *tags) {
 // tags are the readings of a scan that are not collected in order.
 type tags struct {
 	parameters, shakes bool
-	order              *plant.Reading
-	orderAt            rule.Stamp
+	order              orderTags
 }
 
 func (r *run) parameter(u *use, v *plant.Reading, at rule.Stamp, snapshot bool) (due bool) {
@@ -320,7 +319,7 @@ func (r *run) missed(d plant.DeviceID) {
 	if r.m.parameters != nil {
 		r.m.parameters.Lost(&r.s.parameters, of)
 	}
-	if o := r.m.order; o != nil && of(o.input) {
+	if o := r.m.order; o != nil && o.inputs[orderNumber] != nil && of(*o.inputs[orderNumber]) {
 		o.forget(r)
 	}
 	r.lostRecords(d)
@@ -375,21 +374,6 @@ func (r *run) clock(in plant.Clock) {
 	if in.Uncertain != g.Uncertain {
 		g.Uncertain = in.Uncertain
 		r.changed = true
-	}
-	r.due()
-}
-
-func (r *run) orderChange(in plant.OrderChange) {
-	if o := r.m.order; o != nil {
-		o.compare(r, in)
-		r.due()
-		return
-	}
-	if in.Order != r.s.order.Current {
-		at := rule.Stamp{At: r.now}
-		r.changed = true
-		r.Mark(at)
-		r.changeOrder(in.Order, at, in.By)
 	}
 	r.due()
 }

@@ -78,12 +78,31 @@ type Clock struct {
 	Uncertain bool
 }
 
-// OrderChange sets what a machine works on, by its one configured owner.
+// OrderChange is what a source that is no device says of the order of a machine.
+// It changes the order if the source is its configured owner; else it is compared.
 type OrderChange struct {
 	At    time.Time
 	Order Order
-	// By names who or what said so.
-	By string
+	// Planned is how many are to be made, 0 if nobody said.
+	Planned Decimal
+	// Completed says that Order is done: it ends if it is the current one, and
+	// nothing else does.
+	Completed bool
+	// From is what the config calls the source: "api", "webhook", "uplink mes". By
+	// names who or what said so, for people.
+	From, By string
+}
+
+// Speaker is what the source is called.
+func (o *OrderChange) Speaker() string {
+	switch {
+	case o.By != "":
+		return o.By
+	case o.From != "":
+		return o.From
+	default:
+		return "another source"
+	}
 }
 
 // ModeChange sets what a machine is used for.

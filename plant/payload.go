@@ -196,6 +196,15 @@ type ScrapTotal struct {
 	Quantity int64  `json:"quantity"`
 }
 
+// DoseTotal is what went in of one component.
+type DoseTotal struct {
+	Component string  `json:"component"`
+	Quantity  Decimal `json:"quantity"`
+	Unit      string  `json:"unit"`
+	// Doses is how many doses they were; drift is none.
+	Doses int64 `json:"doses"`
+}
+
 // OrderEvent is the data of a KindOrder event: what the machine works on
 // changed. Its Head has the next order.
 type OrderEvent struct {
@@ -207,6 +216,17 @@ type OrderEvent struct {
 	Since  time.Time `json:"since,omitzero"`
 	Totals *Totals   `json:"totals,omitempty"`
 	By     string    `json:"by,omitempty"`
+	// Planned is how many are to be made on the next order, nil if nobody said;
+	// PreviousPlanned the same of the one that ended.
+	Planned         *Decimal `json:"planned,omitempty"`
+	PreviousPlanned *Decimal `json:"previous_planned,omitempty"`
+	// RunSeconds and StopSeconds are how long the machine ran and stood on the order
+	// that ended, Stops how often it stopped.
+	RunSeconds  Seconds `json:"run_seconds,omitempty"`
+	StopSeconds Seconds `json:"stop_seconds,omitempty"`
+	Stops       int64   `json:"stops,omitempty"`
+	// Doses are what went in on the order that ended.
+	Doses []DoseTotal `json:"doses,omitempty"`
 }
 
 // ModeCause says, for programs, why a machine is used for something else. The

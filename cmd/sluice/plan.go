@@ -53,6 +53,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 	if len(k.faults.Errors()) == 0 {
 		k.records()
 		k.answers()
+		k.owners()
 		k.named()
 		k.carried()
 		k.used()
@@ -341,6 +342,19 @@ func (k *checker) answers() {
 						"tag `"+ref.String()+"` is what the PLC itself writes for "+of, "the PLC writes the trigger and the record, the gateway the ack: give each a tag of its own"))...)
 				}
 			}
+		}
+	}
+}
+
+// owners refuses an order that comes from an uplink that is not there.
+func (k *checker) owners() {
+	names := make([]string, len(k.plan.Uplinks))
+	for i, u := range k.plan.Uplinks {
+		names[i] = u.Name
+	}
+	for i, m := range k.plan.Machines {
+		if name, ok := strings.CutPrefix(m.OrderOwner(), "uplink "); ok && !slices.Contains(names, name) {
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Unknown("order.owner", "uplink", name, names))...)
 		}
 	}
 }

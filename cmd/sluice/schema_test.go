@@ -142,7 +142,7 @@ func TestSchemaRefusesBadConfigs(t *testing.T) {
 		{"list of tags", "tags: {made: ns=2;s=Line.Made}", "tags: [made]", "/devices/filler-plc/tags"},
 		{"unknown rule", "counter: {", "count: {", "/machines/PRESS-01"},
 		{"unknown mode", "mode: setup", "mode: holiday", "/machines/PRESS-01/mode"},
-		{"missing tag of an order", "tag: made, pattern", "pattern", "/machines/PRESS-01/order"},
+		{"misspelt key of an order", "tag: made, pattern", "tags: made, pattern", "/machines/PRESS-01/order"},
 		{"no value", "device: press-plc", "device:", "/machines/PRESS-01/device"},
 		{"name with a slash", "PRESS-01:", "PRESS/01:", "': invalid propertyName 'PRESS/01'"},
 		{"clear text", "env:BROKER_PASSWORD", "hunter2", "/uplinks/broker/password"},
