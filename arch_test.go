@@ -57,7 +57,8 @@ var layers = []layer{
 	{"internal/recording", []string{"plant", "config", "derive/...", "internal/durable"}},
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
-	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet"}},
+	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet", "firmware-notes/blocks"}},
+	{"firmware-notes/blocks", nil},
 	// The simulation joins the rooms as cmd does, over a store and lines of its own.
 	{"internal/sim", []string{"plant", "config", "derive/...", "drivers", "uplink"}},
 	{"internal/torture", []string{"*"}},

@@ -58,7 +58,7 @@ func TestOptionsAreRefused(t *testing.T) {
 	} {
 		section, faults := config.ParseSection("M", "m.yaml", c.config)
 		var o Options
-		text := ""
+		var text string
 		if faults = append(faults, section.Decode(&o)...); len(faults) > 0 {
 			text = fmt.Sprint(faults)
 		} else if err := o.Validate(); err != nil {

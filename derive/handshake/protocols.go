@@ -163,12 +163,14 @@ func (r *Rule) answerOnward(s *State, n int64, out Sink) {
 	}
 }
 
-// level forgets the record of a toggle once the answer stands beside it: what is
-// offered next is new, whatever it says.
+// level follows a PLC that shows trigger and ack equal at another level than that
+// of the newest record: it began again, so what it offers next is new, whatever
+// it says.
 func (r *Rule) level(s *State) (changed bool) {
-	if !s.Ack.Known || s.Ack.Value != s.Trigger.Value || s.Content == "" && s.Wait == nil {
+	if !s.Ack.Known || s.Ack.Value != s.Trigger.Value || s.Phase == s.Trigger.Value {
 		return false
 	}
+	s.Phase = s.Trigger.Value
 	s.Content, s.Refused, s.Wait, s.offered = "", false, nil, false
 	return true
 }
@@ -239,33 +241,35 @@ func (r *Rule) next(s *State, slot int) bool {
 	return s.Synced && s.Trigger.Known && head != s.Next && uint64(slot) == s.Next%uint64(r.slots)
 }
 
-// follow brings the gateway's place in a ring and the PLC's together. The PLC's
-// tail may be behind by records whose answer was lost; anything else is a ring
-// that began again, or a gateway that did.
+// follow brings the gateway's place in a ring and the PLC's together. While the
+// head fits, the ring goes on: a tail that is behind, or was lost with the PLC's
+// power, is written again. A tail that is ahead was moved by somebody else, and a
+// head that does not fit is a ring that began again.
 func (r *Rule) follow(s *State, out Sink) (changed bool) {
 	if !s.Ack.Known {
 		return false
 	}
 	mask, slots := r.mask(), uint64(r.slots)
 	head, tail := uint64(s.Trigger.Value)&mask, uint64(s.Ack.Value)&mask
-	held := (head - tail) & mask
-	switch {
+	held, on := (head-tail)&mask, (tail-s.Next)&mask
+	device := r.trigger.Ref.Device
+	switch left := (head - s.Next) & mask; {
 	case !s.Synced:
 		s.Synced, s.Next, changed = true, tail, true
 		if held > slots {
 			s.Next = head
 		}
-	case (s.Next-tail)&mask <= slots && (head-s.Next)&mask <= slots:
-	default:
-		lost, reason := uint64(0), fmt.Sprintf("the ring of %s began again: its tail is %d, the gateway was at %d; how many records are missing is not known", r.trigger.Ref.Device, tail, s.Next)
-		if on := (tail - s.Next) & mask; on <= slots {
-			lost, reason = on, fmt.Sprintf("the tail of the ring of %s was moved on by %d: somebody else has taken these records", r.trigger.Ref.Device, on)
-		}
+	case left <= slots && on > 0 && on <= left:
 		s.Next, s.Wait, changed = tail, nil, true
-		if held > slots {
-			s.Next, lost, reason = head, held, fmt.Sprintf("the ring of %s holds %d records in %d slots: the PLC has overwritten what was not taken", r.trigger.Ref.Device, held, slots)
-		}
-		out.Missing(r.trigger.Ref.Device, lost, reason)
+		out.Missing(device, on, fmt.Sprintf("the tail of the ring of %s was moved on by %d: somebody else has taken these records", device, on))
+	case left <= slots:
+	case held <= slots:
+		reason := fmt.Sprintf("the ring of %s began again: its tail is %d, the gateway was at %d; how many records are missing is not known", device, tail, s.Next)
+		s.Next, s.Wait, changed = tail, nil, true
+		out.Missing(device, 0, reason)
+	default:
+		s.Next, s.Wait, changed = head, nil, true
+		out.Missing(device, held, fmt.Sprintf("the ring of %s holds %d records in %d slots: the PLC has overwritten what was not taken", device, held, slots))
 	}
 	if tail != s.Next {
 		s.Ack = answer{}
