@@ -69,7 +69,7 @@ func (r *Rule) together(s *State, readings []Reading) (changed bool) {
 	alone, main := false, -1
 	for i := range readings {
 		switch in := &readings[i]; {
-		case in.Input == 0 && r.inputs[0].role == total && in.Good:
+		case in.Input == 0 && r.inputs[0].role == total && !r.inputs[0].pulse && in.Good:
 			main = i
 		case r.inputs[in.Input].counts() && !in.Good:
 			alone = true
@@ -331,7 +331,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 	var sum delta
 	for i := range s.Tracks {
 		t := &s.Tracks[i]
-		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) {
+		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) || !r.inputs[i].counts() {
 			continue
 		}
 		// A scrap counter that is kept back waits for what becomes of good, which
@@ -354,6 +354,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 			r.add(s, &sum, &v, &d)
 		}
 	}
+	r.latch(s, &sum)
 	if sum.any {
 		r.settle(s, &sum)
 	}
@@ -363,7 +364,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 func (r *Rule) Wake(s *State) int64 {
 	at := r.reportAt(s)
 	for i := range s.Tracks {
-		if t := &s.Tracks[i]; t.Hold.N > 0 && !t.Lost {
+		if t := &s.Tracks[i]; t.Hold.N > 0 && !t.Lost && r.inputs[i].counts() {
 			if stands := t.Hold.At.At + int64(standTime); at == 0 || stands < at {
 				at = stands
 			}

@@ -163,9 +163,15 @@ func (r *Rule) set(s *State, v *Reading, counted int64) (changed bool, flags Fla
 // settings takes the scan's numbers of pieces per cycle and of a batch, behind
 // its counts. Cycles of which nobody knew the number get the first one.
 func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool) {
+	r.latch(s, sum)
 	for i := range readings {
 		v := &readings[i]
 		if !v.Good || r.inputs[v.Input].counts() {
+			continue
+		}
+		if v.Input == r.cavity && r.waits(s) {
+			s.Tracks[v.Input].Hold = hold{N: 1, Raw: v.Raw, At: v.At}
+			changed = changed || v.Raw != s.Tracks[v.Input].Raw
 			continue
 		}
 		c, flags := r.set(s, v, sum.counts)
@@ -185,4 +191,23 @@ func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool)
 		r.span(s, &d, v.At)
 	}
 	return changed
+}
+
+// waits reports whether cycles were read that are not believed yet: they keep the
+// number of pieces with which they began.
+func (r *Rule) waits(s *State) bool {
+	return s.Tracks[0].Hold.N > 0 && !s.Tracks[r.cavity].Seen.IsZero()
+}
+
+// latch takes the number of pieces per cycle that waited for what became of the
+// cycles before it.
+func (r *Rule) latch(s *State, sum *delta) {
+	if r.cavity < 0 || r.waits(s) || s.Tracks[r.cavity].Hold.N == 0 {
+		return
+	}
+	t := &s.Tracks[r.cavity]
+	v := Reading{Input: r.cavity, At: t.Hold.At, Raw: t.Hold.Raw}
+	t.Hold = hold{}
+	_, flags := r.set(s, &v, sum.counts)
+	s.Now.Flags |= flags
 }
