@@ -16,7 +16,9 @@ import (
 type backupCmd struct {
 	storeFlag
 	File string `arg:"" help:"The file to write; it is there only once it is whole and checked." name:"file"`
-	JSON bool   `help:"Print one JSON document."`
+	// Clear is asked for, since who encrypts a store does not expect it.
+	Clear bool `help:"Of an encrypted store too, though the backup is in clear text."`
+	JSON  bool `help:"Print one JSON document."`
 }
 
 // Run writes the backup, reads it again, and only then gives it its name.
@@ -26,6 +28,9 @@ func (b *backupCmd) Run(ctx context.Context, c *console) error {
 	}
 	var info buffer.BackupInfo
 	err := b.use(ctx, c, func(a *access) error {
+		if !a.plan.Config.Buffer.Key.IsZero() && !b.Clear {
+			return errors.New("the store is encrypted, and a backup is in clear text to whoever has the file: nothing was written. With --clear it is written all the same; keep it where you would keep the key, or encrypt it at once (age, gpg) and destroy the clear file")
+		}
 		return writeWhole(b.File, func(out io.Writer) error {
 			p := newProgress(c.Err, "bytes")
 			defer p.end()

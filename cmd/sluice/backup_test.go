@@ -71,6 +71,32 @@ func TestBackupAndRestoreByHand(t *testing.T) {
 	works(t, "audit", "verify", "-c", config)
 }
 
+// Nobody gets the clear text of an encrypted store without asking for it.
+func TestBackupOfAnEncryptedStore(t *testing.T) {
+	config, folder := storedPlant(t, "http://127.0.0.1:9/", keyFile(t, "c"))
+	file := filepath.Join(t.TempDir(), "plant.bak")
+	if _, talk, code := sluice(t, "backup", "-c", config, file); code != 1 || !strings.Contains(talk, "--clear") {
+		t.Errorf("exit %d, %s", code, talk)
+	}
+	if left, err := filepath.Glob(file + "*"); err != nil || len(left) > 0 {
+		t.Errorf("a refused backup leaves %v, %v", left, err)
+	}
+	if out := works(t, "backup", "--clear", "-c", config, file); !strings.Contains(out, "5 events") {
+		t.Error(out)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || !bytes.Contains(data, []byte("PRESS-01")) {
+		t.Errorf("the backup is not in clear text, so the refusal says what is not so: %v", err)
+	}
+	if err := os.Rename(filepath.Join(folder, "store"), filepath.Join(folder, "store.lost")); err != nil {
+		t.Fatal(err)
+	}
+	works(t, "restore", "-c", config, file)
+	if out := works(t, "events", "export", "-c", config); strings.Count(out, `"type":"dev.sluice.counter.v1"`) != 5 {
+		t.Error(out)
+	}
+}
+
 func TestRestoreOfAnotherGateway(t *testing.T) {
 	config, _ := storedPlant(t, "http://127.0.0.1:9/", "")
 	file := filepath.Join(t.TempDir(), "plant.bak")
