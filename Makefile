@@ -15,7 +15,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop bench bench-full demo check clean
+.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop bench bench-full demo check schema-freeze clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ demo: ## simulated machines to an embedded broker for FOR (30s)
 
 check: ## validate CONFIG (the example config)
 	$(GO) run ./cmd/sluice check --config $(CONFIG)
+
+schema-freeze: ## take the schemas of events as they are for released: from then on fields are only added
+	$(GO) test ./plant -run TestReleasedSchemas -count=1 -freeze
 
 clean: ## remove what was built
 	rm -rf bin

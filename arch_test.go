@@ -49,6 +49,7 @@ var layers = []layer{
 	{"uplink/uplinktest", []string{"uplink", "plant", "config", "internal/faultnet"}},
 	{"status", []string{"plant", "config", "drivers", "derive", "buffer", "uplink"}},
 	{"internal/kind", []string{"config"}},
+	{"internal/schematest", []string{"plant"}},
 	{"internal/backoff", nil},
 	{"internal/audit", []string{"internal/durable"}},
 	{"internal/durable", nil},
@@ -71,7 +72,7 @@ var layers = []layer{
 // conformance suites are for their own family only; each runs on the example of
 // its page in docs/, too, which exports a Kind.
 var inTests = map[string][]string{
-	"":        {"internal/faultnet", "internal/plantsim/..."},
+	"":        {"internal/faultnet", "internal/plantsim/...", "internal/schematest"},
 	"drivers": {"drivers/driverstest", "internal/kind"},
 	"uplink":  {"uplink/uplinktest", "internal/kind"},
 }
@@ -99,7 +100,7 @@ var libraries = []library{
 	{"github.com/alecthomas/kong", []string{"cmd/..."}, false},
 	{"github.com/coreos/go-systemd", []string{"cmd/..."}, false},
 	{"github.com/prometheus", []string{"status"}, false},
-	{"github.com/santhosh-tekuri/jsonschema", nil, true},
+	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/schematest"}, true},
 	{"pgregory.net/rapid", nil, true},
 	{"go.uber.org/zap", []string{"buffer", "derive", "derive/ledger", "drivers/...", "uplink/...", "status", "internal/admin", "internal/recording", "internal/plantsim/...", "cmd/..."}, true},
 	{"golang.org/x/sys", []string{"buffer", "derive", "internal/admin", "cmd/...", "internal/torture/disk"}, true},

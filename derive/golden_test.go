@@ -16,9 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -384,42 +383,16 @@ func full(t *testing.T, events []plant.Event) string {
 	return b.String()
 }
 
-var compiled = sync.OnceValues(func() (map[plant.EventKind]*jsonschema.Schema, error) {
-	all := map[plant.EventKind]*jsonschema.Schema{}
-	for _, kind := range plant.EventKinds() {
-		text, ok := plant.Schema(kind, 1)
-		if !ok {
-			return nil, fmt.Errorf("no schema of %s", kind)
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-		if err != nil {
-			return nil, err
-		}
-		c := jsonschema.NewCompiler()
-		if err := c.AddResource(plant.SchemaURI(kind, 1), doc); err != nil {
-			return nil, err
-		}
-		if all[kind], err = c.Compile(plant.SchemaURI(kind, 1)); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-})
+var schemas = sync.OnceValues(schematest.Load)
 
 // validate holds events against their schemas.
 func validate(t *testing.T, events []plant.Event) {
 	t.Helper()
-	schemas, err := compiled()
-	if err != nil {
-		t.Fatal(err)
+	all, err := schemas()
+	if err == nil {
+		err = all.Events(events)
 	}
-	for _, e := range events {
-		data, err := jsonschema.UnmarshalJSON(bytes.NewReader(e.Data))
-		if err != nil {
-			t.Fatalf("%s: %v in %s", e.Kind, err, e.Data)
-		}
-		if err := schemas[e.Kind].Validate(data); err != nil {
-			t.Errorf("%s %s: %v", e.Kind, e.Data, err)
-		}
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -2,7 +2,9 @@ package status
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,16 +181,54 @@ func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(append(b, '\n'))
 }
 
-// serveSchema serves the JSON Schema of a kind's data under its file name,
-// "counter.v1.json".
+// schemaDoc names one schema.
+type schemaDoc struct {
+	Kind    plant.EventKind `json:"kind"`
+	Version uint8           `json:"version"`
+	ID      string          `json:"id"`
+	Path    string          `json:"path"`
+}
+
+// serveSchemas lists the schemas of all kinds and versions, by kind.
+func (s *Server) serveSchemas(w http.ResponseWriter, _ *http.Request) {
+	kinds := plant.EventKinds()
+	slices.Sort(kinds)
+	doc := struct {
+		Schemas []schemaDoc `json:"schemas"`
+	}{Schemas: []schemaDoc{}}
+	for _, kind := range kinds {
+		for version := uint8(1); ; version++ {
+			if _, ok := plant.Schema(kind, version); !ok {
+				break
+			}
+			doc.Schemas = append(doc.Schemas, schemaDoc{kind, version, plant.SchemaURI(kind, version), fmt.Sprintf("/api/v1/schemas/%s/%d", kind, version)})
+		}
+	}
+	b, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		s.log.Error("status: encode the list of schemas", zap.Error(err))
+		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// The client may have gone; there is nobody left to tell.
+	_, _ = w.Write(append(b, '\n'))
+}
+
+// serveSchema serves the JSON Schema of a kind's data, by kind and version or
+// under its file name, "counter.v1.json".
 func serveSchema(w http.ResponseWriter, r *http.Request) {
-	kind, version, ok := parseSchemaFile(r.PathValue("file"))
+	file := r.PathValue("file")
+	if file == "" {
+		file = r.PathValue("kind") + ".v" + r.PathValue("version") + ".json"
+	}
+	kind, version, ok := parseSchemaFile(file)
 	var schema []byte
 	if ok {
 		schema, ok = plant.Schema(kind, version)
 	}
 	if !ok {
-		http.Error(w, "no such schema; the form is /api/v1/schemas/counter.v1.json", http.StatusNotFound)
+		http.Error(w, "no such schema; the form is /api/v1/schemas/counter/1, and /api/v1/schemas lists them", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "application/schema+json")

@@ -288,7 +288,29 @@ func TestSchemas(t *testing.T) {
 	if w.Code != 200 || w.Body.String() != string(want) || w.Header().Get("Content-Type") != "application/schema+json" {
 		t.Errorf("got %d %s, %d bytes of %d", w.Code, w.Header().Get("Content-Type"), w.Body.Len(), len(want))
 	}
-	for _, name := range []string{"counter.v9.json", "counter.v01.json", "counter.v+1.json", "counter.v256.json", "counter.json", "counter.v1", "nothing.v1.json", "..%2fschema.v1.json", ".v1.json", "COUNTER.v1.json"} {
+	if other := ask(t, plantAt(), "GET", "/api/v1/schemas/counter/1"); other.Code != 200 || other.Body.String() != string(want) {
+		t.Errorf("by kind and version: got %d, %d bytes", other.Code, other.Body.Len())
+	}
+	var list struct {
+		Schemas []struct {
+			Kind    plant.EventKind
+			Version uint8
+			ID      string
+			Path    string
+		}
+	}
+	if err := json.Unmarshal(ask(t, plantAt(), "GET", "/api/v1/schemas").Body.Bytes(), &list); err != nil || len(list.Schemas) < len(plant.EventKinds()) {
+		t.Fatalf("%d schemas are listed: %v", len(list.Schemas), err)
+	}
+	for _, s := range list.Schemas {
+		var doc struct {
+			ID string `json:"$id"`
+		}
+		if err := json.Unmarshal(ask(t, plantAt(), "GET", s.Path).Body.Bytes(), &doc); err != nil || doc.ID != s.ID || s.ID != plant.SchemaURI(s.Kind, s.Version) {
+			t.Errorf("%+v: %v, %s", s, err, doc.ID)
+		}
+	}
+	for _, name := range []string{"counter/9", "counter/01", "counter/", "nothing/1", "counter/1/2", "counter.v9.json", "counter.v01.json", "counter.v+1.json", "counter.v256.json", "counter.json", "counter.v1", "nothing.v1.json", "..%2fschema.v1.json", ".v1.json", "COUNTER.v1.json"} {
 		if w := ask(t, plantAt(), "GET", "/api/v1/schemas/"+name); w.Code != 404 {
 			t.Errorf("%s: got %d, want 404", name, w.Code)
 		}

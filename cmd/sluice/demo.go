@@ -25,7 +25,13 @@ type demoCmd struct {
 	For    time.Duration `help:"End after this time (15s or more) and compare; without it the demo runs until Ctrl-C." placeholder:"DURATION"`
 	JSON   bool          `help:"Print one JSON document on stdout."`
 	Listen string        `help:"Where the status page listens." default:"127.0.0.1:0"`
+
+	// check, if a test sets it, holds the data of each event that arrives.
+	check dataCheck
 }
+
+// dataCheck says what is wrong with the data of an event.
+type dataCheck = func(kind plant.EventKind, version uint8, data []byte) error
 
 // Lengths of the demo: a state must last longer than min_stop and the poll
 // interval to be seen, so it cannot be arbitrarily short.
@@ -78,7 +84,7 @@ func (d *demoCmd) Run(ctx context.Context, c *console) (err error) {
 		return fmt.Errorf("demo: make a temporary folder: %w — set TMPDIR to a folder that you may write to", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bed, err := newDemoBed()
+	bed, err := newDemoBed(d.check)
 	if err != nil {
 		return err
 	}
@@ -114,7 +120,7 @@ type demoBed struct {
 	mes map[string]*plantsim.MES
 }
 
-func newDemoBed() (_ *demoBed, err error) {
+func newDemoBed(check dataCheck) (_ *demoBed, err error) {
 	b := &demoBed{mes: map[string]*plantsim.MES{}}
 	defer func() {
 		if err != nil {
@@ -124,6 +130,7 @@ func newDemoBed() (_ *demoBed, err error) {
 	}()
 	for _, name := range demoUplinks {
 		b.mes[name] = plantsim.NewMES()
+		b.mes[name].Check(check)
 	}
 	if b.packer, err = plantsim.NewPackaging(plantsim.PackagingOptions{Addr: "127.0.0.1:0", Pace: 45, ScrapEvery: 53, SerialEvery: 60, Made: 65_480, Order: "ORD-0012399"}); err != nil {
 		return nil, err

@@ -10,8 +10,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/schematest"
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // TestDemo runs the demo as its user would, at its shortest: what was made has
@@ -19,8 +23,20 @@ import (
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	var out, talk bytes.Buffer
-	if code := run(context.Background(), []string{"demo", "--for", demoShortest.String(), "--json"}, &out, &talk); code != 0 {
-		t.Fatalf("exit code %d\n%s\n%s", code, out.String(), talk.String())
+	schemas, err := schematest.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var checked atomic.Int64
+	demo := demoCmd{For: demoShortest, JSON: true, Listen: "127.0.0.1:0", check: func(kind plant.EventKind, version uint8, data []byte) error {
+		checked.Add(1)
+		return schemas.Check(kind, version, data)
+	}}
+	if err := demo.Run(context.Background(), &console{Out: &out, Err: &talk, Log: newLogger("info", "text", &talk)}); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out.String(), talk.String())
+	}
+	if checked.Load() == 0 {
+		t.Error("no event was held against its schema")
 	}
 	// What a script relies on, word by word.
 	document := regexp.MustCompile(`\d+`).ReplaceAllString(out.String(), "n")

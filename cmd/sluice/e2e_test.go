@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/internal/plantsim"
+	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -57,7 +58,7 @@ func newE2EBed(t *testing.T, binary string, env ...string) *e2eBed {
 // newE2EBedOf is a bed of that plant, still without a config.
 func newE2EBedOf(t *testing.T, binary string, plant plantSpec) *e2eBed {
 	t.Helper()
-	b := &e2eBed{t: t, dir: t.TempDir(), binary: binary, mes: plantsim.NewMES()}
+	b := &e2eBed{t: t, dir: t.TempDir(), binary: binary, mes: strictMES(t)}
 	t.Cleanup(b.noRaces)
 	b.plant = startPlant(t, plant)
 	b.broker = plantsim.NewBroker(b.mes.Publish)
@@ -72,6 +73,18 @@ func newE2EBedOf(t *testing.T, binary string, plant plantSpec) *e2eBed {
 	t.Cleanup(func() { _ = proxy.Close() })
 	b.proxy = proxy
 	return b
+}
+
+// strictMES is a receiver that holds each event against its schema.
+func strictMES(t *testing.T) *plantsim.MES {
+	t.Helper()
+	schemas, err := schematest.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mes := plantsim.NewMES()
+	mes.Check(schemas.Check)
+	return mes
 }
 
 // chaosEarly makes the gateway of the negative control.

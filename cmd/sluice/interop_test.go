@@ -97,7 +97,7 @@ type interopBed struct {
 func newInteropBed(t *testing.T, r *rand.Rand) *interopBed {
 	t.Helper()
 	b := &interopBed{
-		e2eBed: &e2eBed{t: t, dir: t.TempDir(), binary: buildSluice(t), mes: plantsim.NewMES()}, r: r,
+		e2eBed: &e2eBed{t: t, dir: t.TempDir(), binary: buildSluice(t), mes: strictMES(t)}, r: r,
 		books: &interopBooks{seen: map[string]bool{}, machines: map[string]interopBook{}}, links: map[string]*faultnet.Proxy{},
 	}
 	t.Cleanup(b.noRaces)

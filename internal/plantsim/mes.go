@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -18,6 +19,8 @@ import (
 // goroutine.
 type MES struct {
 	seed maphash.Seed
+	// check, if it is set, is asked about the data of each event.
+	check func(kind plant.EventKind, version uint8, data []byte) error
 
 	mu         sync.Mutex
 	seen       map[string]uint64
@@ -68,6 +71,13 @@ func NewMES() *MES {
 	return &MES{seed: maphash.MakeSeed(), seen: map[string]uint64{}, machines: map[string]*mesMachine{}, kinds: map[string]int64{}}
 }
 
+// Check makes the receiver ask check about the data of each event that it sees
+// for the first time; an error is a violation. It is called before the first
+// event.
+func (m *MES) Check(check func(kind plant.EventKind, version uint8, data []byte) error) {
+	m.check = check
+}
+
 // Publish takes one MQTT message; messages that are no events (retained state)
 // are ignored.
 func (m *MES) Publish(_ string, payload []byte) {
@@ -92,6 +102,7 @@ func (m *MES) receive(e mesEvent, raw []byte) {
 		return
 	}
 	m.seen[key] = sum
+	m.holds(e, raw)
 	machine := m.machines[e.Subject]
 	if machine == nil {
 		machine = &mesMachine{}
@@ -99,6 +110,27 @@ func (m *MES) receive(e mesEvent, raw []byte) {
 	}
 	m.follow(machine, e)
 	m.count(machine, e)
+}
+
+// holds asks the check about the data of an event.
+func (m *MES) holds(e mesEvent, raw []byte) {
+	if m.check == nil {
+		return
+	}
+	var whole struct {
+		Data json.RawMessage `json:"data"`
+	}
+	_, number, _ := strings.Cut(strings.TrimPrefix(e.Type, typePrefix), ".v")
+	version, err := strconv.ParseUint(number, 10, 8)
+	if err == nil {
+		err = json.Unmarshal(raw, &whole)
+	}
+	if err == nil {
+		err = m.check(plant.EventKind(kindOf(e.Type)), uint8(version), whole.Data)
+	}
+	if err != nil {
+		m.violate("event %s: %v", e.ID, err)
+	}
 }
 
 // follow checks the chain of sequence and previous.
@@ -154,13 +186,15 @@ func (m *MES) violate(format string, args ...any) {
 	}
 }
 
+// typePrefix is what the type of an event begins with.
+const typePrefix = "dev.sluice."
+
 // kindOf takes "counter" out of "dev.sluice.counter.v1".
 func kindOf(eventType string) string {
-	const prefix = "dev.sluice."
-	if len(eventType) < len(prefix) || eventType[:len(prefix)] != prefix {
+	if len(eventType) < len(typePrefix) || eventType[:len(typePrefix)] != typePrefix {
 		return eventType
 	}
-	rest := eventType[len(prefix):]
+	rest := eventType[len(typePrefix):]
 	for i := range rest {
 		if rest[i] == '.' {
 			return rest[:i]

@@ -322,6 +322,11 @@ func (o *opened) apply(m plant.MachineID, b plant.Batch) (plant.Sequence, error)
 
 // judge looks at what a machine says of itself.
 func (s *store) judge(st *stream, e *plant.Event) {
+	if s.w.schemas != nil {
+		if err := s.w.schemas.Check(e.Kind, e.Version, e.Data); err != nil {
+			s.w.violated("%s: %v", e.ID(), err)
+		}
+	}
 	switch e.Kind {
 	case plant.KindCounter:
 		var c plant.Counter

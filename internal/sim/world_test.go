@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -24,6 +25,8 @@ type world struct {
 	store    *store
 	plcs     map[plant.MachineID]*plc
 	sinks    []*sink
+	// schemas are what events are held against; nil for not at all.
+	schemas schematest.Schemas
 	// calm is set when everything is healed, frozen when the PLCs make no more.
 	calm, frozen atomic.Bool
 	// servers are the receivers' connections, which outlive a process for a moment.

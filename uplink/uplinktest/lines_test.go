@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
@@ -27,6 +28,17 @@ import (
 
 // Kind is "driver: lines" of an uplink.
 var Kind = kind.NewKind("lines", defaults, plan)
+
+// TestEventsAreValid: what every uplink is tried with is what rules make.
+func TestEventsAreValid(t *testing.T) {
+	schemas, err := schematest.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schemas.Events(uplinktest.Events("FILLER-01", 1, 3)); err != nil {
+		t.Error(err)
+	}
+}
 
 // Options is what a config says of such an uplink.
 type Options struct {

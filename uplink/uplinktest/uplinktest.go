@@ -118,7 +118,7 @@ func Events(m plant.MachineID, from plant.Sequence, n int) []plant.Event {
 			Gateway: "gw", Source: "/acme/lisbon/packing/" + string(m), Machine: m,
 			Epoch: 7, Sequence: s, Previous: s - 1, Kind: plant.KindCounter, Version: 1,
 			Time: time.UnixMilli(1_770_000_000_000 + int64(s)), TimeSource: plant.GatewayTime,
-			Data: fmt.Appendf(nil, `{"machine":%q,"good":%d,"delta":1}`, m, s),
+			Data: fmt.Appendf(nil, `{"machine":%q,"mode":"production","good":%d,"good_delta":1,"from":"2026-02-02T02:40:00.000Z","to":"2026-02-02T02:40:01.000Z","raw":%d}`, m, s, s),
 		}
 	}
 	return events
