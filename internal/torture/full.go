@@ -126,10 +126,31 @@ func fullByItself(t *trial) error {
 				return err
 			}
 			pause(500 * time.Millisecond)
+			if err := b.keepsItsRecord(); err != nil {
+				return err
+			}
 			return errors.Join(b.sinks.shut(false), v.free())
 		}); err != nil {
 			return fmt.Errorf("full by itself %d: %w", t.done, err)
 		}
+	}
+	return nil
+}
+
+// keepsItsRecord checks that on a full disk no handshake is completed: the PLC
+// offers a dose, goes on weighing, and keeps each record. settle then finds every
+// one of them at the receivers.
+func (b *bed) keepsItsRecord() error {
+	if err := b.until(waitReady, "the scale offers no dose", func() bool { return b.plant.waiting() > 1 }); err != nil {
+		return err
+	}
+	tapped, told := b.gateway.tapped.Load(), len(b.plant.Acknowledged())
+	pause(patienceFull)
+	if n := len(b.plant.Acknowledged()) - told; n != 0 && b.gateway.tapped.Load() == tapped {
+		return fmt.Errorf("on a full disk %d doses were acknowledged and nothing was recorded\n%s", n, b.gateway.tail())
+	}
+	if n := b.plant.waiting(); n < 2 {
+		return fmt.Errorf("on a full disk %d doses wait, and two or more did\n%s", n, b.gateway.tail())
 	}
 	return nil
 }
@@ -224,36 +245,4 @@ func fullAtStart(t *trial) error {
 		}
 	}
 	return nil
-}
-
-// readOnly lets the kernel make the file system read-only under load.
-func readOnly(t *trial) error {
-	b, v, err := t.onVolume(false)
-	if err != nil {
-		return err
-	}
-	for t.next() {
-		if err := b.running(); err != nil {
-			return err
-		}
-		if err := v.loop.Damage(); err != nil {
-			return err
-		}
-		if err := b.ends(); err != nil {
-			return fmt.Errorf("read-only %d: %w", t.done, err)
-		}
-		b.rest()
-		if err := v.loop.Unmount(); err != nil {
-			return err
-		}
-		v.loop = nil
-		if err := errors.Join(disk.Repair(v.image), v.mount()); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	if err := b.start(); err != nil {
-		return err
-	}
-	return b.settle()
 }

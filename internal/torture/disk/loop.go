@@ -120,6 +120,20 @@ func (l *Loop) Damage() error {
 	return nil
 }
 
+// Writable remounts the file system for writing, or read-only, which fails while
+// somebody has a file open for writing. After an error of the file system Linux
+// does not let it be written again before it was unmounted.
+func (l *Loop) Writable(on bool) error {
+	flags := uintptr(unix.MS_REMOUNT)
+	if !on {
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount(l.device, l.folder, "ext4", flags, "errors=remount-ro"); err != nil {
+		return fmt.Errorf("disk: remount %s (writable: %t): %w", l.folder, on, err)
+	}
+	return nil
+}
+
 // Repair checks an image that is not mounted, as a boot does after an error.
 func Repair(image string) error {
 	out, err := exec.Command("e2fsck", "-fy", image).CombinedOutput()
