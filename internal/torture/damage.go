@@ -67,6 +67,9 @@ func (b *bed) snapshots(t *trial) (all []snapshot, err error) {
 	if err := b.sinks.shut(true); err != nil {
 		return nil, err
 	}
+	if err := b.people(); err != nil {
+		return nil, err
+	}
 	if err := b.until(waitReady, "no table is written", func() bool {
 		tables, err := filepath.Glob(filepath.Join(b.buffer, "store", "*.sst"))
 		return err == nil && len(tables) >= 1
@@ -105,6 +108,10 @@ func fileKind(name string) string {
 	switch ext := filepath.Ext(name); {
 	case strings.HasPrefix(name, "mark."):
 		return "mark"
+	case strings.HasPrefix(name, "audit-"):
+		return auditKind
+	case ext == ".json":
+		return "quarantine"
 	case ext == ".sst" || ext == ".mem" || ext == ".vlog":
 		return ext
 	}
@@ -260,6 +267,7 @@ func (t *trial) rot() error {
 		if err != nil {
 			return err
 		}
+		kinds[configKind] = []string{b.config}
 		names := make([]string, 0, len(kinds))
 		for k := range kinds {
 			names = append(names, k)
@@ -270,7 +278,7 @@ func (t *trial) rot() error {
 		if err != nil {
 			return err
 		}
-		result, err := b.survive(d, waitRot)
+		result, err := b.survivesDamage(kind, d)
 		if err != nil {
 			// Each damage has a store of its own, so the others are worth a look.
 			faults = append(faults, fmt.Errorf("damage %d, a store that was %s, %s: %s: %w", t.done, s.name, filepath.Base(d.file), d.what, err))
