@@ -279,6 +279,36 @@ func TestForwarderTakesARefusalForAHealthyLink(t *testing.T) {
 	})
 }
 
+// TestForwarderGoesOnAfterARefusal: a Sender may end at one, and what is behind it
+// is no failure that anybody must wait for.
+func TestForwarderGoesOnAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			results := s.deliver(events)
+			for i := range events {
+				if events[i].Sequence%2 == 0 {
+					results[i] = refuse(&events[i], "count must be greater")
+					return results[:i+1]
+				}
+			}
+			return results
+		}
+		q.add("m", plant.KindCounter, 200)
+		begin := time.Now()
+		r := start(t, q, s, s)
+		synctest.Wait()
+		if !q.settled() || len(q.deadLetters()) != 100 || time.Since(begin) > 0 {
+			t.Errorf("settled %v, %d dead letters after %v; want all, 100, at once", q.settled(), len(q.deadLetters()), time.Since(begin))
+		}
+		if n := r.logs.FilterMessage("machine's events wait").Len(); n != 0 {
+			t.Errorf("the log says %d times that events wait", n)
+		}
+		elapse(time.Minute)
+		r.finish()
+	})
+}
+
 func TestForwarderHoldsAStreamThatIsRefusedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var known atomic.Bool

@@ -125,7 +125,7 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 		return
 	}
 	switch {
-	case v.stop.Status == plant.Delivered:
+	case v.stop.Status == plant.Delivered, v.endedAtRefusal():
 		f.moving(st, now)
 	case v.held, v.stop.Status == plant.Held:
 		f.stuck(st, v, now.Add(max(f.options.HoldRetry.Std(), v.stop.Wait)), now)

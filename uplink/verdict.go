@@ -72,6 +72,13 @@ func judge(b *batch, results []plant.Result, refusals *refusals, holdAfter int) 
 	return v
 }
 
+// endedAtRefusal reports whether nothing stopped the Sender but that it ends at a
+// refusal, which is settled: what is behind it may go at once.
+func (v *verdict) endedAtRefusal() bool {
+	n := len(v.results)
+	return n > 0 && v.results[n-1].Status == plant.Rejected && v.rejected > 0 && errors.Is(v.stop.Cause, errUncovered)
+}
+
 // covered returns the entry behind those that r answers for, at if r does not
 // answer for entry at.
 func (b *batch) covered(at int, r plant.Result) int {
