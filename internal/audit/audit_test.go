@@ -115,6 +115,55 @@ func TestVerifyNamesTheFirstBrokenLine(t *testing.T) {
 }
 
 // What was removed stays visible, however much is written afterwards.
+// TestAHeadThatWasChangedIsSeen at each of its bytes, with nothing dropped and with
+// files that were; and it stays seen after the next entry.
+func TestAHeadThatWasChangedIsSeen(t *testing.T) {
+	for name, folder := range map[string]string{
+		"nothing dropped": filled(t, 6, Options{}),
+		"dropped":         filled(t, 40, Options{FileBytes: 1000, Files: 3}),
+	} {
+		if r := verify(t, folder); r.Broken != "" || (r.First > 1) != (name == "dropped") {
+			t.Fatalf("%s: %+v", name, r)
+		}
+		path := filepath.Join(folder, headName)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range good {
+			for _, bit := range []int{0, 5, i % 8} { // 5 is the case of a letter
+				bad := bytes.Clone(good)
+				bad[i] ^= 1 << bit
+				if err := os.WriteFile(path, bad, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if r := verify(t, folder); r.Broken == "" {
+					t.Errorf("%s: bit %d of byte %d of the head flipped: %s is taken for the log's", name, bit, i, bad)
+				}
+			}
+		}
+		for n := range good {
+			if err := os.WriteFile(path, good[:n], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if r := verify(t, folder); r.Broken == "" {
+				t.Errorf("%s: the head cut to %d bytes is taken for the log's", name, n)
+			}
+		}
+		rewrite(t, path, func([]byte) []byte { return bytes.ToUpper(good) })
+		l := New(folder, Options{})
+		if _, err := l.Append(Entry{By: "uid 1000", Action: "dead.drop", Outcome: Done}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r := verify(t, folder); r.Broken == "" {
+			t.Errorf("%s: an entry later the head is as good as new", name)
+		}
+	}
+}
+
 func TestARemovedEndStaysVisible(t *testing.T) {
 	folder := filled(t, 10, Options{})
 	rewrite(t, only(t, folder), func(b []byte) []byte { return bytes.Join(bytes.SplitAfter(b, []byte("\n"))[:7], nil) })

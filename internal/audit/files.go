@@ -62,13 +62,24 @@ func readHead(path string) (h head, err error) {
 	if err := json.Unmarshal(data, &h); err != nil {
 		return head{Broken: "the file " + path + " cannot be read: where the audit log ended is not known"}, nil
 	}
+	// It is written in one form only: what says the same in another was changed, and
+	// so was one that begins behind entries of which none was dropped.
+	if again, err := h.line(); err != nil || !bytes.Equal(again, data) || h.First <= 1 && h.FirstPrev != (hash{}) {
+		return head{Broken: "the file " + path + " was changed: where the audit log ended is not known"}, nil
+	}
 	return h, nil
 }
 
-func writeHead(path string, h head) error {
+// line is the content of the head's file.
+func (h *head) line() ([]byte, error) {
 	data, err := json.Marshal(h)
+	return append(data, '\n'), err
+}
+
+func writeHead(path string, h head) error {
+	data, err := h.line()
 	if err == nil {
-		err = replace(path, append(data, '\n'))
+		err = replace(path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("audit: write the head: %w: make room on the disk", err)
