@@ -51,7 +51,7 @@ var layers = []layer{
 	{"internal/kind", []string{"config"}},
 	{"internal/schematest", []string{"plant"}},
 	{"internal/backoff", nil},
-	{"internal/audit", []string{"internal/durable"}},
+	{"internal/audit", []string{"internal/durable", "internal/fault"}},
 	{"internal/durable", nil},
 	{"internal/admin", []string{"plant", "config", "buffer", "derive/ledger", "uplink", "internal/audit", "internal/recording"}},
 	// A recording holds what rules take, so it knows them; no rule knows it.

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -227,9 +228,11 @@ func (b *Buffer) dropDead(ctx context.Context, of deadOf, excess, excessBytes in
 	for _, key := range keys {
 		r.delete(key)
 	}
+	fault.Pass("dead.beforeBound")
 	if err := b.submit(r); err != nil {
 		return err
 	}
+	fault.Pass("dead.afterBound")
 	b.droppedDead(of, &g)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/fault"
 )
 
 // Start is where a new uplink begins.
@@ -84,9 +86,11 @@ func (b *Buffer) Forget(ctx context.Context, uplink string) (QueueStats, error) 
 	r.apply = func() {
 		b.queues = slices.DeleteFunc(b.queues, func(o *Queue) bool { return o == q })
 	}
+	fault.Pass("forget.before")
 	if err := b.submit(r); err != nil {
 		return kept, fmt.Errorf("buffer: forget uplink %q: %w", uplink, err)
 	}
+	fault.Pass("forget.after")
 	b.log.Warn("an uplink was forgotten, with all that was kept for it", zap.String("uplink", uplink),
 		zap.Uint64("events", kept.Backlog), zap.Int64("bytes", kept.Bytes), zap.Uint64("dead_letters", kept.DeadLetters))
 	b.keeper.kick()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -162,9 +163,11 @@ func (b *Buffer) changeDead(ctx context.Context, uplink string, m plant.MachineI
 			return fail(err)
 		}
 	}
+	fault.Pass("dead.beforeChange")
 	if err := b.submit(r); err != nil {
 		return fail(err)
 	}
+	fault.Pass("dead.afterChange")
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/fault"
 )
 
 const (
@@ -68,6 +69,7 @@ func (o *Options) repair(ctx context.Context, r *Repaired, ready func() error, l
 	if err := o.salvageInto(ctx, s, folder, &r.Kept, log); err != nil {
 		return errors.Join(err, os.RemoveAll(folder))
 	}
+	fault.Pass("repair.salvaged")
 	r.StoreCheck = s.report
 	r.Broken = filepath.Join(o.Path, brokenFolder+o.now().UTC().Format("20060102T150405.000Z"))
 	if _, err := os.Lstat(r.Broken); err == nil {
@@ -78,7 +80,10 @@ func (o *Options) repair(ctx context.Context, r *Repaired, ready func() error, l
 	if err := os.Rename(s.folder, r.Broken); err != nil {
 		return err
 	}
-	return takePlace(folder, s.folder)
+	fault.Pass("repair.between")
+	err = takePlace(folder, s.folder)
+	fault.Pass("repair.after")
+	return err
 }
 
 // roomFor asks for the disk space of a copy.

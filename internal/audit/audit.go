@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/durable"
+	"github.com/sluice-edge/sluice/internal/fault"
 )
 
 // Names below the folder that New is given, and the bounds of the files there.
@@ -254,12 +255,14 @@ func (l *Log) write(e Entry) (uint64, error) {
 		}
 		return 0, errors.Join(err, l.forget())
 	}
+	fault.Pass("audit.afterLine")
 	l.size += int64(n)
 	next := l.at
 	next.Number, next.Hash = l.at.Number+1, hash
 	if err := writeHead(l.headPath, next); err != nil {
 		return 0, errors.Join(err, l.forget())
 	}
+	fault.Pass("audit.afterHead")
 	l.at = next
 	return next.Number, nil
 }

@@ -33,6 +33,7 @@ type bed struct {
 	judge  *oracle.Oracle
 	config string
 	limits string // further keys of buffer:
+	uplink string // a further line of uplinks:
 
 	gateway *gateway
 	starts  int
@@ -79,6 +80,7 @@ func (b *bed) writeConfig() error {
 	fmt.Fprintf(&y, "buffer: {path: %s, %s}\nhttp: {listen: \"127.0.0.1:0\"}\n", b.buffer, b.limits)
 	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: 5s, batch_events: %d}\n", broker, b.sinks.broker.Addr(), batchEvents)
 	fmt.Fprintf(&y, "  %s: {driver: rest, url: \"http://%s/events\", batch_events: %d}\n", erp, b.sinks.addr, batchEvents)
+	y.WriteString(b.uplink)
 	fmt.Fprintf(&y, `devices:
   press:
     driver: modbus

@@ -31,7 +31,7 @@ func (b *bed) people() error {
 	}
 	folder := filepath.Join(b.buffer, "quarantine")
 	const record = `{"found": "2026-07-27T12:00:00Z", "record": "an event", "machine": "PRESS", "sequence": 7, "reason": "the checksum differs", "key": "ZQ==", "value": "AAAA"}`
-	const crash = "panic: runtime error: index out of range\n\ngoroutine 7 [running]:\ngithub.com/dgraph-io/badger/v4/table.(*blockIterator).seek(...)\n"
+	const crash = "panic: runtime error: index out of range\n\ngithub.com/dgraph-io/badger/v4/table.(*blockIterator).seek(...)\n"
 	return errors.Join(
 		os.MkdirAll(folder, 0o700),
 		os.WriteFile(filepath.Join(folder, strings.Repeat("0c", 16)+".json"), []byte(record), 0o600),
@@ -40,9 +40,13 @@ func (b *bed) people() error {
 }
 
 // command runs the binary beside the gateway and returns what it prints, and its
-// exit code; -1 if it did not end in time.
-func (b *bed) command(args ...string) (out string, code int) {
+// exit code; -1 if it did not end in time, or was killed.
+func (b *bed) command(args ...string) (out string, code int) { return b.commandWith("", args...) }
+
+// commandWith is command with a plan for SLUICE_FAIL.
+func (b *bed) commandWith(plan string, args ...string) (out string, code int) {
 	cmd := exec.Command(b.binary, args...)
+	cmd.Env = append(os.Environ(), "SLUICE_FAIL="+plan)
 	cmd.WaitDelay = time.Second
 	kill := time.AfterFunc(waitReady, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()

@@ -16,6 +16,8 @@ func cases() []testCase {
 		{name: "full-foreign", what: "the disk is filled by others under load, ext4 and tmpfs", inShort: true, short: 2, long: 20, needs: loops, run: fullByOthers},
 		{name: "full-start", what: "the disk is full at the start, ext4 and tmpfs", inShort: true, short: 2, long: 20, needs: loops, run: fullAtStart},
 		{name: "evict", what: "SIGKILL while room is made, the evicted named", inShort: true, short: 6, long: 60, run: evictions},
+		{name: "dead", what: "SIGKILL while dead letters are given up, dropped or sent again", inShort: true, short: 4, long: 40, run: deadLetters},
+		{name: "repair", what: "SIGKILL between the steps of a repair", inShort: true, short: 3, long: 30, run: repairs},
 		{name: "read-only", what: "the file system becomes read-only", inShort: true, short: 2, long: 20, needs: loops, run: readOnly},
 		{name: "old-copy", what: "an old copy of the store is put back", inShort: true, short: 4, long: 40, run: oldCopy},
 		{name: "clock", what: "the wall clock jumps by seconds to years", short: 8, long: 80, run: clockJumps},

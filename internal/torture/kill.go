@@ -102,9 +102,12 @@ func (b *bed) killOnce(t *trial, away, drain bool) error {
 type phase uint8
 
 const (
-	working phase = iota // under load, at any number of passes
-	opening              // once at each start
-	ending               // on the way out, after SIGTERM
+	working    phase = iota // under load, at any number of passes
+	opening                 // once at each start
+	ending                  // on the way out, after SIGTERM
+	resting                 // once nothing is waiting any more
+	asked                   // while somebody changes something by a command
+	forgetting              // while an uplink is forgotten
 )
 
 // failpoint is a place to be killed at.
@@ -150,6 +153,13 @@ var failpoints = []failpoint{
 	{"delete.after", working, 3},
 	{"mark.before", working, 3},
 	{"mark.after", working, 3},
+	{"compact.before", resting, 2},
+	{"compact.between", resting, 2},
+	{"compact.after", resting, 2},
+	{"audit.afterLine", asked, 4},
+	{"audit.afterHead", asked, 4},
+	{"forget.before", forgetting, 1},
+	{"forget.after", forgetting, 1},
 	{"stop.beforeStage", ending, 4},
 	{"stop.beforeBuffer", ending, 1},
 	{"close.beforeCursors", ending, 1},
@@ -169,6 +179,16 @@ var otherNames = map[string]string{
 	"evict.after":   "evict",
 	"quota.tiny":    "evict",
 	"tap.fd3":       "kill",
+	"compact.eager": "failpoints",
+
+	"dead.beforeBound":  "dead",
+	"dead.afterBound":   "dead",
+	"dead.beforeChange": "dead",
+	"dead.afterChange":  "dead",
+
+	"repair.salvaged": "repair",
+	"repair.between":  "repair",
+	"repair.after":    "repair",
 }
 
 // killAtFailpoints kills the gateway at each failpoint, at its first, its second
@@ -200,16 +220,34 @@ func killAtFailpoints(t *trial) error {
 }
 
 func (b *bed) killAt(p failpoint, pass int) error {
-	if err := b.start(fmt.Sprintf("%s=%d:kill", p.name, pass)); err != nil {
+	plan := []string{fmt.Sprintf("%s=%d:kill", p.name, pass)}
+	switch p.when {
+	case forgetting:
+		if err := b.abandonUplink(); err != nil {
+			return err
+		}
+	case resting:
+		plan = append(plan, "compact.eager=on")
+	}
+	if err := b.start(plan...); err != nil {
 		return err
 	}
 	b.load(100 * time.Millisecond)
 	defer b.rest()
-	if p.when == ending {
+	if p.when >= ending {
 		if err := b.accepting(20); err != nil {
 			return err
 		}
+	}
+	switch p.when {
+	case ending:
 		b.gateway.signal(syscall.SIGTERM)
+	case resting:
+		b.rest()
+	case asked:
+		b.askUntilOver("mode", "--config", b.config, oven, "maintenance")
+	case forgetting:
+		b.askUntilOver("uplink", "forget", "--config", b.config, "--reason", "torture", abandoned)
 	}
 	if !b.gateway.wait(waitReady) {
 		return fmt.Errorf("the failpoint was not passed so often within %v\n%s", waitReady, b.gateway.tail())

@@ -39,6 +39,7 @@ type sinks struct {
 	mu     sync.Mutex
 	judge  *oracle.Oracle
 	ledger *os.File
+	poison *regexp.Regexp
 }
 
 func newSinks(dir string) (*sinks, error) {
@@ -46,7 +47,7 @@ func newSinks(dir string) (*sinks, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sinks{ledger: ledger, ended: make(chan struct{})}
+	s := &sinks{ledger: ledger, poison: poison, ended: make(chan struct{})}
 	s.broker = plantsim.NewBroker(func(topic string, payload []byte) {
 		if !strings.HasSuffix(topic, "/status") {
 			s.arrive(broker, payload, false)
@@ -104,6 +105,19 @@ func (s *sinks) shut(away bool) error {
 // poison is a dose that the HTTP receiver refuses for good: one in a hundred.
 var poison = regexp.MustCompile(`"lot":"L\d*77"`)
 
+// refuse sets which events the HTTP receiver refuses.
+func (s *sinks) refuse(these *regexp.Regexp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.poison = these
+}
+
+func (s *sinks) refuses(body []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.poison.Match(body)
+}
+
 // ServeHTTP implements http.Handler.
 func (s *sinks) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(answer, r.Body, 4<<20))
@@ -114,7 +128,7 @@ func (s *sinks) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 		http.Error(answer, "closed", http.StatusServiceUnavailable)
 		return
 	}
-	if refused := poison.Match(body); refused {
+	if s.refuses(body) {
 		s.arrive(erp, body, true)
 		http.Error(answer, "unknown lot", http.StatusUnprocessableEntity)
 		return

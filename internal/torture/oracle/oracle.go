@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
@@ -84,7 +83,8 @@ type Options struct {
 //
 //	O1 every accepted event arrived, was refused by that receiver, or lies in a gap that was reported
 //	O2 nothing arrived that no PLC ever said, and nothing that was altered on the way
-//	O3 the same id has the same bytes
+//	O3 the same id has the same bytes, but for previous, which an event that
+//	   somebody sends again does not have
 //	O4 events of a machine arrive in the order of their numbers
 //	O5 no number is missing without a gap event
 //	O6 no more duplicates than the restarts explain
@@ -241,10 +241,10 @@ func (a *Oracle) Arrive(sinkName string, raw []byte, refused bool) {
 		s.refused[k] = struct{}{}
 		delete(s.missing, k)
 	}
-	got := arrival{bytes: crc32.ChecksumIEEE(raw), data: crc32.ChecksumIEEE(e.Data)}
+	got := newArrival(raw, &e)
 	if known, again := s.arrived[k]; again && !a.o.CountDuplicates {
 		s.duplicates++
-		if known.bytes != got.bytes {
+		if known.bytes != got.bytes && (e.Previous != "" || known.bare != got.bare) {
 			a.violate("O3 %s: %s came again with other bytes", s.name, k)
 		}
 		return

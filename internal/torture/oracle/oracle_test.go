@@ -89,6 +89,23 @@ func TestAGoodRun(t *testing.T) {
 	r.want()
 }
 
+// withPrevious is the event as a receiver gets it that had that number before.
+func withPrevious(raw []byte, previous int) []byte {
+	return []byte(strings.Replace(string(raw), `"data":`, fmt.Sprintf(`"previous":"%020d","data":`, previous), 1))
+}
+
+// TestAnEventThatSomebodySendsAgain has no previous, and is the same all the same.
+func TestAnEventThatSomebodySendsAgain(t *testing.T) {
+	r := newRun(t, &plc{pieces: 3}, Options{DuplicatesPerStart: 2})
+	r.Started()
+	r.commit("a", 1, 3, 3)
+	raw := message("M", "counter", "a", 1, counterData(3, 3))
+	r.Arrive("s", withPrevious(raw, 7), false)
+	r.Arrive("s", raw, false)
+	r.Arrive("s", withPrevious(raw, 7), false)
+	r.want()
+}
+
 func TestEachCheckCanFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(run)
@@ -106,6 +123,10 @@ func TestEachCheckCanFail(t *testing.T) {
 		"O2 dose": {func(r run) {
 			r.Arrive("s", message("D", "dosing", "a", 1, `{"lots":[{"lot":"L1"}],"quantity":2.001,"unit":"kg"}`), false)
 		}, "O2"},
+		"O3 another previous": {func(r run) {
+			r.count("a", 1, 3, 3)
+			r.Arrive("s", withPrevious(message("M", "counter", "a", 1, counterData(3, 3)), 7), false)
+		}, "O3"},
 		"O3 other bytes":         {func(r run) { r.count("a", 1, 3, 3); r.deliver("a", 1, 2, 2) }, "O3"},
 		"O4 order":               {func(r run) { r.deliver("a", 2, 3, 3); r.deliver("a", 1, 3, 0) }, "O4"},
 		"O5 hole":                {func(r run) { r.deliver("a", 1, 1, 1); r.deliver("a", 3, 3, 2) }, "O5"},

@@ -1,8 +1,10 @@
 package oracle
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,6 +19,7 @@ type event struct {
 	Subject  string          `json:"subject"`
 	Sequence string          `json:"sequence"`
 	Epoch    string          `json:"epoch"`
+	Previous string          `json:"previous"`
 	Data     json.RawMessage `json:"data"`
 }
 
@@ -33,7 +36,14 @@ func (e *event) kind() string {
 	return name
 }
 
-type arrival struct{ bytes, data uint32 }
+// arrival is an event by the CRC-32 of its bytes: all of them, those without
+// previous, and those of its data.
+type arrival struct{ bytes, bare, data uint32 }
+
+func newArrival(raw []byte, e *event) arrival {
+	bare := bytes.Replace(raw, []byte(`"previous":"`+e.Previous+`",`), nil, 1)
+	return arrival{crc32.ChecksumIEEE(raw), crc32.ChecksumIEEE(bare), crc32.ChecksumIEEE(e.Data)}
+}
 
 // sink is what one receiver knows.
 type sink struct {
