@@ -41,7 +41,7 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 	}
 	if why != gatewayStops {
 		r.flushOperation(at)
-		r.boundaryWeighed(at)
+		r.boundaryWeighed(at, why)
 	}
 }
 

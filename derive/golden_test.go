@@ -123,7 +123,7 @@ func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
 	}
 	o.Zone, o.SiteShifts = s.site(t)
 	m, err := NewModel("PRESS-01", o, catalog(t, s.files[tagsFile]))
-	if err != nil {
+	if faulty(err) {
 		t.Fatal(section.Faults(err))
 	}
 	return m

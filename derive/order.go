@@ -319,6 +319,7 @@ func (o *order) read(r *run, t *orderTags) {
 		s.Next, s.Details, s.NextPlanned, s.Reads, s.At = next.Number, next, planned, 1, t.at
 		if o.owner == ownerTags {
 			r.Mark(t.at)
+			r.markWeighed(t.at)
 		}
 	}
 	s.Details.Number = ""
@@ -375,6 +376,7 @@ func (o *order) forget(r *run) {
 	s.clear()
 	if o.owner == ownerTags {
 		r.Unmark(mark)
+		r.unmarkWeighed(mark)
 	}
 	r.changed = true
 }

@@ -77,6 +77,7 @@ func (r *run) orderChange(in plant.OrderChange) {
 		r.changed = true
 		if next != s.Current {
 			r.Mark(at)
+			r.markWeighed(at)
 		}
 		r.changeOrder(next, planned, at, in.By)
 	}

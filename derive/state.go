@@ -77,7 +77,7 @@ func (s *State) copyFrom(o *State) {
 	s.mode, s.shifts = o.mode, o.shifts
 	s.values.copyFrom(&o.values)
 	s.copyRecords(o)
-	s.weighed = append(s.weighed[:0], o.weighed...)
+	s.copyWeighed(o)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
 	s.gateway.Lost = lost

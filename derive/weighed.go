@@ -22,8 +22,8 @@ func newWeighed(all []dosing.Options, name func(i int) string, resolve rule.Reso
 			continue
 		}
 		d, err := dosing.NewLive(name(i), all[i], resolve)
-		if err != nil {
-			errs = append(errs, below(name(i), err))
+		errs = append(errs, below(name(i), err))
+		if faulty(err) {
 			continue
 		}
 		rules = append(rules, d)
@@ -69,9 +69,30 @@ func (r *run) dueWeighed() {
 }
 
 // boundaryWeighed has the scales report what belongs to the time before.
-func (r *run) boundaryWeighed(at rule.Stamp) {
+func (r *run) boundaryWeighed(at rule.Stamp, why boundary) {
 	for i, d := range r.m.weighed {
-		d.Boundary(&r.s.weighed[i], at, r.scale(i))
+		d.Boundary(&r.s.weighed[i], at, why == orderEnds, r.now, r.scale(i))
+	}
+}
+
+// markWeighed notes a time that may turn out to be the end of an order.
+func (r *run) markWeighed(at rule.Stamp) {
+	for i, d := range r.m.weighed {
+		d.Mark(&r.s.weighed[i], at, r.now, r.scale(i))
+	}
+}
+
+func (r *run) unmarkWeighed(at rule.Stamp) {
+	for i, d := range r.m.weighed {
+		d.Unmark(&r.s.weighed[i], at)
+	}
+}
+
+// copyWeighed makes the states of s equal to those of o.
+func (s *State) copyWeighed(o *State) {
+	s.weighed = slices.Grow(s.weighed[:0], len(o.weighed))[:len(o.weighed)]
+	for i := range o.weighed {
+		s.weighed[i].CopyFrom(&o.weighed[i])
 	}
 }
 
@@ -84,16 +105,18 @@ func (r *run) lostWeighed(d plant.DeviceID) {
 // weighs is the sink of one scale.
 type weighs struct {
 	*run
-	i int
+	i   int
+	out dosing.Out
 }
 
 var _ dosing.Sink = (*weighs)(nil)
 
 // scale returns the sink of a scale. It is the same for all, one after the other,
 // so that a step without events allocates nothing.
-func (r *run) scale(i int) *weighs {
-	r.sink = weighs{r, i}
-	return &r.sink
+func (r *run) scale(i int) *dosing.Out {
+	w := &r.sink
+	w.run, w.i, w.out.Sink = r, i, w
+	return &w.out
 }
 
 // Dose implements dosing.Sink.

@@ -19,6 +19,7 @@ plc/tare int32 scaled kg
 press/gate bool
 press/text string
 press/ack bool
+press/count uint32 kg
 `
 
 // TestFaultsOfAScale: each fault of a scale is named with its line, its path and
@@ -54,6 +55,13 @@ func TestFaultsOfAScale(t *testing.T) {
 		{"method: batch_out, weight: raw, while: gate, component: SUGAR, min_dose: 200 g", "M.dosing.weight_unit: nothing says in which unit tag press/raw is — write what the terminal shows, for example weight_unit: kg"},
 		{"method: batch_out, weight: text, while: gate, component: SUGAR, min_dose: 200 g", "M.dosing.weight: tag press/text is of type string, which is no weight"},
 		{"method: batch_out, weight: pounds, while: gate, component: SUGAR, min_dose: 200 g", "M.dosing.min_dose: 200 g is no exact number of lb, which the scale shows — write it in lb"},
+		{"method: totalizer, total: count, component: SUGAR, min_dose: 5 kg", "M.dosing.max_rate: is missing, but the total in tag press/count begins again from 0 some day — write the most that can flow, for example max_rate: 5 kg/s"},
+		{"method: totalizer, total: count, component: SUGAR, min_dose: 5 kg, max_rate: 5", "M.dosing.max_rate: `5` is no weight per time"},
+		{"method: totalizer, total: count, component: SUGAR, min_dose: 5 kg, max_rate: 5 kg/s, division: 0.1 kg", "M.dosing.division: tag press/count counts whole kg — remove it, or write scale: at the device's tag"},
+		{"method: totalizer, total: count, component: SUGAR, min_dose: 5 kg, max_rate: 5 kg/s, modulus: 1.5 kg", "M.dosing.modulus: 1.5 kg is no whole number of divisions"},
+		{"method: totalizer, total: raw, weight_unit: kg, component: SUGAR, min_dose: 100 g", "warning: M.dosing.total: tag press/raw is a REAL (float32): above 419430.4 kg it cannot show min_dose (100 g) any more — let the PLC total in a DINT or LREAL"},
+		{"method: totalizer, total: raw, weight_unit: kg, component: SUGAR, min_dose: 100 g, modulus: 400000 kg, max_rate: 1 kg/s", ""},
+		{"method: totalizer, total: text, weight_unit: kg, component: SUGAR, min_dose: 100 g", "M.dosing.total: tag press/text is of type string, which is no weight"},
 		{"method: batch_out, weight: gross, while: gate, component: SUGAR, min_dose: 200", "M.dosing.min_dose: `200` is no weight: write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g"},
 	} {
 		section, faults := config.ParseSection("M", "m.yaml", "device: press\ndosing: {"+c.dosing+"}")
@@ -95,6 +103,7 @@ func scaleModel(tb testing.TB, dosing string) *Model {
 }
 
 var scaleMethods = map[string]string{
+	"totalizer": "method: totalizer, total: total, component: {tag: comp, values: {1: WATER}}, min_dose: 1 kg, modulus: 100000 kg, max_rate: 10 kg/s",
 	"batch_out": "method: batch_out, weight: gross, while: gate, component: {tag: comp, values: {1: SUGAR}}, min_dose: 200 g, stable: stable",
 }
 

@@ -184,6 +184,7 @@ uplinks:
 
 // scales are the keys that each method of dosing needs.
 var scales = map[string]string{
+	"totalizer": "total: kilos, component: SUGAR, min_dose: 1 kg, max_rate: 1 kg/s",
 	"batch_out": "weight: kilos, while: offer, component: SUGAR, min_dose: 1 kg",
 }
 

@@ -243,9 +243,8 @@ func (r *Live) drift(s *LiveState, ticks int64, at rule.Stamp, out Sink) {
 	r.tell(&portion{ticks: ticks, at: at, drift: true, words: &s.Words}, out)
 }
 
-// Boundary has the rest that is too small for a dose told before an order, a
-// shift or a mode ends.
-func (r *Live) Boundary(s *LiveState, at rule.Stamp, out Sink) {
+// batchEnds has the rest that is too small for a dose told.
+func (r *Live) batchEnds(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	if b.Gated || b.Small+b.Creep == 0 {
 		return
@@ -267,12 +266,10 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	b.Have, b.Refilled, b.Gap, b.Way, s.Win = false, 0, false, way{}, window{}
 }
 
-// Due does what waits for a time that has come: a weight that a subscription
+// batchDue does what waits for a time that has come: a weight that a subscription
 // said once and that stands since.
-func (r *Live) Due(s *LiveState, now int64, out Sink) (changed bool) { return r.due(s, now, out) }
-
-func (r *Live) due(s *LiveState, now int64, out Sink) (changed bool) {
-	at := r.Wake(s)
+func (r *Live) batchDue(s *LiveState, now int64, out Sink) (changed bool) {
+	at := r.batchAt(s)
 	if at == 0 || now < at || !r.usable(s, out) {
 		return false
 	}
@@ -281,8 +278,8 @@ func (r *Live) due(s *LiveState, now int64, out Sink) (changed bool) {
 	return r.stand(s, stamp, out)
 }
 
-// Wake returns when the rule wants to be asked again, 0 for not at all.
-func (r *Live) Wake(s *LiveState) int64 {
+// batchAt returns when a silent subscription is as good as a weight that stands.
+func (r *Live) batchAt(s *LiveState) int64 {
 	b := &s.Batch
 	if s.Win.N == 0 || b.Have && !b.Gated && magnitude(s.Last.W-b.Ref) <= r.noise {
 		return 0

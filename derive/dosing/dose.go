@@ -1,6 +1,9 @@
 package dosing
 
 import (
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -123,6 +126,9 @@ type portion struct {
 	before, after             int64
 	weighed                   bool
 	estimated, drift, unheard bool
+	// gap and flags are those of a total.
+	gap   time.Duration
+	flags counter.Flags
 	// early says that dosing was ended before the weight stood by itself.
 	early bool
 	words *words
@@ -180,6 +186,9 @@ func (r *Live) tell(p *portion, out Sink) {
 	if p.unheard {
 		flag("gap")
 	}
+	d.Gap = plant.Seconds(p.gap)
+	d.Reset, d.Rollover = p.flags&counter.Reset != 0, p.flags&counter.Rollover != 0
+	d.LowerBound, d.Ambiguous, d.Suspect = p.flags&counter.LowerBound != 0, p.flags&counter.Ambiguous != 0, p.flags&counter.Suspect != 0
 	d.Started, d.Ended = stampTime(p.begun), stampTime(p.ended)
 	if !d.Ended.IsZero() && d.Ended.Before(d.Started) {
 		d.Ended = d.Started

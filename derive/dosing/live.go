@@ -32,6 +32,7 @@ const (
 	roleGross role = iota
 	roleNet
 	roleTare
+	roleTotal
 	roleStable
 	roleMoving
 	roleUnusable
@@ -82,13 +83,17 @@ type Live struct {
 	least, noise, band int64
 	steady             int64
 	byBit              bool
-	settle, pause      int64
-	aborted            int64
-	binding, others    string
+	every              int64
+	// total is set for the method totalizer.
+	total           *total
+	settle, pause   int64
+	aborted         int64
+	binding, others string
 }
 
 // NewLive makes the Live rule called name of a machine, for example "dosing[1]".
-// Its errors are config.FieldErrors, joined.
+// Its errors are config.FieldErrors, joined; with warnings alone the rule is of
+// use as well.
 func NewLive(name string, o Options, resolve rule.Resolver) (*Live, error) {
 	b := liveBuilder{r: &Live{name: name, method: o.Method}, resolve: resolve}
 	b.scale(&o)
@@ -104,19 +109,22 @@ func NewLive(name string, o Options, resolve rule.Resolver) (*Live, error) {
 		return nil, err
 	}
 	b.limits(&o)
+	if r.method == byTotalizer {
+		b.total(&o)
+	}
 	if err := errors.Join(b.errs...); err != nil {
 		return nil, err
 	}
 	r.binding, r.others = r.method, ""
 	for i := range r.inputs {
-		if in := &r.inputs[i]; in.role <= roleTare {
+		if in := &r.inputs[i]; in.role <= roleTotal {
 			r.binding += ", " + in.Binding()
 		} else {
 			r.others += fmt.Sprintf("%d/%d %s, ", in.role, in.slot, in.Binding())
 		}
 	}
 	r.binding += ", " + string(r.unit)
-	return r, nil
+	return r, errors.Join(b.warnings...)
 }
 
 // liveBuilder puts a Live together and collects what is wrong.
@@ -124,6 +132,8 @@ type liveBuilder struct {
 	r       *Live
 	resolve rule.Resolver
 	errs    []error
+	// warnings do not keep the rule from being of use.
+	warnings []error
 }
 
 func (b *liveBuilder) fault(path, problem, remedy string) {
@@ -170,7 +180,7 @@ func (b *liveBuilder) scale(o *Options) {
 	for _, w := range []struct {
 		path, name string
 		role       role
-	}{{"weight", o.Weight.Gross, roleGross}, {"weight.net", o.Weight.Net, roleNet}, {"weight.tare", o.Weight.Tare, roleTare}} {
+	}{{"weight", o.Weight.Gross, roleGross}, {"weight.net", o.Weight.Net, roleNet}, {"weight.tare", o.Weight.Tare, roleTare}, {"total", o.Total, roleTotal}} {
 		if w.name == "" {
 			continue
 		}
@@ -282,6 +292,7 @@ func (b *liveBuilder) limits(o *Options) {
 	}
 	r.steady = length(o.Stable.For, defaultFor)
 	r.settle, r.pause = length(o.Settle, defaultSettle), length(o.Pause, defaultPause)
+	r.every = int64(o.Every.Std())
 	r.aborted = int64(o.AbortedBelow)
 	if r.aborted == 0 {
 		r.aborted = defaultAborted
@@ -343,6 +354,9 @@ func (r *Live) Edge(i int) bool {
 
 // Kinds are the kinds of events that the rule makes.
 func (r *Live) Kinds() []plant.EventKind {
+	if r.method == byTotalizer {
+		return []plant.EventKind{plant.KindDosing}
+	}
 	return []plant.EventKind{plant.KindDosing, plant.KindRefill, plant.KindRemoval}
 }
 

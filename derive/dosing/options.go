@@ -14,10 +14,11 @@ import (
 // The methods by which doses are found.
 const (
 	byHandshake = "handshake"
+	byTotalizer = "totalizer"
 	byBatchOut  = "batch_out"
 )
 
-func methods() []string { return []string{byHandshake, byBatchOut} }
+func methods() []string { return []string{byHandshake, byTotalizer, byBatchOut} }
 
 // Options say where the doses of one scale come from. With the method
 // "handshake" all tags but those of the handshake are fields of the record.
@@ -84,6 +85,16 @@ type ScaleOptions struct {
 	// while dosing is still on; 0 means 5 s.
 	Settle config.Duration `yaml:"settle"`
 	Pause  config.Duration `yaml:"pause"`
+	// Total is the tag of what went in ever since; it begins again from 0 at
+	// Modulus. MaxRate is the most that flows. ResetConfirm is the number of
+	// readings that must agree before a drop is believed; 0 means 3.
+	Total        string     `yaml:"total"`
+	Modulus      plant.Mass `yaml:"modulus"`
+	MaxRate      MassRate   `yaml:"max_rate"`
+	ResetConfirm int        `yaml:"reset_confirm"`
+	// Every is how long what was dosed may wait to be told; 0 means until it has
+	// come to rest.
+	Every config.Duration `yaml:"every"`
 	// AbortedBelow is the part of the target, in percent, below which a dose was
 	// aborted; 0 means 90.
 	AbortedBelow int `yaml:"aborted_below"`
@@ -165,6 +176,8 @@ type key struct {
 func (o *Options) keys() []key {
 	records := []string{byHandshake}
 	weighed := []string{byBatchOut}
+	all := []string{byTotalizer, byBatchOut}
+	totals := []string{byTotalizer}
 	return []key{
 		{"trigger", o.Trigger != "", records, false},
 		{"ack", o.Ack != "", records, false},
@@ -178,17 +191,22 @@ func (o *Options) keys() []key {
 		{"ended", o.Ended != "", records, false},
 		{"weight_before", o.WeightBefore != "", records, false},
 		{"weight_after", o.WeightAfter != "", records, false},
-		{"component", !o.Component.IsZero(), []string{byHandshake, byBatchOut}, true},
+		{"component", !o.Component.IsZero(), methods(), true},
+		{"total", o.Total != "", totals, true},
+		{"modulus", !o.Modulus.IsZero(), totals, false},
+		{"max_rate", !o.MaxRate.IsZero(), totals, false},
+		{"reset_confirm", o.ResetConfirm != 0, totals, false},
+		{"every", o.Every != 0, totals, false},
 		{"weight", o.Weight != Weight{}, weighed, true},
-		{"weight_unit", !o.WeightUnit.IsZero(), weighed, false},
-		{"division", !o.Division.IsZero(), weighed, false},
+		{"weight_unit", !o.WeightUnit.IsZero(), all, false},
+		{"division", !o.Division.IsZero(), all, false},
 		{"stable", o.Stable != Stable{}, []string{byBatchOut}, false},
-		{"unusable", len(o.Unusable) > 0, weighed, false},
+		{"unusable", len(o.Unusable) > 0, all, false},
 		{"rebase", len(o.Rebase) > 0, weighed, false},
 		{"while", o.While != "", []string{byBatchOut}, true},
-		{"min_dose", !o.MinDose.IsZero(), weighed, true},
+		{"min_dose", !o.MinDose.IsZero(), all, true},
 		{"settle", o.Settle != 0, []string{byBatchOut}, false},
-		{"pause", o.Pause != 0, []string{byBatchOut}, false},
+		{"pause", o.Pause != 0, all, false},
 		{"aborted_below", o.AbortedBelow != 0, []string{byBatchOut}, false},
 	}
 }
@@ -234,6 +252,9 @@ func (o *ScaleOptions) check() error {
 	var errs []error
 	if o.AbortedBelow < 0 || o.AbortedBelow > 100 {
 		errs = append(errs, config.Field("aborted_below", fmt.Sprintf("%d is no part of the target", o.AbortedBelow), "write percent, 1 to 100; 90 is the default"))
+	}
+	if o.ResetConfirm < 0 || o.ResetConfirm > 1000 {
+		errs = append(errs, config.Field("reset_confirm", fmt.Sprintf("%d is no number of readings", o.ResetConfirm), "write 1 to 1000; 3 is the default"))
 	}
 	if min, ok := ratio(o.MinDose, o.Division); ok && min < 2 {
 		errs = append(errs, config.Field("min_dose", fmt.Sprintf("%s is less than 2 divisions of the scale (%s)", o.MinDose, o.Division), "a weight is only known to a division: write at least twice as much"))

@@ -8,8 +8,7 @@ import (
 )
 
 // LiveState is what a Live rule remembers. Its fields are exported for the
-// encoder; only this package changes them. It shares no memory when it is copied
-// by assignment.
+// encoder; only this package changes them.
 type LiveState struct {
 	// Binding says from which weight the state was learned, Others from which
 	// other tags what follows was.
@@ -31,6 +30,15 @@ type LiveState struct {
 	Flagged  bool `json:"fl,omitempty"`
 
 	Batch batchState `json:"batch,omitzero"`
+	Total totalState `json:"total,omitzero"`
+}
+
+// CopyFrom makes s equal to o without sharing memory with it, reusing its own.
+func (s *LiveState) CopyFrom(o *LiveState) {
+	count := s.Total.Count
+	*s = *o
+	s.Total.Count = count
+	s.Total.Count.CopyFrom(&o.Total.Count)
 }
 
 // point is a weight at a time.
@@ -102,27 +110,31 @@ func (r *Live) Fit(s *LiveState) {
 		s.Known, s.On, s.Unit, s.Words, s.Others = 0, 0, "", words{}, r.others
 		s.Batch.Gap = s.Batch.Have
 	}
+	if r.total != nil {
+		r.total.rule.Fit(&s.Total.Count)
+	}
 }
 
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *LiveState) Shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At} {
+	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Total.Begun, &s.Total.Moved} {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)
+	s.Total.Count.Shift(step)
 }
 
 // Observe takes the readings of one scan. snapshot marks the first values after
 // a (re)connect: nobody looked in between. It reports whether more than the
 // newest weight changed.
-func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
+func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int64, out *Out) (changed bool) {
 	if len(readings) == 0 {
 		return false
 	}
 	if snapshot {
 		r.gap(s)
 	}
-	var parts [roleTare + 1]int64
+	var parts [roleTotal + 1]int64
 	var weight weighing
 	for i := range readings {
 		v := &readings[i]
@@ -130,7 +142,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		if in.switches() {
 			continue
 		}
-		if in.role <= roleTare {
+		if in.role <= roleTotal {
 			weight.asked, weight.at = true, v.At
 			n, ok := toTicks(v.Value, in.Tag.Type, r.places)
 			if !v.Good || !ok {
@@ -150,7 +162,12 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		}
 	}
 	if !weight.asked {
-		return r.due(s, now, out) || changed
+		return r.Due(s, now, out) || changed
+	}
+	if r.total != nil {
+		good := !weight.bad && r.usable(s, out)
+		changed = r.totalSample(s, parts[roleTotal], good, snapshot, weight.at, now, out) || changed
+		return r.Due(s, now, out) || changed
 	}
 	weight.w = parts[roleGross] + parts[roleNet] + parts[roleTare]
 	if weight.bad || weight.have != 1<<roleGross && weight.have != 1<<roleNet|1<<roleTare || !r.usable(s, out) {
@@ -289,8 +306,56 @@ func (r *Live) gap(s *LiveState) {
 	s.Batch.Way.Last = rule.Stamp{}
 }
 
+// Due does what waits for a time that has come.
+func (r *Live) Due(s *LiveState, now int64, out *Out) (changed bool) {
+	if r.total != nil {
+		return r.totalDue(s, now, out)
+	}
+	return r.batchDue(s, now, out)
+}
+
+// Wake returns when the rule wants to be asked again, 0 for not at all.
+func (r *Live) Wake(s *LiveState) int64 {
+	if r.total != nil {
+		return r.totalAt(s)
+	}
+	return r.batchAt(s)
+}
+
+// Mark notes a time that may turn out to be the end of an order, so that what is
+// dosed after it is not told as of before.
+func (r *Live) Mark(s *LiveState, at rule.Stamp, now int64, out *Out) {
+	if r.total != nil {
+		r.total.rule.Mark(&s.Total.Count, at, now, out.of(r, s))
+	}
+}
+
+// Unmark takes back the mark at that time: nothing ended.
+func (r *Live) Unmark(s *LiveState, at rule.Stamp) {
+	if r.total != nil {
+		r.total.rule.Unmark(&s.Total.Count, at)
+	}
+}
+
+// Boundary has what belongs to the time up to at told before an order, a shift or
+// a mode ends. For the end of an order that was marked it is what was dosed up to
+// the mark.
+func (r *Live) Boundary(s *LiveState, at rule.Stamp, marked bool, now int64, out *Out) {
+	switch {
+	case r.total != nil && marked:
+		r.total.rule.FlushTo(&s.Total.Count, at, now, out.of(r, s))
+	case r.total != nil:
+		r.total.rule.Flush(&s.Total.Count, now, out.of(r, s))
+	default:
+		r.batchEnds(s, at, out)
+	}
+}
+
 // Lost notes that nobody looks at a device any more.
 func (r *Live) Lost(s *LiveState, covers func(rule.Input) bool) {
+	if r.total != nil {
+		r.total.rule.Lost(&s.Total.Count, covers)
+	}
 	for i := range r.inputs {
 		if !covers(r.inputs[i].Input) {
 			continue
