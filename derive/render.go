@@ -59,7 +59,9 @@ func (r *run) microStops() (n int64, length plant.Seconds) {
 // StartStop implements startstop.Sink: the machine started or stopped. The
 // pieces up to then come first.
 func (r *run) StartStop(e startstop.Event) {
-	r.snapshot(&e)
+	if !e.Repeat {
+		r.snapshot(&e)
+	}
 	if r.m.counter != nil {
 		r.m.counter.FlushTo(&r.s.counter, e.At, r.now, r)
 	}
@@ -74,6 +76,12 @@ func (r *run) StartStop(e startstop.Event) {
 	if !e.Since.IsZero() {
 		p.Since = stampTime(e.Since)
 		p.Duration = plant.Seconds(max(stampTime(e.At).Sub(p.Since), 0))
+	}
+	if m := &e.Missed; m.Stops > 0 || m.Stood > 0 {
+		p.MissedStops, p.MissedSeconds, p.LowerBound = m.Stops, plant.Seconds(m.Stood), m.AtLeast
+	}
+	if e.Missed.Cut {
+		p.Duration = plant.Seconds(e.Missed.Length)
 	}
 	p.MicroStops, p.MicroSeconds = r.microStops()
 	start := len(r.data)
@@ -144,6 +152,14 @@ func (m *Model) problems(s *State) (all []Problem) {
 				Text:   "the counter " + ref.String() + " was never read",
 				Remedy: "Check the tag's address and type against the PLC program.",
 				Device: ref.Device, Tag: ref.Tag,
+			})
+		}
+	}
+	if m.startstop != nil {
+		if ref, doubtful := m.startstop.Doubtful(&s.startstop); doubtful {
+			all = append(all, Problem{
+				Text:   "the stop counter " + ref.String() + " changed implausibly while nobody looked: what it says was not told",
+				Remedy: "Check the tags of stops: against the PLC program.",
 			})
 		}
 	}

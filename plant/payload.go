@@ -141,6 +141,13 @@ type StartStop struct {
 	Gap          Seconds `json:"gap,omitempty"`
 	MicroStops   int64   `json:"micro_stops,omitempty"`
 	MicroSeconds Seconds `json:"micro_seconds,omitempty"`
+	// MissedStops began and ended within the gap, by the PLC's own counter, and
+	// MissedSeconds is how long the machine stood within it as far as no Duration
+	// says so. LowerBound: there were at least so many, since the PLC's counter
+	// began anew.
+	MissedStops   int64   `json:"missed_stops,omitempty"`
+	MissedSeconds Seconds `json:"missed_seconds,omitempty"`
+	LowerBound    bool    `json:"lower_bound,omitempty"`
 }
 
 // Reason is the data of a KindReason event: the reason of a stop that was

@@ -73,7 +73,13 @@ func (s *StartStop) AppendJSON(dst []byte) []byte {
 	}
 	dst = appendSeconds(dst, `,"duration":`, s.Duration)
 	dst = appendSeconds(dst, `,"gap":`, s.Gap)
-	return append(appendMicroStops(dst, s.MicroStops, s.MicroSeconds), '}')
+	dst = appendMicroStops(dst, s.MicroStops, s.MicroSeconds)
+	if s.MissedStops != 0 {
+		dst = appendInt(dst, `,"missed_stops":`, s.MissedStops)
+	}
+	dst = appendSeconds(dst, `,"missed_seconds":`, s.MissedSeconds)
+	dst = appendFlag(dst, `,"lower_bound":true`, s.LowerBound)
+	return append(dst, '}')
 }
 
 // append begins the object of any kind.

@@ -61,6 +61,7 @@ var documentedIn = map[string]string{
 	"startstop.Options":     "startstop",
 	"startstop.Running":     "startstop",
 	"startstop.PackML":      "packml",
+	"startstop.Stops":       "stops",
 	"startstop.ReasonCode":  "startstop",
 	"parameters.Parameter":  "parameters",
 	"config.Shift":          "Shifts",

@@ -35,10 +35,10 @@ func (r *Rule) pieces(s *State, v *Reading, snapshot bool, o *observation) {
 	g := &s.Signal
 	raw, whole := v.Value.Int()
 	if !v.Good || !whole {
-		o.missed = true
+		o.Missed = true
 		return
 	}
-	o.read = v.At
+	o.Read = v.At
 	if g.Piece.IsZero() {
 		g.Raw, g.Piece, s.Seen, s.Lost = raw, v.At, v.At, false
 		return
@@ -46,10 +46,11 @@ func (r *Rule) pieces(s *State, v *Reading, snapshot bool, o *observation) {
 	made := g.made(raw)
 	switch {
 	case made:
-		o.at, o.running, o.known = v.At, true, true
+		o.At, o.Running, o.Known = v.At, true, true
 		g.Piece, g.PieceGap = v.At, r.gap(s, v.At, snapshot)
+		o.Gap = g.PieceGap
 	case s.Known:
-		o.at, o.running, o.known = v.At, !s.standing(), true
+		o.At, o.Running, o.Known = v.At, !s.standing(), true
 	default:
 		s.Seen, s.Lost = v.At, false
 	}
@@ -62,7 +63,7 @@ func (r *Rule) idles(s *State, now int64) (o observation, ok bool) {
 		return o, false
 	}
 	g := &s.Signal
-	return observation{at: g.Piece, read: s.Seen, known: true, gap: g.PieceGap}, true
+	return observation{At: g.Piece, Read: s.Seen, Known: true, Gap: g.PieceGap}, true
 }
 
 // idleAt returns when a machine without another piece stands, 0 for not at all:

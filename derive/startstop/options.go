@@ -51,6 +51,8 @@ type Options struct {
 	// become an event. Shorter stops are counted as micro-stops.
 	MinStop config.Duration `yaml:"min_stop"`
 	MinRun  config.Duration `yaml:"min_run"`
+	// Stops are the PLC's own counters of stops, for those that nobody saw.
+	Stops *Stops `yaml:"stops"`
 }
 
 // Validate checks what can be checked without the tags.
@@ -78,7 +80,9 @@ func (o *Options) Validate() error {
 
 // Rule is one machine's start/stop. It is immutable.
 type Rule struct {
-	source          source
+	source source
+	// stops is nil where the PLC does not count.
+	stops           *stops
 	reason          rule.Input
 	codes           map[string]ReasonCode
 	take            string
@@ -112,6 +116,11 @@ func New(o Options, counted string, resolve rule.Resolver) (*Rule, error) {
 	var err error
 	if r.source, err = newSource(&o.Running, counted, resolve); err != nil {
 		errs = append(errs, err)
+	}
+	if o.Stops != nil {
+		if r.stops, err = newStops(&o, resolve); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if o.Reason != "" {
 		if r.reason, err = resolve("reason", o.Reason); err != nil {

@@ -75,12 +75,14 @@ func (r *Running) Validate() error {
 type Role uint8
 
 // The roles. RoleState is the tag that says whether the machine runs, RoleMode
-// the PackML unit mode beside it, RoleReason the stop code.
+// the PackML unit mode beside it, RoleReason the stop code, RoleStops and
+// RoleStopSeconds the PLC's own counters of stops.
 const (
 	RoleState Role = iota
 	RoleMode
 	RoleReason
-	roles
+	RoleStops
+	RoleStopSeconds
 )
 
 // level is a measurement with hysteresis.
@@ -227,16 +229,16 @@ func (s *source) take(g *signal, v *Reading, snapshot bool, o *observation) {
 	}
 	if !ok {
 		g.lose(v.Role)
-		o.missed, o.known = true, false
+		o.Missed, o.Known = true, false
 		return
 	}
-	if o.missed {
+	if o.Missed {
 		return
 	}
-	if o.at.At <= v.At.At {
-		o.at, o.read = v.At, v.At
+	if o.At.At <= v.At.At {
+		o.At, o.Read = v.At, v.At
 	}
-	o.running, o.known = running, known
+	o.Running, o.Known = running, known
 }
 
 // freshTime is how old the other of a PackML state and mode may be when one is
@@ -320,6 +322,12 @@ func (r *Rule) Tags() []Use {
 	}
 	if r.hasReason() {
 		all = append(all, Use{r.reason.Ref, RoleReason})
+	}
+	if r.stops != nil {
+		all = append(all, Use{r.stops.count.Ref, RoleStops})
+		if r.stops.hasSeconds() {
+			all = append(all, Use{r.stops.seconds.Ref, RoleStopSeconds})
+		}
 	}
 	return slices.Clip(all)
 }

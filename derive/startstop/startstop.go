@@ -22,6 +22,8 @@ type candidate struct {
 	Mode  string `json:"m,omitempty"`
 	// Unmarked is set once the boundary was taken back, since nobody looks.
 	Unmarked bool `json:"u,omitempty"`
+	// missed is what the PLC counted besides; a candidate never waits with it.
+	missed Missed
 }
 
 // State is what the rule remembers. Its fields are exported for the encoder;
@@ -55,6 +57,8 @@ type State struct {
 	MicroLength time.Duration `json:"ml,omitempty"`
 	// Unmapped are codes that the table does not have.
 	Unmapped []string `json:"unmapped,omitempty"`
+	// Stops is what is known of the PLC's own counters.
+	Stops tally `json:"stops,omitzero"`
 }
 
 // CopyFrom makes s equal to o without sharing memory with it.
@@ -71,6 +75,9 @@ func (r *Rule) Fit(s *State) {
 	if s.Binding != r.binding {
 		*s = State{Binding: r.binding, StopID: s.StopID, MicroStops: s.MicroStops, MicroLength: s.MicroLength}
 	}
+	if binding := r.stops.binding(); s.Stops.Binding != binding {
+		s.Stops = tally{Binding: binding}
+	}
 	s.Unmapped = slices.DeleteFunc(s.Unmapped, func(code string) bool {
 		_, _, known := r.Meaning(code)
 		return known
@@ -85,6 +92,8 @@ func (s *State) Shift(step time.Duration) {
 	s.Signal.StateAt.Shift(step)
 	s.Signal.ModeAt.Shift(step)
 	s.Signal.Piece.Shift(step)
+	s.Stops.Held.At.Shift(step)
+	s.Stops.Held.Read.Shift(step)
 	for i := range s.Recent {
 		s.Recent[i].At.Shift(step)
 	}
@@ -102,6 +111,10 @@ type Event struct {
 	Gap   time.Duration
 	// Phase and Mode are PackML's state and unit mode with which it began.
 	Phase, Mode string
+	// Missed is what the PLC's own counters say of the gap. Repeat is set if the
+	// event is about that alone: the machine ran before and runs.
+	Missed Missed
+	Repeat bool
 }
 
 // Reason is a reason that became known after its stop was reported.
@@ -138,20 +151,26 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 	var seen observation
 	for i := range readings {
 		v := &readings[i]
-		if v.Role == RoleReason {
+		switch {
+		case v.Role == RoleReason:
 			if v.Good {
 				reason = v
 			}
-			continue
-		}
-		if r.source.idle > 0 {
+		case v.Role != RoleState && v.Role != RoleMode:
+		case r.source.idle > 0:
 			r.pieces(s, v, snapshot, &seen)
-		} else {
+		default:
 			r.source.take(&s.Signal, v, snapshot, &seen)
 		}
 	}
-	if seen.missed {
+	if seen.Missed {
 		changed = r.lose(s, out)
+	}
+	if r.source.idle == 0 {
+		seen.Gap = r.gap(s, seen.Read, snapshot)
+	}
+	if r.stops != nil {
+		changed = r.tallied(s, readings, snapshot, &seen, out) || changed
 	}
 	if reason != nil && !s.Known {
 		s.Code, changed = reason.Code, true
@@ -160,8 +179,8 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 		// What comes together with a stop belongs to it, not what it replaces.
 		changed = r.code(s, reason, out) || changed
 	}
-	if seen.known {
-		changed = r.state(s, &seen, snapshot, out) || changed
+	if seen.Known {
+		changed = r.state(s, &seen, out) || changed
 	}
 	if reason != nil {
 		changed = r.code(s, reason, out) || changed
@@ -171,58 +190,66 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 
 // observation is what the readings of one scan say of the state.
 type observation struct {
-	// at is since when it is so, as far as is known, and read when it was read.
-	at, read rule.Stamp
-	// known is set if they say whether the machine runs, missed if a tag could not
+	// At is since when it is so, as far as is known, and Read when it was read.
+	At   rule.Stamp `json:"t,omitzero"`
+	Read rule.Stamp `json:"rt,omitzero"`
+	// Known is set if they say whether the machine runs, Missed if a tag could not
 	// be read.
-	running, known, missed bool
-	// gap is how long nobody had looked at at.
-	gap time.Duration
+	Running bool `json:"run,omitempty"`
+	Known   bool `json:"k,omitempty"`
+	Missed  bool `json:"m,omitempty"`
+	// Gap is how long nobody had looked at At.
+	Gap time.Duration `json:"g,omitempty"`
+	// Exact is set if At is the true time though nobody had looked.
+	Exact bool `json:"x,omitempty"`
+	// counted and timed are set if the PLC's own counters of stops and seconds were
+	// read with it.
+	counted, timed bool
 }
 
 // begins reports whether a stop begins with o.
-func (o *observation) begins(s *State) bool { return o.known && !o.running && s.Known && !s.standing() }
+func (o *observation) begins(s *State) bool { return o.Known && !o.Running && s.Known && !s.standing() }
 
 // state takes what was seen of the state.
-func (r *Rule) state(s *State, v *observation, snapshot bool, out Sink) (changed bool) {
-	gap := v.gap
-	if r.source.idle == 0 || v.running {
-		gap = r.gap(s, v.read, snapshot)
-	}
+func (r *Rule) state(s *State, v *observation, out Sink) (changed bool) {
 	seen := s.Seen
 	changed = s.Lost
-	s.Seen, s.Lost = v.read, false
+	if r.stops != nil && s.Known {
+		r.saw(s, v)
+	}
+	s.Seen, s.Lost = v.Read, false
 	switch {
 	case !s.Known:
-		s.Known, s.Running, s.Since = true, v.running, v.at
+		s.Known, s.Running, s.Since = true, v.Running, v.At
 		r.begin(s)
-		out.Mark(v.at)
-		r.tell(s, &candidate{At: v.at, Phase: s.Signal.State, Mode: s.Signal.Mode}, rule.Stamp{}, out)
+		out.Mark(v.At)
+		r.tell(s, &candidate{At: v.At, Phase: s.Signal.State, Mode: s.Signal.Mode}, rule.Stamp{}, out)
 		return true
-	case v.running == s.Running && !s.Change.At.IsZero():
-		r.cancel(s, v.at, seen, gap, out)
+	case v.Running == s.Running && !s.Change.At.IsZero():
+		if v.Gap > 0 && !v.Exact {
+			r.cancel(s, v.At, seen, out)
+		} else {
+			r.cancel(s, v.At, v.At, out)
+		}
 		return true
-	case v.running != s.Running && s.Change.At.IsZero():
-		s.Change = candidate{At: v.at, Gap: gap, Phase: s.Signal.State, Mode: s.Signal.Mode}
-		if !v.running {
+	case v.Running != s.Running && s.Change.At.IsZero():
+		s.Change = candidate{At: v.At, Gap: v.Gap, Phase: s.Signal.State, Mode: s.Signal.Mode}
+		if !v.Running {
 			s.First, s.Last, s.Told = "", "", ""
-			r.recall(s, v.at)
+			r.recall(s, v.At)
 			r.note(s, s.Code)
 		}
-		out.Mark(v.at)
+		out.Mark(v.At)
 		return true
 	}
 	return changed
 }
 
 // cancel drops a change that did not last. A stop that did not is a micro-stop;
-// of a stop whose end nobody saw, only the part that was seen counts.
-func (r *Rule) cancel(s *State, at, seen rule.Stamp, gap time.Duration, out Sink) {
+// it counts up to end, since of a stop whose end nobody saw, only the part that
+// was seen does.
+func (r *Rule) cancel(s *State, at, end rule.Stamp, out Sink) {
 	if s.Running {
-		end := at
-		if gap > 0 {
-			end = seen
-		}
 		s.MicroStops++
 		s.MicroLength += max(time.Duration(end.At-s.Change.At.At), 0)
 	}
@@ -242,10 +269,14 @@ func (s *State) standing() bool { return s.Known && s.Running == !s.Change.At.Is
 // Due finds a machine standing that has made no piece for too long, and confirms
 // a change that has lasted.
 func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
+	if at := s.Stops.heldUntil(); at != 0 && now >= at {
+		r.giveUp(s, out)
+		changed = true
+	}
 	if o, ok := r.idles(s, now); ok {
 		// A run that was long enough by its last piece was one.
 		r.confirm(s, s.Signal.Piece.At, out)
-		r.state(s, &o, false, out)
+		r.state(s, &o, out)
 		changed = true
 	}
 	return r.confirm(s, now, out) || changed
@@ -255,6 +286,12 @@ func (r *Rule) confirm(s *State, now int64, out Sink) (changed bool) {
 	if at := r.confirmAt(s); at == 0 || now < at {
 		return false
 	}
+	r.believe(s, out)
+	return true
+}
+
+// believe makes the change that waits a start or stop.
+func (r *Rule) believe(s *State, out Sink) {
 	change, since := s.Change, s.Since
 	if !s.Running && r.take == "at_end" && s.Last != "" {
 		r.explain(s, change.At, s.Last, out)
@@ -265,7 +302,6 @@ func (r *Rule) confirm(s *State, now int64, out Sink) (changed bool) {
 		s.Recent = s.Recent[:0]
 	}
 	r.tell(s, &change, since, out)
-	return true
 }
 
 // begin starts the account of a stop that was there when nobody had looked.
@@ -281,7 +317,7 @@ func (r *Rule) begin(s *State) {
 // tell reports the state that the machine is in now, since the change; before
 // is when the state before it began.
 func (r *Rule) tell(s *State, c *candidate, before rule.Stamp, out Sink) {
-	e := Event{At: c.At, Running: s.Running, Gap: c.Gap, Phase: c.Phase, Mode: c.Mode}
+	e := Event{At: c.At, Running: s.Running, Gap: c.Gap, Phase: c.Phase, Mode: c.Mode, Missed: c.missed}
 	switch {
 	case s.Running && !before.IsZero():
 		e.StopID, e.Since = s.StopID, before
@@ -299,8 +335,10 @@ func (r *Rule) tell(s *State, c *candidate, before rule.Stamp, out Sink) {
 // Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
 	at := r.confirmAt(s)
-	if idle := r.idleAt(s); idle != 0 && (at == 0 || idle < at) {
-		at = idle
+	for _, other := range [...]int64{r.idleAt(s), s.Stops.heldUntil()} {
+		if other != 0 && (at == 0 || other < at) {
+			at = other
+		}
 	}
 	return at
 }
@@ -308,7 +346,7 @@ func (r *Rule) Wake(s *State) int64 {
 // confirmAt returns when a change has lasted, 0 for never: a change that nobody
 // observes is not confirmed.
 func (r *Rule) confirmAt(s *State) int64 {
-	if s.Change.At.IsZero() || s.Lost {
+	if s.Change.At.IsZero() || s.Lost || s.Stops.Held.Known {
 		return 0
 	}
 	least := r.minStop
