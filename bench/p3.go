@@ -27,24 +27,15 @@ var p3Intervals = []time.Duration{
 // at the shortest interval that the gateway keeps, all values through the
 // rules; against the bare library reading the same registers.
 func modbusPolling(ctx context.Context, b *bed) (r result, err error) {
-	broker, err := startBroker(ctx, b.dir)
+	p, err := startRegisters(ctx, b.dir)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, ignoreExit(broker.stop())) }()
-	plant, err := startRole("plant3", registersRole{Servers: p3Servers, Registers: p3Registers, Moving: p3Moving})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, plant.end()) }()
-	var addrs []string
-	if err := plant.answer(&addrs); err != nil {
-		return r, err
-	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	length := b.length(4*time.Second, 20*time.Second)
 	run := func(interval time.Duration, ruled int) (s span, err error) {
 		err = b.withGateway(ctx, func(httpAddr string) string {
-			return p3Config("p3", addrs, broker.addr, httpAddr, interval, ruled)
+			return p3Config("p3", p.addrs, p.broker.addr, httpAddr, interval, ruled)
 		}, func(g *gateway) error {
 			s, err = g.measure(ctx, 2*p3Servers*p3Registers, length)
 			return errors.Join(err, s.check())
@@ -59,15 +50,15 @@ func modbusPolling(ctx context.Context, b *bed) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	serversBefore, err := cpu(plant.cmd.Process.Pid)
+	serversBefore, err := cpu(p.servers.cmd.Process.Pid)
 	if err != nil {
 		return r, err
 	}
-	limit, err := askRole[limitResult]("limit-modbus", modbusRole{Addrs: addrs, Seconds: length.Seconds(), Registers: p3Registers, Count: p3Count})
+	limit, err := askRole[limitResult]("limit-modbus", modbusRole{Addrs: p.addrs, Seconds: length.Seconds(), Registers: p3Registers, Count: p3Count})
 	if err != nil {
 		return r, err
 	}
-	serversAfter, err := cpu(plant.cmd.Process.Pid)
+	serversAfter, err := cpu(p.servers.cmd.Process.Pid)
 	if err != nil {
 		return r, err
 	}

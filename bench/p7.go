@@ -17,23 +17,14 @@ const (
 // 1000 tags each second, all of them parameters of a machine: with nothing
 // buffered and with a million events buffered and the broker away.
 func memoryUse(ctx context.Context, b *bed) (r result, err error) {
-	broker, err := startBroker(ctx, b.dir)
+	p, err := startRegisters(ctx, b.dir)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, ignoreExit(broker.stop())) }()
-	plant, err := startRole("plant3", registersRole{Servers: p3Servers, Registers: p3Registers, Moving: p3Moving})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, plant.end()) }()
-	var addrs []string
-	if err := plant.answer(&addrs); err != nil {
-		return r, err
-	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	length := b.length(6*time.Second, 60*time.Second)
 	idle, err := b.pollingMemory(ctx, length, func(httpAddr string) string {
-		return p3Config("p7", addrs, broker.addr, httpAddr, p7Interval, p3Registers)
+		return p3Config("p7", p.addrs, p.broker.addr, httpAddr, p7Interval, p3Registers)
 	})
 	if err != nil {
 		return r, err
@@ -47,7 +38,7 @@ func memoryUse(ctx context.Context, b *bed) (r result, err error) {
 		return r, err
 	}
 	full, err := b.pollingMemory(ctx, length, func(httpAddr string) string {
-		return atStore(p3Config("p7", addrs, away, httpAddr, p7Interval, p3Registers), dir)
+		return atStore(p3Config("p7", p.addrs, away, httpAddr, p7Interval, p3Registers), dir)
 	})
 	if err != nil {
 		return r, err
@@ -58,7 +49,7 @@ func memoryUse(ctx context.Context, b *bed) (r result, err error) {
 	r.add("peak_rss_mib", idle.peak)
 	r.add("backlog_rss_mib", full.rss)
 	r.add("backlog_peak_rss_mib", full.peak)
-	r.Note += fmt.Sprintf(" broker: %s, away with the backlog; the highest of samples every 100 ms during %v, after %v", broker.name, length, p7Settle)
+	r.Note += fmt.Sprintf(" broker: %s, away with the backlog; the highest of samples every 100 ms during %v, after %v", p.broker.name, length, p7Settle)
 	return r, nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,6 +16,36 @@ import (
 // with that many holding registers each, of which the first Moving grow by one
 // at each request and the others never change.
 type registersRole struct{ Servers, Registers, Moving int }
+
+// registersPlant is the beginning of P3 and P7: a broker, and Modbus servers in
+// another process.
+type registersPlant struct {
+	broker  *broker
+	servers *process
+	addrs   []string
+}
+
+func startRegisters(ctx context.Context, dir string) (p registersPlant, err error) {
+	if p.broker, err = startBroker(ctx, dir); err != nil {
+		return p, err
+	}
+	p.servers, err = startRole("plant3", registersRole{Servers: p3Servers, Registers: p3Registers, Moving: p3Moving})
+	if err == nil {
+		err = p.servers.answer(&p.addrs)
+	}
+	if err != nil {
+		err = errors.Join(err, p.end())
+	}
+	return p, err
+}
+
+// end stops what was started.
+func (p *registersPlant) end() (err error) {
+	if p.servers != nil {
+		err = p.servers.end()
+	}
+	return errors.Join(err, ignoreExit(p.broker.stop()))
+}
 
 // playRegisters runs the servers and answers with their addresses.
 func playRegisters(in *json.Decoder, out *json.Encoder) error {

@@ -177,20 +177,17 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen measures the start with a million events waiting, from a copy of
-// the files as a kill leaves them, until the first event is handed out.
-func BenchmarkOpen(b *testing.B) {
-	const backlog = 1_000_000
+// filled returns a store of 50 machines with so many events that wait for an
+// uplink.
+func filled(b *testing.B, backlog int) *Buffer {
 	o := testOptions(b.TempDir())
 	o.Quota = 0
 	store, err := Open(context.Background(), o, zap.NewNop())
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer store.Close()
-	if _, err := store.Queue("mes", all); err != nil {
-		b.Fatal(err)
-	}
+	_, err = store.Queue("mes", all)
+	must(b, err)
 	batch := plant.Batch{}
 	for range 500 {
 		e := count(1)
@@ -198,10 +195,19 @@ func BenchmarkOpen(b *testing.B) {
 		batch.Events = append(batch.Events, e)
 	}
 	for n := 0; n < backlog; n += len(batch.Events) {
-		if _, err := store.Commit(context.Background(), plant.MachineID(fmt.Sprintf("M%02d", n/500%50)), batch); err != nil {
-			b.Fatal(err)
-		}
+		_, err := store.Commit(context.Background(), plant.MachineID(fmt.Sprintf("M%02d", n/500%50)), batch)
+		must(b, err)
 	}
+	return store
+}
+
+// BenchmarkOpen measures the start with a million events waiting, from a copy of
+// the files as a kill leaves them, until the first event is handed out.
+func BenchmarkOpen(b *testing.B) {
+	const backlog = 1_000_000
+	store := filled(b, backlog)
+	defer store.Close()
+	o := store.opts
 	b.Logf("RssAnon with the backlog written: %s", rssAnon())
 	quiet(b, o.Path)
 	killed := crash(b, store)
@@ -268,28 +274,9 @@ func rssAnon() string {
 func BenchmarkCommitOnABacklog(b *testing.B) {
 	for _, backlog := range []int{10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(backlog), func(b *testing.B) {
-			o := testOptions(b.TempDir())
-			o.Quota = 0
-			store, err := Open(context.Background(), o, zap.NewNop())
-			if err != nil {
-				b.Fatal(err)
-			}
+			store := filled(b, backlog)
 			defer store.Close()
-			if _, err := store.Queue("mes", all); err != nil {
-				b.Fatal(err)
-			}
-			fill := plant.Batch{}
-			for range 500 {
-				e := count(1)
-				e.Data = bytes.Repeat([]byte("d"), 240)
-				fill.Events = append(fill.Events, e)
-			}
-			for n := 0; n < backlog; n += len(fill.Events) {
-				if _, err := store.Commit(context.Background(), plant.MachineID(fmt.Sprintf("M%02d", n/500%50)), fill); err != nil {
-					b.Fatal(err)
-				}
-			}
-			quiet(b, o.Path)
+			quiet(b, store.opts.Path)
 			batch := benchBatch()
 			took := make([]time.Duration, 0, b.N)
 			b.ReportAllocs()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -107,7 +108,17 @@ func TestWriteThroughChangesNothing(t *testing.T) {
 	mustClose(t, b)
 	before := listing(t, killed)
 	texts := map[string][]byte{}
+	past := time.Now().Add(-time.Hour).Truncate(time.Second)
+	was := map[string]os.FileInfo{}
 	for name := range before {
+		if err := os.Chtimes(filepath.Join(killed, name), past, past); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(killed, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		was[name] = info
 		text, err := os.ReadFile(filepath.Join(killed, name))
 		if err != nil {
 			t.Fatal(err)
@@ -124,6 +135,30 @@ func TestWriteThroughChangesNothing(t *testing.T) {
 		if now, err := os.ReadFile(filepath.Join(killed, name)); err != nil || !bytes.Equal(now, text) {
 			t.Errorf("%s is another: %v", name, err)
 		}
+	}
+	// And yet it has written: the manifest is another file with the same bytes, the
+	// others were written over.
+	written := map[string]int{}
+	for name, old := range was {
+		now, err := os.Stat(filepath.Join(killed, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == badger.ManifestFilename {
+			if os.SameFile(old, now) {
+				t.Error("the manifest is the same file as before: it was not made anew")
+			}
+			written[name]++
+		}
+		if ext := filepath.Ext(name); ext == logExt || ext == valueLogExt || name == badger.KeyRegistryFileName {
+			if now.ModTime().Equal(past) {
+				t.Errorf("%s was not written again", name)
+			}
+			written[ext]++
+		}
+	}
+	if len(written) != 4 {
+		t.Errorf("looked at were %v, want the manifest, logs, value logs and the key registry", written)
 	}
 }
 

@@ -62,6 +62,27 @@ func (m *mesOf) got() []string {
 	return append([]string(nil), m.ids...)
 }
 
+// openStore opens the store of a stopped gateway's config; change may change how.
+func openStore(t *testing.T, config string, change func(*buffer.Options)) *buffer.Buffer {
+	t.Helper()
+	p, faults := loadPlan(config, driverKinds, uplinkKinds)
+	if errs := faults.Errors(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	o, err := storeOptions(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&o)
+	}
+	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
 // storedPlant writes a config and a store with five events of PRESS-01.
 func storedPlant(t *testing.T, mes string, more string) (config, folder string) {
 	t.Helper()
@@ -81,18 +102,7 @@ uplinks:
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, faults := loadPlan(config, driverKinds, uplinkKinds)
-	if errs := faults.Errors(); len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	o, err := storeOptions(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, config, nil)
 	for i := range 5 {
 		at := time.Date(2026, 7, 27, 12, i, 0, 0, time.UTC)
 		e := plant.Event{Kind: plant.KindCounter, Version: 1, Time: at, TimeSource: plant.GatewayTime, Data: fmt.Appendf(nil, `{"machine":"PRESS-01","good":%d}`, i)}
@@ -318,16 +328,7 @@ func TestDeadLettersOfARunningGateway(t *testing.T) {
 func TestRefusedEventsBeyondTheBoundAreAudited(t *testing.T) {
 	mes := newMES(t)
 	config, _ := storedPlant(t, mes.URL, ", dead_letters: 100")
-	p, _ := loadPlan(config, driverKinds, uplinkKinds)
-	o, err := storeOptions(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.DeadLetters = 0
-	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, config, func(o *buffer.Options) { o.DeadLetters = 0 })
 	q, err := store.Queue("old", func(plant.EventKind) bool { return true })
 	if err != nil {
 		t.Fatal(err)
@@ -396,15 +397,7 @@ func TestForgetAnUplinkThatIsGone(t *testing.T) {
 // claim gives the store of a stopped gateway one more uplink.
 func claim(t *testing.T, config, uplink string) {
 	t.Helper()
-	p, _ := loadPlan(config, driverKinds, uplinkKinds)
-	o, err := storeOptions(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, config, nil)
 	if _, err := store.Queue(uplink, func(plant.EventKind) bool { return true }); err != nil {
 		t.Fatal(err)
 	}

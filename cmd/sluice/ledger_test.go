@@ -6,9 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zaptest"
-
-	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -17,15 +14,7 @@ import (
 // stopped one's store answers the same.
 func TestLedgerCommands(t *testing.T) {
 	config, _ := storedPlant(t, newMES(t).URL, "")
-	p, _ := loadPlan(config, driverKinds, uplinkKinds)
-	o, err := storeOptions(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := buffer.Open(t.Context(), o, zaptest.NewLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, config, nil)
 	if _, err := store.Queue(ledger.Name, ledger.Carries); err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,6 @@ type Kind[P any] struct {
 	check    func(*config.Section) (P, config.Faults)
 }
 
-// Name returns the word that a config uses after "driver:".
-func (k Kind[P]) Name() string { return k.name }
-
 // Defaults returns fresh Options as a config without a key has them, for what
 // describes the keys to people.
 func (k Kind[P]) Defaults() any { return k.defaults() }

@@ -96,11 +96,11 @@ func TestRegistry(t *testing.T) {
 	if names := r.Names(); !slices.Equal(names, []string{"bus", "ring"}) {
 		t.Errorf("names %v", names)
 	}
-	if k, ok := r.Lookup("ring"); !ok || k.Name() != "ring" {
-		t.Errorf("got %q, %v", k.Name(), ok)
+	if _, ok := r.Lookup("ring"); !ok {
+		t.Error("no ring")
 	}
-	if k, ok := r.Lookup("star"); ok || k.Name() != "" {
-		t.Errorf("got %q, %v", k.Name(), ok)
+	if _, ok := r.Lookup("star"); ok {
+		t.Error("a star, which nobody registered")
 	}
 	defer func() {
 		if p := recover(); p == nil || !strings.Contains(p.(string), "bus is registered twice") {
