@@ -15,7 +15,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop bench bench-full demo check schema-freeze clean
+.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop mutants bench bench-full demo check schema-freeze clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ interop: ## with PLC servers and a broker that nobody here wrote (needs node, py
 	npm install --prefix bin/interop --no-audit --no-fund --no-package-lock $$($(NODE_IS_NEW) && echo --omit=optional)
 	$(INTEROP) SLUICE_INTEROP_FOLDER=$(CURDIR)/bin/interop $(GO) test -tags 'e2e interop' ./cmd/sluice -run TestInterop -count=1 -v -timeout 10m
 	$(INTEROP) NODE_PATH=$(CURDIR)/bin/interop/node_modules $(GO) test ./drivers/opcua -run ForeignServer -count=1 -v -timeout 10m
+
+mutants: ## break the rules in small ways, one at a time, and see which scenario notices; docs/mutants.md (about 25 minutes; N=200 for some, without the page)
+	$(GO) run ./internal/mutants $(if $(N),-n $(N),-out docs/mutants.md)
 
 bench: ## measure against the bare libraries; ID=P2 runs one
 	$(GO) run ./bench $(if $(ID),-id $(ID))

@@ -62,6 +62,7 @@ var layers = []layer{
 	{"firmware-notes/blocks", nil},
 	// The simulation joins the rooms as cmd does, over a store and lines of its own.
 	{"internal/sim", []string{"plant", "config", "derive/...", "drivers", "uplink"}},
+	{"internal/mutants", nil},
 	{"internal/torture", []string{"*"}},
 	{"internal/torture/*", nil},
 	{"cmd", []string{"*"}},
