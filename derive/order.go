@@ -71,7 +71,7 @@ func newOrder(o OrderOptions, resolve rule.Resolver) (*order, error) {
 			}
 			return nil, config.Field(name.key, fmt.Sprintf("tag %s is of type %s, which %s", in.Ref, t, what), "name a tag of a string or whole-number type")
 		}
-		if number := r.inputs[orderNumber]; number != nil && number.Ref.Device != in.Ref.Device {
+		if number := r.inputs[orderNumber]; number != nil && number.Ref.Device != in.Ref.Device && number.Ref.Device != valuesDevice && in.Ref.Device != valuesDevice {
 			return nil, config.Field(name.key, fmt.Sprintf("tag %s is of another device than the number", in.Ref), "name a tag of "+string(number.Ref.Device)+": only what comes in one answer belongs together")
 		}
 		r.inputs[f] = &in

@@ -98,7 +98,7 @@ func (r *run) StopReason(e startstop.Reason) {
 
 // Describe fills in what s knows of the machine, for people.
 func (m *Model) Describe(s *State, out *Stats) {
-	out.Machine, out.Order = m.machine, s.order.Current.Number
+	out.Machine, out.Order, out.OrderContext, out.OrderOwner = m.machine, s.order.Current.Number, s.order.Current, m.OrderOwner()
 	out.Mode, out.ModeBy, out.ModeUntil = m.mode, s.mode.by(), s.mode.until()
 	if !s.mode.Since.IsZero() {
 		out.ModeSince = s.mode.Since.Time()

@@ -16,6 +16,9 @@ type Stats struct {
 	StateSince time.Time
 	Reason     string
 	Order      string
+	// OrderContext is all that is known of Order, and OrderOwner who says it.
+	OrderContext plant.Order
+	OrderOwner   string
 	// Mode is what the machine is used for, since ModeSince (zero: from the first);
 	// ModeBy who said so (empty: the config) and ModeUntil when it ends by itself.
 	Mode                 plant.Mode

@@ -88,6 +88,8 @@ type machineDoc struct {
 	StateSince    instant           `json:"state_since"`
 	Reason        string            `json:"reason,omitempty"`
 	Order         string            `json:"order,omitempty"`
+	OrderContext  *plant.Order      `json:"order_context,omitempty"`
+	OrderOwner    string            `json:"order_owner,omitempty"`
 	Mode          string            `json:"mode,omitempty"`
 	ModeSince     instant           `json:"mode_since"`
 	ModeUntil     instant           `json:"mode_until"`
@@ -299,12 +301,15 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 func machineDocument(s *derive.Stats, feeds []plant.DeviceID) machineDoc {
 	doc := machineDoc{
 		Machine: string(s.Machine), Devices: list(feeds), Good: s.Good, Scrap: s.Scrap,
-		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, Mode: string(s.Mode),
+		Running: s.Running, StateSince: instant(s.StateSince), Reason: s.Reason, Order: s.Order, OrderOwner: s.OrderOwner, Mode: string(s.Mode),
 		ModeSince: instant(s.ModeSince), ModeUntil: instant(s.ModeUntil), ModeBy: s.ModeBy,
 		Shift: s.Shift, ShiftUntil: instant(s.ShiftUntil),
 		LastEvent: string(s.LastEvent), LastEventTime: instant(s.LastEventTime), LastSequence: uint64(s.LastSequence),
 		Inputs: s.Inputs, Commits: s.Commits, Events: make(map[string]uint64, len(s.Events)),
 		Overflows: s.Overflows, WritesFailed: s.WritesFailed, Waiting: s.Waiting, WaitingSince: instant(s.WaitingSince), Problems: []string{},
+	}
+	if s.OrderContext != (plant.Order{}) {
+		doc.OrderContext = &s.OrderContext
 	}
 	for _, p := range s.Problems {
 		doc.Problems = append(doc.Problems, p.Text)

@@ -217,7 +217,7 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 			k.add(records.label, number(m.Events[records.kind])+" since the start")
 		}
 	}
-	k.add("Order", m.Order)
+	k.add("Order", orderWords(m))
 	k.add("Mode", modeWords(m, c))
 	if m.Shift != "" {
 		k.add("Shift", m.Shift+" until "+c.at(m.ShiftUntil))
@@ -229,6 +229,21 @@ func machineCard(snap Snapshot, m *derive.Stats, c clock) card {
 		k.add("Recording", "waits for space "+c.since(m.WaitingSince))
 	}
 	return k
+}
+
+// orderWords is the order with what a person at the machine knows it by.
+func orderWords(m *derive.Stats) string {
+	words := m.Order
+	if words == "" {
+		return ""
+	}
+	if m.OrderContext.SKU != "" {
+		words += ", " + m.OrderContext.SKU
+	}
+	if m.OrderContext.Operation != "" {
+		words += ", operation " + m.OrderContext.Operation
+	}
+	return words
 }
 
 // modeWords is what a machine is used for, until when, and who said so.

@@ -61,7 +61,7 @@ func plantAt() Snapshot {
 				LastEventTime: noon.Add(-12 * time.Minute), LastSequence: 812, Inputs: 900, Commits: 820,
 				Events: map[plant.EventKind]uint64{plant.KindCounter: 800, plant.KindStartStop: 12}},
 			{Machine: "FILLER-01", Good: 1234567, Scrap: 890, Running: &stopped, StateSince: noon.Add(-90 * time.Second), Reason: "31 jam",
-				Order: "0012345", Mode: plant.Maintenance, ModeSince: noon.Add(-time.Hour), ModeUntil: noon.Add(3 * time.Hour), ModeBy: "uid 1000 (ann)",
+				Order: "0012345", OrderContext: plant.Order{Number: "0012345", SKU: "BOX-7", Operation: "20"}, OrderOwner: "tags", Mode: plant.Maintenance, ModeSince: noon.Add(-time.Hour), ModeUntil: noon.Add(3 * time.Hour), ModeBy: "uid 1000 (ann)",
 				Shift: "early", ShiftUntil: noon.Add(2 * time.Hour),
 				LastEvent: plant.KindStartStop, LastEventTime: noon.Add(-90 * time.Second),
 				LastSequence: 4711, Inputs: 108000, Commits: 5000, Problems: []derive.Problem{{Text: "the counter stands at its maximum", Remedy: "Compare with the machine's own display."}}},
@@ -331,6 +331,7 @@ func TestInert(t *testing.T) {
 		snap.Devices[1].BadTags = map[plant.TagID]string{plant.TagID(payload): payload}
 		m.Machine, m.Reason, m.Order, m.Mode, m.ModeBy, m.Shift, m.Problems = plant.MachineID(payload), payload, payload, plant.Mode(payload), payload, payload, []derive.Problem{{Text: payload, Remedy: payload}}
 		u.Uplink, u.LastError, u.Endpoint = payload, payload, payload
+		m.OrderContext = plant.Order{Number: payload, SKU: payload, Operation: payload, WorkCenter: payload}
 		snap.Feeds[m.Machine] = []plant.DeviceID{d.Device}
 		snap.Buffer.Fault, snap.Buffer.Path, snap.Waiting, snap.Ready = payload, payload, []string{payload}, false
 		body := ask(t, snap, "GET", "/").Body.String()
