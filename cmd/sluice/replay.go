@@ -68,7 +68,7 @@ func (r *replayCmd) Run(ctx context.Context, c *console) error {
 	if r.Against == "" && !r.Recorded {
 		return nil
 	}
-	differs, err := p.diff.print(c.Out, now.Config.Site.Location(), r.JSON)
+	differs, err := p.diff.report(c.Out, now.Config.Site.Location(), r.JSON)
 	if err == nil && differs {
 		return &exitError{code: exitDiffers}
 	}

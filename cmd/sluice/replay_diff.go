@@ -106,7 +106,7 @@ func (d *difference) compare() (changes []change, tallies []tally) {
 		return &tallies[len(tallies)-1]
 	}
 	for i, k := 0, 0; i < len(d.before) || k < len(d.after); {
-		which := 0
+		var which int
 		switch {
 		case i == len(d.before):
 			which = 1
@@ -146,8 +146,8 @@ func (c *change) any() *outcome {
 	return c.before
 }
 
-// print writes what differs in the order of time, then how much of each kind.
-func (d *difference) print(out io.Writer, zone *time.Location, asJSON bool) (differs bool, err error) {
+// report writes what differs in the order of time, then how much of each kind.
+func (d *difference) report(out io.Writer, zone *time.Location, asJSON bool) (differs bool, err error) {
 	changes, tallies := d.compare()
 	var b bytes.Buffer
 	for i := range changes {

@@ -179,7 +179,7 @@ func (c *compiler) binary(n *ast.BinaryNode) (node, kind) {
 	case "==", "!=", "<", "<=", ">", ">=":
 		a, ka := c.node(n.Left)
 		b, kb := c.node(n.Right)
-		if !comparable(ka, kb, len(n.Operator) == 2 && (n.Operator[0] == '=' || n.Operator[0] == '!')) {
+		if !alike(ka, kb, len(n.Operator) == 2 && (n.Operator[0] == '=' || n.Operator[0] == '!')) {
 			return c.refuse(n, fmt.Sprintf("%s and %s cannot be compared by %s", ka, kb, n.Operator), "compare numbers with numbers, texts with texts by == and !=")
 		}
 		return comparison{n.Operator, a, b}, truth
@@ -200,7 +200,7 @@ func (c *compiler) within(n *ast.BinaryNode) (node, kind) {
 	for _, item := range list.Nodes {
 		v, ki := c.node(item)
 		value, ok := v.(constant)
-		if !ok || !comparable(k, ki, true) {
+		if !ok || !alike(k, ki, true) {
 			return c.refuse(item, "the list holds constants of the type of what is looked for", "write numbers or texts, for example [3, 6]")
 		}
 		m.list = append(m.list, value.v)
@@ -237,9 +237,9 @@ func wider(a, b kind) kind {
 	return number
 }
 
-// comparable reports whether two kinds can be compared; texts and truths only
+// alike reports whether two kinds can be compared; texts and truths only
 // for being equal.
-func comparable(a, b kind, equal bool) bool {
+func alike(a, b kind, equal bool) bool {
 	switch {
 	case !equal && (a == text || b == text || a == truth || b == truth):
 		return false

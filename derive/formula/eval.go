@@ -263,7 +263,7 @@ func (n comparison) eval(in []plant.Value) (plant.Value, Failure) {
 		return plant.Value{}, why
 	}
 	order, why := compare(a, b)
-	is := false
+	var is bool
 	switch n.op {
 	case "==":
 		is = order == 0

@@ -31,8 +31,6 @@ type Reader struct {
 	offset int64
 	number uint32
 	block  []byte
-	// begun is set behind the first block of data.
-	begun bool
 	d     *decoder
 
 	head  Head

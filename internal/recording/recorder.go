@@ -96,6 +96,14 @@ func (r *recorder) Record(steps []derive.Step, events []plant.Event, first plant
 		r.fail(err)
 		return
 	}
+	// What led to events is written with them, as they are: so a kill costs what
+	// led to none.
+	if len(events) > 0 {
+		if err := r.w.Flush(); err != nil {
+			r.fail(err)
+			return
+		}
+	}
 	r.inputs += uint64(len(steps))
 	switch {
 	case r.w.Waiting() == 0:

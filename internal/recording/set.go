@@ -34,9 +34,10 @@ const (
 	flushAfter = time.Second
 	// maxFile bounds one file: as much is lost at most behind damage.
 	maxFile = 16 << 20
-	// MinSize is the least room for each machine, MaxFor the longest recording.
+	// MinSize is the least room for each machine, in bytes.
 	MinSize = 4 << 20
-	MaxFor  = 31 * 24 * time.Hour
+	// MaxFor is the longest recording.
+	MaxFor = 31 * 24 * time.Hour
 )
 
 // Options say where recordings are and whose they are.

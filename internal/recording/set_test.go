@@ -444,7 +444,7 @@ func TestARecordingEndsInTime(t *testing.T) {
 		}
 		// The next start goes on with it, for as long as it was to last.
 		again := NewSet(o, zap.NewNop())
-		if err := again.Resume(); err != nil || len(again.Stats()) != 1 || again.Stats()[0].Machine != "A" || again.Stats()[0].Until != set.Stats()[0].Until {
+		if err := again.Resume(); err != nil || len(again.Stats()) != 1 || again.Stats()[0].Machine != "A" || !again.Stats()[0].Until.Equal(set.Stats()[0].Until) {
 			t.Fatalf("%v, %+v", err, again.Stats())
 		}
 		time.Sleep(time.Minute)
