@@ -61,6 +61,10 @@ func TestFaultsOfAScale(t *testing.T) {
 		{"method: totalizer, total: count, component: SUGAR, min_dose: 5 kg, max_rate: 5 kg/s, modulus: 1.5 kg", "M.dosing.modulus: 1.5 kg is no whole number of divisions"},
 		{"method: totalizer, total: raw, weight_unit: kg, component: SUGAR, min_dose: 100 g", "warning: M.dosing.total: tag press/raw is a REAL (float32): above 419430.4 kg it cannot show min_dose (100 g) any more — let the PLC total in a DINT or LREAL"},
 		{"method: totalizer, total: raw, weight_unit: kg, component: SUGAR, min_dose: 100 g, modulus: 400000 kg, max_rate: 1 kg/s", ""},
+		{"method: gain_in_weight, weight: gross, component: OIL, min_dose: 5 kg", "M.dosing.component: nothing says when it goes in — name the tag that says which component goes in now, or the bit of its valve with while:"},
+		{"method: continuous, weight: gross, component: OIL, min_dose: 5 kg, flow: raw", "M.dosing.flow_unit: \"\" is no weight per time — write what the tag shows, for example flow_unit: kg/h"},
+		{"method: continuous, weight: gross, component: OIL, min_dose: 5 kg, flow: raw, flow_unit: g/h", "M.dosing.flow_unit: is in g, but the weight in kg"},
+		{"method: continuous, weight: gross, component: OIL, min_dose: 5 kg, while: gate", "M.dosing.while: means nothing with method: continuous — remove it, or write method: batch_out or gain_in_weight"},
 		{"method: totalizer, total: text, weight_unit: kg, component: SUGAR, min_dose: 100 g", "M.dosing.total: tag press/text is of type string, which is no weight"},
 		{"method: batch_out, weight: gross, while: gate, component: SUGAR, min_dose: 200", "M.dosing.min_dose: `200` is no weight: write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g"},
 	} {
@@ -103,8 +107,10 @@ func scaleModel(tb testing.TB, dosing string) *Model {
 }
 
 var scaleMethods = map[string]string{
-	"totalizer": "method: totalizer, total: total, component: {tag: comp, values: {1: WATER}}, min_dose: 1 kg, modulus: 100000 kg, max_rate: 10 kg/s",
-	"batch_out": "method: batch_out, weight: gross, while: gate, component: {tag: comp, values: {1: SUGAR}}, min_dose: 200 g, stable: stable",
+	"totalizer":      "method: totalizer, total: total, component: {tag: comp, values: {1: WATER}}, min_dose: 1 kg, modulus: 100000 kg, max_rate: 10 kg/s",
+	"continuous":     "method: continuous, weight: gross, component: {tag: comp, values: {1: RESIN}}, min_dose: 200 g",
+	"gain_in_weight": "method: gain_in_weight, weight: gross, component: {tag: comp, values: {1: SUGAR}}, min_dose: 200 g, stable: stable",
+	"batch_out":      "method: batch_out, weight: gross, while: gate, component: {tag: comp, values: {1: SUGAR}}, min_dose: 200 g, stable: stable",
 }
 
 func scaleScan() plant.Scan {

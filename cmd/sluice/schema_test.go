@@ -184,8 +184,10 @@ uplinks:
 
 // scales are the keys that each method of dosing needs.
 var scales = map[string]string{
-	"totalizer": "total: kilos, component: SUGAR, min_dose: 1 kg, max_rate: 1 kg/s",
-	"batch_out": "weight: kilos, while: offer, component: SUGAR, min_dose: 1 kg",
+	"totalizer":      "total: kilos, component: SUGAR, min_dose: 1 kg, max_rate: 1 kg/s",
+	"continuous":     "weight: kilos, component: SUGAR, min_dose: 1 kg",
+	"gain_in_weight": "weight: kilos, while: offer, component: SUGAR, min_dose: 1 kg",
+	"batch_out":      "weight: kilos, while: offer, component: SUGAR, min_dose: 1 kg",
 }
 
 // The words that the schema offers for plain text are those that the gateway

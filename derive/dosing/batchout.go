@@ -266,18 +266,6 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	b.Have, b.Refilled, b.Gap, b.Way, s.Win = false, 0, false, way{}, window{}
 }
 
-// batchDue does what waits for a time that has come: a weight that a subscription
-// said once and that stands since.
-func (r *Live) batchDue(s *LiveState, now int64, out Sink) (changed bool) {
-	at := r.batchAt(s)
-	if at == 0 || now < at || !r.usable(s, out) {
-		return false
-	}
-	stamp := s.Last.At
-	stamp.At = now
-	return r.stand(s, stamp, out)
-}
-
 // batchAt returns when a silent subscription is as good as a weight that stands.
 func (r *Live) batchAt(s *LiveState) int64 {
 	b := &s.Batch

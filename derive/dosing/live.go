@@ -41,6 +41,7 @@ const (
 	roleUnit
 	roleText
 	roleAmount
+	roleFlow
 )
 
 // input is one tag of a Live rule. slot says which text or amount it is.
@@ -85,10 +86,13 @@ type Live struct {
 	byBit              bool
 	every              int64
 	// total is set for the method totalizer.
-	total           *total
-	settle, pause   int64
-	aborted         int64
-	binding, others string
+	total *total
+	// flowPer is the time of the unit of the flow tag, 0 without one; more than
+	// most in mostPer no feeder feeds, 0 for no such limit.
+	flowPer, most, mostPer int64
+	settle, pause          int64
+	aborted                int64
+	binding, others        string
 }
 
 // NewLive makes the Live rule called name of a machine, for example "dosing[1]".
@@ -102,6 +106,7 @@ func NewLive(name string, o Options, resolve rule.Resolver) (*Live, error) {
 		b.bit("while", o.While, roleGate)
 	}
 	r := b.r
+	b.flow(&o)
 	if len(r.inputs) > maxInputs {
 		b.fault("", fmt.Sprintf("names %d tags", len(r.inputs)), fmt.Sprintf("name at most %d", maxInputs))
 	}
@@ -293,6 +298,13 @@ func (b *liveBuilder) limits(o *Options) {
 	r.steady = length(o.Stable.For, defaultFor)
 	r.settle, r.pause = length(o.Settle, defaultSettle), length(o.Pause, defaultPause)
 	r.every = int64(o.Every.Std())
+	if r.method == byContinuous {
+		r.every = length(o.Every, defaultEvery)
+		r.most, r.mostPer = b.ticks("max_rate", o.MaxRate.Mass), int64(o.MaxRate.Per)
+		if d := b.ticks("division", o.Division); d > 0 {
+			r.noise = d
+		}
+	}
 	r.aborted = int64(o.AbortedBelow)
 	if r.aborted == 0 {
 		r.aborted = defaultAborted
@@ -354,7 +366,7 @@ func (r *Live) Edge(i int) bool {
 
 // Kinds are the kinds of events that the rule makes.
 func (r *Live) Kinds() []plant.EventKind {
-	if r.method == byTotalizer {
+	if r.method == byTotalizer || r.method == byGain {
 		return []plant.EventKind{plant.KindDosing}
 	}
 	return []plant.EventKind{plant.KindDosing, plant.KindRefill, plant.KindRemoval}

@@ -13,12 +13,14 @@ import (
 
 // The methods by which doses are found.
 const (
-	byHandshake = "handshake"
-	byTotalizer = "totalizer"
-	byBatchOut  = "batch_out"
+	byHandshake  = "handshake"
+	byTotalizer  = "totalizer"
+	byBatchOut   = "batch_out"
+	byContinuous = "continuous"
+	byGain       = "gain_in_weight"
 )
 
-func methods() []string { return []string{byHandshake, byTotalizer, byBatchOut} }
+func methods() []string { return []string{byHandshake, byTotalizer, byBatchOut, byContinuous, byGain} }
 
 // Options say where the doses of one scale come from. With the method
 // "handshake" all tags but those of the handshake are fields of the record.
@@ -95,6 +97,9 @@ type ScaleOptions struct {
 	// Every is how long what was dosed may wait to be told; 0 means until it has
 	// come to rest.
 	Every config.Duration `yaml:"every"`
+	// Flow is the tag of what a feeder feeds, in FlowUnit, for example kg/h.
+	Flow     string `yaml:"flow"`
+	FlowUnit string `yaml:"flow_unit"`
 	// AbortedBelow is the part of the target, in percent, below which a dose was
 	// aborted; 0 means 90.
 	AbortedBelow int `yaml:"aborted_below"`
@@ -173,10 +178,12 @@ type key struct {
 }
 
 // keys are those that some methods do not read, or need.
-func (o *Options) keys() []key {
+func (o *Options) keys(method string) []key {
 	records := []string{byHandshake}
-	weighed := []string{byBatchOut}
-	all := []string{byTotalizer, byBatchOut}
+	weighed := []string{byBatchOut, byContinuous, byGain}
+	stands := []string{byBatchOut, byGain}
+	all := append([]string{byTotalizer}, weighed...)
+	flows := []string{byTotalizer, byContinuous}
 	totals := []string{byTotalizer}
 	return []key{
 		{"trigger", o.Trigger != "", records, false},
@@ -194,20 +201,22 @@ func (o *Options) keys() []key {
 		{"component", !o.Component.IsZero(), methods(), true},
 		{"total", o.Total != "", totals, true},
 		{"modulus", !o.Modulus.IsZero(), totals, false},
-		{"max_rate", !o.MaxRate.IsZero(), totals, false},
+		{"max_rate", !o.MaxRate.IsZero(), flows, false},
 		{"reset_confirm", o.ResetConfirm != 0, totals, false},
-		{"every", o.Every != 0, totals, false},
+		{"every", o.Every != 0, flows, false},
 		{"weight", o.Weight != Weight{}, weighed, true},
 		{"weight_unit", !o.WeightUnit.IsZero(), all, false},
 		{"division", !o.Division.IsZero(), all, false},
-		{"stable", o.Stable != Stable{}, []string{byBatchOut}, false},
+		{"stable", o.Stable != Stable{}, stands, false},
 		{"unusable", len(o.Unusable) > 0, all, false},
 		{"rebase", len(o.Rebase) > 0, weighed, false},
-		{"while", o.While != "", []string{byBatchOut}, true},
+		{"while", o.While != "", stands, method == byBatchOut},
 		{"min_dose", !o.MinDose.IsZero(), all, true},
-		{"settle", o.Settle != 0, []string{byBatchOut}, false},
-		{"pause", o.Pause != 0, all, false},
-		{"aborted_below", o.AbortedBelow != 0, []string{byBatchOut}, false},
+		{"settle", o.Settle != 0, stands, false},
+		{"pause", o.Pause != 0, []string{byTotalizer, byBatchOut, byContinuous}, false},
+		{"aborted_below", o.AbortedBelow != 0, stands, false},
+		{"flow", o.Flow != "", []string{byContinuous}, false},
+		{"flow_unit", o.FlowUnit != "", []string{byContinuous}, false},
 	}
 }
 
@@ -221,7 +230,7 @@ func (o *Options) Validate() error {
 		return config.Unknown("method", "method", o.Method, methods())
 	}
 	var errs []error
-	for _, k := range o.keys() {
+	for _, k := range o.keys(method) {
 		switch reads := slices.Contains(k.by, method); {
 		case !reads && k.given:
 			errs = append(errs, config.Field(k.name, fmt.Sprintf("means nothing with method: %s", method), "remove it, or write method: "+strings.Join(k.by, " or ")))
@@ -233,6 +242,9 @@ func (o *Options) Validate() error {
 		errs = append(errs, o.Options.Validate())
 	} else {
 		errs = append(errs, o.ScaleOptions.check())
+		if method == byGain && o.Component.Tag == "" && o.While == "" {
+			errs = append(errs, config.Field("component", "nothing says when it goes in", "name the tag that says which component goes in now, or the bit of its valve with while:"))
+		}
 	}
 	errs = append(errs, o.Status.Allowed("status", "complete", "aborted"), o.Purpose.Allowed("purpose", "production", "purge", "calibration", "manual"))
 	if o.Target.IsZero() && !(o.ToleranceMinus.IsZero() && o.TolerancePlus.IsZero()) {

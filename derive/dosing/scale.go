@@ -31,6 +31,8 @@ type LiveState struct {
 
 	Batch batchState `json:"batch,omitzero"`
 	Total totalState `json:"total,omitzero"`
+	Gain  gainState  `json:"gain,omitzero"`
+	Feed  feedState  `json:"feed,omitzero"`
 }
 
 // CopyFrom makes s equal to o without sharing memory with it, reusing its own.
@@ -108,7 +110,7 @@ func (r *Live) Fit(s *LiveState) {
 	}
 	if s.Others != r.others {
 		s.Known, s.On, s.Unit, s.Words, s.Others = 0, 0, "", words{}, r.others
-		s.Batch.Gap = s.Batch.Have
+		r.gap(s)
 	}
 	if r.total != nil {
 		r.total.rule.Fit(&s.Total.Count)
@@ -121,6 +123,8 @@ func (s *LiveState) Shift(step time.Duration) {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)
+	s.Gain.shift(step)
+	s.Feed.shift(step)
 	s.Total.Count.Shift(step)
 }
 
@@ -161,6 +165,9 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 			changed = r.note(s, in, &readings[i], out) || changed
 		}
 	}
+	if r.method == byGain {
+		changed = r.switched(s, readings[0].At, out) || changed
+	}
 	if !weight.asked {
 		return r.Due(s, now, out) || changed
 	}
@@ -177,7 +184,14 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	}
 	s.Win.add(weight.w, weight.at, r.band)
 	s.Last = point{weight.w, weight.at}
-	return r.batchSample(s, out) || changed
+	switch r.method {
+	case byGain:
+		return r.gainSample(s, out) || changed
+	case byContinuous:
+		return r.feedSample(s, out) || changed
+	default:
+		return r.batchSample(s, out) || changed
+	}
 }
 
 // switches reports whether a change of the input begins or ends something.
@@ -200,6 +214,10 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		return was
 	}
 	switch in.role {
+	case roleFlow:
+		if n, ok := toTicks(v.Value, in.Tag.Type, r.places); ok {
+			s.Feed.Flow = max(n, 0)
+		}
 	case roleUnit:
 		unit, _ := in.text(v.Value, s.Unit)
 		changed = unit != s.Unit
@@ -222,10 +240,10 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		}
 		changed = on != old || !was
 		switch {
-		case in.role == roleGate && changed:
+		case in.role == roleGate && changed && r.method == byBatchOut:
 			r.gate(s, on, v.At)
 		case in.role == roleRebase && was && on != old:
-			r.rebase(s, v.At, out)
+			r.newZero(s, v.At, out)
 		}
 	}
 	s.Known |= bit
@@ -302,6 +320,7 @@ func (r *Live) steadyAt(s *LiveState, now int64) (w int64, ok bool) {
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
 	s.Win = window{}
+	s.Gain.Gap, s.Feed.Gap = s.Gain.Have, s.Feed.Have
 	s.Batch.Gap = s.Batch.Have
 	s.Batch.Way.Last = rule.Stamp{}
 }
@@ -311,7 +330,29 @@ func (r *Live) Due(s *LiveState, now int64, out *Out) (changed bool) {
 	if r.total != nil {
 		return r.totalDue(s, now, out)
 	}
-	return r.batchDue(s, now, out)
+	at := r.Wake(s)
+	if at == 0 || now < at || !r.usable(s, out) {
+		return false
+	}
+	stamp := s.Last.At
+	stamp.At = now
+	if r.method == byGain {
+		return r.gainStand(s, stamp, out)
+	}
+	return r.stand(s, stamp, out)
+}
+
+// newZero begins anew: from now on the scale has another zero. What was under way
+// is told by the last weight before.
+func (r *Live) newZero(s *LiveState, at rule.Stamp, out Sink) {
+	switch r.method {
+	case byGain:
+		r.gainRebase(s, at, out)
+	case byContinuous:
+		r.feedRebase(s, at, out)
+	default:
+		r.rebase(s, at, out)
+	}
 }
 
 // Wake returns when the rule wants to be asked again, 0 for not at all.
@@ -319,14 +360,25 @@ func (r *Live) Wake(s *LiveState) int64 {
 	if r.total != nil {
 		return r.totalAt(s)
 	}
-	return r.batchAt(s)
+	switch r.method {
+	case byGain:
+		return r.gainAt(s)
+	case byContinuous:
+		return 0 // each weight counts as it comes
+	default:
+		return r.batchAt(s)
+	}
 }
 
 // Mark notes a time that may turn out to be the end of an order, so that what is
 // dosed after it is not told as of before.
 func (r *Live) Mark(s *LiveState, at rule.Stamp, now int64, out *Out) {
-	if r.total != nil {
+	switch {
+	case r.total != nil:
 		r.total.rule.Mark(&s.Total.Count, at, now, out.of(r, s))
+	case r.method == byContinuous && s.Feed.Have:
+		// An interval more does no harm if nothing ends.
+		r.interval(s, at, true, out)
 	}
 }
 
@@ -346,7 +398,9 @@ func (r *Live) Boundary(s *LiveState, at rule.Stamp, marked bool, now int64, out
 		r.total.rule.FlushTo(&s.Total.Count, at, now, out.of(r, s))
 	case r.total != nil:
 		r.total.rule.Flush(&s.Total.Count, now, out.of(r, s))
-	default:
+	case r.method == byContinuous && s.Feed.Have && !marked:
+		r.interval(s, at, true, out)
+	case r.method == byBatchOut:
 		r.batchEnds(s, at, out)
 	}
 }

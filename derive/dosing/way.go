@@ -24,7 +24,7 @@ func (r *Live) follow(s *LiveState, on bool) (changed bool) {
 	}
 	moved := magnitude(p.W-b.Ref) > r.noise
 	if y.Up {
-		if p.W >= y.Ext.W {
+		if p.W > y.Ext.W {
 			y.Ext, y.OnExt = p, y.On
 		} else if y.Ext.W-p.W > r.noise {
 			b.rise(r, y.Ext.W)

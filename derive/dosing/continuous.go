@@ -1,0 +1,201 @@
+package dosing
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+const (
+	defaultEvery = time.Minute
+	// rateOver is how long a rate is measured at least.
+	rateOver = 10 * time.Second
+)
+
+// feedState is what is known of a feeder that loses weight all the time.
+type feedState struct {
+	// Ref is the weight up to which Used holds what was consumed since Since.
+	Have  bool       `json:"have,omitempty"`
+	Ref   int64      `json:"ref,omitempty"`
+	Used  int64      `json:"used,omitempty"`
+	Since rule.Stamp `json:"t0,omitzero"`
+	// Estimated and Gap are markers of Used.
+	Estimated bool  `json:"est,omitempty"`
+	Gap       bool  `json:"gap,omitempty"`
+	Words     words `json:"w,omitzero"`
+	// Low is the lowest weight since the last refill, and once Up, while it is
+	// refilled, High the highest. Ran and Flowed are the time and, by the flow tag,
+	// the amount since Low; RanHigh and FlowedHigh those until High. Paid is what
+	// of it Used holds already.
+	Up         bool  `json:"up,omitempty"`
+	Low        point `json:"lo,omitzero"`
+	High       point `json:"hi,omitzero"`
+	Ran        int64 `json:"ran,omitempty"`
+	RanHigh    int64 `json:"ranh,omitempty"`
+	Flowed     int64 `json:"fl,omitempty"`
+	FlowedHigh int64 `json:"flh,omitempty"`
+	Paid       int64 `json:"paid,omitempty"`
+	// Fall in Time is how fast it emptied last, measured from From.
+	From point `json:"f,omitzero"`
+	Fall int64 `json:"rf,omitempty"`
+	Time int64 `json:"rt,omitempty"`
+	// Flow is what the flow tag said last, in ticks per FlowPer.
+	Flow int64      `json:"flow,omitempty"`
+	Last rule.Stamp `json:"l,omitzero"`
+}
+
+func (f *feedState) shift(step time.Duration) {
+	for _, at := range []*rule.Stamp{&f.Since, &f.Low.At, &f.High.At, &f.From.At, &f.Last} {
+		at.Shift(step)
+	}
+}
+
+// flow adds the tag of the flow.
+func (b *liveBuilder) flow(o *Options) {
+	if o.Flow == "" {
+		return
+	}
+	in := b.number("flow", o.Flow, roleFlow)
+	if in == nil {
+		return
+	}
+	unit := o.FlowUnit
+	if unit == "" {
+		unit = in.Tag.Unit
+	}
+	mass, per, _ := strings.Cut(unit, "/")
+	lengths := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour}
+	b.r.flowPer = int64(lengths[strings.TrimSpace(per)])
+	switch u, ok := plant.ParseMassUnit(mass); {
+	case !ok || b.r.flowPer == 0:
+		b.fault("flow_unit", fmt.Sprintf("%q is no weight per time", unit), "write what the tag shows, for example flow_unit: kg/h")
+	case b.r.unit != "" && u != b.r.unit:
+		b.fault("flow_unit", fmt.Sprintf("is in %s, but the weight in %s", u, b.r.unit), "let both be in one unit, with scale: and unit: at the device's tag")
+	}
+}
+
+// worked is what was consumed by flow or by the last rate while the weight rose.
+func (r *Live) worked(f *feedState, ran, flowed int64) int64 {
+	if r.flowPer > 0 {
+		return flowed
+	}
+	return share(f.Fall, ran, f.Time)
+}
+
+// feedSample takes the newest weight of a feeder.
+func (r *Live) feedSample(s *LiveState, out Sink) (changed bool) {
+	f, p := &s.Feed, s.Last
+	if !f.Have {
+		*f = feedState{Have: true, Ref: p.W, Since: p.At, Low: p, From: p, Last: p.At, Words: s.Words, Flow: f.Flow, Fall: f.Fall, Time: f.Time}
+		return true
+	}
+	lapse := max(p.At.At-f.Last.At, 0)
+	f.Last = p.At
+	f.Ran += lapse
+	if r.flowPer > 0 {
+		f.Flowed += share(f.Flow, lapse, r.flowPer)
+	}
+	if f.Up {
+		r.filling(s, p, out)
+	} else {
+		r.feeding(f, p)
+	}
+	if p.At.At-f.Since.At >= r.every {
+		r.interval(s, p.At, false, out)
+	}
+	return true
+}
+
+// feeding follows a weight that falls, and sees it rise.
+func (r *Live) feeding(f *feedState, p point) {
+	if ran := p.At.At - f.From.At.At; ran >= int64(rateOver) && p.W <= f.Low.W {
+		if fall := f.From.W - p.W; fall > 4*r.noise {
+			f.Fall, f.Time = fall, ran
+		}
+		if ran >= int64(time.Minute) {
+			f.From = p
+		}
+	}
+	switch {
+	case p.W <= f.Low.W:
+		f.Low, f.Ran, f.Flowed = p, 0, 0
+	case p.W-f.Low.W > r.least:
+		f.Up, f.High, f.RanHigh, f.FlowedHigh = true, p, f.Ran, f.Flowed
+	}
+}
+
+// filling follows a weight that rises, until it falls again.
+func (r *Live) filling(s *LiveState, p point, out Sink) {
+	f := &s.Feed
+	if p.W > f.High.W {
+		f.High, f.RanHigh, f.FlowedHigh = p, f.Ran, f.Flowed
+		return
+	}
+	if f.High.W-p.W > r.noise || p.At.At-f.High.At.At >= r.pause {
+		r.filled(s, p, out)
+	}
+}
+
+// filled tells of a refill: the rise, and what was consumed meanwhile.
+func (r *Live) filled(s *LiveState, p point, out Sink) {
+	f := &s.Feed
+	worked := r.worked(f, f.RanHigh, f.FlowedHigh)
+	r.move(plant.KindRefill, f.High.W-f.Low.W+worked, &portion{at: f.High.At, estimated: true, unheard: f.Gap, words: &f.Words}, out)
+	f.Used += f.Ref - f.Low.W + worked - f.Paid
+	f.Estimated = true
+	f.Ref, f.From, f.Low, f.Up, f.Paid = f.High.W, f.High, p, false, 0
+	f.Ran, f.Flowed = 0, 0
+}
+
+// interval tells what was consumed until at. The last of an order tells all.
+func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
+	f := &s.Feed
+	if f.Up {
+		worked := r.worked(f, f.Ran, f.Flowed)
+		f.Used += f.Ref - f.Low.W + worked - f.Paid
+		f.Ref, f.Paid, f.Estimated = f.Low.W, worked, true
+	} else {
+		f.Used += f.Ref - s.Last.W
+		f.Ref = s.Last.W
+	}
+	p := portion{ticks: f.Used, at: at, begun: f.Since, ended: at, estimated: f.Estimated, unheard: f.Gap, words: &f.Words}
+	p.drift = f.Used < r.least
+	if p.drift && (!last || magnitude(f.Used) <= r.noise) {
+		if magnitude(f.Used) <= r.noise {
+			f.Since, f.Words = at, s.Words // it stands
+		}
+		return
+	}
+	f.Used = 0
+	f.Words.fill(&s.Words)
+	r.taken(s, &p, out)
+	r.tell(&p, out)
+	f.Since, f.Estimated, f.Gap, f.Words = at, false, false, s.Words
+}
+
+// taken tells of what the feeder cannot have fed: it was taken out by hand. The
+// rest is what it fed at its last rate.
+func (r *Live) taken(s *LiveState, p *portion, out Sink) {
+	f := &s.Feed
+	length := p.at.At - p.begun.At
+	if r.most == 0 || p.ticks <= share(r.most, length, r.mostPer) {
+		return
+	}
+	fed := min(share(f.Fall, length, f.Time), share(r.most, length, r.mostPer))
+	q := *p
+	q.estimated = true
+	r.move(plant.KindRemoval, p.ticks-fed, &q, out)
+	p.ticks, p.estimated = fed, true
+	f.From = s.Last
+}
+
+// feedRebase begins anew with another zero.
+func (r *Live) feedRebase(s *LiveState, at rule.Stamp, out Sink) {
+	if f := &s.Feed; f.Have {
+		r.interval(s, at, true, out)
+		f.Have, s.Win = false, window{}
+	}
+}
