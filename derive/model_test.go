@@ -118,6 +118,15 @@ parameters: {R: ratio, N: made}
 	}
 }
 
+// TestEachChangeOfASignalCounts: the mailbox must not merge one away.
+func TestEachChangeOfASignalCounts(t *testing.T) {
+	s := &scenario{path: "m.yaml", files: map[string]string{"tags": modelTags, "config": "device: press\ncounter: {pulses: run, scrap: {A: made}, max_rate: 1/s}\n"}}
+	m := s.model(t, "config", "tags")
+	if got := fmt.Sprint(m.Tags(), m.edges); got != "[press/run press/made] [true false]" {
+		t.Errorf("tags and whether each change counts: %s", got)
+	}
+}
+
 // TestProblemsAreInPlainWords: what a person must look at is on the page.
 func TestProblemsAreInPlainWords(t *testing.T) {
 	s := &scenario{path: "m.yaml", files: map[string]string{"tags": modelTags, "config": `

@@ -9,8 +9,9 @@ import (
 )
 
 // pieces gives the counter a scan and then looks at the scan's order: what was
-// counted in one request with a new order was made before it. Only where the
-// pieces of a gap go to the next order it is the other way round.
+// counted in one request with a new order was made before it. It is the other way
+// round where the pieces of a gap go to the next order, or where that order was
+// read before the gap already.
 func (r *run) pieces(found *tags, snapshot bool) {
 	m, s := r.m, r.s
 	if m.counter == nil {
@@ -18,6 +19,13 @@ func (r *run) pieces(found *tags, snapshot bool) {
 		return
 	}
 	r.elsewhere = m.order.differs(&s.order, &found.order)
+	if r.elsewhere && m.order.again(&s.order, &found.order) && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
+		r.readOrder(found)
+		r.elsewhere = m.order.differs(&s.order, &found.order)
+		r.changed = m.counter.Observe(&s.counter, r.counts, snapshot, r.now, r) || r.changed
+		r.elsewhere = false
+		return
+	}
 	if r.elsewhere && m.counter.GapTo() == "next" && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
 		r.elsewhere = false
 		r.readOrder(found)
@@ -27,6 +35,12 @@ func (r *run) pieces(found *tags, snapshot bool) {
 	r.changed = m.counter.Observe(&s.counter, r.counts, snapshot, r.now, r) || r.changed
 	r.elsewhere = false
 	r.readOrder(found)
+}
+
+// again reports whether a scan shows the order that waits to be read again.
+func (o *order) again(s *orderState, t *orderTags) bool {
+	read, _, ok := o.said(s, t)
+	return ok && s.Reads > 0 && read.Number == s.Next
 }
 
 func (r *run) readOrder(found *tags) {
