@@ -103,6 +103,8 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 			a.in = modeChange(t, now, f[1:])
 		case "correct":
 			a.in = correction(t, now, f[1:])
+		case "scanned":
+			a.in = plant.Scanned{At: now, Scanner: f[1], Text: strings.ReplaceAll(f[2], "_", " ")}
 		case "stop":
 			a.in = plant.Stop{At: now}
 		case "tick":

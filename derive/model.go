@@ -191,6 +191,13 @@ func (m *Model) bindRecords() {
 			}
 		}
 	}
+	if m.records.serial != nil {
+		for i, in := range m.records.serial.Watched() {
+			u := m.use(in.Ref)
+			u.polled = true
+			m.edges[u.index] = m.edges[u.index] || i == 0 // each number is a unit
+		}
+	}
 }
 
 func (m *Model) use(ref plant.TagRef) *use {

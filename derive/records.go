@@ -63,9 +63,9 @@ func newRecordRules(id plant.MachineID, o *Options, op *operation.Rule, resolve 
 	}
 	if o.Serial != nil {
 		var err error
-		if r.serial, err = serial.New(id, "serial", *o.Serial, resolve); err != nil {
-			errs = append(errs, below("serial", err))
-		} else {
+		r.serial, err = serial.New(id, "serial", *o.Serial, resolve)
+		errs = append(errs, below("serial", err))
+		if !faulty(err) && r.serial.Handshake() != nil {
 			r.add(r.serial.Handshake(), func(s *State) *handshake.State { return &s.serial.State },
 				func(r *run) handshake.Owner { return serials{r, r.m.records.serial} })
 		}
@@ -132,6 +132,9 @@ func (r *recordRules) fit(s *State) {
 	}
 	for _, h := range r.shakes {
 		h.rule.Fit(h.state(s))
+	}
+	if r.serial != nil {
+		r.serial.Bind(&s.serial)
 	}
 }
 
@@ -292,11 +295,30 @@ type serials struct {
 func (s serials) Problem(rec *handshake.Record) string { return s.rule.Problem(rec) }
 
 func (s serials) Take(rec *handshake.Record) {
-	order := ""
-	if o := s.s.order.at(rec.At); o != nil {
-		order = o.Number
+	s.rule.Take(&s.s.serial, rec, s.orderNumber(rec.At), s.run)
+}
+
+// orderNumber is what the machine worked on at a time, empty for nothing.
+func (r *run) orderNumber(at rule.Stamp) string {
+	if o := r.s.order.at(at); o != nil {
+		return o.Number
 	}
-	s.rule.Take(&s.s.serial, rec, order, s.run)
+	return ""
+}
+
+// watchSerials takes a scan for a station without a handshake.
+func (r *run) watchSerials(in *plant.Scan) {
+	if rule := r.m.records.serial; rule != nil && rule.Watched() != nil {
+		r.changed = rule.Watch(&r.s.serial, in, r.m.maxSkew, r.orderNumber, r) || r.changed
+	}
+}
+
+// scanned takes a line of a scanner.
+func (r *run) scanned(in plant.Scanned) {
+	if rule := r.m.records.serial; rule != nil {
+		r.changed = rule.Scanned(&r.s.serial, in, r.orderNumber, r) || r.changed
+	}
+	r.due()
 }
 
 var _ serial.Sink = (*run)(nil)
@@ -372,6 +394,11 @@ func (m *Model) problemsOfRecords(s *State) (all []Problem) {
 				Text:   d.Handshake().Name() + ": something in the newest dose is in doubt; it was booked all the same",
 				Remedy: "Correct the dose where it was sent to, and what the PLC says.",
 			})
+		}
+	}
+	if rule := m.records.serial; rule != nil {
+		if text := rule.Describe(&s.serial); text != "" {
+			all = append(all, Problem{Text: text, Remedy: "Look at the reader, at the tag of the serial number (address, type), and at its pattern in the config."})
 		}
 	}
 	if n := s.serial.NoReads; s.serial.Unread {

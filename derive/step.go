@@ -96,6 +96,8 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.orderChange(in)
 	case plant.ModeChange:
 		r.modeChange(in)
+	case plant.Scanned:
+		r.scanned(in)
 	case plant.Correction:
 		r.correction(in)
 	case plant.Stop:
@@ -162,6 +164,7 @@ func (r *run) scan(in *plant.Scan) {
 	if found.shakes {
 		r.settle()
 	}
+	r.watchSerials(in)
 	r.dueObserved()
 }
 

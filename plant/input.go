@@ -6,7 +6,7 @@ import (
 )
 
 // Input is what a machine's rules may see: Scan, Tick, OrderChange, ModeChange,
-// Correction, DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
+// Correction, Scanned, DeviceState, Gap, Clock or Stop. Each carries its own time, so a recorded
 // stream of inputs can be replayed and gives the same events.
 type Input interface {
 	// When returns the gateway's time of the input.
@@ -17,7 +17,7 @@ type Input interface {
 // Inputs returns a zero value of every type of input, so that a recording can
 // hold each of them.
 func Inputs() []Input {
-	return []Input{Scan{}, Tick{}, DeviceState{}, Gap{}, Clock{}, OrderChange{}, ModeChange{}, Correction{}, Stop{}}
+	return []Input{Scan{}, Tick{}, DeviceState{}, Gap{}, Clock{}, OrderChange{}, ModeChange{}, Correction{}, Scanned{}, Stop{}}
 }
 
 // Scan is the answer to one request to one device, or one publish of it.
@@ -118,6 +118,14 @@ type ModeChange struct {
 	Until time.Time
 }
 
+// Scanned is a line that a scanner read, as it came.
+type Scanned struct {
+	At time.Time
+	// Scanner names it, as a machine's config does.
+	Scanner string
+	Text    string
+}
+
 // Stop says that the gateway is about to stop: rules report what they hold.
 type Stop struct{ At time.Time }
 
@@ -143,6 +151,9 @@ func (o OrderChange) When() time.Time { return o.At }
 func (c ModeChange) When() time.Time { return c.At }
 
 // When implements Input.
+func (s Scanned) When() time.Time { return s.At }
+
+// When implements Input.
 func (s Stop) When() time.Time { return s.At }
 
 func (Scan) input()        {}
@@ -153,6 +164,7 @@ func (Clock) input()       {}
 func (OrderChange) input() {}
 func (ModeChange) input()  {}
 func (Correction) input()  {}
+func (Scanned) input()     {}
 func (Stop) input()        {}
 
 // Inbox takes inputs that do not come from a device (orders, entries by people

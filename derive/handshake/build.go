@@ -301,6 +301,9 @@ func (b *Builder) Text(path string, t Text) TextSource {
 // Tag adds a tag that is text by itself.
 func (b *Builder) Tag(path, name string) TextSource { return b.Text(path, Text{Tag: name}) }
 
+// FirstField reads the first field of a record that is no device's.
+func FirstField() TextSource { return TextSource{} }
+
 // AmountSource is an Amount made ready.
 type AmountSource struct {
 	constant *plant.Decimal
@@ -361,6 +364,12 @@ func (r *Rule) ReadOnce() bool { return r.numbered() }
 
 // Trigger returns the tag that offers a record.
 func (r *Rule) Trigger() plant.TagRef { return r.trigger.Ref }
+
+// Fields returns the tags of the record, in the order in which they were added.
+func (r *Rule) Fields() []rule.Input { return r.fields }
+
+// Binding identifies the tags that a State was learned from.
+func (r *Rule) Binding() string { return r.binding }
 
 // Answers returns the tags that are written.
 func (r *Rule) Answers() (refs []plant.TagRef) {

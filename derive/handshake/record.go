@@ -53,14 +53,14 @@ func (r *Rule) record(in *plant.Scan, slot int, maxSkew time.Duration) *Record {
 
 // number returns the number of a record as it is compared; 0 and empty are none.
 func number(v plant.Value) string {
-	if text := trim(v.Text()); text != "0" {
+	if text := Trim(v.Text()); text != "0" {
 		return text
 	}
 	return ""
 }
 
-// trim cuts the padding of PLC strings.
-func trim(s string) string { return strings.Trim(s, " \t\r\n\x00") }
+// Trim cuts the padding of PLC strings.
+func Trim(s string) string { return strings.Trim(s, " \t\r\n\x00") }
 
 // content identifies the record by all that it says but the field without, also
 // by what of it cannot be read.
@@ -119,7 +119,7 @@ func (s *TextSource) Read(rec *Record) (text string, ok bool) {
 	if v.Quality != plant.Good {
 		return "", false
 	}
-	text = trim(v.Value.Text())
+	text = Trim(v.Value.Text())
 	if len(s.values) == 0 {
 		return text, true
 	}
@@ -181,7 +181,7 @@ func (s *TextSource) Time(rec *Record) (t time.Time, ok bool) {
 		return t, false
 	}
 	if v.Value.Type() == plant.Text {
-		text := trim(v.Value.Text())
+		text := Trim(v.Value.Text())
 		if text == "" {
 			return t, true
 		}

@@ -20,9 +20,12 @@ import (
 type Options struct {
 	handshake.Options `yaml:",inline"`
 
-	// Serial is the tag of the serial number.
-	Serial string         `yaml:"serial,required"`
-	SKU    handshake.Text `yaml:"sku"`
+	// Serial is the tag of the serial number. Without a handshake each other
+	// number that it shows is a unit.
+	Serial string `yaml:"serial"`
+	// Scanner names the scanner whose lines are serial numbers, instead of a tag.
+	Scanner string         `yaml:"scanner"`
+	SKU     handshake.Text `yaml:"sku"`
 	// Action is add where it is not given.
 	Action handshake.Text `yaml:"action"`
 	// OldSerial is the tag of the number that an update replaces.
@@ -39,6 +42,32 @@ type Options struct {
 	Memory int `yaml:"memory"`
 }
 
+// validateSource checks that it is known where the numbers come from.
+func (o *Options) validateSource() error {
+	var errs []error
+	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	if o.Given() {
+		errs = append(errs, o.Options.Validate())
+	}
+	switch {
+	case o.Serial == "" && o.Scanner == "":
+		fault("serial", "is missing", "name the tag of the serial number, or with scanner: the scanner that reads it")
+	case o.Scanner != "" && (o.Serial != "" || o.Given()):
+		fault("scanner", "reads the serial number itself", "remove it, or remove serial: and the handshake")
+	}
+	if o.Number != "" && !o.Given() {
+		fault("number", "numbers the records of a handshake", "remove it, or write trigger: and ack:")
+	}
+	if o.Scanner != "" {
+		for _, f := range [][2]string{{"sku", o.SKU.Tag}, {"action", o.Action.Tag}, {"station", o.Station.Tag}, {"order", o.Order}, {"old_serial", o.OldSerial}} {
+			if f[1] != "" {
+				fault(f[0], "is a tag, but a scanner's line is no record of a device", "write the text itself, or leave it out")
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 const (
 	defaultMemory = 10_000
 	mostMemory    = 1_000_000
@@ -46,7 +75,7 @@ const (
 
 // Validate checks what can be checked without the tags.
 func (o *Options) Validate() error {
-	errs := []error{o.Options.Validate(), o.Action.Allowed("action", plant.ActionAdd, plant.ActionUpdate, plant.ActionRemove)}
+	errs := []error{o.validateSource(), o.Action.Allowed("action", plant.ActionAdd, plant.ActionUpdate, plant.ActionRemove)}
 	if _, err := regexp.Compile(o.Pattern); err != nil {
 		errs = append(errs, config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole serial number, for example '[A-Z]{2}\d{8}'`))
 	}
@@ -58,7 +87,12 @@ func (o *Options) Validate() error {
 
 // Rule makes serial events. It is immutable.
 type Rule struct {
+	name string
+	// shake brings the records; where there is none fields are looked at, or the
+	// scanner's lines come.
 	shake   *handshake.Rule
+	fields  *handshake.Rule
+	scanner string
 	serial  handshake.TextSource
 	old     handshake.TextSource
 	sku     handshake.TextSource
@@ -73,8 +107,11 @@ type Rule struct {
 // New makes the Rule called name of a machine. Its errors are
 // config.FieldErrors, joined.
 func New(machine plant.MachineID, name string, o Options, resolve rule.Resolver) (*Rule, error) {
-	b := handshake.NewBuilder(machine, name, o.Options, resolve)
-	r := &Rule{noRead: o.NoRead, bound: o.Memory}
+	b := handshake.NewFields(machine, name, resolve)
+	if o.Given() {
+		b = handshake.NewBuilder(machine, name, o.Options, resolve)
+	}
+	r := &Rule{name: name, noRead: o.NoRead, bound: o.Memory, scanner: o.Scanner}
 	if r.noRead == "" {
 		r.noRead = "NOREAD"
 	}
@@ -82,22 +119,35 @@ func New(machine plant.MachineID, name string, o Options, resolve rule.Resolver)
 		r.bound = defaultMemory
 	}
 	b.Number("number", o.Number)
-	r.serial, r.old = b.Tag("serial", o.Serial), b.Tag("old_serial", o.OldSerial)
+	if o.Scanner != "" {
+		r.serial = handshake.FirstField()
+	} else {
+		r.serial = b.Tag("serial", o.Serial)
+	}
+	r.old = b.Tag("old_serial", o.OldSerial)
 	r.sku, r.action = b.Text("sku", o.SKU), b.Text("action", o.Action)
 	r.order, r.station = b.Tag("order", o.Order), b.Text("station", o.Station)
-	var err error
 	if o.Pattern != "" {
+		var err error
 		if r.pattern, err = regexp.Compile(`^(?:` + o.Pattern + `)$`); err != nil {
 			b.Fault(config.Field("pattern", "is no regular expression: "+err.Error(), `write one for the whole serial number, for example '[A-Z]{2}\d{8}'`))
 		}
 	}
-	if r.shake, err = b.Rule(); err != nil {
+	made, err := b.Rule()
+	if err != nil {
 		return nil, err
+	}
+	switch {
+	case o.Given():
+		r.shake = made
+	case o.Scanner == "":
+		r.fields = made
+		return r, config.Warn("serial", "without a handshake two units with the same number one after the other are one", "let the PLC hand the numbers over with trigger: and ack:, or empty the tag between two units")
 	}
 	return r, nil
 }
 
-// Handshake returns the handshake that brings the records.
+// Handshake returns the handshake that brings the records, nil for none.
 func (r *Rule) Handshake() *handshake.Rule { return r.shake }
 
 // unit is what is remembered of a serial number.
@@ -114,6 +164,12 @@ type State struct {
 	NoReads    uint64     `json:"nr,omitempty"`
 	LastNoRead rule.Stamp `json:"nrt,omitzero"`
 	Unread     bool       `json:"ur,omitempty"`
+
+	// Last is the number that the tag shows, where no handshake brings records,
+	// Shown what the other fields said last, and Watching the tags of both.
+	Last     string   `json:"ls,omitempty"`
+	Shown    []string `json:"sh,omitempty"`
+	Watching string   `json:"wb,omitempty"`
 
 	units memory.Memory[unit]
 }
@@ -132,6 +188,14 @@ type Sink interface {
 	// Serial takes an event; own is the order that the record names.
 	Serial(at rule.Stamp, e plant.Serial, own string)
 	Alarm(a rule.Alarm)
+	Refusals
+}
+
+// Refusals takes numbers that came without a handshake and make no sense, and
+// that the next one does.
+type Refusals interface {
+	Refused(name, problem string, fields []plant.Field)
+	Readable(name string)
 }
 
 // Problem says why a record is no unit.
@@ -169,7 +233,7 @@ func (r *Rule) Take(s *State, rec *handshake.Record, order string, out Sink) {
 	}
 	if s.Unread {
 		s.Unread = false
-		out.Alarm(rule.Alarm{Name: "no_read:" + r.shake.Name(), Text: "labels are read again"})
+		out.Alarm(rule.Alarm{Name: "no_read:" + r.name, Text: "labels are read again"})
 	}
 	e := plant.Serial{Serial: number}
 	flag := func(what string) { e.Flagged = append(e.Flagged, what) }
@@ -255,7 +319,7 @@ func (r *Rule) unread(s *State, rec *handshake.Record, out Sink) {
 	}
 	s.Unread = true
 	out.Alarm(rule.Alarm{
-		Name: "no_read:" + r.shake.Name(), Raised: true,
+		Name: "no_read:" + r.name, Raised: true,
 		Text:   "a label could not be read: the unit passed without a serial number",
 		Remedy: "find the unit behind the reader and enter it by hand; look at the reader and at the printer",
 	})

@@ -174,6 +174,9 @@ type Tag struct {
 	Bit *int `yaml:"bit"`
 	// Length is the length of a string, in registers of two characters.
 	Length int `yaml:"length"`
+	// Text is how a string is stored: "plain" (the default: it ends at the first
+	// NUL) or "s7" (its first two bytes are the maximum and the actual length).
+	Text string `yaml:"text"`
 	// A number is read as raw × Scale + Offset, exactly for whole raw numbers.
 	Scale  *config.Number `yaml:"scale"`
 	Offset *config.Number `yaml:"offset"`
@@ -254,6 +257,12 @@ func (t *Tag) validateLength(kind plant.TagType) error {
 		return config.Field("length", "only a string has a length", "remove it, or write type: string")
 	case kind == plant.TypeString && t.Length == 0:
 		return config.Field("length", "a string needs a length", "write the number of registers, two characters each")
+	case kind != plant.TypeString && t.Text != "":
+		return config.Field("text", "only a string is stored as text", "remove it, or write type: string")
+	case t.Text != "" && t.Text != "plain" && t.Text != s7Text:
+		return config.Unknown("text", "way to store a string", t.Text, []string{"plain", s7Text})
+	case t.Text == s7Text && t.Length == 1:
+		return config.Field("length", "one register holds only the two lengths of an S7 string", "write the number of registers with them: (maximum length + 2) / 2, rounded up")
 	case kind == plant.TypeString && (t.Length < 0 || t.Length > maxReadRegisters):
 		return config.Field("length", fmt.Sprintf("%d registers are not possible", t.Length), "write 1 to 125 registers, two characters each")
 	default:

@@ -22,6 +22,8 @@ type point struct {
 	scale    plant.Decimal
 	offset   plant.Decimal
 	writable bool
+	// s7 says that a text begins with its maximum and its actual length.
+	s7 bool
 
 	// The last text and the bytes it came from: an order number that stays
 	// costs no allocation.
@@ -34,7 +36,7 @@ func newPoint(name string, t Tag, fallback WordOrder) *point {
 		tag: plant.TagID(name), table: t.Address.Table,
 		start: int(t.Address.Number), width: t.registers(),
 		kind: t.kind(), order: t.WordOrder.or(fallback), bit: -1,
-		scale: plant.WholeDecimal(1), writable: t.Writable,
+		scale: plant.WholeDecimal(1), writable: t.Writable, s7: t.Text == s7Text,
 	}
 	if n, ok := t.bit(); ok {
 		p.bit = n
@@ -165,11 +167,15 @@ func (p *point) decodeText(raw []byte) (plant.Value, string) {
 		return p.lastText, ""
 	}
 	text := make([]rune, 0, len(raw))
-	for i := range raw {
-		c := raw[i]
-		if p.order.bytesSwapped() {
-			c = raw[i^1]
+	first, end := 0, len(raw)
+	if p.s7 {
+		var cause string
+		if first, end, cause = p.s7Bounds(raw); cause != "" {
+			return plant.Value{}, cause
 		}
+	}
+	for i := first; i < end; i++ {
+		c := p.char(raw, i)
 		if c == 0 {
 			break
 		}
@@ -184,6 +190,30 @@ func (p *point) decodeText(raw []byte) (plant.Value, string) {
 	p.lastRaw = append(p.lastRaw[:0], raw...)
 	p.lastText = plant.TextValue(string(text))
 	return p.lastText, ""
+}
+
+// s7Text is how S7 stores a STRING: a byte with the maximum length, one with the
+// actual length, then the characters (Siemens, "Format of the data type STRING").
+const s7Text = "s7"
+
+// s7Bounds returns where the characters of an S7 string are, or why it is none.
+func (p *point) s7Bounds(raw []byte) (first, end int, cause string) {
+	most, length := int(p.char(raw, 0)), int(p.char(raw, 1))
+	switch {
+	case length > most || most > 254:
+		return 0, 0, fmt.Sprintf("it begins with the lengths %d and %d, which no S7 string has", most, length)
+	case length > len(raw)-2:
+		return 0, 0, fmt.Sprintf("the string has %d characters, the tag room for %d", length, len(raw)-2)
+	}
+	return 2, 2 + length, ""
+}
+
+// char returns a character in the order of the text.
+func (p *point) char(raw []byte, i int) byte {
+	if p.order.bytesSwapped() {
+		i ^= 1
+	}
+	return raw[i]
 }
 
 // encode turns a value into the point's registers, in reverse of decode. It
@@ -270,6 +300,9 @@ func (p *point) encodeFloat(v plant.Value) ([]byte, error) {
 
 func (p *point) encodeText(s string) ([]byte, error) {
 	raw := make([]byte, 0, 2*p.width)
+	if p.s7 {
+		raw = append(raw, byte(min(2*p.width-2, 254)), 0)
+	}
 	for _, r := range s {
 		if r < ' ' || r >= 0x7F && r < 0xA0 || r > 0xFF {
 			return nil, fmt.Errorf("the character %q cannot be written", r)
@@ -277,7 +310,10 @@ func (p *point) encodeText(s string) ([]byte, error) {
 		raw = append(raw, byte(r))
 	}
 	if len(raw) > 2*p.width {
-		return nil, fmt.Errorf("the text has %d characters, the tag room for %d", len(raw), 2*p.width)
+		return nil, fmt.Errorf("the text has %d characters, the tag room for %d", len([]rune(s)), 2*p.width-(len(raw)-len([]rune(s))))
+	}
+	if p.s7 {
+		raw[1] = byte(len(raw) - 2)
 	}
 	raw = append(raw, make([]byte, 2*p.width-len(raw))...)
 	if p.order.bytesSwapped() {

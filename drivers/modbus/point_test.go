@@ -193,3 +193,48 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestS7Strings: the two lengths at the beginning say where the text ends,
+// whatever stands behind it; what cannot be lengths is no string.
+func TestS7Strings(t *testing.T) {
+	p := newPoint("text", Tag{Address: Address{Table: Holding}, Type: Type(plant.TypeString), Length: 5, Text: s7Text}, ABCD)
+	for _, c := range []struct {
+		raw, want, cause string
+	}{
+		{"\x08\x03ABCold--", "ABC", ""},
+		{"\x08\x08ABCDEFGH", "ABCDEFGH", ""},
+		{"\x08\x00ABCDEFGH", "", ""},
+		{"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "", ""},
+		{"\x14\x05AB C\x00old", "AB C", ""},
+		{"\x04\x05ABCDEFGH", "", "which no S7 string has"},
+		{"\xff\x05ABCDEFGH", "", "which no S7 string has"},
+		{"\x14\x09ABCDEFGH", "", "the tag room for 8"},
+		{"ABCDEFGHIJ", "", "which no S7 string has"},
+		{"\x08\x03A\x01Cold--", "", "byte 4 of the text is 0x01"},
+	} {
+		v, cause := p.decode([]byte(c.raw))
+		if cause == "" && c.cause == "" && v.Text() != c.want || !strings.Contains(cause, c.cause) || (cause == "") != (c.cause == "") {
+			t.Errorf("%q: %q %q, want %q %q", c.raw, v.Text(), cause, c.want, c.cause)
+		}
+	}
+	for text, want := range map[string]string{"ABC": "\x08\x03ABC\x00\x00\x00\x00\x00", "": "\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00", "ABCDEFGH": "\x08\x08ABCDEFGH"} {
+		raw, err := p.encode(plant.TextValue(text))
+		if err != nil || string(raw) != want {
+			t.Errorf("%q: %q %v", text, raw, err)
+		}
+	}
+	if _, err := p.encode(plant.TextValue("ABCDEFGHI")); err == nil || !strings.Contains(err.Error(), "9 characters, the tag room for 8") {
+		t.Errorf("nine characters: %v", err)
+	}
+	swapped := newPoint("text", Tag{Address: Address{Table: Holding}, Type: Type(plant.TypeString), Length: 2, Text: s7Text}, BADC)
+	if v, cause := swapped.decode([]byte("\x02\x08BA")); v.Text() != "AB" || cause != "" {
+		t.Errorf("swapped: %q %q", v.Text(), cause)
+	}
+	for _, bad := range []Tag{
+		{Type: Type(plant.TypeUint16), Text: s7Text}, {Type: Type(plant.TypeString), Length: 5, Text: "pascal"}, {Type: Type(plant.TypeString), Length: 1, Text: s7Text},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+}
