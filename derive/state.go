@@ -178,7 +178,13 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 	m.fit(&s)
 	// A loss that the store has told is no rule's: it goes with the next step, and
 	// in the same commit Rebase stays until a counter event has it.
-	s.gateway.Rebase = s.gateway.Rebase || slices.ContainsFunc(keyed, func(kv plant.KV) bool { return kv.Key == plant.StoreGapKey })
+	lost := slices.ContainsFunc(keyed, func(kv plant.KV) bool { return kv.Key == plant.StoreGapKey })
+	s.gateway.Rebase = s.gateway.Rebase || lost
+	if lost {
+		for i := range m.records.shakes {
+			m.records.shakes[i].state(&s).Older = true
+		}
+	}
 	s.stray = m.records.load(&s, keyed)
 	return s, nil
 }

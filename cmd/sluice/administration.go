@@ -22,6 +22,10 @@ const stopAdmin = 700 * time.Millisecond
 // auditEvery is how often the audit log is looked at while it is a problem.
 const auditEvery = time.Minute
 
+// chainEvery is how often its whole chain is followed: at the start, and every so
+// many times.
+const chainEvery = 60
+
 // administration is what the command line talks to: the socket, the audit log
 // and the jobs. None of it stops the gateway when it does not work.
 type administration struct {
@@ -80,8 +84,13 @@ func (a *administration) watch(ctx context.Context) error {
 	ticker := time.NewTicker(auditEvery)
 	defer ticker.Stop()
 	failing := false
-	for {
+	for n := 0; ; n++ {
 		err := a.audit.Check()
+		if err == nil && n%chainEvery == 0 {
+			if err := a.audit.CheckChain(); err != nil {
+				a.log.Warn("the audit log cannot be read to its end", zap.Error(err))
+			}
+		}
 		if err != nil && !failing {
 			a.log.Error("the audit log cannot be written: changes by the command line are refused", zap.Error(err))
 		}
@@ -99,7 +108,7 @@ func (a *administration) notices() (all []status.Problem) {
 	if text, since := a.audit.Problem(); text != "" {
 		all = append(all, status.Problem{
 			Severity: status.Doubtful, What: "The audit log is not in order", Cause: text, Since: since,
-			Do: "Changes by the command line are refused while it cannot be written. sluice audit verify names the first line that does not fit; recording and delivery go on.",
+			Do: "Changes by the command line are refused while it cannot be written. sluice audit verify names the first line that does not fit: keep a copy of the folder audit before anything else. Recording and delivery go on.",
 		})
 	}
 	if a.books != nil {

@@ -35,6 +35,9 @@ type State struct {
 	Phase  int64  `json:"ph,omitempty"`
 	// Wait is what was read but not believed yet.
 	Wait *Waiting `json:"w,omitempty"`
+	// Older is set while this may be of before the newest record: the store has
+	// lost what it had last. How many records nobody read is not known then.
+	Older bool `json:"od,omitempty"`
 	// Alarmed is set since a record was refused, until one is taken; Why says what
 	// was wrong with the newest of them.
 	Alarmed bool   `json:"a,omitempty"`

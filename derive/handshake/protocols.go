@@ -212,6 +212,8 @@ func ahead(last, n int64, t plant.TagType) (steps uint64, again bool) {
 // PLC that began again.
 func (r *Rule) missing(s *State, n int64, out Sink) {
 	last, err := strconv.ParseInt(s.Number, 10, 64)
+	older := s.Older
+	s.Older = false
 	if !r.numbered() || err != nil || n == last {
 		return
 	}
@@ -222,6 +224,8 @@ func (r *Rule) missing(s *State, n int64, out Sink) {
 	case again && n > 1:
 		out.Missing(r.trigger.Ref.Device, uint64(n-1), fmt.Sprintf("the PLC's count began again and went from %d to %d: the records between were never seen", last, n))
 	case again:
+	case steps > 1 && older:
+		out.Missing(r.trigger.Ref.Device, 0, fmt.Sprintf("the PLC went from record %d to %d since the newest that the store still knows: it had some of the ones between and has lost them, or they were never offered while the gateway looked", last, n))
 	case steps > 1:
 		reason := fmt.Sprintf("the PLC went from record %d to %d", last, n)
 		out.Missing(r.trigger.Ref.Device, steps-1, reason+": the ones between were never offered while the gateway looked")

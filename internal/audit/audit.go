@@ -74,6 +74,8 @@ type Log struct {
 	at      head
 	problem string
 	since   time.Time
+	// chain is what CheckChain has found.
+	chain string
 }
 
 // New returns the log that lies beside the store in folder. It does no I/O; the
@@ -118,6 +120,26 @@ func (l *Log) Check() error {
 	return err
 }
 
+// CheckChain does what Verify does, and reports in Problem what it finds: lines in
+// the middle that were changed show nowhere else. It blocks on the disk, and only
+// where something is wrong it holds writers up.
+func (l *Log) CheckChain() error {
+	folder := filepath.Dir(l.headPath)
+	report, err := Verify(folder)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && report.Broken != "" {
+		// A file may have gone meanwhile. Once more while nobody writes.
+		report, err = Verify(folder)
+	}
+	if err != nil {
+		return err
+	}
+	l.chain = report.Broken
+	l.note(nil)
+	return nil
+}
+
 // Problem returns in plain words why nothing can be written or what the chain
 // has lost, and since when that is known; empty if all is well.
 func (l *Log) Problem() (text string, since time.Time) {
@@ -142,6 +164,8 @@ func (l *Log) note(err error) {
 		text = err.Error()
 	case l.at.Broken != "":
 		text = l.at.Broken
+	case l.chain != "":
+		text = l.chain
 	}
 	if text == "" {
 		l.problem, l.since = "", time.Time{}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -318,6 +319,34 @@ func TestUnwritableIsAProblemUntilItWorks(t *testing.T) {
 	}
 	if text, _ := l.Problem(); text != "" {
 		t.Error(text)
+	}
+}
+
+// A line in the middle that was changed is a problem, while the log is open too.
+func TestAChangedLineInTheMiddleIsAProblem(t *testing.T) {
+	folder := filled(t, 10, Options{})
+	l := New(folder, Options{})
+	if err := errors.Join(l.Check(), l.CheckChain()); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := l.Problem(); text != "" {
+		t.Errorf("of a sound log: %s", text)
+	}
+	rewrite(t, only(t, folder), func(b []byte) []byte { return bytes.Replace(b, []byte("event 3"), []byte("event 8"), 1) })
+	if err := errors.Join(l.Check(), l.CheckChain()); err != nil {
+		t.Fatal(err)
+	}
+	if text, since := l.Problem(); !strings.Contains(text, ":4: its hash") || since.IsZero() {
+		t.Errorf("%q since %v", text, since)
+	}
+	if _, err := l.Append(Entry{Action: "goes on"}); err != nil {
+		t.Error(err)
+	}
+	if text, _ := l.Problem(); text == "" {
+		t.Error("a line that could be written makes it forget")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
