@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/docs"
+	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -381,4 +382,31 @@ func certificate(t *testing.T) []byte {
 	}
 	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+}
+
+// The page for receivers has an example of each kind, and each is one that its
+// schema takes.
+func TestEachKindHasAnExample(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "events.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemas, err := schematest.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^`([a-z_]+)`:\n\n```json\n(.*)\n```$").FindAllStringSubmatch(string(page), -1) {
+		found[m[1]] = m[2]
+	}
+	for _, kind := range plant.EventKinds() {
+		example, ok := found[string(kind)]
+		if !ok {
+			t.Errorf("%s has no example", kind)
+			continue
+		}
+		if err := schemas.Check(kind, 1, []byte(example)); err != nil {
+			t.Error(err)
+		}
+	}
 }
