@@ -23,12 +23,14 @@ type Broker struct {
 	addr    string
 	server  *mqtt.Server
 	outages int
+	// kept is what Retain was given, by topic.
+	kept map[string][]byte
 }
 
 // NewBroker returns a stopped broker; receive is called for every publish, from
 // the publishing client's goroutine, and must not keep payload.
 func NewBroker(receive func(topic string, payload []byte)) *Broker {
-	return &Broker{receive: receive, addr: "127.0.0.1:0"}
+	return &Broker{receive: receive, addr: "127.0.0.1:0", kept: map[string][]byte{}}
 }
 
 // Start listens, at the first time on a free port. It fails if the port has
@@ -43,7 +45,7 @@ func (b *Broker) Start() error {
 	if err != nil {
 		return fmt.Errorf("plantsim: start broker: %w", err)
 	}
-	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
+	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	err = server.AddHook(new(auth.AllowHook), nil)
 	if err == nil {
 		err = server.AddHook(&receiverHook{receive: b.receive}, nil)
@@ -60,6 +62,26 @@ func (b *Broker) Start() error {
 	}
 	b.addr = listener.Addr().String()
 	b.server = server
+	for topic, payload := range b.kept {
+		if err := server.Publish(topic, payload, true, 0); err != nil {
+			return fmt.Errorf("plantsim: retain %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// Retain makes payload the message that is retained at a topic, also over Stop and
+// Start, as a client of the broker would publish it; receive sees it, too.
+func (b *Broker) Retain(topic string, payload []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept[topic] = payload
+	if b.server == nil {
+		return nil
+	}
+	if err := b.server.Publish(topic, payload, true, 0); err != nil {
+		return fmt.Errorf("plantsim: retain %s: %w", topic, err)
+	}
 	return nil
 }
 

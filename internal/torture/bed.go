@@ -34,6 +34,7 @@ type bed struct {
 	config string
 	limits string // further keys of buffer:
 	uplink string // a further line of uplinks:
+	asks   string // further keys of the uplink to the broker
 
 	gateway *gateway
 	starts  int
@@ -78,7 +79,7 @@ func (b *bed) writeConfig() error {
 	var y strings.Builder
 	fmt.Fprintf(&y, "site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}\n")
 	fmt.Fprintf(&y, "buffer: {path: %s, %s}\nhttp: {listen: \"127.0.0.1:0\"}\n", b.buffer, b.limits)
-	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: 5s, batch_events: %d}\n", broker, b.sinks.broker.Addr(), batchEvents)
+	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: 5s, batch_events: %d%s}\n", broker, b.sinks.broker.Addr(), batchEvents, b.asks)
 	fmt.Fprintf(&y, "  %s: {driver: rest, url: \"http://%s/events\", batch_events: %d}\n", erp, b.sinks.addr, batchEvents)
 	y.WriteString(b.uplink)
 	fmt.Fprintf(&y, `devices:

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +42,13 @@ type sinks struct {
 	judge  *oracle.Oracle
 	ledger *os.File
 	poison *regexp.Regexp
+	// last is the event with the highest number by its machine, as its id.
+	last map[string]lastEvent
+}
+
+type lastEvent struct {
+	id       string
+	sequence uint64
 }
 
 func newSinks(dir string) (*sinks, error) {
@@ -47,9 +56,9 @@ func newSinks(dir string) (*sinks, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sinks{ledger: ledger, poison: poison, ended: make(chan struct{})}
+	s := &sinks{ledger: ledger, poison: poison, last: map[string]lastEvent{}, ended: make(chan struct{})}
 	s.broker = plantsim.NewBroker(func(topic string, payload []byte) {
-		if !strings.HasSuffix(topic, "/status") {
+		if !strings.HasSuffix(topic, "/status") && !strings.HasPrefix(topic, hadTopic) {
 			s.arrive(broker, payload, false)
 		}
 	})
@@ -84,6 +93,27 @@ func (s *sinks) arrive(name string, payload []byte, refused bool) {
 	}
 	fmt.Fprintf(s.ledger, "%d\t%s\t%t\t%s\n", time.Now().UnixMilli(), name, refused, payload)
 	s.judge.Arrive(name, payload, refused)
+	var e struct{ ID, Subject, Sequence string }
+	if json.Unmarshal(payload, &e) != nil {
+		return // the oracle has said so
+	}
+	if n, err := strconv.ParseUint(e.Sequence, 10, 64); err == nil && n > s.last[e.Subject].sequence {
+		s.last[e.Subject] = lastEvent{e.ID, n}
+	}
+}
+
+// hadTopic is where the broker keeps what was last had.
+const hadTopic = "had/"
+
+// remember lets the broker say what has arrived so far, of each machine.
+func (s *sinks) remember() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for machine, last := range s.last {
+		errs = append(errs, s.broker.Retain(hadTopic+machine, []byte(`{"id":"`+last.id+`"}`)))
+	}
+	return errors.Join(errs...)
 }
 
 // shut takes both receivers away, or brings them back.
