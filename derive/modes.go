@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -69,11 +70,25 @@ func (m *Model) fitMode(s *modeState) {
 	}
 }
 
+// acceptsMode refuses what is no mode, and a mode that is over before it begins.
+func acceptsMode(in plant.ModeChange) error {
+	switch {
+	case in.Mode != "" && !slices.Contains(plant.Modes(), in.Mode):
+		return fmt.Errorf("the mode is refused: there is no mode %.60q", in.Mode)
+	case !in.Until.IsZero() && !in.Until.After(in.At):
+		return fmt.Errorf("the mode is refused: it is over at %s, which is past", in.Until.Format(time.RFC3339))
+	case len(in.By) > longestOrder:
+		return fmt.Errorf("the mode is refused: the name of who sets it is longer than %d bytes", longestOrder)
+	default:
+		return nil
+	}
+}
+
 // modeChange takes what somebody said.
 func (r *run) modeChange(in plant.ModeChange) {
 	next := r.s.mode
 	switch {
-	case in.Mode != "" && !slices.Contains(plant.Modes(), in.Mode), !in.Until.IsZero() && !in.Until.After(in.At):
+	case acceptsMode(in) != nil:
 		// Whoever submits it is told before; a stream that holds it all the same
 		// changes nothing.
 	case in.Mode == "":

@@ -70,6 +70,21 @@ func TestOrdersThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestModesThatAreRefused(t *testing.T) {
+	m := orderModel(t, "{device: plc, order: order}")
+	now := time.Unix(1000, 0)
+	for want, in := range map[string]plant.ModeChange{
+		"":                  {At: now, Mode: plant.Setup, Until: now.Add(time.Second)},
+		"no mode":           {At: now, Mode: "lunch"},
+		"which is past":     {At: now, Mode: plant.Setup, Until: now},
+		"longer than 200 b": {At: now, Mode: plant.Setup, By: strings.Repeat("x", 201)},
+	} {
+		if err := m.accepts(in); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%+v: %v, want %q", in, err, want)
+		}
+	}
+}
+
 // The word of many sources is bounded.
 func TestSourcesAreBounded(t *testing.T) {
 	m := orderModel(t, "{device: plc, order: {owner: api}}")

@@ -96,17 +96,18 @@ func (r *run) Correct(c counter.Correction) {
 
 // accepts refuses an entry that makes no sense.
 func (m *Model) accepts(in plant.Input) error {
-	if o, ok := in.(plant.OrderChange); ok {
-		return m.acceptsOrder(o)
-	}
-	c, ok := in.(plant.Correction)
-	switch {
-	case !ok:
-		return nil
-	case m.counter == nil && c.Material == nil:
-		return errors.New("the correction is refused: the machine has no counter to correct")
+	switch in := in.(type) {
+	case plant.OrderChange:
+		return m.acceptsOrder(in)
+	case plant.ModeChange:
+		return acceptsMode(in)
+	case plant.Correction:
+		if m.counter == nil && in.Material == nil {
+			return errors.New("the correction is refused: the machine has no counter to correct")
+		}
+		return in.Validate()
 	default:
-		return c.Validate()
+		return nil
 	}
 }
 
