@@ -28,9 +28,8 @@ func (o *ValueOptions) UnmarshalText(b []byte) error {
 // ValuesOptions are the values under their names.
 type ValuesOptions = config.Table[ValueOptions]
 
-// valuesDevice stands where a tag names its device: no device has it, and no
-// config can write it.
-const valuesDevice plant.DeviceID = "="
+// valuesDevice is what a tag that is a value names as its device.
+const valuesDevice = plant.OwnValues
 
 // values are the expressions of a machine. Their results are readings like those
 // of a device, made with each answer that holds one of their tags.
@@ -160,6 +159,33 @@ func (vs *values) unused() (errs []error) {
 	return errs
 }
 
+// problems names the expressions that cannot be worked out from what was read
+// last. A tag that is bad is named by its device.
+func (vs *values) problems(s *valuesState) (all []Problem) {
+	if vs == nil || len(s.Inputs) != len(vs.inputs) {
+		return nil
+	}
+	for i := range vs.list {
+		v := &vs.list[i]
+		var operands []plant.Value
+		for _, at := range v.inputs {
+			if in := &s.Inputs[at]; in.Seen && in.Quality != plant.Bad {
+				operands = append(operands, in.value())
+			}
+		}
+		if v.use == nil || len(operands) < len(v.inputs) {
+			continue
+		}
+		if _, why := v.formula.Eval(operands); why != formula.None {
+			all = append(all, Problem{
+				Text:   "the value " + string(v.name) + " cannot be worked out: " + why.String(),
+				Remedy: "Look at its tags and at its expression in the config; until then it is like a tag that cannot be read.",
+			})
+		}
+	}
+	return all
+}
+
 // covers reports whether an input is, or is made of, something of a device.
 func (m *Model) covers(d plant.DeviceID) func(rule.Input) bool {
 	return func(in rule.Input) bool {
@@ -186,6 +212,13 @@ type valueInput struct {
 	Scale   uint8           `json:"s,omitempty"`
 	Bits    uint64          `json:"n,omitempty"`
 	Text    string          `json:"x,omitempty"`
+}
+
+// value is what was read.
+func (in *valueInput) value() plant.Value {
+	// fit and feed let nothing in that is none.
+	v, _ := plant.Parts{Type: in.Type, Scale: in.Scale, Bits: in.Bits, Text: in.Text}.Value()
+	return v
 }
 
 // valueDevice is one device: what is known of its tags is of one session.
@@ -311,9 +344,7 @@ func (r *run) value(v *value, reading *plant.Reading) (ok bool) {
 		if in.Quality < reading.Quality {
 			reading.Quality, worst = in.Quality, k
 		}
-		// fit and feed let nothing else in.
-		operand, _ := plant.Parts{Type: in.Type, Scale: in.Scale, Bits: in.Bits, Text: in.Text}.Value()
-		r.operands = append(r.operands, operand)
+		r.operands = append(r.operands, in.value())
 		if fed := r.fed[at]; fed != nil && fed.Source.After(reading.Source) {
 			reading.Source = fed.Source
 		}

@@ -81,6 +81,30 @@ func TestADamagedStateOfValuesIsReadAgain(t *testing.T) {
 	}
 }
 
+// TestTheStatsNameAValueThatIsNone: a division by zero is seen on the page.
+func TestTheStatsNameAValueThatIsNone(t *testing.T) {
+	m, faults := checkValues(t, "device: press\nvalues: {net: 'div(made, purge)'}\ncounter: {good: net}\n")
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	var s State
+	for i, purge := range []uint64{4, 0, 4} {
+		want := []string{"", "the value net cannot be worked out: a division by zero", ""}[i]
+		s, _ = m.Step(s, plant.Scan{Device: "press", Received: base, Readings: []plant.Reading{
+			{Tag: "made", Value: plant.UintValue(8), Quality: plant.Good}, {Tag: "purge", Value: plant.UintValue(purge), Quality: plant.Good},
+		}})
+		var st Stats
+		m.Describe(&s, &st)
+		got := ""
+		for _, p := range st.Problems {
+			got += p.Text
+		}
+		if got != want {
+			t.Errorf("purge is %d: %q, want %q", purge, got, want)
+		}
+	}
+}
+
 // valuesModel is a machine of 100 values over 200 tags.
 func valuesModel(tb testing.TB) (*Model, *plant.Scan) {
 	tb.Helper()

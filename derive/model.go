@@ -116,7 +116,7 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	}
 	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)
-	scales, faults := newWeighed(o.Dosing, func(i int) string { return scaleName(o.Dosing, i) }, r.find)
+	scales, faults := newWeighed(o.Dosing, func(i int) string { return scaleName(o.Dosing, i) }, find)
 	m.weighed, errs = scales, append(errs, faults...)
 	if err = errors.Join(errs...); faulty(err) {
 		return nil, err
@@ -171,9 +171,9 @@ func (m *Model) bind() {
 			u.polled = true
 		}
 	}
+	m.bindWeighed()
 	m.bindValues()
 	m.bindRecords()
-	m.bindWeighed()
 }
 
 // bindRecords notes the tags of handshakes. Each change of a trigger counts;

@@ -133,6 +133,7 @@ func (m *Model) problems(s *State) (all []Problem) {
 	if l := s.gateway.Large; l != nil {
 		all = append(all, Problem{Text: l.text(), Remedy: largeRemedy})
 	}
+	all = append(all, m.values.problems(&s.values)...)
 	if m.counter != nil && s.ready {
 		suspects, full, unread := m.counter.Suspects(&s.counter)
 		for _, ref := range suspects {

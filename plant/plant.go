@@ -42,8 +42,17 @@ func ParseTagRef(s string, fallback DeviceID) TagRef {
 	return TagRef{Device: fallback, Tag: TagID(s)}
 }
 
-// String returns "device/tag".
-func (r TagRef) String() string { return string(r.Device) + "/" + string(r.Tag) }
+// OwnValues stands where a tag names its device, for the values that a machine
+// works out itself from tags.
+const OwnValues DeviceID = "="
+
+// String returns "device/tag", of a machine's own value its name.
+func (r TagRef) String() string {
+	if r.Device == OwnValues {
+		return string(r.Tag)
+	}
+	return string(r.Device) + "/" + string(r.Tag)
+}
 
 // Sequence numbers the events of one machine, from 1, without gaps. Zero means
 // "none".

@@ -66,7 +66,7 @@ func (r *recorder) Begin(state []byte, keyed []plant.KV) {
 func (r *recorder) open(state []byte, keyed []plant.KV) error {
 	now := r.set.o.Now().UTC()
 	r.part++
-	name := fmt.Sprintf("%s-%s-%04d%s", url.PathEscape(string(r.machine)), now.Format("20060102T150405Z")+"-"+r.run, r.part, Suffix)
+	name := fmt.Sprintf("%s-%s-%04d%s", url.QueryEscape(string(r.machine)), now.Format("20060102T150405Z")+"-"+r.run, r.part, Suffix)
 	f, err := r.set.create(name)
 	if err != nil {
 		return err
