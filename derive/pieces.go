@@ -26,7 +26,7 @@ func (r *run) pieces(found *tags, snapshot bool) {
 		r.elsewhere = false
 		return
 	}
-	if r.elsewhere && m.counter.GapTo() == "next" && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
+	if (r.elsewhere || m.order.waits(&s.order)) && m.counter.GapTo() == "next" && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
 		r.elsewhere = false
 		r.readOrder(found)
 		r.changed = m.counter.ObserveAfter(&s.counter, r.counts, snapshot, r.now, r) || r.changed
@@ -43,6 +43,11 @@ func (o *order) again(s *orderState, t *orderTags) bool {
 	return ok && s.Reads > 0 && read.Number == s.Next
 }
 
+// waits reports whether the machine has shown another order that is not sure yet.
+func (o *order) waits(s *orderState) bool {
+	return o != nil && o.owner == ownerTags && s.Reads > 0
+}
+
 func (r *run) readOrder(found *tags) {
 	if found.order.any {
 		r.m.order.read(r, &found.order)
@@ -50,12 +55,13 @@ func (r *run) readOrder(found *tags) {
 }
 
 // attribute says whose the pieces are that were made while nobody looked, if the
-// order changed meanwhile: at the end of the gap, as its scan shows, or somewhere
-// within, as another source has said.
+// order changed meanwhile: at the end of the gap, as its scan shows or a request
+// just before it has shown, or somewhere within, as another source has said.
 func (r *run) attribute(c *counter.Report, p *plant.Counter) {
 	s := &r.s.order
 	within := c.From.At < s.Since.At
-	if !r.elsewhere && !within {
+	shown := r.elsewhere || r.m.order.waits(s) && c.From.At < s.At.At && s.At.At <= c.To.At
+	if !shown && !within {
 		return
 	}
 	switch r.m.counter.GapTo() {

@@ -344,7 +344,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 		case t.Hold.Drop:
 			d = r.dropped(s, in, t, &v, elapsed, out)
 		case in.stuck(t, &v):
-			d = r.ended(s, in, t, &v, out)
+			d = r.ended(in, t, &v, out)
 		case r.plausible(step, elapsed):
 			d = r.accept(s, in, t, &v, step, 0, out)
 		default:

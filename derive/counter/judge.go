@@ -140,7 +140,7 @@ func (r *Rule) implausible(s *State, in *input, t *track, v *Reading, out Sink) 
 func (r *Rule) jumped(s *State, in *input, t *track, v *Reading, step, elapsed int64, out Sink) verdict {
 	switch {
 	case in.down && v.Raw == 0:
-		return r.ended(s, in, t, v, out)
+		return r.ended(in, t, v, out)
 	case !t.Prior.At.IsZero() && r.returned(t, v):
 		return r.takeBack(s, in, t, v, out)
 	case !t.Born.IsZero() && v.At.At-t.Born.At <= int64(bootTime) && !r.zero:

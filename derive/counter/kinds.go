@@ -105,7 +105,7 @@ func (in *input) stuck(t *track, v *Reading) bool {
 
 // ended does not believe a counter that fell to 0 faster than the machine can
 // make pieces, as long as it stays there: a PLC that boots shows that.
-func (r *Rule) ended(s *State, in *input, t *track, v *Reading, out Sink) verdict {
+func (r *Rule) ended(in *input, t *track, v *Reading, out Sink) verdict {
 	r.raise(in, t, out, fmt.Sprintf("fell from %d to 0, more than max_rate allows: that is not believed until it counts on", in.shown(t.Raw)),
 		"compare the counts with the machine, and max_rate with what it can make")
 	t.Hold.At = v.At
