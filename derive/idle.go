@@ -31,8 +31,15 @@ func (r *run) ahead() {
 	if r.m.startstop == nil || !r.s.counter.Mark.IsZero() || !r.m.startstop.Starts(&r.s.startstop) {
 		return
 	}
+	moved := false
 	for i := range r.counts {
-		if c := &r.counts[i]; c.Input == 0 && c.Good {
+		c := &r.counts[i]
+		if c.Good && c.Raw != r.s.counter.Tracks[c.Input].Raw {
+			moved = true
+		}
+	}
+	for i := range r.counts {
+		if c := &r.counts[i]; moved && c.Input == 0 && c.Good {
 			r.m.counter.Mark(&r.s.counter, c.At, r.now, r)
 			r.start = c.At
 		}
