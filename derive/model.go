@@ -167,7 +167,7 @@ func (m *Model) bind() {
 	}
 	for _, tags := range m.devices {
 		for _, u := range tags {
-			m.edges[u.index] = len(u.states) > 0 || u.signal
+			m.edges[u.index] = slices.ContainsFunc(u.states, m.startstop.Edge) || u.signal
 			u.polled = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/startstop"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -166,4 +167,31 @@ func problemTexts(t *testing.T, st Stats) (texts []string) {
 		texts = append(texts, p.Text)
 	}
 	return texts
+}
+
+// TestWhatCountsEachTime: a state and a code are not merged away while commits
+// wait; what changes with every reading may be.
+func TestWhatCountsEachTime(t *testing.T) {
+	limit := 1.0
+	tags := Catalog{"press": {
+		{ID: "a", Type: plant.TypeInt32}, {ID: "b", Type: plant.TypeInt32}, {ID: "c", Type: plant.TypeInt32}, {ID: "d", Type: plant.TypeInt32},
+	}}
+	for name, c := range map[string]struct {
+		o    startstop.Options
+		want []bool
+	}{
+		"state and code":     {startstop.Options{Running: startstop.Running{Tag: "a"}, Reason: "b"}, []bool{true, true}},
+		"state and counters": {startstop.Options{Running: startstop.Running{Tag: "a"}, Stops: &startstop.Stops{Count: "b", Seconds: "c"}}, []bool{true, false, false}},
+		"state and mode":     {startstop.Options{Running: startstop.Running{PackML: &startstop.PackML{State: "a", Mode: "b"}}}, []bool{true, true}},
+		"measurement":        {startstop.Options{Running: startstop.Running{Tag: "a", Above: &limit}}, []bool{false}},
+		"pieces":             {startstop.Options{Running: startstop.Running{Tag: "a", IdleAfter: 1e9}}, []bool{false}},
+	} {
+		m, err := NewModel("PRESS-01", Options{Device: "press", StartStop: &c.o}, tags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(m.edges, c.want) {
+			t.Errorf("%s: %v, want %v", name, m.edges, c.want)
+		}
+	}
 }

@@ -23,9 +23,9 @@ func (r *run) keepValues() {
 		return
 	}
 	p := &r.s.parameters
-	switch at := r.s.startstop.Change.At.At; {
-	case at == p.SnapAt:
-	case at == 0:
+	switch at := r.s.startstop.Change.At.At; at {
+	case p.SnapAt:
+	case 0:
 		r.m.parameters.Forget(p)
 	default:
 		r.m.parameters.Keep(p, at)

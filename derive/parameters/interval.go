@@ -121,7 +121,7 @@ func (m *summary) hold(until int64) {
 	v, _ := m.Last.Value.Float()
 	// Weighed so, nothing overflows, and a value that never changes is its own mean
 	// to the last bit.
-	if share := float64(length) / float64(m.Seen); v != m.Mean {
+	if share := float64(length) / float64(m.Seen); v != m.Mean && m.Seen > 0 {
 		m.Mean = m.Mean*(1-share) + v*share
 	}
 }

@@ -331,3 +331,17 @@ func (r *Rule) Tags() []Use {
 	}
 	return slices.Clip(all)
 }
+
+// Edge reports whether each change of a tag of that role counts, also while
+// commits wait for the disk. Of totals and of measurements, which change with
+// every reading, the newest value is enough.
+func (r *Rule) Edge(role Role) bool {
+	switch role {
+	case RoleState:
+		return r.source.level == nil && r.source.idle == 0
+	case RoleMode, RoleReason:
+		return true
+	default:
+		return false
+	}
+}

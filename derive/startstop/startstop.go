@@ -274,8 +274,6 @@ func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 		changed = true
 	}
 	if o, ok := r.idles(s, now); ok {
-		// A run that was long enough by its last piece was one.
-		r.confirm(s, s.Signal.Piece.At, out)
 		r.state(s, &o, out)
 		changed = true
 	}

@@ -232,18 +232,18 @@ func (r *Rule) tallied(s *State, readings []Reading, snapshot bool, o *observati
 }
 
 // meters reads the counters and reports whether there was one.
-func (r *Rule) meters(s *State, readings []Reading) (any bool) {
+func (r *Rule) meters(s *State, readings []Reading) (read bool) {
 	for i := range readings {
 		switch v := &readings[i]; v.Role {
 		case RoleStops:
 			s.Stops.Count.read(v, 1)
-			any = true
+			read = true
 		case RoleStopSeconds:
 			s.Stops.Seconds.read(v, 1000)
-			any = true
+			read = true
 		}
 	}
-	return any
+	return read
 }
 
 // giveUp goes on without the counters: nobody knows what they showed when the
