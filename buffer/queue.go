@@ -25,6 +25,8 @@ type Queue struct {
 	// carries is nil while the uplink is not configured in this run: its claim
 	// on events stays, so that nothing is deleted which it has not had.
 	carries func(plant.EventKind) bool
+	// damaged are the keys of its memory that were found damaged.
+	damaged map[string]bool
 	// carried caches carries by the index of the kind.
 	carried []bool
 	// cursors holds a cursor for each stream, by the stream's index.
@@ -339,8 +341,8 @@ func (q *Queue) leased(m plant.MachineID) (*cursor, error) {
 }
 
 // Memory returns what a Result has put under key, nil for nothing. It blocks on
-// a disk read. A damaged value is an error: an uplink must not go on as if it
-// had never been there.
+// a disk read. A damaged value is plant.ErrUnreadable, since an uplink must not go
+// on as if it had never been there; it is put into quarantine and told once.
 func (q *Queue) Memory(key string) ([]byte, error) {
 	if err := q.b.usable(context.Background()); err != nil {
 		return nil, err
@@ -354,16 +356,37 @@ func (q *Queue) Memory(key string) ([]byte, error) {
 		}
 		return item.Value(func(v []byte) error {
 			body, err := opaque(full, v)
-			if err == nil {
-				value = append([]byte{}, body...)
+			if err != nil {
+				body = v // for the quarantine
 			}
+			value = append([]byte{}, body...)
 			return err
 		})
 	})
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, errDamaged):
+		q.unreadable(key, full, value, err)
+		return nil, fmt.Errorf("buffer: read memory %q of uplink %s: %w: %w", key, q.name, plant.ErrUnreadable, err)
+	case err != nil && !errors.Is(err, badger.ErrKeyNotFound):
 		return nil, fmt.Errorf("buffer: read memory %q of uplink %s: %w", key, q.name, err)
 	}
 	return value, nil
+}
+
+// unreadable tells of a damaged value of the uplink's memory, each key once.
+func (q *Queue) unreadable(key string, full, value []byte, cause error) {
+	q.b.mu.Lock()
+	told := q.damaged[key]
+	if !told && len(q.damaged) < maxDamage {
+		if q.damaged == nil {
+			q.damaged = map[string]bool{}
+		}
+		q.damaged[key] = true
+	}
+	q.b.mu.Unlock()
+	if !told {
+		q.b.damagedRecord("", fmt.Sprintf("value %q that uplink %s keeps", key, q.name), full, value, cause)
+	}
 }
 
 // findOldest reads the time of the oldest waiting event of each machine where

@@ -35,7 +35,11 @@ func (q *Queue) Reconcile(ctx context.Context, m plant.MachineID, last plant.Eve
 	if err != nil || !foreign {
 		return err
 	}
-	if told, err := q.Memory("\x00rollback/" + string(m)); err != nil || string(told) == last.String() {
+	told, err := q.Memory("\x00rollback/" + string(m))
+	if errors.Is(err, plant.ErrUnreadable) {
+		told, err = nil, nil // a loss that is told twice is better than one that is not
+	}
+	if err != nil || string(told) == last.String() {
 		return err
 	}
 	if err := s.lock(ctx); err != nil {

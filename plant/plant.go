@@ -96,6 +96,10 @@ func ParseEventID(text string) (EventID, error) {
 	return EventID{Gateway: gateway, Machine: MachineID(machine), Epoch: Epoch(e), Sequence: Sequence(n)}, nil
 }
 
+// ErrUnreadable says that a value is kept and cannot be read: what it said is not
+// known, but that it was there. A newer value takes its place.
+var ErrUnreadable = errors.New("the value is there and cannot be read")
+
 // Refusals of a Commit. They mean that nothing was changed: the caller keeps
 // its old state and may try again. Any other error of a Commit is fatal.
 var (

@@ -21,10 +21,12 @@ type fakeQueue struct {
 	leased  map[plant.MachineID]bool
 	leases  map[plant.MachineID]int
 	dead    []plant.Result
-	memory  map[string][]byte
-	turn    int
-	changed chan struct{}
-	faults  []string
+	// unreadable are damaged keys of memory.
+	unreadable map[string]bool
+	memory     map[string][]byte
+	turn       int
+	changed    chan struct{}
+	faults     []string
 	// accepted is what the receiver has; nothing else may be settled.
 	accepted map[plant.EventID]bool
 	fail     error
@@ -150,6 +152,9 @@ func (q *fakeQueue) Settle(ctx context.Context, m plant.MachineID, upTo plant.Se
 func (q *fakeQueue) Memory(key string) ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.unreadable[key] {
+		return nil, fmt.Errorf("buffer: read memory: %w", plant.ErrUnreadable)
+	}
 	return q.memory[key], nil
 }
 

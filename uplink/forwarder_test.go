@@ -419,6 +419,29 @@ func TestForwarderKeepsWhatARetryPuts(t *testing.T) {
 	})
 }
 
+// A damaged value in its memory does not stop the uplink: who waits for the key
+// asks again, since somebody has put it.
+func TestForwarderGoesOnOverADamagedMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		q.unreadable = map[string]bool{"parent": true}
+		asked := 0
+		s.answer = func(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+			if asked++; asked < 3 && m == "child" {
+				return []plant.Result{{First: 1, Last: 1, Status: plant.Held, WaitsFor: "parent", Cause: errors.New("the parent's id cannot be read")}}
+			}
+			return s.deliver(events)
+		}
+		q.add("child", plant.KindCounter, 1)
+		r := start(t, q, s, s)
+		elapse(time.Hour)
+		if !q.settled() {
+			t.Errorf("the child waits on: %+v", r.f.Stats().Problems)
+		}
+		r.finish()
+	})
+}
+
 func TestForwarderSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := scripted(nil)

@@ -147,10 +147,10 @@ func (f *Forwarder) wake(v *verdict) error {
 	}
 	// Another machine may have put the key while this one was being held.
 	value, err := f.queue.Memory(v.stop.WaitsFor)
-	if err != nil {
+	if err != nil && !errors.Is(err, plant.ErrUnreadable) {
 		return f.fatal("read memory", err)
 	}
-	if value != nil {
+	if value != nil || err != nil {
 		f.arrived(v.stop.WaitsFor)
 	}
 	return nil

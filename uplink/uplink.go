@@ -58,7 +58,8 @@ type Queue interface {
 	// or Held, else within 200 ms. plant.ErrFull says that there is no room now: the
 	// lease goes on, and the caller settles again later; any other error is fatal.
 	Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, r []plant.Result) error
-	// Memory returns a value that a Result put, nil for none.
+	// Memory returns a value that a Result put, nil for none. plant.ErrUnreadable
+	// says that there is one that is damaged; any other error is fatal.
 	Memory(key string) ([]byte, error)
 }
 
@@ -111,6 +112,8 @@ type Env struct {
 	// "/enterprise/site/area".
 	Path string
 	Log  *zap.Logger
-	// Memory reads this uplink's own durable keys.
+	// Memory reads this uplink's own durable keys. After plant.ErrUnreadable a
+	// sender goes on with what is safe: it asks the receiver again, sends again
+	// under the same id, or holds the events with that as the cause.
 	Memory func(key string) ([]byte, error)
 }
