@@ -25,8 +25,9 @@ type broker struct {
 	wills    []publish
 	users    []string
 
-	// connack is the return code of CONNECT.
+	// connack is the return code of CONNECT; hangUp ends each session behind it.
 	connack byte
+	hangUp  bool
 	// onPublish answers a PUBLISH of the events: reply writes, and false ends
 	// the session. nil acknowledges.
 	onPublish func(session int, p publish, reply func([]byte)) bool
@@ -102,7 +103,7 @@ func (b *broker) serve(conn net.Conn) {
 		case 1:
 			will = b.connect(body)
 			reply([]byte{0x20, 2, 0, code})
-			if code != 0 {
+			if code != 0 || b.hangUp {
 				return
 			}
 		case 3:

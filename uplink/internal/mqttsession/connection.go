@@ -27,7 +27,8 @@ type connection struct {
 	client  mqtt.Client
 	wire    *wire
 	window  *window
-	since   time.Time
+	// born is when CONNACK came. The session may be lost before it is set.
+	born atomic.Pointer[time.Time]
 	// served counts the events that were acknowledged; trial is the one that is
 	// alone in flight, if any.
 	served atomic.Int64
@@ -92,12 +93,21 @@ func (s *Session) open() (*connection, error) {
 		}
 		return nil, connectError(s.o, token.(*mqtt.ConnectToken).ReturnCode(), err)
 	}
-	c.since = time.Now()
+	now := time.Now()
+	c.born.Store(&now)
 	if err := c.announce(); err != nil {
 		return nil, err
 	}
 	s.o.Log.Debug("mqtt session open", zap.String("broker", s.o.Address), zap.String("client_id", s.o.ClientID))
 	return c, nil
+}
+
+// age returns how long ago CONNACK came, 0 if it has not been seen yet.
+func (c *connection) age() time.Duration {
+	if born := c.born.Load(); born != nil {
+		return time.Since(*born)
+	}
+	return 0
 }
 
 // dialWire opens the network connection, with TLS if it is configured.

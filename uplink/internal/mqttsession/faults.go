@@ -65,8 +65,8 @@ const (
 
 // lost is told of each session that the broker ended and returns the error with
 // a name, if it has one.
-func (t *takeover) lost(now, since time.Time, id string, err error) error {
-	if now.Sub(since) > takeoverYoung {
+func (t *takeover) lost(now time.Time, age time.Duration, id string, err error) error {
+	if age > takeoverYoung {
 		*t = takeover{}
 		return err
 	}

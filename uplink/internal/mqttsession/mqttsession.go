@@ -234,7 +234,7 @@ func (s *Session) forget(c *connection, err error) error {
 	s.doubt()
 	if !errors.Is(err, errOwn) && (c.served.Load() > 0 || c.window.idle()) {
 		// With a message in flight and none acknowledged, it may be the message.
-		err = s.takeover.lost(time.Now(), c.since, s.o.ClientID, err)
+		err = s.takeover.lost(time.Now(), c.age(), s.o.ClientID, err)
 	}
 	return err
 }

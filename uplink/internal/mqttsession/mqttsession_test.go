@@ -45,6 +45,19 @@ func TestPublishWaitsForThePubackOfThatVeryPacket(t *testing.T) {
 	}
 }
 
+// TestASessionThatEndsAtItsBeginning is lost while it is still being opened; the
+// race detector watches.
+func TestASessionThatEndsAtItsBeginning(t *testing.T) {
+	b := newBroker(t)
+	b.hangUp = true
+	s := b.session()
+	for range 100 {
+		if n, err := s.Publish(t.Context(), "m", messages(1, 1)); n != 0 || err == nil {
+			t.Fatalf("Publish = %d, %v", n, err)
+		}
+	}
+}
+
 func TestPublishReturnsTheAcknowledgedPrefix(t *testing.T) {
 	b := newBroker(t)
 	b.onPublish = func(_ int, p publish, reply func([]byte)) bool {

@@ -98,7 +98,7 @@ func (c *connection) begin(t *trial) {
 	s.mu.Lock()
 	quiet := max(s.controlAge, s.suspects[t.stream].quiet)
 	s.mu.Unlock()
-	t.control = c.served.Load() >= controlEvents && t.begun.Sub(c.since) >= quiet
+	t.control = c.served.Load() >= controlEvents && c.age() >= quiet
 	c.trial.Store(t)
 }
 
