@@ -373,6 +373,7 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool, out Sink) {
 // lose stops the wait for a change that nobody observes, so that the counts,
 // which may come from another device, do not wait for it.
 func (r *Rule) lose(s *State, out Sink) (changed bool) {
+	s.Stops.Held = observation{} // nobody looks again: it is as if nobody had
 	if s.Lost {
 		return false
 	}

@@ -186,9 +186,6 @@ func (s *State) began() rule.Stamp {
 // then used up.
 func (r *Rule) tallied(s *State, readings []Reading, snapshot bool, o *observation, out Sink) (changed bool) {
 	t := &s.Stops
-	if o.Missed {
-		t.Held = observation{}
-	}
 	read := r.meters(s, readings)
 	seen := o.Known || o.Missed
 	if s.Known && (s.Lost || snapshot && (seen || read && !t.Began)) {
