@@ -2,10 +2,43 @@ package main
 
 import (
 	"io/fs"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// TestTheUnitIsOneForSystemd has systemd itself read the unit.
+func TestTheUnitIsOneForSystemd(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("this computer has no systemd-analyze, which alone knows what systemd reads")
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := readPage(t, filepath.Join("..", "..", "deploy", "systemd", "sluice.service"))
+	installed := strings.ReplaceAll(unit, "/usr/bin/sluice", program)
+	file := filepath.Join(t.TempDir(), "sluice.service")
+	if err := os.WriteFile(file, []byte(installed), 0o600); err != nil || installed == unit {
+		t.Fatalf("the unit starts no /usr/bin/sluice: %v", err)
+	}
+	// Older than 254, systemd leaves the growing delay of a restart out.
+	known := regexp.MustCompile(`Unknown key '(RestartSteps|RestartMaxDelaySec)'`)
+	words, err := exec.CommandContext(t.Context(), analyze, "verify", file).CombinedOutput()
+	for line := range strings.Lines(string(words)) {
+		// It looks at the units of this computer too.
+		if strings.Contains(line, "sluice.service") && !known.MatchString(line) {
+			t.Errorf("systemd says: %s", line)
+		}
+	}
+	if err != nil {
+		t.Errorf("%v: %s", err, words)
+	}
+}
 
 // TestDeployedExamplesLoad checks each config under deploy/examples as the
 // gateway would: an example that warns teaches a doubtful habit.
