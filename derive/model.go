@@ -31,6 +31,7 @@ type Model struct {
 	startstop  *startstop.Rule
 	parameters *parameters.Rule
 	operation  *operation.Rule
+	heartbeat  *heartbeat
 	records    recordRules
 	weighed    []*dosing.Live
 	values     *values
@@ -116,6 +117,10 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	}
 	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)
+	if o.Heartbeat != nil {
+		m.heartbeat, err = newHeartbeat(*o.Heartbeat, &m.records, r.find)
+		errs = append(errs, below("heartbeat", err))
+	}
 	scales, faults := newWeighed(o.Dosing, func(i int) string { return scaleName(o.Dosing, i) }, find)
 	m.weighed, errs = scales, append(errs, faults...)
 	if err = errors.Join(errs...); faulty(err) {
@@ -190,6 +195,9 @@ func (m *Model) bindRecords() {
 				m.use(plant.TagRef{Device: rec.Device, Tag: tag})
 			}
 		}
+	}
+	if m.heartbeat != nil {
+		m.use(m.heartbeat.input.Ref).polled = true
 	}
 	if m.records.serial != nil {
 		for i, in := range m.records.serial.Watched() {

@@ -39,6 +39,8 @@ type Options struct {
 	ItemAttach *attach.Options  `yaml:"item_attach"`
 	// Operation is the work that was done, by record or by the counter.
 	Operation *operation.Options `yaml:"operation"`
+	// Heartbeat is the tag that the gateway changes while it can record.
+	Heartbeat *HeartbeatOptions `yaml:"heartbeat"`
 	// Mode is what the machine is used for; production if it is not set.
 	Mode plant.Mode `yaml:"mode"`
 	// Shifts are the machine's own; those of the site if it has none.

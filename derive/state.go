@@ -35,6 +35,7 @@ type State struct {
 	serial     serial.State
 	attach     attach.State
 	operation  operation.State
+	beat       beatState
 	values     valuesState
 	gateway    gatewayState
 	// stray are keyed values that no rule of the Model owns.
@@ -77,6 +78,7 @@ func (s *State) copyFrom(o *State) {
 	s.mode, s.shifts = o.mode, o.shifts
 	s.values.copyFrom(&o.values)
 	s.copyRecords(o)
+	s.beat = o.beat
 	s.copyWeighed(o)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
@@ -95,6 +97,9 @@ func (s *State) shift(step time.Duration) {
 	s.order.Account.At.Shift(step)
 	s.mode.Since.Shift(step)
 	s.shiftRecords(step)
+	if s.beat.At != 0 {
+		s.beat.At += int64(step)
+	}
 	s.shiftWeighed(step)
 	for i := range s.gateway.Lost {
 		s.gateway.Lost[i].At.Shift(step)
@@ -116,6 +121,7 @@ type record struct {
 	Operation  *operation.State  `json:"operation,omitempty"`
 	Values     *valuesState      `json:"values,omitempty"`
 	Gateway    *gatewayState     `json:"gateway,omitempty"`
+	Beat       beatState         `json:"beat,omitzero"`
 	// Weighed are the scales whose doses are found in what they show.
 	Weighed []dosing.LiveState `json:"weighed,omitempty"`
 }
@@ -123,7 +129,7 @@ type record struct {
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
-	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway}
+	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway, Beat: s.beat}
 	r.Weighed = s.weighed
 	if m.counter != nil {
 		r.Counter = &s.counter
@@ -172,6 +178,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 			return State{}, fmt.Errorf("derive: decode state of %s: version %d is not known to this program, which reads up to %d: %w", m.machine, r.Version, stateVersion, errNewer)
 		}
 		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
+		s.beat = r.Beat
 		s.weighed = r.Weighed
 	}
 	s.uncounted = m.counter != nil && m.counter.Fresh(&s.counter)

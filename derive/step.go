@@ -165,6 +165,7 @@ func (r *run) scan(in *plant.Scan) {
 		r.settle()
 	}
 	r.watchSerials(in)
+	r.hear(in)
 	r.dueObserved()
 }
 
@@ -241,6 +242,7 @@ func (r *run) due() {
 	}
 	r.dueRecords()
 	r.dueWeighed()
+	r.beat()
 	r.dueObserved()
 }
 
@@ -257,6 +259,7 @@ func (r *run) wake() time.Time {
 	if r.m.startstop != nil {
 		sooner(r.m.startstop.Wake(&r.s.startstop))
 	}
+	sooner(r.m.heartbeat.wake(&r.s.beat))
 	sooner(r.m.order.wake(&r.s.order))
 	for i, d := range r.m.weighed {
 		sooner(d.Wake(&r.s.weighed[i]))
@@ -311,6 +314,7 @@ func (r *run) back(d plant.DeviceID) {
 
 // missed tells the rules that readings of a device are missing.
 func (r *run) missed(d plant.DeviceID) {
+	r.deaf(d)
 	of := r.m.covers(d)
 	r.m.values.forget(&r.s.values, d)
 	if r.m.counter != nil {

@@ -273,6 +273,8 @@ type Tag struct {
 	Unit string
 	// Address is the device's address in its canonical form, for people.
 	Address string
+	// Writable says that the config lets the gateway write it.
+	Writable bool
 	// Every is the longest time between two looks at the tag that the config
 	// asks for, by the gateway or by a server that keeps what it saw; 0 where
 	// nobody knows.

@@ -35,7 +35,8 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 			address.bit = uint8(n) + 1
 		}
 		tags[i] = plant.Tag{
-			ID: plant.TagID(row.Name), Type: points[i].kind, Scaled: points[i].scaled,
+			Writable: row.Value.Writable,
+			ID:       plant.TagID(row.Name), Type: points[i].kind, Scaled: points[i].scaled,
 			Unit: row.Value.Unit, Address: address.String(), Every: o.Interval.Std(),
 		}
 	}

@@ -44,7 +44,8 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 	for i, row := range o.Tags.Rows {
 		t := row.Value
 		tags[i] = plant.Tag{
-			ID: plant.TagID(row.Name), Type: plant.TagType(t.Type), Scaled: t.Scale != nil,
+			Writable: row.Value.Writable,
+			ID:       plant.TagID(row.Name), Type: plant.TagType(t.Type), Scaled: t.Scale != nil,
 			Unit: t.Unit, Address: t.Node.String(), Every: newPoint(row.Name, t, o).every(o),
 		}
 	}
