@@ -22,6 +22,7 @@ import (
 //	+1s order NUMBER|none [from=api] [sku=X] [planned=N] [completed] [by] | stop | tick
 //	+1s correct good=-2 scrap=2 code=BURR by=anna from=-1m [to=-1s] [pieces] [reason=…]
 //	+1s mode MODE|none [until=+2h] [by]
+//	+1s material|refill|removal|receipt LOCATION COMPONENT LOT [QUANTITY UNIT]
 //	+1h restart [FILE…] | crash
 func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 	t.Helper()
@@ -105,6 +106,22 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 			a.in = correction(t, now, f[1:])
 		case "scanned":
 			a.in = plant.Scanned{At: now, Scanner: f[1], Text: strings.ReplaceAll(f[2], "_", " ")}
+		case "material", "refill", "removal", "receipt":
+			// KIND LOCATION COMPONENT LOT [QUANTITY UNIT]; - is nothing
+			e := plant.MaterialEntry{At: now, Kind: plant.EventKind(f[0]), By: "anna"}
+			for i, into := range []*string{&e.Location, &e.Component, &e.Lot} {
+				if f[i+1] != "-" {
+					*into = f[i+1]
+				}
+			}
+			if len(f) > 5 {
+				d, err := plant.ParseDecimal(f[4])
+				if err != nil {
+					t.Fatal(err)
+				}
+				e.Quantity, e.Unit = d, f[5]
+			}
+			a.in = e
 		case "stop":
 			a.in = plant.Stop{At: now}
 		case "tick":

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-edge/sluice/derive/calendar"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/dosing"
+	"github.com/sluice-edge/sluice/derive/material"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/startstop"
@@ -34,6 +35,7 @@ type Model struct {
 	heartbeat  *heartbeat
 	records    recordRules
 	weighed    []*dosing.Live
+	material   *material.Rule
 	values     *values
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
@@ -55,6 +57,8 @@ type use struct {
 	shakes []int
 	// weighed are the scales that it is an input of.
 	weighed []weighedUse
+	// material are the inputs that it is of what is loaded.
+	material []int
 	// values are its places among the tags of expressions.
 	values []int
 	// polled is set if it is of use outside of handshake records.
@@ -121,6 +125,10 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 		m.heartbeat, err = newHeartbeat(*o.Heartbeat, &m.records, r.find)
 		errs = append(errs, below("heartbeat", err))
 	}
+	if len(o.Material.Rows) > 0 {
+		m.material, err = material.New(o.Material, find)
+		errs = append(errs, below("material", err))
+	}
 	scales, faults := newWeighed(o.Dosing, func(i int) string { return scaleName(o.Dosing, i) }, find)
 	m.weighed, errs = scales, append(errs, faults...)
 	if err = errors.Join(errs...); faulty(err) {
@@ -177,6 +185,7 @@ func (m *Model) bind() {
 		}
 	}
 	m.bindWeighed()
+	m.bindMaterial()
 	m.bindValues()
 	m.bindRecords()
 }
@@ -275,6 +284,9 @@ func (m *Model) Kinds() []plant.EventKind {
 	}
 	if m.operation != nil {
 		kinds = append(kinds, plant.KindOperation)
+	}
+	if m.material != nil {
+		kinds = append(kinds, plant.KindMaterial)
 	}
 	for _, d := range m.weighed {
 		kinds = append(kinds, d.Kinds()...)

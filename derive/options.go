@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/dosing"
+	"github.com/sluice-edge/sluice/derive/material"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -41,6 +42,8 @@ type Options struct {
 	Operation *operation.Options `yaml:"operation"`
 	// Heartbeat is the tag that the gateway changes while it can record.
 	Heartbeat *HeartbeatOptions `yaml:"heartbeat"`
+	// Material are the tags that say what is loaded onto which location.
+	Material material.Options `yaml:"material"`
 	// Mode is what the machine is used for; production if it is not set.
 	Mode plant.Mode `yaml:"mode"`
 	// Shifts are the machine's own; those of the site if it has none.
@@ -142,7 +145,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, config.Unknown("mode", "mode", string(o.Mode), names))
 	}
 	if o.Counter == nil && o.StartStop == nil && len(o.Parameters.Rows) == 0 && o.Order == nil &&
-		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil && o.Operation == nil {
+		len(o.Dosing) == 0 && o.Serial == nil && o.ItemAttach == nil && o.Operation == nil && len(o.Material.Rows) == 0 {
 		errs = append(errs, config.Field("", "the machine has no rule", "add counter:, startstop:, parameters:, order:, dosing:, serial:, item_attach: or operation:"))
 	}
 	errs = append(errs, config.CheckShifts("shifts", o.Shifts))

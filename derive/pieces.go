@@ -112,6 +112,8 @@ func (m *Model) accepts(in plant.Input) error {
 			return errors.New("the correction is refused: the machine has no counter to correct")
 		}
 		return in.Validate()
+	case plant.MaterialEntry:
+		return acceptsMaterial(&in)
 	default:
 		return nil
 	}

@@ -281,6 +281,7 @@ func (d doses) Take(rec *handshake.Record) {
 		begun = rule.Stamp{At: min(dose.Started.UnixNano(), dose.At.At)}
 	}
 	dose.Head = d.recordHead(dose.OwnOrder, begun)
+	d.lots(&dose.Dosing)
 	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
 	d.dosed(&dose.Dosing)
 	d.doubt(d.rule.Handshake().Name(), dose.Flagged, &d.s.dosing[d.i].Flagged)

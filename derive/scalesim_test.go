@@ -178,7 +178,7 @@ func (w *weigher) one(in plant.Input) {
 	}
 	next, out := w.m.Step(w.state, in)
 	_, replayed := w.m.Step(again, in)
-	if !reflect.DeepEqual(out.Events, replayed.Events) || out.Wake != replayed.Wake {
+	if !reflect.DeepEqual(out.Events, replayed.Events) || !out.Wake.Equal(replayed.Wake) {
 		w.fail(fmt.Errorf("reloaded before %+v: %+v, then %+v", in, replayed.Events, out.Events))
 	}
 	w.state, w.wake = next, out.Wake

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-edge/sluice/derive/attach"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/dosing"
+	"github.com/sluice-edge/sluice/derive/material"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/parameters"
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -32,6 +33,7 @@ type State struct {
 	shifts     shiftState
 	dosing     []dosingState
 	weighed    []dosing.LiveState
+	material   material.State
 	serial     serial.State
 	attach     attach.State
 	operation  operation.State
@@ -80,6 +82,7 @@ func (s *State) copyFrom(o *State) {
 	s.copyRecords(o)
 	s.beat = o.beat
 	s.copyWeighed(o)
+	s.material.CopyFrom(&o.material)
 	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
 	s.gateway = o.gateway
 	s.gateway.Lost = lost
@@ -124,13 +127,15 @@ type record struct {
 	Beat       beatState         `json:"beat,omitzero"`
 	// Weighed are the scales whose doses are found in what they show.
 	Weighed []dosing.LiveState `json:"weighed,omitempty"`
+	// Material is what is loaded where.
+	Material material.State `json:"material,omitzero"`
 }
 
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
 	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway, Beat: s.beat}
-	r.Weighed = s.weighed
+	r.Weighed, r.Material = s.weighed, s.material
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -179,7 +184,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		}
 		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
 		s.beat = r.Beat
-		s.weighed = r.Weighed
+		s.weighed, s.material = r.Weighed, r.Material
 	}
 	s.uncounted = m.counter != nil && m.counter.Fresh(&s.counter)
 	m.fit(&s)
@@ -232,4 +237,5 @@ func (m *Model) fit(s *State) {
 	m.values.fit(&s.values)
 	m.records.fit(s)
 	m.fitWeighed(s)
+	m.material.Fit(&s.material)
 }

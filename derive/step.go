@@ -48,6 +48,8 @@ type run struct {
 	// weighed are the readings of a scan by scale.
 	weighed [][]dosing.Reading
 	sink    weighs
+	// loading are the locations that a scan has shown to be loaded.
+	loading []loading
 	data    []byte
 
 	// fed are the readings of this scan that expressions take, by their place in
@@ -100,6 +102,8 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.scanned(in)
 	case plant.Correction:
 		r.correction(in)
+	case plant.MaterialEntry:
+		r.materialEntry(in)
 	case plant.Stop:
 		r.due()
 		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
@@ -147,6 +151,7 @@ func (r *run) scan(in *plant.Scan) {
 	if m.counter != nil {
 		r.ahead()
 	}
+	r.loaded()
 	r.scales(in.Snapshot)
 	r.pieces(&found, in.Snapshot)
 	if m.counter != nil {
@@ -177,6 +182,7 @@ func (r *run) reading(in *plant.Scan, u *use, v *plant.Reading, found *tags) {
 	}
 	r.count(u, v, at)
 	r.weigh(u, v, at)
+	r.load(u, v, at)
 	r.state(u, v, at)
 	for _, f := range u.order {
 		found.order.note(f, v, at)

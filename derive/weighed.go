@@ -126,6 +126,7 @@ func (w *weighs) Dose(d *dosing.Dose) {
 		begun = d.At
 	}
 	d.Head = w.recordHead(d.OwnOrder, begun)
+	w.lots(&d.Dosing)
 	w.emitJSON(plant.KindDosing, d.At, d.Dosing)
 	w.dosed(&d.Dosing)
 	w.doubt(w.m.weighed[w.i].Name(), d.Flagged, &w.s.weighed[w.i].Flagged)
@@ -134,6 +135,7 @@ func (w *weighs) Dose(d *dosing.Dose) {
 // Move implements dosing.Sink.
 func (w *weighs) Move(kind plant.EventKind, at rule.Stamp, m plant.Movement) {
 	m.Head = w.head(w.s.order.at(at))
+	w.moved(kind, &m)
 	w.emitJSON(kind, at, m)
 }
 

@@ -17,7 +17,7 @@ type Input interface {
 // Inputs returns a zero value of every type of input, so that a recording can
 // hold each of them.
 func Inputs() []Input {
-	return []Input{Scan{}, Tick{}, DeviceState{}, Gap{}, Clock{}, OrderChange{}, ModeChange{}, Correction{}, Scanned{}, Stop{}}
+	return []Input{Scan{}, Tick{}, DeviceState{}, Gap{}, Clock{}, OrderChange{}, ModeChange{}, Correction{}, Scanned{}, MaterialEntry{}, Stop{}}
 }
 
 // Scan is the answer to one request to one device, or one publish of it.

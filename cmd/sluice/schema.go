@@ -82,6 +82,7 @@ var documentedIn = map[string]string{
 	"attach.Item":             "item_attach",
 	"operation.Options":       "operation",
 	"derive.HeartbeatOptions": "heartbeat",
+	"material.Hopper":         "material",
 }
 
 // headingOf returns the heading of docs/config.md that the keys of a type are

@@ -86,11 +86,11 @@ func (r *Live) worked(f *feedState, ran, flowed int64) int64 {
 }
 
 // feedSample takes the newest weight of a feeder.
-func (r *Live) feedSample(s *LiveState, out Sink) (changed bool) {
+func (r *Live) feedSample(s *LiveState, out Sink) {
 	f, p := &s.Feed, s.Last
 	if !f.Have {
 		*f = feedState{Have: true, Ref: p.W, Since: p.At, Low: p, From: p, Last: p.At, Words: s.Words, Flow: f.Flow, Fall: f.Fall, Time: f.Time}
-		return true
+		return
 	}
 	lapse := max(p.At.At-f.Last.At, 0)
 	f.Last = p.At
@@ -106,7 +106,6 @@ func (r *Live) feedSample(s *LiveState, out Sink) (changed bool) {
 	if p.At.At-f.Since.At >= r.every {
 		r.interval(s, p.At, false, out)
 	}
-	return true
 }
 
 // feeding follows a weight that falls, and sees it rise.

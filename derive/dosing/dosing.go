@@ -14,7 +14,8 @@ import (
 
 // Rule makes doses of records. It is immutable.
 type Rule struct {
-	shake *handshake.Rule
+	shake    *handshake.Rule
+	location string
 	quantity, target, minus, plus,
 	before, after handshake.AmountSource
 	component, unit, lot, order, recipe, batch,
@@ -26,7 +27,7 @@ type Rule struct {
 // config.FieldErrors, joined.
 func New(machine plant.MachineID, name string, o Options, resolve rule.Resolver) (*Rule, error) {
 	b := handshake.NewBuilder(machine, name, o.Options, resolve)
-	r := &Rule{}
+	r := &Rule{location: o.Location}
 	b.Number("number", o.Number)
 	r.component = b.Text("component", o.Component)
 	r.quantity = b.Amount("quantity", handshake.Amount{Tag: o.Quantity})
@@ -84,6 +85,7 @@ type Dose struct {
 // Dose makes a dose of a record that Problem has nothing against.
 func (r *Rule) Dose(rec *handshake.Record) Dose {
 	d := Dose{At: rec.At}
+	d.Location = r.location
 	d.Method, d.Dose = "handshake", rec.Number
 	d.Status, d.Purpose = "complete", "production"
 	d.Quantity, _ = r.quantity.Read(rec, r.shake)

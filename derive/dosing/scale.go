@@ -188,7 +188,8 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	case byGain:
 		return r.gainSample(s, out) || changed
 	case byContinuous:
-		return r.feedSample(s, out) || changed
+		r.feedSample(s, out)
+		return changed || s.Feed.Up || magnitude(s.Last.W-s.Feed.Ref) > r.noise
 	default:
 		return r.batchSample(s, out) || changed
 	}
