@@ -60,7 +60,7 @@ func (r *run) readOrder(found *tags) {
 func (r *run) attribute(c *counter.Report, p *plant.Counter) {
 	s := &r.s.order
 	within := c.From.At < s.Since.At
-	shown := r.elsewhere || r.m.order.waits(s) && c.From.At < s.At.At && s.At.At <= c.To.At
+	shown := r.elsewhere || r.m.order.waits(s) && c.From.At < s.At.At
 	if !shown && !within {
 		return
 	}
