@@ -25,6 +25,8 @@ type hopper struct {
 	// grams per reading, inflow too.
 	gate, valve  bool
 	rate, inflow int64
+	// component is the code of what goes in now.
+	component int64
 }
 
 // flow lets half a second pass.
@@ -60,7 +62,11 @@ func (h *hopper) show(q plant.Quality) []plant.Reading {
 }
 
 // scaleBook adds up what events say, in grams.
-type scaleBook struct{ dosed, refilled, removed, drift, doses, estimated int64 }
+type scaleBook struct {
+	dosed, refilled, removed, drift, doses, estimated int64
+	// of is what was dosed of each component, with its drift.
+	of map[string]int64
+}
 
 func (b *scaleBook) take(e *plant.Event) error {
 	n := func(d plant.Decimal) int64 {
@@ -76,6 +82,10 @@ func (b *scaleBook) take(e *plant.Event) error {
 		if err := json.Unmarshal(e.Data, &d); err != nil {
 			return err
 		}
+		if b.of == nil {
+			b.of = map[string]int64{}
+		}
+		b.of[d.Component] += n(d.Quantity)
 		if d.Drift {
 			b.drift += n(d.Quantity)
 			break
@@ -140,7 +150,7 @@ func (w *weigher) read(q plant.Quality, scale, plc bool) {
 	w.now = w.now.Add(500 * time.Millisecond)
 	w.h.flow()
 	if plc {
-		w.scan("plc", []plant.Reading{{Tag: "gate", Value: plant.BoolValue(w.h.gate), Quality: plant.Good}})
+		w.scan("plc", []plant.Reading{{Tag: "gate", Value: plant.BoolValue(w.h.gate), Quality: plant.Good}, {Tag: "comp", Value: plant.IntValue(w.h.component), Quality: plant.Good}})
 	}
 	if scale {
 		w.scan("press", w.h.show(q))
