@@ -31,7 +31,7 @@ type Reader struct {
 	offset int64
 	number uint32
 	block  []byte
-	d     *decoder
+	d      *decoder
 
 	head  Head
 	state []byte
