@@ -126,7 +126,7 @@ func (b *Buffer) Load(ctx context.Context, m plant.MachineID, each func(plant.KV
 		return nil, fmt.Errorf("buffer: load %s: %w", m, err)
 	}
 	// What is told from now on these rules may not read below.
-	s.loaded, s.unheard = true, false
+	s.loaded = true
 	s.unlock()
 	var state []byte
 	var damage error

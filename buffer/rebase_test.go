@@ -124,3 +124,15 @@ func countOnce(t *testing.T, b *Buffer, rebase *bool, step int) (refused int) {
 		return refused
 	}
 }
+
+// TestALaterLoadHearsNothing: a recording reads the state while the rules run;
+// they have not heard of a loss by that.
+func TestALaterLoadHearsNothing(t *testing.T) {
+	b := open(t, testOptions(quickDir(t)))
+	loadRules(t, b)
+	b.loseForTest(t, 1)
+	loadRules(t, b)
+	if _, err := b.Commit(t.Context(), "M1", plant.Batch{Events: []plant.Event{count(1)}}); !errors.Is(err, plant.ErrGap) {
+		t.Errorf("a count that knows of no loss is taken: %v", err)
+	}
+}
