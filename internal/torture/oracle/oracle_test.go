@@ -176,7 +176,7 @@ func TestAGapNamesWhatIsLost(t *testing.T) {
 		t.Error("not settled")
 	}
 	r.want()
-	if s := r.Summary(); s.GapEvents != 1 || s.Lost != 2 {
+	if s := r.Summary(); s.GapEvents != 1 || s.Told != 1 || s.Lost != 2 {
 		t.Errorf("summary %+v", s)
 	}
 }

@@ -81,6 +81,7 @@ type stream struct {
 	last       uint64
 	seen       map[uint64]struct{}
 	gaps       []gap
+	told       int // gap events of any sort
 	counts     bool
 	cumulative int64
 	// broken is set by a gap event and by numbers that were passed over, whose gap
@@ -156,8 +157,9 @@ func (a *Oracle) content(s *sink, st *stream, k Key, e *event) {
 			}
 		}
 	case "gap":
+		st.told++
 		if d.First == 0 && d.Last == 0 {
-			return // readings that never became events
+			return // readings that never became events, or a loss that nobody can number
 		}
 		if a.o.NoLoss {
 			a.violate("O1 %s: %s says that %d to %d are lost (%s); this fault must cost nothing", s.name, k, d.First, d.Last, d.Reason)
@@ -340,6 +342,8 @@ func (st *stream) holes(restored bool) (n int, first uint64) {
 // Summary counts what was judged.
 type Summary struct {
 	Accepted, Arrived, Duplicates, Refused, GapEvents int
+	// Told counts the gap events with those that name no numbers.
+	Told int
 	// Lost is how many events the gap events name.
 	Lost uint64
 }
@@ -356,6 +360,7 @@ func (a *Oracle) Summary() (m Summary) {
 	}
 	for _, st := range s.streams {
 		m.GapEvents += len(st.gaps)
+		m.Told += st.told
 		for _, g := range st.gaps {
 			m.Lost += g.count
 		}
