@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -103,7 +105,7 @@ func (e *ledgerConsumptionCmd) Run(ctx context.Context, c *console) error {
 		for _, l := range s.Lines {
 			t.line(map[string]string{
 				"order": l.Order, "lot": l.Lot, "purpose": l.Purpose, "machine": string(l.Machine), "hour": l.From.In(zone).Format("2006-01-02 15:04"),
-			}, l.Component, l.Quantity.String(), l.Unit, l.Estimated.String(), fmt.Sprint(l.Doses))
+			}, l.Component, l.Quantity.String(), l.Unit, l.Estimated.String(), strconv.FormatUint(l.Doses, 10))
 		}
 		lacking(c.Err, s.Lacking)
 		return t.Flush()
@@ -156,7 +158,7 @@ func (e *ledgerCheckCmd) Run(ctx context.Context, c *console) error {
 			lacking(c.Err, b.Machines)
 		}
 		if wrong > 0 {
-			return fmt.Errorf("the books are not what the events lead to: sluice ledger check --mend --reason \"...\" puts them right")
+			return errors.New("the books are not what the events lead to: sluice ledger check --mend --reason \"...\" puts them right")
 		}
 		return nil
 	})

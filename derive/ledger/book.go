@@ -70,25 +70,25 @@ type book struct {
 // open reads the head of a machine's books.
 func open(m plant.MachineID, read rows) (*book, error) {
 	b := &book{machine: m, read: read, changed: map[string][]byte{}}
-	_, err := b.get(string(prefix(rowHead, m)), &b.head)
-	return b, err
+	return b, b.get(string(prefix(rowHead, m)), &b.head)
 }
 
-// get reads a row into v; ok is false if there is none.
-func (b *book) get(key string, v any) (ok bool, err error) {
+// get reads a row into v, and leaves it alone if there is none.
+func (b *book) get(key string, v any) error {
 	value, changed := b.changed[key]
 	if !changed {
+		var err error
 		if value, err = b.read(key); err != nil {
-			return false, fmt.Errorf("%w of machine %s: %w", errRow, b.machine, err)
+			return fmt.Errorf("%w of machine %s: %w", errRow, b.machine, err)
 		}
 	}
 	if value == nil {
-		return false, nil
+		return nil
 	}
 	if err := json.Unmarshal(value, v); err != nil {
-		return false, fmt.Errorf("%w of machine %s: %w", errRow, b.machine, err)
+		return fmt.Errorf("%w of machine %s: %w", errRow, b.machine, err)
 	}
-	return true, nil
+	return nil
 }
 
 func (b *book) put(key string, v any) {
@@ -179,7 +179,7 @@ func (b *book) entry(e *Entry, at time.Time) error {
 	where := place{component: e.Component, lot: e.Lot, location: e.Location, unit: unit}
 	key := stockKey(b.machine, where)
 	var s stock
-	if _, err := b.get(key, &s); err != nil {
+	if err := b.get(key, &s); err != nil {
 		return err
 	}
 	if s.Day != b.head.Day {
@@ -197,7 +197,7 @@ func (b *book) entry(e *Entry, at time.Time) error {
 		hour: at.Unix() / 3600, component: e.Component, unit: unit, order: e.Order, lot: e.Lot, purpose: e.Purpose,
 	})
 	var u use
-	if _, err := b.get(key, &u); err != nil {
+	if err := b.get(key, &u); err != nil {
 		return err
 	}
 	if u.Quantity, err = add(u.Quantity, quantity.Neg()); err != nil {

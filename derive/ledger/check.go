@@ -98,7 +98,7 @@ func (k *Keeper) load(ctx context.Context, m plant.MachineID, first plant.Sequen
 	before := head{Missing: b.head.Missing, Unbooked: b.head.Unbooked, Kept: b.head.Kept}
 	for c.day = max(b.head.Kept, 1); c.day <= b.head.Day; c.day++ {
 		var d day
-		if _, err := b.get(string(dayKey(rowDay, m, c.day)), &d); err != nil {
+		if err := b.get(string(dayKey(rowDay, m, c.day)), &d); err != nil {
 			return nil, err
 		}
 		if d.First >= first {

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -46,7 +47,10 @@ func run(most int, only, out string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	return errors.Join(pass(dir, most, only, out), os.RemoveAll(dir))
+}
+
+func pass(dir string, most int, only, out string) error {
 	bench, err := prepare(dir, only)
 	if err != nil {
 		return err
@@ -90,7 +94,7 @@ func prepare(dir, only string) (*bench, error) {
 	}
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	add := func(path string, text []byte) error {
-		to := filepath.Join(dir, fmt.Sprint(len(overlay.Replace))+".go")
+		to := filepath.Join(dir, strconv.Itoa(len(overlay.Replace))+".go")
 		overlay.Replace[filepath.Join(root, path)] = to
 		return os.WriteFile(to, text, 0o600)
 	}
