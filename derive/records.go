@@ -348,6 +348,26 @@ func (r *run) Attach(at rule.Stamp, e plant.ItemAttach, own string) {
 	r.emitJSON(plant.KindItemAttach, at, e)
 }
 
+// LoadedLot implements attach.Sink: a component that names no lot is of the one
+// that is loaded where it lies.
+func (r *run) LoadedLot(item *plant.AttachedItem) (lot string, sure bool) {
+	from := ""
+	if item.SKU != "" {
+		from = r.s.material.Holds(item.SKU)
+	}
+	switch {
+	case from == "":
+		return "", true
+	case item.Quantity == nil:
+		return r.s.material.Newest(from, item.SKU), true
+	}
+	lots := r.s.material.Take(from, item.SKU, *item.Quantity, item.Unit)
+	if len(lots) == 0 {
+		return "", true
+	}
+	return lots[0].Lot, len(lots) == 1
+}
+
 // lostRecords tells the handshakes that a device is away.
 func (r *run) lostRecords(d plant.DeviceID) {
 	for i := range r.m.records.shakes {

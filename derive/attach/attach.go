@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -98,6 +99,8 @@ type attached struct {
 	ID uint64 `json:"id"`
 	// Parent is the unit, as its key.
 	Parent string `json:"p"`
+	// Lot is the component's, also where it is known from what was loaded.
+	Lot string `json:"l,omitempty"`
 }
 
 // State is what the rule remembers.
@@ -125,6 +128,9 @@ type Sink interface {
 	memory.Changes
 	// Attach takes an event; own is the order that the record names.
 	Attach(at rule.Stamp, e plant.ItemAttach, own string)
+	// LoadedLot is the lot that a component without one comes from; sure is false
+	// if it comes from several.
+	LoadedLot(item *plant.AttachedItem) (lot string, sure bool)
 }
 
 // Problem says why a record is no attach: nobody can say what was built into
@@ -201,6 +207,7 @@ func (r *Rule) apply(s *State, e *plant.ItemAttach, out Sink) bool {
 			e.Flagged = append(e.Flagged, "item")
 		}
 		e.AttachID = known.ID
+		e.Item.Lot = cmp.Or(e.Item.Lot, known.Lot)
 		s.items.Remove(name, r.bound, Prefix, out)
 		return true
 	}
@@ -211,9 +218,15 @@ func (r *Rule) apply(s *State, e *plant.ItemAttach, out Sink) bool {
 	if elsewhere {
 		e.Flagged = append(e.Flagged, "item")
 	}
+	if e.Item.Lot == "" {
+		lot, sure := out.LoadedLot(&e.Item)
+		if e.Item.Lot = lot; !sure {
+			e.Flagged = append(e.Flagged, "item.lot")
+		}
+	}
 	s.LastID++
 	e.AttachID = s.LastID
-	s.items.Set(name, attached{ID: s.LastID, Parent: parent}, r.bound, Prefix, out)
+	s.items.Set(name, attached{ID: s.LastID, Parent: parent, Lot: e.Item.Lot}, r.bound, Prefix, out)
 	return true
 }
 
