@@ -56,8 +56,9 @@ type words struct {
 // IsZero reports whether nothing was said.
 func (w words) IsZero() bool { return w == words{} }
 
-// hear takes a good reading of a text or an amount.
-func (w *words) hear(in *input, v plant.Value) {
+// hear takes a good reading of a text or an amount. It reports whether it says
+// something else than before.
+func (w *words) hear(in *input, v plant.Value) (changed bool) {
 	bit := uint32(1) << in.slot
 	if in.role == roleAmount {
 		d, ok := v.Decimal()
@@ -66,19 +67,23 @@ func (w *words) hear(in *input, v plant.Value) {
 			d, ok = plant.Decimal{Unscaled: n, Scale: 9}.Normal(), fits
 		}
 		if !ok {
+			changed = w.Has&bit != 0
 			w.Has &^= bit
-			return
+			return changed
 		}
+		changed = w.Has&bit == 0 || w.Amount[in.slot] != d
 		w.Amount[in.slot], w.Has = d, w.Has|bit
-		return
+		return changed
 	}
 	text, ok := in.text(v, w.Text[in.slot])
+	changed = w.Known&bit == 0 || text != w.Text[in.slot] || ok == (w.Doubt&bit != 0)
 	w.Text[in.slot], w.Known = text, w.Known|bit
 	if ok {
 		w.Doubt &^= bit
 	} else {
 		w.Doubt |= bit
 	}
+	return changed
 }
 
 // fill takes from o what w never heard: a PLC may say it after the dose has begun.

@@ -224,9 +224,7 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		changed = unit != s.Unit
 		s.Unit = unit
 	case roleText, roleAmount:
-		before := s.Words
-		s.Words.hear(in, v.Value)
-		changed = s.Words != before
+		changed = s.Words.hear(in, v.Value)
 	default:
 		on, ok := v.Value.Bool()
 		if !ok {
