@@ -300,6 +300,7 @@ func (b *handoverBed) live(mortal bool, until func() bool) {
 		if !b.log.dead { // whatever the worker still says reaches nobody
 			b.log.dead = true
 			close(died)
+			b.kills++
 		}
 		b.log.mu.Unlock()
 	}
