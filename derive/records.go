@@ -348,6 +348,15 @@ func (r *run) Attach(at rule.Stamp, e plant.ItemAttach, own string) {
 	r.emitJSON(plant.KindItemAttach, at, e)
 }
 
+// listed are times for people.
+func listed(all []rule.Stamp) string {
+	texts := make([]string, len(all))
+	for i := range all {
+		texts[i] = all[i].Time().Format(time.RFC3339)
+	}
+	return strings.Join(texts, ", ")
+}
+
 // LoadedLot implements attach.Sink: a component that names no lot is of the one
 // that is loaded where it lies.
 func (r *run) LoadedLot(item *plant.AttachedItem) (lot string, sure bool) {
@@ -424,7 +433,7 @@ func (m *Model) problemsOfRecords(s *State) (all []Problem) {
 	}
 	if n := s.serial.NoReads; s.serial.Unread {
 		all = append(all, Problem{
-			Text:   fmt.Sprintf("the newest label, at %s, could not be read; so far %d could not", s.serial.LastNoRead.Time().Format(time.RFC3339), n),
+			Text:   fmt.Sprintf("the newest label could not be read; so far %d could not, in a row those at %s", n, listed(s.serial.Recent)),
 			Remedy: "Find the units behind the reader and enter them by hand; look at the reader and at the printer.",
 		})
 	}

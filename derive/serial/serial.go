@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
@@ -69,6 +70,8 @@ func (o *Options) validateSource() error {
 }
 
 const (
+	// mostListed is how many labels that could not be read are listed.
+	mostListed    = 20
 	defaultMemory = 10_000
 	mostMemory    = 1_000_000
 )
@@ -163,7 +166,9 @@ type State struct {
 	// one was such.
 	NoReads    uint64     `json:"nr,omitempty"`
 	LastNoRead rule.Stamp `json:"nrt,omitzero"`
-	Unread     bool       `json:"ur,omitempty"`
+	// Recent are the times of the newest ones since a label was read.
+	Recent []rule.Stamp `json:"nrr,omitempty"`
+	Unread bool         `json:"ur,omitempty"`
 
 	// Last is the number that the tag shows, where no handshake brings records,
 	// Shown what the other fields said last, and Watching the tags of both.
@@ -232,7 +237,7 @@ func (r *Rule) Take(s *State, rec *handshake.Record, order string, out Sink) {
 		return
 	}
 	if s.Unread {
-		s.Unread = false
+		s.Unread, s.Recent = false, nil
 		out.Alarm(rule.Alarm{Name: "no_read:" + r.name, Text: "labels are read again"})
 	}
 	e := plant.Serial{Serial: number}
@@ -314,6 +319,8 @@ func (r *Rule) update(s *State, e *plant.Serial, known unit, seen bool, order st
 func (r *Rule) unread(s *State, rec *handshake.Record, out Sink) {
 	s.NoReads++
 	s.LastNoRead = rec.At
+	// The array may be shared with a copy.
+	s.Recent = append(slices.Clone(s.Recent[max(0, len(s.Recent)-mostListed+1):]), rec.At)
 	if s.Unread {
 		return
 	}
