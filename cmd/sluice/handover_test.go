@@ -321,10 +321,14 @@ func (b *handoverBed) run() {
 	// What the PLC has lost before anybody looked is told by nobody, so there is
 	// one record at first, and the gateway does not die before it has it.
 	b.put()
-	first := time.Now().Add(20 * time.Second)
+	first := time.Now().Add(60 * time.Second)
 	b.live(false, func() bool { return b.log.looked() || time.Now().After(first) })
-	wg.Go(func() { b.make(ctx) })
-	for ends := time.Now().Add(2500 * time.Millisecond); time.Now().Before(ends); {
+	random := rand.New(rand.NewPCG(b.random.Uint64(), 9))
+	wg.Go(func() { b.make(ctx, random) })
+	// On a busy machine it takes longer until there is something to compare.
+	began := time.Now()
+	for few := true; few && time.Since(began) < 30*time.Second || time.Since(began) < 2500*time.Millisecond; {
+		few = b.plc.Handed().Accepted < 20 || b.kills < 3
 		life := time.Now().Add(time.Duration(100+b.random.IntN(500)) * time.Millisecond)
 		b.live(true, func() bool { return time.Now().After(life) })
 	}
@@ -333,7 +337,7 @@ func (b *handoverBed) run() {
 	b.proxy.Pass()
 	cycling, stop := context.WithCancel(b.t.Context())
 	wg.Go(func() { b.plc.Serve(cycling) })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	b.live(false, func() bool {
 		missed, _ := b.arrived()
 		return len(missed) == 0 && b.plc.Handed().Waiting == 0 || time.Now().After(deadline)
@@ -355,8 +359,7 @@ func (b *handoverBed) run() {
 }
 
 // make puts records until ctx ends, and now and then cuts the line or the power.
-func (b *handoverBed) make(ctx context.Context) {
-	random := rand.New(rand.NewPCG(b.random.Uint64(), 9))
+func (b *handoverBed) make(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
 		b.put()
 		switch random.IntN(60) {
