@@ -48,6 +48,13 @@ func (o *order) waits(s *orderState) bool {
 	return o != nil && o.owner == ownerTags && s.Reads > 0
 }
 
+// waitForOrder reports whether pieces of a gap wait behind an order that is not
+// sure yet: no start or stop may take them out from there.
+func (r *run) waitForOrder() bool {
+	s := r.s
+	return r.m.counter.GapTo() == "next" && r.m.order.waits(&s.order) && s.counter.Mark == s.order.At && s.counter.Now.Flags&counter.Unseen != 0
+}
+
 func (r *run) readOrder(found *tags) {
 	if found.order.any {
 		r.m.order.read(r, &found.order)

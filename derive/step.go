@@ -397,7 +397,11 @@ func (r *run) Mark(at rule.Stamp) {
 		r.start = rule.Stamp{} // marked already, before the pieces were counted
 		return
 	}
-	if r.m.counter != nil {
+	switch {
+	case r.m.counter == nil:
+	case r.waitForOrder():
+		r.m.counter.Share(&r.s.counter, at)
+	default:
 		r.m.counter.Mark(&r.s.counter, at, r.now, r)
 	}
 }

@@ -251,6 +251,14 @@ func (r *Rule) Mark(s *State, at rule.Stamp, now int64, out Sink) {
 	s.Now.clear()
 }
 
+// Share notes that another boundary may be at the newest mark, though pieces are
+// counted behind it already. At any other time it is no mark.
+func (r *Rule) Share(s *State, at rule.Stamp) {
+	if s.Mark == at && !at.IsZero() {
+		s.Marks++
+	}
+}
+
 // Unmark takes back the mark at that time: it was no boundary.
 func (r *Rule) Unmark(s *State, at rule.Stamp) {
 	if s.Mark != at || !s.unmark() {
