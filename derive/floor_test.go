@@ -19,8 +19,8 @@ import (
 // loss of power, and stops that lay wholly in an outage.
 func TestADayOnTheFloor(t *testing.T) {
 	days := uint64(8)
-	if testing.Short() {
-		days = 3
+	if testing.Short() || raceDetector {
+		days = 2
 	}
 	for seed := range days {
 		o := floor.Options{
