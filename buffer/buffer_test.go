@@ -21,6 +21,15 @@ func testOptions(path string) Options {
 	return o
 }
 
+// unmergedOptions are for a store with a damaged table: Badger's merge of it comes
+// whenever its goroutine gets its turn, drops what is behind the damage, or ends the
+// test binary with a panic that nobody can recover.
+func unmergedOptions(path string) Options {
+	o := testOptions(path)
+	o.unmerged = true
+	return o
+}
+
 func open(t testing.TB, o Options) *Buffer {
 	t.Helper()
 	b, err := Open(context.Background(), o, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)))

@@ -60,7 +60,7 @@ func TestUnreadableDeadLettersArePassedOver(t *testing.T) {
 // Dead letters that nobody can read stop no refusal once their bound is reached:
 // they are passed over, told once, and delivery goes on; the others can be listed.
 func unreadableDeadLetters(t *testing.T, size int) {
-	o := testOptions(quickDir(t))
+	o := unmergedOptions(quickDir(t))
 	o.DeadLetters = MinDeadLetters
 	unreadableHead(t, o, size)
 	b := open(t, o)

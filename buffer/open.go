@@ -72,7 +72,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
 	background := &background{}
-	db, err := badger.Open(o.Key.encrypted(badgerOptions(folder, log)).WithLogger(badgerLog{log.Sugar(), background}))
+	db, err := badger.Open(o.badger(folder, log).WithLogger(badgerLog{log.Sugar(), background}))
 	if err != nil {
 		if wrong := o.Key.explain(folder, err); wrong != nil {
 			return nil, wrong
@@ -121,6 +121,16 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 // memTableSize is Badger's log and table in memory; a transaction takes 15 % of
 // it at most.
 const memTableSize = 4 << 20
+
+// badger is what the store is opened with.
+func (o *Options) badger(folder string, log *zap.Logger) badger.Options {
+	with := o.Key.encrypted(badgerOptions(folder, log))
+	if o.unmerged {
+		// The number of tables that nobody merges stops no write.
+		with = with.WithNumCompactors(0).WithNumLevelZeroTablesStall(1000)
+	}
+	return with
+}
 
 // badgerOptions are measured: values stay in the LSM tree, since Badger's
 // value-log GC brings deleted keys back; small tables keep memory small; every

@@ -96,6 +96,9 @@ type Options struct {
 	writeMark  func(path string, generation uint64, data []byte) error
 	housework  time.Duration
 	scrubEvery time.Duration
+	// unmerged keeps Badger from merging tables: over a damaged block that is up to
+	// chance, and may end the process.
+	unmerged bool
 }
 
 // DefaultOptions returns the options for a store at path.

@@ -41,7 +41,7 @@ func TestRottenTables(t *testing.T) {
 		}
 		copyMark(t, path, sound)
 		rot(t, path, rand.New(rand.NewPCG(seed, 1)))
-		b, err := Open(context.Background(), testOptions(path), zap.NewNop())
+		b, err := Open(context.Background(), unmergedOptions(path), zap.NewNop())
 		if err != nil {
 			refused++
 			continue

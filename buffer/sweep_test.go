@@ -124,7 +124,9 @@ func damagedStore(t *testing.T, killed, file string, key Key, change func([]byte
 	} else {
 		spoil(t, filepath.Join(to, file), change)
 	}
-	b, err := Open(context.Background(), keyed(to, key), zap.NewNop())
+	o := unmergedOptions(to)
+	o.Key = key
+	b, err := Open(context.Background(), o, zap.NewNop())
 	if err != nil {
 		return "refused: " + err.Error()
 	}

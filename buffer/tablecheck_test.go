@@ -110,7 +110,7 @@ func TestZerosInATableAreNamedOrTold(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(copied, storeFolder, filepath.Base(tables[0])), harmed, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b, err := Open(context.Background(), testOptions(copied), zap.NewNop())
+		b, err := Open(context.Background(), unmergedOptions(copied), zap.NewNop())
 		if err != nil {
 			named++
 			if !strings.Contains(err.Error(), filepath.Base(tables[0])) {
