@@ -3,6 +3,7 @@ package derive
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -11,7 +12,15 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-func hopperModel(tb testing.TB, dosing string) *Model {
+// hopperModels are a machine with a scale in kilograms, and the same with one in
+// pounds whose events are in kilograms.
+func hopperModels(tb testing.TB, dosing string) [2]*Model {
+	tb.Helper()
+	pounds := strings.ReplaceAll(dosing, "min_dose: 200 g", "min_dose: 0.44 lb, unit: kg")
+	return [2]*Model{hopperModel(tb, dosing, "kg"), hopperModel(tb, pounds, "lb")}
+}
+
+func hopperModel(tb testing.TB, dosing, unit string) *Model {
 	tb.Helper()
 	section, faults := config.ParseSection("PRESS-01", "m.yaml", "device: press\ndosing: {"+dosing+"}")
 	var o Options
@@ -19,16 +28,25 @@ func hopperModel(tb testing.TB, dosing string) *Model {
 	if len(faults.Errors()) > 0 {
 		tb.Fatal(faults)
 	}
-	m, err := NewModel("PRESS-01", o, hopperTags())
+	m, err := NewModel("PRESS-01", o, hopperTags(unit))
 	if err != nil {
 		tb.Fatal(section.Faults(err))
 	}
 	return m
 }
 
-func hopperTags() Catalog {
+// unit draws what the terminal shows: 1 for pounds.
+func (h *hopper) unit(t *rapid.T) int {
+	h.pounds = rapid.Bool().Draw(t, "pounds")
+	if h.pounds {
+		return 1
+	}
+	return 0
+}
+
+func hopperTags(unit string) Catalog {
 	return Catalog{
-		"press": {{ID: "net", Type: plant.TypeInt32, Scaled: true, Unit: "kg"}, {ID: "tare", Type: plant.TypeInt32, Scaled: true, Unit: "kg"}, {ID: "zeroed", Type: plant.TypeBool}},
+		"press": {{ID: "net", Type: plant.TypeInt32, Scaled: true, Unit: unit}, {ID: "tare", Type: plant.TypeInt32, Scaled: true, Unit: unit}, {ID: "zeroed", Type: plant.TypeBool}},
 		"plc":   {{ID: "gate", Type: plant.TypeBool}, {ID: "comp", Type: plant.TypeUint16}},
 	}
 }
@@ -39,11 +57,11 @@ func hopperTags() Catalog {
 // told is less than min_dose, and each new zero may hide as much as the noise.
 func TestNoGramIsLost(t *testing.T) {
 	const least, noise = 200, 50
-	m := hopperModel(t, "method: batch_out, weight: {net: net, tare: tare}, while: plc/gate, component: SUGAR, min_dose: 200 g, rebase: zeroed")
+	models := hopperModels(t, "method: batch_out, weight: {net: net, tare: tare}, while: plc/gate, component: SUGAR, min_dose: 200 g, rebase: zeroed")
 	rapid.Check(t, func(t *rapid.T) {
 		h := &hopper{noise: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)), amplitude: rapid.Int64Range(0, 20).Draw(t, "amplitude"), mass: 50_000}
 		start := h.mass
-		w := newWeigher(m, h, func(err error) { t.Fatal(err) })
+		w := newWeigher(models[h.unit(t)], h, func(err error) { t.Fatal(err) })
 		w.rest(15)
 		zeros, unseen, doses := int64(0), false, int64(0)
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
@@ -157,10 +175,10 @@ func TestNoGramIsLost(t *testing.T) {
 // flowed, within the rate that was measured.
 func TestNoGramOfAFeederIsLost(t *testing.T) {
 	const least, noise = 200, 50
-	m := hopperModel(t, "method: continuous, weight: {net: net, tare: tare}, component: RESIN, min_dose: 200 g, every: 10s")
+	models := hopperModels(t, "method: continuous, weight: {net: net, tare: tare}, component: RESIN, min_dose: 200 g, every: 10s")
 	rapid.Check(t, func(t *rapid.T) {
 		h := &hopper{noise: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)), amplitude: rapid.Int64Range(0, 10).Draw(t, "amplitude"), mass: 50_000, gate: true, valve: true}
-		w := newWeigher(m, h, func(err error) { t.Fatal(err) })
+		w := newWeigher(models[h.unit(t)], h, func(err error) { t.Fatal(err) })
 		w.rest(1)
 		first := h.mass
 		h.dosed, h.refilled = 0, 0
@@ -208,10 +226,10 @@ func TestNoGramOfAFeederIsLost(t *testing.T) {
 // TestNoGramOfAVesselIsLost fills a vessel component after component and empties
 // it: each component has what went in of it.
 func TestNoGramOfAVesselIsLost(t *testing.T) {
-	m := hopperModel(t, "method: gain_in_weight, weight: {net: net, tare: tare}, component: {tag: plc/comp, values: {1: A, 2: B, 3: C}}, min_dose: 200 g, rebase: zeroed")
+	models := hopperModels(t, "method: gain_in_weight, weight: {net: net, tare: tare}, component: {tag: plc/comp, values: {1: A, 2: B, 3: C}}, min_dose: 200 g, rebase: zeroed")
 	rapid.Check(t, func(t *rapid.T) {
 		h := &hopper{noise: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)), amplitude: rapid.Int64Range(0, 10).Draw(t, "amplitude"), mass: 1000}
-		w := newWeigher(m, h, func(err error) { t.Fatal(err) })
+		w := newWeigher(models[h.unit(t)], h, func(err error) { t.Fatal(err) })
 		w.rest(15)
 		names := map[int64]string{1: "A", 2: "B", 3: "C"}
 		truth, doses := map[string]int64{}, map[string]int64{}

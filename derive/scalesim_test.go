@@ -2,7 +2,9 @@ package derive
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"time"
@@ -21,6 +23,8 @@ type hopper struct {
 	// what the terminal adds and takes.
 	offset, tare int64
 	zeroed       bool
+	// pounds is set where the terminal shows pounds, to the thousandth.
+	pounds bool
 	// gate is what the PLC says; the valve follows a reading later. rate is in
 	// grams per reading, inflow too.
 	gate, valve  bool
@@ -47,7 +51,13 @@ func (h *hopper) remove(grams int64) {
 	h.removed += grams
 }
 
-func grams(n int64) plant.Value { return plant.ExactValue(plant.Decimal{Unscaled: n, Scale: 3}) }
+// weight is what the terminal shows of so many grams.
+func (h *hopper) weight(grams int64) plant.Value {
+	if h.pounds {
+		grams = int64(math.Round(float64(grams) / 0.45359237))
+	}
+	return plant.ExactValue(plant.Decimal{Unscaled: grams, Scale: 3})
+}
 
 // show is what the terminal says now.
 func (h *hopper) show(q plant.Quality) []plant.Reading {
@@ -56,7 +66,7 @@ func (h *hopper) show(q plant.Quality) []plant.Reading {
 		gross += h.noise.Int64N(2*h.amplitude+1) - h.amplitude
 	}
 	return []plant.Reading{
-		{Tag: "net", Value: grams(gross - h.tare), Quality: q}, {Tag: "tare", Value: grams(h.tare), Quality: plant.Good},
+		{Tag: "net", Value: h.weight(gross - h.tare), Quality: q}, {Tag: "tare", Value: h.weight(h.tare), Quality: plant.Good},
 		{Tag: "zeroed", Value: plant.BoolValue(h.zeroed), Quality: plant.Good},
 	}
 }
@@ -69,12 +79,14 @@ type scaleBook struct {
 }
 
 func (b *scaleBook) take(e *plant.Event) error {
+	var failed error
 	n := func(d plant.Decimal) int64 {
 		g, err := plant.Kilogram.Convert(d, plant.Gram)
-		if err != nil {
-			return 0
+		if err == nil && math.Abs(g.Float()) > 1e9 {
+			err = fmt.Errorf("%s g: %s", g, e.Data)
 		}
-		return int64(g.Float())
+		failed = errors.Join(failed, err)
+		return int64(math.Round(g.Float()))
 	}
 	switch e.Kind {
 	case plant.KindDosing:
@@ -106,7 +118,7 @@ func (b *scaleBook) take(e *plant.Event) error {
 			b.removed += n(m.Quantity)
 		}
 	}
-	return nil
+	return failed
 }
 
 // weigher plays a hopper to a model, with crashes: the state goes back to the

@@ -57,8 +57,14 @@ func (u MassUnit) factor() (n int64, metric bool) {
 	}
 }
 
-// ounce is one in milligrams.
-var ounce = Decimal{Unscaled: 28349523125, Scale: 6}
+// milligrams is how many milligrams an ounce or a pound is. A pound is not taken
+// for 16 ounces: that would need four digits more.
+func (u MassUnit) milligrams() Decimal {
+	if u == Pound {
+		return Decimal{Unscaled: 45359237, Scale: 2}
+	}
+	return Decimal{Unscaled: 28349523125, Scale: 6}
+}
 
 // Exact reports whether every weight in u is a finite decimal in to: from ounces
 // and pounds to the metric units it is, the other way it is not.
@@ -80,10 +86,7 @@ func (u MassUnit) Convert(d Decimal, to MassUnit) (Decimal, error) {
 	from, metric := u.factor()
 	into, target := to.factor()
 	if metric != target {
-		in, err := d.Normal().Mul(Decimal{Unscaled: from})
-		if err == nil {
-			in, err = in.Mul(ounce)
-		}
+		in, err := d.Normal().Mul(u.milligrams())
 		if err != nil {
 			return Decimal{}, err
 		}

@@ -80,9 +80,9 @@ func (b *liveBuilder) flow(o *Options) {
 // worked is what was consumed by flow or by the last rate while the weight rose.
 func (r *Live) worked(f *feedState, ran, flowed int64) int64 {
 	if r.flowPer > 0 {
-		return flowed
+		return wholes(flowed, r.grain) * r.grain
 	}
-	return share(f.Fall, ran, f.Time)
+	return r.worth(f.Fall, ran, f.Time)
 }
 
 // feedSample takes the newest weight of a feeder.
@@ -183,7 +183,7 @@ func (r *Live) taken(s *LiveState, p *portion, out Sink) {
 	if r.most == 0 || p.ticks <= share(r.most, length, r.mostPer) {
 		return
 	}
-	fed := min(share(f.Fall, length, f.Time), share(r.most, length, r.mostPer))
+	fed := min(r.worth(f.Fall, length, f.Time), share(r.most, length, r.mostPer)/r.grain*r.grain)
 	q := *p
 	q.estimated = true
 	r.move(plant.KindRemoval, p.ticks-fed, &q, out)

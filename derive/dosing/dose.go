@@ -145,9 +145,12 @@ func (r *Live) tell(p *portion, out Sink) {
 	w := p.words
 	d.Method, d.Unit, d.Location = r.method, string(r.event), r.said.location
 	d.Status, d.Purpose = "complete", "production"
-	d.Quantity = r.decimal(p.ticks)
 	d.Estimated, d.Drift = p.estimated, p.drift
 	flag := func(what string) { d.Flagged = append(d.Flagged, what) }
+	var ok bool
+	if d.Quantity, ok = r.decimal(p.ticks); !ok {
+		flag("quantity")
+	}
 	for _, t := range []struct {
 		slot int
 		into *string
@@ -185,9 +188,7 @@ func (r *Live) tell(p *portion, out Sink) {
 	}
 	choice(slotStatus, &d.Status, "complete", "aborted")
 	choice(slotPurpose, &d.Purpose, "production", "purge", "calibration", "manual")
-	if p.weighed {
-		d.Weights = &plant.Weights{Before: r.decimal(p.before), After: r.decimal(p.after)}
-	}
+	d.Weights = r.weights(p)
 	if p.unheard {
 		flag("gap")
 	}
@@ -199,6 +200,16 @@ func (r *Live) tell(p *portion, out Sink) {
 		d.Ended = d.Started
 	}
 	out.Dose(&d)
+}
+
+// weights are what the scale showed before and after, if it is known and fits.
+func (r *Live) weights(p *portion) *plant.Weights {
+	before, ok := r.decimal(p.before)
+	after, fits := r.decimal(p.after)
+	if !p.weighed || !ok || !fits {
+		return nil
+	}
+	return &plant.Weights{Before: before, After: after}
 }
 
 // compare holds a dose against what was asked for.
@@ -247,10 +258,11 @@ func (r *Live) compare(p *portion, d *Dose, flag func(string)) {
 
 // move tells of a refill or a removal.
 func (r *Live) move(kind plant.EventKind, ticks int64, p *portion, out Sink) {
-	m := plant.Movement{
-		Quantity: r.decimal(ticks), Unit: string(r.event), Location: r.said.location, Time: stampTime(p.at), Estimated: p.estimated,
-	}
+	m := plant.Movement{Unit: string(r.event), Location: r.said.location, Time: stampTime(p.at), Estimated: p.estimated}
 	var ok bool
+	if m.Quantity, ok = r.decimal(ticks); !ok {
+		m.Flagged = append(m.Flagged, "quantity")
+	}
 	if m.Component, ok = r.text(p.words, slotComponent); !ok || m.Component == "" {
 		m.Flagged = append(m.Flagged, "component")
 	}
@@ -258,9 +270,7 @@ func (r *Live) move(kind plant.EventKind, ticks int64, p *portion, out Sink) {
 	if lot, ok := r.text(p.words, slotLot); ok {
 		m.Lot = lot
 	}
-	if p.weighed {
-		m.Weights = &plant.Weights{Before: r.decimal(p.before), After: r.decimal(p.after)}
-	}
+	m.Weights = r.weights(p)
 	if p.unheard {
 		m.Flagged = append(m.Flagged, "gap")
 	}

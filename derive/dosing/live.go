@@ -3,7 +3,6 @@ package dosing
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -82,9 +81,12 @@ type Live struct {
 	// least is min_dose, noise what counts as no change, band and steady when a
 	// weight stands where no bit says it.
 	least, noise, band int64
-	steady             int64
-	byBit              bool
-	every              int64
+	// grain is the power of ten to which what is worked out is rounded: a digit
+	// that the scale shows.
+	grain  int64
+	steady int64
+	byBit  bool
+	every  int64
 	// total is set for the method totalizer.
 	total *total
 	// flowPer is the time of the unit of the flow tag, 0 without one; more than
@@ -282,11 +284,12 @@ func (b *liveBuilder) limits(o *Options) {
 	r.byBit = o.Stable.Tag != "" || o.Stable.Not != ""
 	r.band = b.ticks("stable.band", o.Stable.Band)
 	r.noise = r.band
+	division := b.ticks("division", o.Division)
 	if r.band == 0 {
 		r.band = max(r.least/4, 1)
 		r.noise = r.band
-		if d := b.ticks("division", o.Division); d > 0 && r.byBit {
-			r.noise = d
+		if division > 0 && r.byBit {
+			r.noise = division
 		}
 	}
 	length := func(d config.Duration, standard time.Duration) int64 {
@@ -301,9 +304,16 @@ func (b *liveBuilder) limits(o *Options) {
 	if r.method == byContinuous {
 		r.every = length(o.Every, defaultEvery)
 		r.most, r.mostPer = b.ticks("max_rate", o.MaxRate.Mass), int64(o.MaxRate.Per)
-		if d := b.ticks("division", o.Division); d > 0 {
-			r.noise = d
+		if division > 0 {
+			r.noise = division
 		}
+	}
+	fine := division
+	if fine == 0 {
+		fine = r.noise / 10
+	}
+	for r.grain = 1; r.grain <= fine/10; {
+		r.grain *= 10
 	}
 	r.aborted = int64(o.AbortedBelow)
 	if r.aborted == 0 {
@@ -405,13 +415,20 @@ func (in *input) text(v plant.Value, known string) (text string, ok bool) {
 	return string(raw), len(in.values) == 0
 }
 
-// decimal returns ticks in the unit of the events.
-func (r *Live) decimal(ticks int64) plant.Decimal {
-	d := plant.Decimal{Unscaled: ticks, Scale: r.places}.Normal()
-	converted, err := r.unit.Convert(d, r.event)
-	if err != nil {
-		// Only what no scale shows: 9 million tonnes.
-		return plant.Decimal{Unscaled: math.MaxInt64}
+// decimal returns ticks in the unit of the events: exactly, or, where that has
+// too many digits (a REAL in pounds has six behind the point), to the last digit
+// that fits. ok is false for what does not fit at all, which no scale shows: then
+// there is no amount to be told.
+func (r *Live) decimal(ticks int64) (d plant.Decimal, ok bool) {
+	d = plant.Decimal{Unscaled: ticks, Scale: r.places}.Normal()
+	for {
+		converted, err := r.unit.Convert(d, r.event)
+		if err == nil {
+			return converted.Normal(), true
+		}
+		if d.Scale == 0 {
+			return plant.Decimal{}, false
+		}
+		d.Unscaled, d.Scale = wholes(d.Unscaled, 10), d.Scale-1
 	}
-	return converted.Normal()
 }

@@ -53,14 +53,7 @@ func decimalTicks(d plant.Decimal, places uint8) (n int64, ok bool) {
 	for range d.Scale - places {
 		unit *= 10
 	}
-	n = d.Unscaled / unit
-	switch rest := d.Unscaled % unit; {
-	case rest >= unit-unit/2:
-		n++
-	case -rest >= unit-unit/2:
-		n--
-	}
-	return n, true
+	return wholes(d.Unscaled, unit), true
 }
 
 func floatTicks(f float64, size int, places uint8) (n int64, ok bool) {
@@ -114,6 +107,23 @@ func share(n, part, whole int64) int64 {
 		return 0
 	}
 	return int64(q)
+}
+
+// wholes returns n ÷ unit, rounded half away from 0.
+func wholes(n, unit int64) int64 {
+	whole, rest := n/unit, n%unit
+	switch {
+	case rest >= unit-unit/2:
+		whole++
+	case -rest >= unit-unit/2:
+		whole--
+	}
+	return whole
+}
+
+// worth is share for an amount that is worked out: to a digit that the scale shows.
+func (r *Live) worth(n, part, whole int64) int64 {
+	return wholes(share(n, part, whole), r.grain) * r.grain
 }
 
 func magnitude(n int64) int64 {

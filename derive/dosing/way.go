@@ -71,7 +71,7 @@ func (b *batchState) rise(r *Live, w int64) {
 		return
 	}
 	if !y.Idle {
-		rise += share(b.Fall, y.OnExt, b.Time)
+		rise += r.worth(b.Fall, y.OnExt, b.Time)
 	}
 	b.Refilled += rise
 }
