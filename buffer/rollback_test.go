@@ -43,6 +43,9 @@ func TestRollbackOfAll(t *testing.T) {
 	stays(plant.EventID{})
 	stays(plant.EventID{Gateway: "another", Machine: "M1", Epoch: 7, Sequence: 99})
 	stays(plant.EventID{Gateway: o.Gateway, Machine: "M1", Epoch: b.Epoch(), Sequence: 3})
+	// Behind the largest numbers the machine's own would begin again from 0.
+	stays(plant.EventID{Gateway: o.Gateway, Machine: "M1", Epoch: 7, Sequence: 1<<64 - 1})
+	stays(plant.EventID{Gateway: o.Gateway, Machine: "M1", Epoch: 7, Sequence: 1 << 60})
 	if err := q.Reconcile(ctx, "M1", had); err != nil {
 		t.Fatal(err)
 	}

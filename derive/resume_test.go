@@ -32,15 +32,20 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose func(*memLog)
 		gap  bool
+		zero bool // what it shows first counts, but only once
 	}{
-		"gone":       {func(l *memLog) { l.state = nil }, false},
-		"no JSON":    {func(l *memLog) { l.state = l.state[:len(l.state)/2] }, true},
-		"no version": {func(l *memLog) { l.state = []byte("{}") }, true},
-		"no counter": {func(l *memLog) { l.state = []byte(`{"v":1}`) }, false},
+		"gone":       {func(l *memLog) { l.state = nil }, false, false},
+		"no JSON":    {func(l *memLog) { l.state = l.state[:len(l.state)/2] }, true, false},
+		"no version": {func(l *memLog) { l.state = []byte("{}") }, true, false},
+		"no counter": {func(l *memLog) { l.state = []byte(`{"v":1}`) }, false, false},
+		"from zero":  {func(l *memLog) { l.state = nil }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log, m := &memLog{}, scrapModel(t)
+				log, m, first := &memLog{}, scrapModel(t, c.zero), int64(0)
+				if c.zero {
+					first = 1
+				}
 				count := func(made, bad int) {
 					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
 					stop := start(t, w)
@@ -81,7 +86,7 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 					t.Errorf("a gap is told: %t", gap)
 				}
 				validate(t, log.events)
-				if last.Good != 10 || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4 || last.Scrap[0].Delta != 2 || !last.Rebase {
+				if last.Good != 10+90*first || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4+10*first || last.Scrap[0].Delta != 2 || !last.Rebase {
 					t.Errorf("the count after it is %+v, want good 10 and scrap 4, a rebase", last)
 				}
 			})
@@ -92,7 +97,7 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 // TestTheFirstStartOfAMachineResumesNothing.
 func TestTheFirstStartOfAMachineResumesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := NewWorker(scrapModel(t), &memLog{}, nil, WorkerOptions{}, zap.NewNop())
+		w := NewWorker(scrapModel(t, false), &memLog{}, nil, WorkerOptions{}, zap.NewNop())
 		if err := w.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +111,7 @@ func TestTheFirstStartOfAMachineResumesNothing(t *testing.T) {
 func TestAStateOfANewerProgramEndsTheStart(t *testing.T) {
 	log := &memLog{state: []byte(`{"v":99}`)}
 	core, logged := observer.New(zap.ErrorLevel)
-	w := NewWorker(scrapModel(t), log, nil, WorkerOptions{}, zap.New(core))
+	w := NewWorker(scrapModel(t, false), log, nil, WorkerOptions{}, zap.New(core))
 	if err := w.Run(context.Background()); err == nil {
 		t.Error("it was read")
 	}
@@ -116,11 +121,15 @@ func TestAStateOfANewerProgramEndsTheStart(t *testing.T) {
 }
 
 // scrapModel is a press that counts a total with scrap, each change.
-func scrapModel(t *testing.T) *Model {
+func scrapModel(t *testing.T, zero bool) *Model {
 	t.Helper()
+	more := ""
+	if zero {
+		more = ", baseline: zero"
+	}
 	s := &scenario{path: "m.yaml", files: map[string]string{
 		"tags":   "press/made uint32\npress/bad uint32\n",
-		"config": "device: press\ncounter: {total: made, scrap: {BURR: bad}, max_rate: 1000/s, pieces: 1}\n",
+		"config": "device: press\ncounter: {total: made, scrap: {BURR: bad}, max_rate: 1000/s, pieces: 1" + more + "}\n",
 	}}
 	return s.model(t, "config", "tags")
 }

@@ -20,6 +20,7 @@ func TestParseLast(t *testing.T) {
 		`{"id":"` + want.String() + `"}`:                                       "",
 		` {"specversion":"1.0","id":"` + want.String() + `","data":{"id":3}} `: "",
 		`{"id":"gw-1/FILLER 02/9f3a0000000000c1-12"}`:                          "no event of the machine FILLER 01",
+		`{"id":"gw-1/FILLER 01/9f3a0000000000c1-18446744073709551615"}`:        "no machine gets to",
 		`{"id":"12"}`:             "is no id of an event",
 		`{"id":12}`:               "no JSON object",
 		`"` + want.String() + `"`: "no JSON object",

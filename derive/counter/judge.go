@@ -30,7 +30,7 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 	if t.Seen.IsZero() {
 		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
 		d := verdict{since: v.At, changed: true}
-		if r.zero && v.Raw > 0 {
+		if r.zero && !s.Resumed && v.Raw > 0 {
 			d.pieces = v.Raw
 		}
 		if in.full(v.Raw) {

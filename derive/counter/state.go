@@ -130,6 +130,9 @@ type State struct {
 	// Started is set once the counts have begun, at start_total or at those of an
 	// event.
 	Started bool `json:"start,omitempty"`
+	// Resumed is set where the counts are those of an event: what a counter shows
+	// first is then no count from zero, whatever baseline says.
+	Resumed bool `json:"resumed,omitempty"`
 	// Now is the newest span, Before the part up to Mark, which Marks possible
 	// boundaries share, and Reported what events have said.
 	Now      span       `json:"now"`
@@ -147,7 +150,7 @@ func (s *State) CopyFrom(o *State) {
 	s.Tracks = append(s.Tracks[:0], o.Tracks...)
 	s.Codes = append(s.Codes[:0], o.Codes...)
 	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
-	s.Uncast, s.Started, s.Alone = o.Uncast, o.Started, o.Alone
+	s.Uncast, s.Started, s.Resumed, s.Alone = o.Uncast, o.Started, o.Resumed, o.Alone
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
@@ -204,6 +207,7 @@ func (r *Rule) Fresh(s *State) bool {
 // Resume lets the counts go on from those of an event, where the state that they
 // came from is gone. codes name t.Scrap. It is called after Fit.
 func (r *Rule) Resume(s *State, t *Totals, codes []string) {
+	s.Resumed = true
 	for _, code := range codes {
 		if !slices.Contains(s.Codes, code) {
 			s.Codes = append(s.Codes, code)
