@@ -135,7 +135,10 @@ func (k *Keeper) hold(ctx context.Context, m plant.MachineID, err error) error {
 		return err
 	}
 	k.note(m, err)
+	// Whoever asks or checks the books need not wait with it.
+	k.turn.Unlock()
 	wait(ctx, retryAfter)
+	k.turn.Lock()
 	return k.store.Settle(ctx, m, 0, nil)
 }
 
