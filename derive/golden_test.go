@@ -261,23 +261,30 @@ func (p *player) play(actions []action) []plant.Event {
 		case a.crash:
 			p.keyed = maps.Clone(p.kept)
 			p.state = decode(p.t, p.m, p.committed, pairs(p.keyed)...)
-			p.rearm()
+			p.rearm(a.at)
 		case a.restart:
 			b := encode(p.t, p.m, &p.state)
 			p.m = p.s.model(p.t, a.configFile, a.tagFile)
 			p.state = decode(p.t, p.m, b, pairs(p.keyed)...)
-			p.rearm()
+			p.rearm(a.at)
 		default:
 			p.step(a.in)
+			if _, stops := a.in.(plant.Stop); stops {
+				p.wake = time.Time{} // no tick comes until the restart
+			}
 		}
 	}
 	return p.events
 }
 
-// rearm finds out when the rules want a tick, as a worker does at its start.
-func (p *player) rearm() {
+// rearm goes on with a state at a time, and finds out when the rules want a tick,
+// as a worker does at its start.
+func (p *player) rearm(at time.Time) {
+	p.state.GoOn()
 	r := run{m: p.m, s: &p.state}
-	p.wake = r.wake()
+	if p.wake = r.wake(); !p.wake.IsZero() && p.wake.Before(at) {
+		p.wake = at
+	}
 }
 
 var dates = regexp.MustCompile(`2026-03-0(\d)T(\d\d:\d\d:\d\d)(?:\.000)?((?:\.\d+)?)Z`)

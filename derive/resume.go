@@ -30,6 +30,10 @@ func (w *Worker) decode(state []byte, keyed []plant.KV) (s State, refused error,
 	return s, refused, err
 }
 
+// GoOn prepares a decoded State for the first step after a start. Time in which
+// the gateway did not run is time in which nobody looked.
+func (s *State) GoOn() { s.gateway.Stood = s.ready }
+
 // resume takes the cumulative counts from the newest event of the machine where
 // the state has none. Which number the counters of the device showed then is not
 // known, so their next reading is a new baseline.

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/startstop"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -132,4 +134,39 @@ func scrapModel(t *testing.T, zero bool) *Model {
 		"config": "device: press\ncounter: {total: made, scrap: {BURR: bad}, max_rate: 1000/s, pieces: 1" + more + "}\n",
 	}}
 	return s.model(t, "config", "tags")
+}
+
+// TestTheTimeBetweenTwoRunsConfirmsNothing: a stop that waits for min_stop when the
+// gateway stops is not one because the gateway stood for longer than that.
+func TestTheTimeBetweenTwoRunsConfirmsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewModel("PRESS-01", Options{
+			Device:    "press",
+			StartStop: &startstop.Options{Running: startstop.Running{Tag: "run"}, MinStop: config.Duration(8 * time.Second)},
+		}, Catalog{"press": {{ID: "run", Type: plant.TypeBool}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := &memLog{}
+		session := func(runs ...bool) {
+			w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+			stop := start(t, w)
+			time.Sleep(time.Second)
+			for i, run := range runs {
+				scan := press(0, run)
+				scan.Snapshot = i == 0
+				w.Offer(scan)
+				time.Sleep(time.Second)
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		session(true, false)
+		time.Sleep(time.Minute)
+		session(true, true)
+		if n := len(log.events); n != 1 {
+			t.Errorf("%d events, want the first state alone: %v", n, log.events)
+		}
+	})
 }

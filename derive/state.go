@@ -57,6 +57,9 @@ type gatewayState struct {
 	// Rebase waits to be marked on the next counter event: the store has lost
 	// counts, or the state that they came from.
 	Rebase bool `json:"rebase,omitempty"`
+	// Stood is set until the first step after a start: nobody looked at any device
+	// while the gateway did not run.
+	Stood bool `json:"stood,omitempty"`
 	// Large is set while texts are left out because no event can hold them. It is
 	// never changed in place.
 	Large *largeInput `json:"large,omitempty"`

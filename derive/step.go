@@ -78,6 +78,9 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		s.stray = s.stray[:0]
 		r.changed = true
 	}
+	if s.gateway.Stood {
+		r.stood()
+	}
 	if c, ok := in.(plant.Clock); !ok || c.Step == 0 {
 		r.passed(0)
 	}
@@ -338,6 +341,25 @@ func (r *run) missed(d plant.DeviceID) {
 	r.lostRecords(d)
 	r.lostWeighed(d)
 	r.changed = true
+}
+
+// stood tells the rules that the gateway did not run for a while: what waited to
+// be confirmed by time was not observed meanwhile, on no device.
+func (r *run) stood() {
+	r.s.gateway.Stood, r.changed = false, true
+	all := func(rule.Input) bool { return true }
+	if r.m.counter != nil {
+		r.m.counter.Lost(&r.s.counter, all)
+	}
+	if r.m.startstop != nil {
+		r.m.startstop.Lost(&r.s.startstop, all, r)
+	}
+	if r.m.parameters != nil {
+		r.m.parameters.Lost(&r.s.parameters, all)
+	}
+	for i, w := range r.m.weighed {
+		w.Lost(&r.s.weighed[i], all)
+	}
 }
 
 // dueObserved says that a device has been silent for too long.

@@ -194,6 +194,7 @@ func (w *Worker) load(ctx context.Context) error {
 	if err := w.resume(ctx, &s); err != nil {
 		return err
 	}
+	s.GoOn()
 	now := w.o.Clock.Now()
 	w.offset, w.uncertain, w.committed = w.o.Clock.Offset(now), s.gateway.Uncertain, now
 	w.mu.Lock()
