@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -136,4 +137,46 @@ func unlisted(folder string, manifest *badger.Manifest) (names []string, err err
 		}
 	}
 	return names, nil
+}
+
+// eachIsThere reports whether every event is there that no record says is gone. A
+// manifest that is cut within its first entries forgets the oldest tables, and then
+// the end of each stream, in the log, is right. It reads every key.
+func (b *Buffer) eachIsThere(ctx context.Context) (bool, error) {
+	for _, s := range b.order {
+		missing, err := b.misses(ctx, s)
+		if errors.Is(err, errDamaged) {
+			continue // what a damaged table hides is told when it is read
+		}
+		if err != nil {
+			return false, fmt.Errorf("buffer: look for the events of %s: %w", s.machine, err)
+		}
+		if missing {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// misses reports whether an event of s is gone without a record of it. It is for
+// Open, while nobody else has s.
+func (b *Buffer) misses(ctx context.Context, s *stream) (missing bool, err error) {
+	prefix := machineKey(classEvent, s.machine)
+	err = b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		done := max(s.low.sequence, s.thin.sequence)
+		for it.Seek(appendSequence(prefix[:len(prefix):len(prefix)], done)); it.Valid() && !missing && done < s.head.sequence; it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if n := sequenceOf(it.Item().Key()); n > done {
+				missing = n > done+1 && len(s.lost.without(done+1, n-1)) > 0
+				done = n
+			}
+		}
+		missing = missing || done < s.head.sequence && len(s.lost.without(done+1, s.head.sequence)) > 0
+		return nil
+	})
+	return missing, err
 }

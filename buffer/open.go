@@ -186,6 +186,11 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 		return err
 	}
 	b.whole = len(recounted) == 0 && len(torn) == 0
+	if b.whole && len(left.kept) > 0 {
+		if b.whole, err = b.eachIsThere(ctx); err != nil {
+			return err
+		}
+	}
 	if !b.whole && left.all {
 		return left.forgotten(b.home.folder)
 	}

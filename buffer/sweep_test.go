@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -245,6 +246,52 @@ func TestTablesTheManifestForgot(t *testing.T) {
 	b = open(t, testOptions(cut))
 	if got := drainGaps(t, queue(t, b, "mes", all))["M1"]; len(got.events) != 20 || got.told() != "" {
 		t.Errorf("after the repair there are %v, told is %q", sequences(got.events), got.told())
+	}
+}
+
+// TestAManifestCutWithinItsFirstEntry: Badger takes such a manifest for an empty
+// one and deletes the tables, whose events stand at the beginning of the streams;
+// their ends are right.
+func TestAManifestCutWithinItsFirstEntry(t *testing.T) {
+	for _, key := range []Key{nil, bytes.Repeat([]byte{5}, 16)} {
+		killed := tabled(t, key)
+		o := keyed(killed, key)
+		whole := clone(t, killed, true)
+		// A table that a kill left over is taken away while nothing is missing.
+		if err := os.WriteFile(filepath.Join(whole, storeFolder, "000099.sst"), []byte("half a table"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o.Path = whole
+		mustClose(t, open(t, o))
+		for _, size := range []int{8, 12, 20, 28} {
+			cut := clone(t, killed, true)
+			o.Path = cut
+			before := filesOf(t, cut, "*.sst")
+			spoil(t, filepath.Join(cut, storeFolder, badger.ManifestFilename), func(data []byte) []byte { return data[:size] })
+			for range 2 {
+				b, err := Open(t.Context(), o, zap.NewNop())
+				if err == nil {
+					mustClose(t, b)
+					t.Fatalf("cut to %d bytes the store opened without %v", size, before)
+				}
+				if !strings.Contains(err.Error(), badger.ManifestFilename) || !strings.Contains(err.Error(), "sluice buffer check --repair") {
+					t.Errorf("cut to %d bytes: the refusal is %v", size, err)
+				}
+			}
+			if after := filesOf(t, cut, "*.sst"); len(after) < len(before) {
+				t.Fatalf("cut to %d bytes: of %v are left %v", size, before, after)
+			}
+			if _, err := Repair(t.Context(), o, func() error { return nil }, zap.NewNop()); err != nil {
+				t.Fatal(err)
+			}
+			b := open(t, o)
+			for m, events := range drainGaps(t, queue(t, b, "reader", all)) {
+				if told := events.told(); strings.Contains(told, "missing") {
+					t.Errorf("cut to %d bytes: after the repair %s is told %s", size, m, told)
+				}
+			}
+			mustClose(t, b)
+		}
 	}
 }
 
