@@ -224,7 +224,8 @@ func TestNoGramOfAFeederIsLost(t *testing.T) {
 }
 
 // TestNoGramOfAVesselIsLost fills a vessel component after component and empties
-// it: each component has what went in of it.
+// it: each component has what went in of it, also where nobody looked for a while, and
+// no other dose is flagged for that.
 func TestNoGramOfAVesselIsLost(t *testing.T) {
 	models := hopperModels(t, "method: gain_in_weight, weight: {net: net, tare: tare}, component: {tag: plc/comp, values: {1: A, 2: B, 3: C}}, min_dose: 200 g, rebase: zeroed")
 	rapid.Check(t, func(t *rapid.T) {
@@ -232,9 +233,9 @@ func TestNoGramOfAVesselIsLost(t *testing.T) {
 		w := newWeigher(models[h.unit(t)], h, func(err error) { t.Fatal(err) })
 		w.rest(15)
 		names := map[int64]string{1: "A", 2: "B", 3: "C"}
-		truth, doses := map[string]int64{}, map[string]int64{}
+		truth, doses, cuts := map[string]int64{}, map[string]int64{}, 0
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			switch what := rapid.IntRange(0, 8).Draw(t, "what"); what {
 			default: // a component goes in, and its last part falls after it ended
 				h.component = rapid.Int64Range(1, 3).Draw(t, "component")
 				w.rest(rapid.IntRange(0, 2).Draw(t, "before"))
@@ -250,6 +251,31 @@ func TestNoGramOfAVesselIsLost(t *testing.T) {
 				w.rest(1)
 				h.inflow = 0
 				w.rest(10)
+			case 7, 8: // nobody looks for a while as it goes in, and it stands only shortly
+				cuts++
+				h.component = rapid.Int64Range(1, 3).Draw(t, "component")
+				h.inflow = rapid.Int64Range(300, 3000).Draw(t, "inflow")
+				before, away, after := rapid.IntRange(1, 4).Draw(t, "before"), rapid.IntRange(1, 20).Draw(t, "away"), rapid.IntRange(2, 4).Draw(t, "after")
+				w.rest(before)
+				device := rapid.SampledFrom([]plant.DeviceID{"press", "plc"}).Draw(t, "device")
+				if what == 7 {
+					w.lost(device)
+				}
+				for range away {
+					if what == 7 {
+						w.read(plant.Good, device != "press", device != "plc")
+					} else {
+						w.read(plant.Good, false, false)
+					}
+				}
+				if what == 8 {
+					w.crash()
+				}
+				w.rest(after)
+				truth[names[h.component]] += int64(before+away+after) * h.inflow
+				doses[names[h.component]]++
+				h.component, h.inflow = 0, 0
+				w.rest(rapid.IntRange(4, 14).Draw(t, "stands"))
 			case 4: // emptied
 				for h.mass > 1000 {
 					h.remove(max(h.mass/3, 1000))
@@ -271,6 +297,9 @@ func TestNoGramOfAVesselIsLost(t *testing.T) {
 			if off := w.book.of[name] - n; off > doses[name]*60 || -off > doses[name]*60 {
 				t.Fatalf("%d g of %s went in, told %v", n, name, w.book.of)
 			}
+		}
+		if w.book.flagged > cuts {
+			t.Fatalf("%d doses flagged, %d outages", w.book.flagged, cuts)
 		}
 		if told := w.book.of[""]; told != 0 {
 			t.Fatalf("%d g of nothing", told)

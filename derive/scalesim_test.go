@@ -76,6 +76,8 @@ type scaleBook struct {
 	dosed, refilled, removed, drift, doses, estimated int64
 	// of is what was dosed of each component, with its drift.
 	of map[string]int64
+	// flagged is how many doses were.
+	flagged int
 }
 
 func (b *scaleBook) take(e *plant.Event) error {
@@ -98,6 +100,9 @@ func (b *scaleBook) take(e *plant.Event) error {
 			b.of = map[string]int64{}
 		}
 		b.of[d.Component] += n(d.Quantity)
+		if len(d.Flagged) > 0 {
+			b.flagged++
+		}
 		if d.Drift {
 			b.drift += n(d.Quantity)
 			break

@@ -57,7 +57,11 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		return false
 	}
 	if g.Waits {
-		r.after(s, g.At, at, true, out)
+		w, estimated := g.At, true
+		if stood, ok := r.steadyAt(s, at.At); ok && g.Gap {
+			w, estimated = stood, false // it would have been told but for the gap
+		}
+		r.after(s, w, at, estimated, out)
 	}
 	if g.Active {
 		g.Waits, g.Prior, g.Before, g.Ended, g.At = true, g.Words, g.Begun, at, s.Last.W
@@ -66,6 +70,7 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 			g.At = w
 			if now != "" {
 				r.after(s, w, at, false, out)
+				g.Gap = false
 			}
 		}
 	}
@@ -117,6 +122,8 @@ func (r *Live) emptied(s *LiveState, out Sink) {
 		r.after(s, g.Top, s.Last.At, false, out)
 	case g.Active:
 		r.gained(s, g.Top, &portion{at: s.Last.At, begun: g.Begun, ended: s.Last.At, words: &g.Words}, out)
+	case g.Top-g.Ref >= r.least:
+		r.nobodys(s, g.Top, s.Last.At, s.Last.At, out)
 	}
 	g.Falling = true
 }
@@ -125,8 +132,15 @@ func (r *Live) emptied(s *LiveState, out Sink) {
 func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	g := &s.Gain
 	w, ok := r.steadyAt(s, at.At)
-	if !ok || g.Gap && at.At-s.Win.Since.At < int64(standTime) {
+	if !ok {
 		return false
+	}
+	if g.Gap && g.Have && !g.Falling && at.At-s.Win.Since.At < int64(standTime) {
+		// What another device says of the component may still be on its way. Emptied
+		// before, the dose is up to here.
+		changed = g.Top != w
+		g.Top = w
+		return changed
 	}
 	if !g.Have || g.Falling {
 		changed = true
@@ -149,14 +163,22 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case !g.Active && w-g.Ref >= r.least:
 		// Something came in and nobody says what.
 		changed = true
-		none := words{Known: 1 << slotComponent}
-		r.gained(s, w, &portion{at: at, begun: s.Win.Since, ended: at, words: &none}, out)
+		r.nobodys(s, w, s.Win.Since, at, out)
 	case !g.Active && g.Ref-w > r.noise:
 		changed = true
 		g.Ref = w
 	}
 	g.Top = w
+	if g.Gap && !g.Active && !g.Waits {
+		// All that came in the gap is told: it says nothing of the next dose.
+		changed, g.Gap = true, false
+	}
 	return changed
+}
+
+// nobodys tells of what came in while no component was said to.
+func (r *Live) nobodys(s *LiveState, w int64, begun, at rule.Stamp, out Sink) {
+	r.gained(s, w, &portion{at: at, begun: begun, ended: at, words: &words{Known: 1 << slotComponent}}, out)
 }
 
 // gainAt returns when a silent subscription is as good as a weight that stands.
