@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/dosing"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -104,8 +105,8 @@ func (o *order) fit(s *orderState) {
 		return
 	}
 	s.Binding, s.Others = o.binding(), nil
-	s.Next, s.Details, s.Reads, s.At = "", plant.Order{}, 0, rule.Stamp{}
-	s.Read, s.ReadPlanned, s.NextPlanned = plant.Order{}, plant.Decimal{}, plant.Decimal{}
+	s.clear()
+	s.Read, s.ReadPlanned = plant.Order{}, plant.Decimal{}
 }
 
 // orderState is what is known of the order.
@@ -129,6 +130,8 @@ type orderState struct {
 	NextPlanned plant.Decimal `json:"nplan,omitzero"`
 	Reads       int           `json:"n,omitempty"`
 	At          rule.Stamp    `json:"t,omitzero"`
+	// Unseen is set while nobody sees whether Next still stands.
+	Unseen bool `json:"uns,omitempty"`
 	// Others are what sources say that do not own the order; Mismatch is set while
 	// one of them differs. Others is never changed in place.
 	Others   []otherOrder `json:"others,omitempty"`
@@ -304,6 +307,12 @@ func (o *order) read(r *run, t *orderTags) {
 	if read != s.Read || planned != s.ReadPlanned {
 		s.Read, s.ReadPlanned, r.changed = read, planned, true
 	}
+	if s.Unseen {
+		if t.readings[orderNumber] == nil {
+			return
+		}
+		s.Unseen, r.changed = false, true
+	}
 	next, planned := o.meant(read, planned)
 	switch {
 	case o.knows(s, &next, planned) || !o.valid(next.Number):
@@ -354,7 +363,7 @@ func (o *order) confirm(r *run) {
 
 // wake returns when an order that waits has stood for long enough, 0 for none.
 func (o *order) wake(s *orderState) int64 {
-	if o == nil || s.Reads == 0 {
+	if o == nil || s.Reads == 0 || s.Unseen {
 		return 0
 	}
 	return s.At.At + int64(orderStands)
@@ -381,7 +390,32 @@ func (o *order) forget(r *run) {
 	r.changed = true
 }
 
+// unseen stops the wait of an order by time: its device is lost, or the gateway
+// stood. It goes on with the next reading, but where counts come from elsewhere
+// meanwhile, they cannot wait for it.
+func (o *order) unseen(r *run, of func(rule.Input) bool) {
+	s := &r.s.order
+	in := o.inputs[orderNumber]
+	switch {
+	case s.Reads == 0 || in == nil || !of(*in):
+	case r.m.countsFrom(of):
+		s.Unseen, r.changed = true, true
+	default:
+		o.forget(r)
+	}
+}
+
+// countsFrom reports whether all counters and scales are among the inputs of.
+func (m *Model) countsFrom(of func(rule.Input) bool) bool {
+	other := func(ref plant.TagRef) bool { return !of(rule.Input{Ref: ref}) }
+	if m.counter != nil && slices.ContainsFunc(m.counter.Tags(), other) {
+		return false
+	}
+	return !slices.ContainsFunc(m.weighed, func(d *dosing.Live) bool { return slices.ContainsFunc(d.Tags(), other) })
+}
+
 // clear takes away the order that waits.
 func (s *orderState) clear() {
 	s.Next, s.Details, s.NextPlanned, s.Reads, s.At = "", plant.Order{}, plant.Decimal{}, 0, rule.Stamp{}
+	s.Unseen = false
 }

@@ -335,8 +335,8 @@ func (r *run) missed(d plant.DeviceID) {
 	if r.m.parameters != nil {
 		r.m.parameters.Lost(&r.s.parameters, of)
 	}
-	if o := r.m.order; o != nil && o.inputs[orderNumber] != nil && of(*o.inputs[orderNumber]) {
-		o.forget(r)
+	if r.m.order != nil {
+		r.m.order.unseen(r, of)
 	}
 	r.lostRecords(d)
 	r.lostWeighed(d)
@@ -356,6 +356,9 @@ func (r *run) stood() {
 	}
 	if r.m.parameters != nil {
 		r.m.parameters.Lost(&r.s.parameters, all)
+	}
+	if r.m.order != nil {
+		r.m.order.unseen(r, all)
 	}
 	for i, w := range r.m.weighed {
 		w.Lost(&r.s.weighed[i], all)
