@@ -217,11 +217,21 @@ func (r *Rule) settle(s *State, sum *delta) {
 		if s.Tracks[0].Full {
 			s.Carry = 0
 		}
+		r.takeOff(s)
 	}
 	// The first input is the good or total counter where there is one.
 	s.Now.Raw = r.inputs[0].shown(s.Tracks[0].Raw)
 	if s.Now.Totals.equal(r.base(s)) && s.Now.Flags == 0 {
 		s.Now.clear()
+	}
+}
+
+// takeOff takes a negative balance off the good pieces that no event has told: scrap
+// that is read behind its total was one of them.
+func (r *Rule) takeOff(s *State) {
+	if n := min(-s.Carry, s.Now.Totals.Good-r.base(s).Good); n > 0 {
+		s.Now.Totals.Good -= n
+		s.Carry += n
 	}
 }
 
