@@ -94,8 +94,22 @@ func TestNoGramIsLost(t *testing.T) {
 			case 7: // tared
 				h.tare = rapid.Int64Range(0, 50_000).Draw(t, "tare")
 				w.rest(5)
-			case 8: // zeroed
+			case 8: // zeroed, after what was too small to be told or is not told yet
 				zeros++
+				switch rapid.IntRange(0, 3).Draw(t, "before") {
+				case 0: // a small dose
+					h.rate = rapid.Int64Range(10, 190).Draw(t, "small")
+					h.gate = true
+					w.rest(1)
+					h.gate = false
+					w.rest(12)
+				case 1: // a drift
+					h.remove(rapid.Int64Range(10, 190).Draw(t, "drift"))
+					w.rest(10)
+				case 2: // a removal, a reading before
+					h.remove(rapid.Int64Range(300, 3000).Draw(t, "removed"))
+					w.rest(2)
+				}
 				h.offset += rapid.Int64Range(-500, 500).Draw(t, "zero")
 				h.zeroed = !h.zeroed
 				w.rest(10)

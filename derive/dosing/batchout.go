@@ -195,10 +195,7 @@ func (r *Live) dose(s *LiveState, ticks int64, p *portion, out Sink) {
 	b := &s.Batch
 	component, _ := r.text(p.words, slotComponent)
 	if b.Small != 0 && b.SmallOf != component {
-		old := words{Known: p.words.Known}
-		old.Text[slotComponent] = b.SmallOf
-		r.tell(&portion{ticks: b.Small, at: p.at, drift: true, words: &old}, out)
-		b.Small = 0
+		r.smallOfAnother(b, p.words.Known, p.at, out)
 	}
 	if b.Small == 0 {
 		b.SmallAt, b.SmallOf = p.begun, component
@@ -246,23 +243,53 @@ func (r *Live) drift(s *LiveState, ticks int64, at rule.Stamp, out Sink) {
 // batchEnds has the rest that is too small for a dose told.
 func (r *Live) batchEnds(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
-	if b.Gated || b.Small+b.Creep == 0 {
-		return
+	if !b.Gated {
+		r.rest(s, at, out)
 	}
-	rest := b.Small + b.Creep
-	b.Small, b.SmallAt, b.SmallOf, b.Creep = 0, rule.Stamp{}, "", 0
-	r.drift(s, rest, at, out)
 }
 
-// rebase begins anew: from now on the scale has another zero. A dose in between
-// is told by the last weight before.
+// rest tells all that is too small as drift.
+func (r *Live) rest(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	rest := b.Creep
+	if component, _ := r.text(&s.Words, slotComponent); b.Small != 0 && b.SmallOf != component {
+		r.smallOfAnother(b, s.Words.Known, at, out)
+	} else {
+		rest += b.Small
+	}
+	b.Small, b.SmallAt, b.SmallOf, b.Creep = 0, rule.Stamp{}, "", 0
+	if rest != 0 {
+		r.drift(s, rest, at, out)
+	}
+}
+
+// smallOfAnother tells the small doses of a component that is no longer dosed.
+func (r *Live) smallOfAnother(b *batchState, known uint32, at rule.Stamp, out Sink) {
+	old := words{Known: known}
+	old.Text[slotComponent] = b.SmallOf
+	r.tell(&portion{ticks: b.Small, at: at, drift: true, words: &old}, out)
+	b.Small = 0
+}
+
+// rebase begins anew: from now on the scale has another zero. What happened before
+// is told by the last weight before. While dosing is off, a weight that was read
+// once does not count: it may be that of the new zero already.
 func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
-	if b.Have && b.Gated && b.Ref-s.Last.W > r.noise {
-		r.dose(s, b.Ref-s.Last.W, &portion{
-			at: at, begun: b.Begun, ended: at, before: b.Ref, after: s.Last.W, estimated: true, unheard: b.Gap, words: &b.Words,
-		}, out)
+	if b.Have {
+		p := portion{at: at, begun: b.Begun, ended: at, before: b.Ref, after: s.Last.W, estimated: true, unheard: b.Gap, words: &b.Words}
+		b.rise(r, s.Last.W)
+		fell := b.Ref - s.Last.W
+		switch {
+		case b.Gated && b.Refilled > 0:
+			r.refilled(s, &p, fell, out)
+		case b.Gated && fell > r.noise:
+			r.dose(s, fell, &p, out)
+		case magnitude(fell) > r.noise && (b.Gated || s.Win.N > 1):
+			r.change(s, fell, &p, out)
+		}
 	}
+	r.rest(s, at, out)
 	b.Have, b.Refilled, b.Gap, b.Way, s.Win = false, 0, false, way{}, window{}
 }
 
