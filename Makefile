@@ -27,7 +27,7 @@ test: ## run the tests
 	$(GO) test ./...
 
 race: ## run the tests with the race detector, in random order
-	$(GO) test -race -shuffle=on ./...
+	$(GO) test -race -shuffle=on -timeout 20m ./...
 
 lint: $(LINT) ## gofmt, go vet and golangci-lint (pinned in tools/go.mod)
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -83,8 +83,8 @@ interop: ## with PLC servers and a broker that nobody here wrote (needs node, py
 	$(INTEROP) SLUICE_INTEROP_FOLDER=$(CURDIR)/bin/interop $(GO) test -tags 'e2e interop' ./cmd/sluice -run TestInterop -count=1 -v -timeout 10m
 	$(INTEROP) NODE_PATH=$(CURDIR)/bin/interop/node_modules $(GO) test ./drivers/opcua -run ForeignServer -count=1 -v -timeout 10m
 
-mutants: ## break the rules in small ways, one at a time, and see which scenario notices; docs/mutants.md (about 25 minutes; N=200 for some, without the page)
-	$(GO) run ./internal/mutants $(if $(N),-n $(N),-out docs/mutants.md)
+mutants: ## break the rules in small ways, one at a time, and see which scenario notices; docs/mutants.md (about 30 minutes; N=800 for some of them)
+	$(GO) run ./internal/mutants $(if $(N),-n $(N)) -out docs/mutants.md
 
 bench: ## measure against the bare libraries; ID=P2 runs one
 	$(GO) run ./bench $(if $(ID),-id $(ID))

@@ -29,7 +29,7 @@ import (
 const switchVar = "SLUICE_MUTANT"
 
 // patience is how long a mutant may take; one that loops for ever is noticed.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func main() {
 	most := flag.Int("n", 0, "try about so many mutants, evenly spread; 0 means all")
