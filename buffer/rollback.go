@@ -9,10 +9,6 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// mostSequence is more events than a machine makes in 8000 years at a thousand a
-// second.
-const mostSequence = 1 << 48
-
 // rollbackKey is the key in an uplink's memory under which the event stands that
 // a rollback was last told by.
 func rollbackKey(uplink string, m plant.MachineID) []byte {
@@ -30,9 +26,7 @@ func (q *Queue) Reconcile(ctx context.Context, m plant.MachineID, last plant.Eve
 	if err := q.b.usable(ctx); err != nil {
 		return err
 	}
-	// A number that no machine gets to is from nowhere; behind it there would be
-	// none left.
-	if last.Sequence == 0 || last.Sequence > mostSequence || last.Machine != m {
+	if last.Sequence == 0 || last.Sequence > plant.MostSequence || last.Machine != m {
 		return nil
 	}
 	b := q.b

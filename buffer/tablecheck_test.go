@@ -96,15 +96,7 @@ func TestZerosInATableAreNamedOrTold(t *testing.T) {
 	const zeros = 4096
 	named := 0
 	for at := 394; at+zeros < len(sound); at += 512 {
-		copied := quickDir(t)
-		if err := os.Mkdir(filepath.Join(copied, storeFolder), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		from := filepath.Join(path, storeFolder)
-		if err := copyStore(filepath.Join(copied, storeFolder), from, listing(t, from)); err != nil {
-			t.Fatal(err)
-		}
-		copyMark(t, copied, path)
+		copied := clone(t, path, true)
 		harmed := append([]byte(nil), sound...)
 		clear(harmed[at : at+zeros])
 		if err := os.WriteFile(filepath.Join(copied, storeFolder, filepath.Base(tables[0])), harmed, 0o600); err != nil {
@@ -150,15 +142,7 @@ func TestADamagedManifestIsNeverSilent(t *testing.T) {
 	for at := range min(len(sound), 48) {
 		harmed := append([]byte(nil), sound...)
 		harmed[at] ^= 0x10
-		copied := quickDir(t)
-		if err := os.Mkdir(filepath.Join(copied, storeFolder), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		from := filepath.Join(path, storeFolder)
-		if err := copyStore(filepath.Join(copied, storeFolder), from, listing(t, from)); err != nil {
-			t.Fatal(err)
-		}
-		copyMark(t, copied, path)
+		copied := clone(t, path, true)
 		if err := os.WriteFile(filepath.Join(copied, storeFolder, badger.ManifestFilename), harmed, 0o600); err != nil {
 			t.Fatal(err)
 		}

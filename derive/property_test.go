@@ -89,6 +89,16 @@ func TestNoPieceIsLostOrCountedTwice(t *testing.T) {
 	})
 }
 
+// ticksBefore makes the steps of the ticks that the rules want before an input,
+// as a worker does; each step sets wake anew.
+func ticksBefore(in plant.Input, wake *time.Time, step func(plant.Input)) {
+	for !wake.IsZero() && !wake.After(in.When()) {
+		at := *wake
+		*wake = time.Time{}
+		step(plant.Tick{At: at})
+	}
+}
+
 // count plays a counter and sums what its events say.
 type count struct {
 	t         *rapid.T
@@ -132,11 +142,7 @@ func (c *count) settle(sim *plc, n int) {
 func (c *count) crash() { c.load(c.committed) }
 
 func (c *count) step(in plant.Input) {
-	for !c.wake.IsZero() && !c.wake.After(in.When()) {
-		at := c.wake
-		c.wake = time.Time{}
-		c.one(plant.Tick{At: at})
-	}
+	ticksBefore(in, &c.wake, c.one)
 	c.one(in)
 }
 

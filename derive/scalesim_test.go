@@ -185,11 +185,7 @@ func (w *weigher) lost(d plant.DeviceID) {
 }
 
 func (w *weigher) step(in plant.Input) {
-	for !w.wake.IsZero() && !w.wake.After(in.When()) {
-		at := w.wake
-		w.wake = time.Time{}
-		w.one(plant.Tick{At: at})
-	}
+	ticksBefore(in, &w.wake, w.one)
 	w.one(in)
 }
 

@@ -57,11 +57,7 @@ func newStates(t *rapid.T, o startstop.Options) *states {
 }
 
 func (s *states) step(in plant.Input) {
-	for !s.wake.IsZero() && !s.wake.After(in.When()) {
-		at := s.wake
-		s.wake = time.Time{}
-		s.one(plant.Tick{At: at})
-	}
+	ticksBefore(in, &s.wake, s.one)
 	s.one(in)
 }
 

@@ -58,6 +58,11 @@ func (r TagRef) String() string {
 // "none".
 type Sequence uint64
 
+// MostSequence is more events than a machine makes in 8000 years at a thousand a
+// second. Whoever names a higher number of one has it from nowhere, and numbers
+// must not go on behind it: there would soon be none left.
+const MostSequence Sequence = 1 << 48
+
 // String returns the number as the CloudEvents sequence extension orders it: a
 // string of fixed width, so that the order of strings is the order of numbers.
 func (s Sequence) String() string { return fmt.Sprintf("%020d", uint64(s)) }

@@ -19,11 +19,6 @@ type Reconciler interface {
 	Reconcile(ctx context.Context, m plant.MachineID, last plant.EventID) error
 }
 
-// mostSequence is more events than a machine makes in 8000 years at a thousand a
-// second. A receiver that names a higher one has it from nowhere, and the
-// numbers of a machine must not go on behind it.
-const mostSequence = 1 << 48
-
 // ParseLast reads what a receiver says that it last had of a machine: a JSON object
 // whose member id is the event's id, empty if it has had nothing. Other members
 // are nobody's business, so a whole event will do. An id of another machine is an
@@ -42,7 +37,7 @@ func ParseLast(m plant.MachineID, text []byte) (plant.EventID, error) {
 	if err != nil {
 		return plant.EventID{}, err
 	}
-	if id.Sequence > mostSequence {
+	if id.Sequence > plant.MostSequence {
 		return plant.EventID{}, fmt.Errorf("%q has a number that no machine gets to", answer.ID)
 	}
 	if id.Machine != m {

@@ -151,11 +151,7 @@ func (r *Rule) Problem(rec *handshake.Record) string {
 }
 
 func (r *Rule) read(rec *handshake.Record) (action string, ok bool) {
-	if !r.action.Given() {
-		return plant.ActionAdd, true
-	}
-	action, ok = r.action.Read(rec)
-	return action, ok && (action == plant.ActionAdd || action == plant.ActionRemove)
+	return r.action.Action(rec, plant.ActionAdd, plant.ActionRemove)
 }
 
 // Take makes an event of a record that Problem has nothing against.

@@ -103,13 +103,20 @@ func isNumber(v plant.Value) bool {
 	return isWhole(v) || v.Type() == plant.Float || v.Type() == plant.Exact
 }
 
+// numbers is both for operands that must be numbers.
+func numbers(x, y node, in []plant.Value) (a, b plant.Value, why Failure) {
+	a, b, why = both(x, y, in)
+	if why == None && (!isNumber(a) || !isNumber(b)) {
+		why = NoNumber
+	}
+	return a, b, why
+}
+
 func (n arithmetic) eval(in []plant.Value) (plant.Value, Failure) {
-	a, b, why := both(n.a, n.b, in)
+	a, b, why := numbers(n.a, n.b, in)
 	switch {
 	case why != None:
 		return plant.Value{}, why
-	case !isNumber(a) || !isNumber(b):
-		return plant.Value{}, NoNumber
 	case n.op == '/':
 		return divide(a, b)
 	case isWhole(a) && isWhole(b):
@@ -296,12 +303,9 @@ func (n member) eval(in []plant.Value) (plant.Value, Failure) {
 }
 
 func (n extreme) eval(in []plant.Value) (plant.Value, Failure) {
-	a, b, why := both(n.a, n.b, in)
-	switch {
-	case why != None:
+	a, b, why := numbers(n.a, n.b, in)
+	if why != None {
 		return plant.Value{}, why
-	case !isNumber(a) || !isNumber(b):
-		return plant.Value{}, NoNumber
 	}
 	if order, _ := compare(a, b); order < 0 == n.most && order != 0 {
 		return b, None

@@ -109,6 +109,16 @@ func (s *TextSource) Constant() string { return s.constant }
 // Given reports whether the config says where the text is from.
 func (s *TextSource) Given() bool { return s.constant != "" || s.field >= 0 }
 
+// Action returns which of some actions a record asks for; without a source it is
+// to add. ok is false for anything else, which is returned as it is.
+func (s *TextSource) Action(rec *Record, known ...string) (action string, ok bool) {
+	if !s.Given() {
+		return plant.ActionAdd, true
+	}
+	action, ok = s.Read(rec)
+	return action, ok && slices.Contains(known, action)
+}
+
 // Read returns the text without padding; ok is false if the tag cannot be read
 // or has a code that the table does not know, which is returned as it is.
 func (s *TextSource) Read(rec *Record) (text string, ok bool) {

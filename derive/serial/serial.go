@@ -221,11 +221,7 @@ func (r *Rule) Problem(rec *handshake.Record) string {
 func (r *Rule) none(serial string) bool { return serial == "" || strings.EqualFold(serial, r.noRead) }
 
 func (r *Rule) read(rec *handshake.Record) (action string, ok bool) {
-	if !r.action.Given() {
-		return plant.ActionAdd, true
-	}
-	action, ok = r.action.Read(rec)
-	return action, ok && (action == plant.ActionAdd || action == plant.ActionUpdate || action == plant.ActionRemove)
+	return r.action.Action(rec, plant.ActionAdd, plant.ActionUpdate, plant.ActionRemove)
 }
 
 // Take makes an event of a record that Problem has nothing against. order is

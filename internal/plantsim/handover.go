@@ -188,18 +188,7 @@ func (h *Handover) Cycle() {
 }
 
 // Serve runs the program in real time until ctx ends.
-func (h *Handover) Serve(ctx context.Context) {
-	ticker := time.NewTicker(3 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			h.Cycle()
-		}
-	}
-}
+func (h *Handover) Serve(ctx context.Context) { each(ctx, 3*time.Millisecond, h.Cycle) }
 
 // cycle reads the inputs, runs the block, and shows what it says: the trigger in
 // a piece of its own behind the record, since a request may be answered in

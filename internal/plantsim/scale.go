@@ -113,18 +113,7 @@ func (s *Scale) Run(ctx context.Context) { inRealTime(ctx, 5*time.Millisecond, s
 
 // Serve runs the PLC's program in real time until ctx ends, without dosing: what
 // waits is handed over.
-func (s *Scale) Serve(ctx context.Context) {
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			s.Cycle()
-		}
-	}
-}
+func (s *Scale) Serve(ctx context.Context) { each(ctx, 5*time.Millisecond, s.Cycle) }
 
 // Advance lets the scale dose for d and then runs one cycle of the PLC.
 func (s *Scale) Advance(d time.Duration) {
