@@ -63,6 +63,13 @@ func (g *gateway) startRecordings(s *stages) {
 // recordingNotices says which recordings have ended by themselves.
 func (g *gateway) recordingNotices() (all []status.Problem) {
 	for _, f := range g.recordings.Failures() {
+		if f.Machine == "" {
+			all = append(all, status.Problem{
+				Severity: status.Doubtful, What: "Recordings do not go on", Cause: f.Cause, Since: f.Since,
+				Do: "The machines themselves go on. Begin again with sluice record, or sluice record --stop to be done with it; look at the disk.",
+			})
+			continue
+		}
 		all = append(all, status.Problem{
 			Severity: status.Doubtful, What: "The recording of " + string(f.Machine) + " has ended", Cause: f.Cause, Since: f.Since,
 			Do: "The machine itself goes on. Mend the cause and begin again with sluice record " + string(f.Machine) + ", or sluice record --stop " + string(f.Machine) + " to be done with it.",
@@ -146,6 +153,9 @@ func (r *recordCmd) print(c *console, p *plan, now admin.Recordings) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if now.Problem != "" {
+		fmt.Fprintf(c.Err, "sluice: %s\n", plain(now.Problem))
 	}
 	_, err := fmt.Fprintf(c.Out, "\nthe files are in %s\n", now.Folder)
 	return err

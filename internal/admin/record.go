@@ -23,6 +23,18 @@ type RecordRequest struct {
 type Recordings struct {
 	Folder   string            `json:"folder"`
 	Machines []recording.Stats `json:"machines"`
+	// Problem says why it is not known what was being recorded before the start.
+	Problem string `json:"problem,omitempty"`
+}
+
+func recordingsOf(set *recording.Set) Recordings {
+	all := Recordings{Folder: set.Folder(), Machines: set.Stats()}
+	for _, f := range set.Failures() {
+		if f.Machine == "" {
+			all.Problem = f.Cause
+		}
+	}
+	return all
 }
 
 func (q *RecordRequest) machines() (all []plant.MachineID) {
@@ -53,7 +65,7 @@ func (s *Server) recordings(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, Recordings{Folder: set.Folder(), Machines: set.Stats()})
+	return answer(w, recordingsOf(set))
 }
 
 func (s *Server) startRecording(w http.ResponseWriter, r *http.Request) error {
@@ -85,5 +97,5 @@ func (s *Server) changeRecording(w http.ResponseWriter, r *http.Request, action 
 	if err := s.change(peer(r), action, q.object(), detail, do); err != nil {
 		return &requestError{http.StatusConflict, err.Error()}
 	}
-	return answer(w, Recordings{Folder: set.Folder(), Machines: set.Stats()})
+	return answer(w, recordingsOf(set))
 }

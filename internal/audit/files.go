@@ -79,32 +79,12 @@ func (h *head) line() ([]byte, error) {
 func writeHead(path string, h head) error {
 	data, err := h.line()
 	if err == nil {
-		err = replace(path, data)
+		err = durable.Replace(path, data, fileMode)
 	}
 	if err != nil {
 		return fmt.Errorf("audit: write the head: %w: make room on the disk", err)
 	}
 	return nil
-}
-
-// replace makes data the content of path, all of it or nothing.
-func replace(path string, data []byte) error {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return durable.SyncFolder(filepath.Dir(path))
 }
 
 // tail is how a file ends: its newest entry, how many bytes are whole lines and

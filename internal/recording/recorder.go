@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -139,6 +140,21 @@ func (r *recorder) end(reason string) {
 			r.problem = err.Error()
 		}
 	}
+}
+
+// cut ends the recording since the disk is short, and its file as whole as it can
+// be. It reports whether it was under way.
+func (r *recorder) cut(cause error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return false
+	}
+	if r.w != nil {
+		cause = errors.Join(cause, r.close("the disk is short of space", false))
+	}
+	r.fail(cause)
+	return true
 }
 
 // fail ends the recording with what is wrong; r.mu is held. The machine goes on.

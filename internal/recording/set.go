@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -93,6 +94,7 @@ type Set struct {
 
 // Failure says that a recording has ended by itself.
 type Failure struct {
+	// Machine is empty where it is not known what was being recorded.
 	Machine plant.MachineID
 	Cause   string
 	Since   time.Time
@@ -118,23 +120,40 @@ type active struct {
 	Machines map[plant.MachineID]time.Time `json:"machines"`
 }
 
-// Resume goes on with what was being recorded when the gateway stopped. It is
-// called before the machines run.
-func (s *Set) Resume() error {
-	text, err := os.ReadFile(filepath.Join(s.o.Folder, activeName))
+// readActive reads what was being recorded; no machine if nothing was.
+func readActive(path string) (a active, err error) {
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return a, nil
 	}
-	var a active
 	if err == nil {
-		err = json.Unmarshal(text, &a)
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		err = d.Decode(&a)
+	}
+	if err == nil && len(a.Machines) == 0 {
+		err = errors.New("it names no machine, and such a file is not left")
 	}
 	if err != nil {
-		return fmt.Errorf("recording: what was being recorded is not known: %w", err)
+		return a, fmt.Errorf("what was being recorded is not known: %s: %w", path, err)
+	}
+	return a, nil
+}
+
+// Resume goes on with what was being recorded when the gateway stopped. It is
+// called before the machines run. Where that cannot be read, the error says so, and
+// Failures until recordings are begun again or stopped.
+func (s *Set) Resume() error {
+	a, err := readActive(filepath.Join(s.o.Folder, activeName))
+	if err != nil {
+		s.note("", err)
+		return fmt.Errorf("recording: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.size.Store(max(a.Size, MinSize))
+	if len(a.Machines) > 0 {
+		s.size.Store(max(a.Size, MinSize))
+	}
 	for _, m := range s.o.Machines {
 		if until, ok := a.Machines[m]; ok && until.After(s.o.Now()) {
 			s.begin(m, until)
@@ -256,20 +275,19 @@ func (s *Set) save() error {
 	if err != nil {
 		return err
 	}
+	s.note("", nil)
 	path := filepath.Join(s.o.Folder, activeName)
 	if len(a.Machines) == 0 {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		err := os.Remove(path)
+		if err == nil {
+			err = durable.SyncFolder(s.o.Folder)
 		}
-		return nil
-	}
-	if err := os.WriteFile(path+".tmp", text, 0o600); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	return durable.SyncFolder(s.o.Folder)
+	return durable.Replace(path, text, 0o600)
 }
 
 // Stats returns every recording since the start of the gateway, the newest of
@@ -285,8 +303,9 @@ func (s *Set) Stats() []Stats {
 	return all
 }
 
-// Run writes what waits, and ends recordings whose time is over, until ctx ends;
-// then it closes the files. The gateway's next start goes on with them.
+// Run writes what waits, and ends recordings whose time is over, and all of them
+// where the disk is short, until ctx ends; then it closes the files. The gateway's
+// next start goes on with them.
 func (s *Set) Run(ctx context.Context) error {
 	ticker := time.NewTicker(flushAfter / 2)
 	defer ticker.Stop()
@@ -297,7 +316,7 @@ func (s *Set) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		now, ended := s.o.Now(), false
+		now, ended := s.o.Now(), s.endWithoutRoom()
 		s.each(func(r *recorder) {
 			if st := r.stats(); !st.Over && !now.Before(st.Until) {
 				s.over(r, "its time was over")
@@ -310,6 +329,24 @@ func (s *Set) Run(ctx context.Context) error {
 			s.ended()
 		}
 	}
+}
+
+// endWithoutRoom ends all recordings where the disk has no room for them: their
+// files would grow on into the room that events need. It reports whether one was
+// ended.
+func (s *Set) endWithoutRoom() (ended bool) {
+	s.mu.Lock()
+	idle := !slices.ContainsFunc(s.recorders, func(r *recorder) bool { return !r.stats().Over })
+	s.mu.Unlock()
+	if idle {
+		return false
+	}
+	cause := s.o.Room()
+	if cause == nil {
+		return false
+	}
+	s.each(func(r *recorder) { ended = r.cut(cause) || ended })
+	return ended
 }
 
 func (s *Set) ended() {

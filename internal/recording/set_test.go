@@ -489,3 +489,81 @@ func TestAFullDiskEndsTheRecordingOnly(t *testing.T) {
 		t.Errorf("%v, %+v", err, set.Failures())
 	}
 }
+
+// TestOpenFilesDoNotGrowIntoTheReserve: a file that is open grows on, so room is
+// asked for while it does, and not only when one is made.
+func TestOpenFilesDoNotGrowIntoTheReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "recordings")
+		room := error(nil)
+		var mu sync.Mutex
+		attached := map[plant.MachineID]derive.Recorder{}
+		o := Options{Folder: dir, Machines: []plant.MachineID{"A", "B"}, Room: func() error { mu.Lock(); defer mu.Unlock(); return room },
+			Attach: func(m plant.MachineID, r derive.Recorder) { mu.Lock(); defer mu.Unlock(); attached[m] = r }}
+		set := NewSet(o, zap.NewNop())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- set.Run(ctx) }()
+		if err := set.Start(nil, time.Hour, 2*MinSize); err != nil {
+			t.Fatal(err)
+		}
+		a := attached["A"]
+		a.Begin([]byte(`{"v":1}`), nil)
+		a.Record([]derive.Step{{In: plant.Tick{At: time.Now()}}}, nil, 0)
+		time.Sleep(5 * time.Second)
+		if f := set.Failures(); len(f) != 0 {
+			t.Fatalf("with room enough: %+v", f)
+		}
+		mu.Lock()
+		room = errors.New("the disk has 5 bytes free")
+		mu.Unlock()
+		time.Sleep(2 * time.Second)
+		if f := set.Failures(); len(f) != 2 || f[0].Cause != "the disk has 5 bytes free" {
+			t.Fatalf("without room: %+v", f)
+		}
+		if attached["A"] != nil || attached["B"] != nil || a.Due() {
+			t.Error("recorders stay")
+		}
+		files, _ := filepath.Glob(filepath.Join(dir, "*"+Suffix))
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, all, err := read(data); err != nil || len(all) != 1 || r.ended == nil {
+			t.Errorf("the file has %d entries, ended %+v, %v", len(all), r.ended, err)
+		}
+		if left := NewSet(o, zap.NewNop()); left.Resume() != nil || len(left.Stats()) != 0 {
+			t.Errorf("what was ended goes on at the next start: %+v", left.Stats())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestADamagedListOfRecordingsIsTold: whatever stands in active.json, the start says
+// that recordings do not go on, until somebody begins or ends them.
+func TestADamagedListOfRecordingsIsTold(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Folder: dir, Machines: []plant.MachineID{"A"}, Attach: func(plant.MachineID, derive.Recorder) {}}
+	path := filepath.Join(dir, activeName)
+	for _, text := range []string{"", "\x00\x00\x00", `{"size_bytes":1,"machines":{`, `{"size_bytes":1,"machinds":{"A":"2030-01-01T00:00:00Z"}}`, `{}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		set := NewSet(o, zap.NewNop())
+		if err := set.Resume(); err == nil || !strings.Contains(err.Error(), activeName) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if f := set.Failures(); len(f) != 1 || f[0].Machine != "" || !strings.Contains(f[0].Cause, activeName) {
+			t.Errorf("%q: %+v", text, f)
+		}
+		if err := set.Stop(nil); err != nil || len(set.Failures()) != 0 {
+			t.Errorf("%q: stopped: %v, %+v", text, err, set.Failures())
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q stays: %v", text, err)
+		}
+	}
+}
