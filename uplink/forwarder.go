@@ -33,6 +33,8 @@ type Forwarder struct {
 	options Options
 	log     *zap.Logger
 	link    *link
+	// journal is nil where nothing is noted.
+	journal *Journal
 	// aside runs work beside the workers; Run sets it and waits for all of it.
 	aside func(work func() error)
 
@@ -237,9 +239,11 @@ func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machi
 	ctx, cancel := context.WithTimeout(sends, f.options.SendTimeout.Std())
 	defer cancel()
 	f.count(1)
+	began, noted := time.Now(), f.journal.count(m)
 	results, panicked := f.call(ctx, m, b.events)
 	f.count(-1)
 	v = judge(b, results, refusals, holdAfter)
+	defer func() { f.journalSend(m, b, &v, began, noted) }()
 	if v.stop.Status != plant.Retry {
 		return v, nil
 	}

@@ -40,6 +40,17 @@ type Watermarker interface {
 	Last(ctx context.Context, m plant.MachineID) (plant.EventID, error)
 }
 
+// Tester is optional for a Sender: Test tries whether the system can be reached
+// and takes the gateway for what it is, by its own test action or by a request
+// that changes nothing there. It is called from any goroutine, also while Sends
+// are under way, and when the Sender was opened for the test alone; it blocks
+// until ctx ends at most. Each request is noted in the Journal with
+// OutcomeTest and the receiver's words. An error says in plain words what the
+// receiver said and what to do.
+type Tester interface {
+	Test(ctx context.Context) error
+}
+
 // Queue is one uplink's view of the streams of all machines. The buffer's
 // cursor implements it.
 type Queue interface {
@@ -112,6 +123,9 @@ type Env struct {
 	// "/enterprise/site/area".
 	Path string
 	Log  *zap.Logger
+	// Journal takes each request that the sender makes: Note it once, when its
+	// answer is there. It may be nil, and then takes nothing.
+	Journal *Journal
 	// Memory reads this uplink's own durable keys. After plant.ErrUnreadable a
 	// sender goes on with what is safe: it asks the receiver again, sends again
 	// under the same id, or holds the events with that as the cause.

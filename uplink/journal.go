@@ -1,0 +1,236 @@
+package uplink
+
+import (
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Outcome is what an Exchange came to.
+type Outcome string
+
+// The outcomes of an exchange.
+const (
+	// OutcomeDelivered: the receiver has the events.
+	OutcomeDelivered Outcome = "delivered"
+	// OutcomeRefused: the receiver refuses them for good; they become dead letters.
+	OutcomeRefused Outcome = "refused"
+	// OutcomeRetry: they are sent again later, under the same ids.
+	OutcomeRetry Outcome = "retry"
+	// OutcomeHeld: the machine's stream waits: for a refusal that looks like a wrong
+	// setting to be mended, or for what another event has to bring first.
+	OutcomeHeld Outcome = "held"
+	// OutcomeAsked: a request that carries no event, for a token for example; it
+	// was answered as it should be.
+	OutcomeAsked Outcome = "asked"
+	// OutcomeTest: a request by which a person tries the uplink.
+	OutcomeTest Outcome = "test"
+)
+
+// Outcomes returns all outcomes, in the order in which people meet them.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeDelivered, OutcomeRefused, OutcomeRetry, OutcomeHeld, OutcomeAsked, OutcomeTest}
+}
+
+// Exchange is one request to a receiver and what came of it, or what the
+// Forwarder made of the answers to a Send. It holds no secret: who fills it
+// leaves them out, and Journal.Note cuts what could hold one.
+type Exchange struct {
+	// Time is when it began; Note takes now less Duration if it is zero.
+	Time time.Time `json:"time"`
+	// Uplink is the uplink's name, filled in by Note.
+	Uplink string `json:"uplink"`
+	// Machine is empty for a request that is no machine's, for a token for example.
+	Machine plant.MachineID `json:"machine,omitempty"`
+	// Kind is empty if the events are of several kinds.
+	Kind plant.EventKind `json:"kind,omitempty"`
+	// First and Last are the stored events it is about, 0 for none; Events is how
+	// many of them, which is less than the range where other kinds lie in between.
+	First  plant.Sequence `json:"first,omitempty"`
+	Last   plant.Sequence `json:"last,omitempty"`
+	Events int            `json:"events,omitempty"`
+	// Merged names the stored events that were not sent since later ones contain
+	// them.
+	Merged []Merged `json:"merged,omitempty"`
+	// RequestID is by what the receiver's own log knows the request: the
+	// idempotency key, or an id that it answered with.
+	RequestID string `json:"request_id,omitempty"`
+	// Method and Where say how and where it was sent: POST and a URL without query
+	// and user, or PUBLISH and a topic.
+	Method string `json:"method,omitempty"`
+	Where  string `json:"where,omitempty"`
+	// Status is the receiver's number, of HTTP for example; 0 for none.
+	Status int `json:"status,omitempty"`
+	// Duration is from the first byte out to the answer's end.
+	Duration time.Duration `json:"duration_ns,omitempty"`
+	Outcome  Outcome       `json:"outcome"`
+	// Words are the receiver's own, or those of the network.
+	Words string `json:"words,omitempty"`
+}
+
+// Merged says that the event Into was sent in the place of Count stored events
+// of its machine and Kind: all of that kind from First to Into.
+type Merged struct {
+	Kind  plant.EventKind `json:"kind"`
+	First plant.Sequence  `json:"first"`
+	Into  plant.Sequence  `json:"into"`
+	Count int             `json:"count"`
+}
+
+// Bounds of what one Exchange may hold, in bytes and in entries.
+const (
+	mostWords   = 600
+	mostWhere   = 300
+	mostRequest = 200
+	mostMerged  = 64
+)
+
+// Journal takes the exchanges of one uplink. A nil Journal takes nothing, so
+// that a Sender need not ask. Its methods may be called from any goroutine.
+type Journal struct {
+	uplink string
+	keep   func(Exchange)
+
+	mu sync.Mutex
+	// noted counts what was noted of each machine, so that the Forwarder does not
+	// tell again what its Sender has told.
+	noted map[plant.MachineID]told
+	// watchers are shown what is noted, by a number of their own.
+	watchers map[int]func(Exchange)
+	next     int
+}
+
+// NewJournal returns the Journal of the uplink of that name. keep gets each
+// exchange, made safe to show; it must not block for long, since a Send waits
+// for it.
+func NewJournal(uplink string, keep func(Exchange)) *Journal {
+	return &Journal{uplink: uplink, keep: keep, noted: map[plant.MachineID]told{}, watchers: map[int]func(Exchange){}}
+}
+
+// Note keeps x. A Sender calls it once for each request that it has made,
+// with the outcome that its Result will have; a Forwarder notes what its Sender
+// does not: merges, refusals that hold a stream, and Sends without a request.
+// Words of others are cut to a bound and freed of what a terminal or a page
+// would act on; Where loses its query and its user.
+func (j *Journal) Note(x Exchange) {
+	if j == nil {
+		return
+	}
+	x.Uplink = j.uplink
+	if x.Time.IsZero() {
+		x.Time = time.Now().Add(-x.Duration)
+	}
+	x.Time = x.Time.UTC()
+	x.Words = shown(x.Words, mostWords)
+	x.Where = shown(withoutSecrets(x.Where), mostWhere)
+	x.RequestID = shown(x.RequestID, mostRequest)
+	if len(x.Merged) > mostMerged {
+		x.Merged = x.Merged[:mostMerged:mostMerged]
+	}
+	j.mu.Lock()
+	told := j.noted[x.Machine]
+	told.all++
+	if x.Outcome == OutcomeRetry {
+		told.retries++
+	}
+	j.noted[x.Machine] = told
+	watchers := make([]func(Exchange), 0, len(j.watchers))
+	for _, w := range j.watchers {
+		watchers = append(watchers, w)
+	}
+	j.mu.Unlock()
+	for _, w := range watchers {
+		w(x)
+	}
+	j.keep(x)
+}
+
+// Watch shows each exchange to see, too, until the returned function is called.
+// see may be called from several goroutines at once.
+func (j *Journal) Watch(see func(Exchange)) (stop func()) {
+	if j == nil {
+		return func() {}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := j.next
+	j.next++
+	j.watchers[n] = see
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.watchers, n)
+	}
+}
+
+// told counts what was noted of a machine, and how much of that was to be
+// repeated.
+type told struct{ all, retries uint64 }
+
+// count returns what was noted of m so far.
+func (j *Journal) count(m plant.MachineID) told {
+	if j == nil {
+		return told{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.noted[m]
+}
+
+// withoutSecrets cuts from where what may hold a secret: the query, the fragment
+// and the user of a URL.
+func withoutSecrets(where string) string {
+	if i := strings.IndexAny(where, "?#"); i >= 0 {
+		where = where[:i]
+	}
+	if scheme, rest, ok := strings.Cut(where, "://"); ok {
+		host, path, found := strings.Cut(rest, "/")
+		if i := strings.LastIndexByte(host, '@'); i >= 0 {
+			host = host[i+1:]
+		}
+		if where = scheme + "://" + host; found {
+			where += "/" + path
+		}
+	}
+	return where
+}
+
+// shown returns s for people: valid, on one line, without what changes how the
+// rest is shown, and at most so many bytes.
+func shown(s string, most int) string {
+	if !clean(s) {
+		s = strings.Map(func(r rune) rune {
+			switch {
+			case r == utf8.RuneError, unicode.Is(unicode.Cf, r):
+				return -1
+			case unicode.IsControl(r), r == '\u2028', r == '\u2029':
+				return ' '
+			}
+			return r
+		}, strings.ToValidUTF8(s, ""))
+		s = strings.Join(strings.Fields(s), " ")
+	}
+	if len(s) <= most {
+		return s
+	}
+	const more = "…"
+	cut := most - len(more)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + more
+}
+
+// clean reports whether s is printable ASCII, as nearly all of it is.
+func clean(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
