@@ -9,14 +9,15 @@ import (
 
 // DowntimeType returns what the system behind an uplink calls the downtime type
 // of a stop with this reason, the raw code of its event; "" is a stop without
-// one. It goes by the tables of now, also for events from before they were
-// changed. ok is false for a machine without start/stop. A sender calls it when
-// it renders an event; it may be called from any goroutine.
-func (m *Model) DowntimeType(uplink, reason string) (name string, ok bool) {
+// one. own says that the machine's tables name this uplink for it; else the name is
+// ours. It goes by the tables of now, also for events from before they were
+// changed. The name is empty for a machine without start/stop. It may be called
+// from any goroutine.
+func (m *Model) DowntimeType(uplink, reason string) (name string, own bool) {
 	if m.startstop == nil {
 		return "", false
 	}
-	return m.startstop.TypeFor(uplink, reason), true
+	return m.startstop.TypeFor(uplink, reason)
 }
 
 // CheckUplinks returns a config.FieldError for each uplink that the machine's

@@ -21,12 +21,16 @@ func TestDowntimeTypeOfAnUplink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ uplink, code, want string }{
-		{"erp", "21", "M-21"}, {"mes", "21", ""}, {"broker", "21", "Waiting"},
-		{"erp", "31", "Jam"}, {"erp", "99", "9999"}, {"broker", "99", "other"}, {"erp", "", "9999"}, {"broker", "", "other"},
+	for _, c := range []struct {
+		uplink, code, want string
+		own                bool
+	}{
+		{"erp", "21", "M-21", true}, {"mes", "21", "", true}, {"broker", "21", "Waiting", false},
+		{"erp", "31", "Jam", false}, {"erp", "99", "9999", true}, {"broker", "99", "other", false},
+		{"erp", "", "9999", true}, {"broker", "", "other", false},
 	} {
-		if got, ok := m.DowntimeType(c.uplink, c.code); !ok || got != c.want {
-			t.Errorf("%s calls %q %q, want %q", c.uplink, c.code, got, c.want)
+		if got, own := m.DowntimeType(c.uplink, c.code); own != c.own || got != c.want {
+			t.Errorf("%s calls %q %q (own %v), want %q (%v)", c.uplink, c.code, got, own, c.want, c.own)
 		}
 	}
 	if errs := m.CheckUplinks([]string{"erp"}); len(errs) != 1 {

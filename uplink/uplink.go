@@ -108,6 +108,12 @@ type Plan struct {
 	Target string
 	// Carries reports whether events of that kind go to this system.
 	Carries func(plant.EventKind) bool
+	// Codes are the system's names of our codes; the zero value if it has none of
+	// its own.
+	Codes CodeTables
+	// Expires are the ends that the config or its files tell: of a client's
+	// certificate, of a token.
+	Expires []Expiry
 	// Options says how the Forwarder drives the Sender.
 	Options Options
 	// Open makes the sender without any I/O.
@@ -126,6 +132,11 @@ type Env struct {
 	// Journal takes each request that the sender makes: Note it once, when its
 	// answer is there. It may be nil, and then takes nothing.
 	Journal *Journal
+	// Codes translates our codes; nil leaves them as they are.
+	Codes *Codes
+	// Expiries is told of what ends that is only known once the other side has
+	// answered: its certificate, a token that it gave. It may be nil.
+	Expiries *Expiries
 	// Memory reads this uplink's own durable keys. After plant.ErrUnreadable a
 	// sender goes on with what is safe: it asks the receiver again, sends again
 	// under the same id, or holds the events with that as the cause.

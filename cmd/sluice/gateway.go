@@ -192,6 +192,7 @@ func (g *gateway) build() error {
 		sender := u.Plan.Open(uplink.Env{
 			Name: u.Name, Gateway: site.Gateway, Path: site.Path(),
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
+			Codes: uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
 		})
 		g.senders = append(g.senders, sender)
 		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))

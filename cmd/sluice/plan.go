@@ -274,6 +274,19 @@ func (p *plan) records(device plant.DeviceID) (all []plant.Record) {
 	return all
 }
 
+// downtime returns what the machines' own tables call, for that uplink, the
+// downtime type of a reason.
+func (p *plan) downtime(uplink string) func(m plant.MachineID, reason string) (name string, own bool) {
+	return func(m plant.MachineID, reason string) (string, bool) {
+		for _, model := range p.Machines {
+			if model.Machine() == m {
+				return model.DowntimeType(uplink, reason)
+			}
+		}
+		return "", false
+	}
+}
+
 // maxSkew returns how far the clock of a device may be off: as the strictest of
 // its machines says, 0 if it has none.
 func (p *plan) maxSkew(device plant.DeviceID) (least time.Duration) {

@@ -151,21 +151,20 @@ func (r *Rule) Meaning(code string) (kind, name string, known bool) {
 }
 
 // TypeFor returns the downtime type of a code as the system behind an uplink
-// calls it. It says so also for events that were made by another table, since
-// they carry the code.
-func (r *Rule) TypeFor(uplink, code string) string {
-	m, ok := r.codes[code]
-	name, own := m.Types[uplink]
-	switch {
-	case own:
-		return name
-	case ok:
-		return m.Type
+// calls it; own says that the tables name this uplink for it. It says so also for
+// events that were made by another table, since they carry the code.
+func (r *Rule) TypeFor(uplink, code string) (name string, own bool) {
+	m, known := r.codes[code]
+	if name, own = m.Types[uplink]; own {
+		return name, true
 	}
-	if name, own := r.fallbacks[uplink]; own {
-		return name
+	if known {
+		return m.Type, false
 	}
-	return r.fallback
+	if name, own = r.fallbacks[uplink]; own {
+		return name, true
+	}
+	return r.fallback, false
 }
 
 // Uplinks returns the uplinks that the tables name, each with the path of the
