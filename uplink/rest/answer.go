@@ -2,18 +2,14 @@ package rest
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // outcome is what a status says of the events of a request.
@@ -89,38 +85,34 @@ func outcomeOf(status int) outcome {
 }
 
 // outcome is outcomeOf for a whole answer.
-func (s *Sender) outcome(a *answer) outcome {
+func (s *Sender) outcome(a *httplink.Answer) outcome {
 	switch {
 	case s.plainToTLS(a), s.portal(a):
 		return wrong
-	case a.status == http.StatusRequestEntityTooLarge && a.header.Get("Retry-After") != "":
+	case a.Status == http.StatusRequestEntityTooLarge && a.Header.Get("Retry-After") != "":
 		return again // for now only, RFC 9110 section 15.5.14
 	}
-	return outcomeOf(a.status)
+	return outcomeOf(a.Status)
 }
 
 // plainToTLS reports whether a 400 says that url should begin with https://. The
 // words are those of Go, nginx and Apache; no event is at fault.
-func (s *Sender) plainToTLS(a *answer) bool {
-	if a.status != http.StatusBadRequest || s.target.Scheme != "http" {
+func (s *Sender) plainToTLS(a *httplink.Answer) bool {
+	if a.Status != http.StatusBadRequest || s.target.Scheme != "http" {
 		return false
 	}
 	return slices.ContainsFunc([]string{"HTTPS server", "HTTPS port", "plain HTTP to an SSL"}, func(words string) bool {
-		return bytes.Contains(a.body, []byte(words))
+		return bytes.Contains(a.Body, []byte(words))
 	})
 }
 
 // portal reports whether a success is a web page, which a login portal or a
 // proxy shows whoever comes: nothing says that the receiver has the events.
-func (s *Sender) portal(a *answer) bool {
-	return a.page && a.status >= 200 && a.status <= 299 && s.options.WebPage != webPageDelivered
+func (s *Sender) portal(a *httplink.Answer) bool {
+	return a.Page && a.Status >= 200 && a.Status <= 299 && s.options.WebPage != webPageDelivered
 }
 
 const (
-	// wrongWait is how long a refusal is left alone that only a person can cure.
-	wrongWait = time.Minute
-	// maxWait bounds what Retry-After may ask for.
-	maxWait = time.Hour
 	// unsureSpan is how long something taken shows that the settings are right.
 	unsureSpan = time.Minute
 	// conflictTries is how often the same events are sent before a 409 is final:
@@ -136,7 +128,7 @@ type conflict struct {
 
 // judge turns an answer into Results. It returns nil if several events were
 // refused as one, so that smaller bodies have to show which is at fault.
-func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []plant.Result {
+func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *httplink.Answer) []plant.Result {
 	o := s.outcome(a)
 	if o != conflicting {
 		s.settled(m)
@@ -146,7 +138,7 @@ func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []pla
 		return s.judgeTaken(events, a)
 	}
 	cause := s.cause(a)
-	wait := retryAfter(a.header, time.Now())
+	wait := httplink.RetryAfter(a.Header, time.Now())
 	machine := func() []plant.Result {
 		r := answerFor(events[:1], plant.Retry, cause)
 		r.Wait = wait
@@ -162,15 +154,15 @@ func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *answer) []pla
 		return machine()
 	case down:
 		results := system(0)
-		results[0].Put = s.keep(a.status, wait)
+		results[0].Put = s.keep(a.Status, wait)
 		return results
 	case wrong:
-		return system(wrongWait)
+		return system(httplink.WrongWait)
 	case unsure:
 		if time.Since(time.Unix(0, s.taken.Load())) > unsureSpan {
-			return system(wrongWait)
+			return system(httplink.WrongWait)
 		}
-		wait = max(wait, wrongWait)
+		wait = max(wait, httplink.WrongWait)
 		return machine()
 	case conflicting:
 		if s.options.Conflict == conflictDelivered && len(events) == 1 {
@@ -212,51 +204,51 @@ func (s *Sender) settled(m plant.MachineID) {
 
 // judgeTaken turns a 2xx into Results: all delivered, unless the body speaks
 // for each event.
-func (s *Sender) judgeTaken(events []plant.Event, a *answer) []plant.Result {
-	must := a.status == http.StatusMultiStatus || s.options.Results == resultsRequired
+func (s *Sender) judgeTaken(events []plant.Event, a *httplink.Answer) []plant.Result {
+	must := a.Status == http.StatusMultiStatus || s.options.Results == resultsRequired
 	silent := func(why string) []plant.Result {
-		return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", title(a.status), why))}
+		return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", httplink.Title(a.Status), why))}
 	}
-	if !s.speaks(a) {
+	if !s.speaks(a.Status, a.Header) {
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
-	if a.bodyErr != nil {
-		return silent("what it says of each event cannot be read: " + s.clean(a.bodyErr.Error()))
+	if a.BodyErr != nil {
+		return silent("what it says of each event cannot be read: " + a.BodyErr.Error())
 	}
-	if coding := a.coding(); coding != "" && len(a.body) > 0 {
-		return silent("what it says of each event is packed (" + s.clean(coding) + "), which it was asked not to do")
+	if coding := a.Coding(); coding != "" && len(a.Body) > 0 {
+		return silent("what it says of each event is packed (" + s.client.Clean(coding) + "), which it was asked not to do")
 	}
-	if why := unusable(a.body); why != "" {
+	if why := unusable(a.Body); why != "" {
 		return silent(why)
 	}
-	items, spoken := parseItems(a.body)
+	items, spoken := parseItems(a.Body)
 	if !spoken {
 		if must {
 			return silent("says nothing of each event")
 		}
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
-	return s.judgeItems(events, items, retryAfter(a.header, time.Now()))
+	return s.judgeItems(events, items, httplink.RetryAfter(a.Header, time.Now()))
 }
 
 // cause returns what the receiver said, in words.
-func (s *Sender) cause(a *answer) error {
-	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", s.options.Method, show(s.target), title(a.status))
-	if words := s.clean(wordsOf(a.body, a.header)); words != "" && a.coding() == "" {
+func (s *Sender) cause(a *httplink.Answer) error {
+	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", s.options.Method, httplink.Show(s.target), httplink.Title(a.Status))
+	if words := s.client.Clean(a.Words()); words != "" {
 		text += ": " + words
 	}
-	switch advice := statuses[a.status].advice; {
+	switch advice := statuses[a.Status].advice; {
 	case s.portal(a):
 		text += ", but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered"
 	case s.plainToTLS(a):
 		text += "; it speaks TLS there: write https:// in url"
-	case a.elsewhere != "":
-		text += "; it sends us to " + s.clean(a.elsewhere) + ", which is not followed; if that is right, write it as url"
-	case a.status == http.StatusUnauthorized && s.options.Auth.none():
+	case a.Elsewhere != "":
+		text += "; it sends us to " + s.client.Clean(a.Elsewhere) + ", which is not followed; if that is right, write it as url"
+	case a.Status == http.StatusUnauthorized && s.options.Auth.None():
 		text += "; it wants to know who we are: set auth"
 	case advice != "":
 		text += "; " + advice
-	case a.status < 200 || a.status >= 300 && a.status < 400 || a.status > 599:
+	case a.Status < 200 || a.Status >= 300 && a.Status < 400 || a.Status > 599:
 		text += ", which says nothing of the event; check url"
 	}
 	return &refusal{text}
@@ -267,103 +259,3 @@ type refusal struct{ text string }
 
 // Error implements error.
 func (r *refusal) Error() string { return r.text }
-
-// title returns a status as people write it.
-func title(status int) string {
-	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
-}
-
-// coding returns how the body is packed, empty for not at all.
-func (a *answer) coding() string {
-	coding := strings.TrimSpace(a.header.Get("Content-Encoding"))
-	if strings.EqualFold(coding, "identity") {
-		return ""
-	}
-	return coding
-}
-
-// retryAfter returns how long the receiver asks to wait, by seconds or by a
-// date (RFC 9110 section 10.2.3). A date is held against the receiver's own
-// clock where it says what that is.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	text := strings.TrimSpace(h.Get("Retry-After"))
-	if text == "" {
-		return 0
-	}
-	if seconds, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxWait/time.Second))) * time.Second
-	}
-	if digits := strings.Trim(text, "0123456789"); digits == "" {
-		return maxWait // more than 64 bits of seconds
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = date
-	}
-	return min(max(at.Sub(now), 0), maxWait)
-}
-
-// wordsOf finds what is meant for people in the body of an answer: the usual
-// members of a JSON object (RFC 9457 has title and detail), or plain text. A
-// page of HTML is for browsers.
-func wordsOf(body []byte, h http.Header) string {
-	if !jsonType(h) {
-		if text := strings.TrimSpace(string(body)); !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
-			return text
-		}
-	}
-	return wordsOfJSON(body, 3)
-}
-
-// wordsOfJSON looks into objects at most depth deep: what comes from outside may
-// be nested without end.
-func wordsOfJSON(raw []byte, depth int) string {
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	var object map[string]json.RawMessage
-	if depth == 0 || json.Unmarshal(raw, &object) != nil {
-		return ""
-	}
-	var words []string
-	for _, member := range []string{"title", "message", "error", "error_description", "detail", "reason"} {
-		if w := wordsOfJSON(object[member], depth-1); w != "" {
-			words = append(words, w)
-		}
-	}
-	return strings.Join(words, ": ")
-}
-
-// longestWords is how much of a receiver's words is shown, in characters.
-const longestWords = 300
-
-// clean makes text from outside safe to show: no secret, no control or
-// formatting characters, one line, not long.
-func (s *Sender) clean(text string) string {
-	text = s.redact.Replace(text)
-	var b strings.Builder
-	n, space := 0, false
-	for _, r := range text {
-		if unicode.IsSpace(r) || unicode.IsControl(r) {
-			space = b.Len() > 0
-			continue
-		}
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			r = '?'
-		}
-		if n == longestWords {
-			return b.String() + "…"
-		}
-		if space {
-			b.WriteByte(' ')
-			space = false
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return b.String()
-}

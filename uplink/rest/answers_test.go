@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
@@ -52,7 +53,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		"200":                        {status: 200, body: "OK", want: plant.Delivered},
 		"200 with an empty body":     {status: 200, want: plant.Delivered},
-		"200 with a page":            {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>thanks", system: system, wait: wrongWait, words: "a web page came where an answer was expected"},
+		"200 with a page":            {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>thanks", system: system, wait: httplink.WrongWait, words: "a web page came where an answer was expected"},
 		"200 with a cut body":        {raw: "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes.", want: plant.Delivered},
 		"200 with an endless body":   {status: 200, body: strings.Repeat("x", 1<<20), want: plant.Delivered},
 		"200 cut in the headers":     {raw: "HTTP/1.1 200 OK\r\nContent-Le", system: system, words: "connection broken"},
@@ -63,55 +64,55 @@ func TestAnswers(t *testing.T) {
 		"207 that says nothing":      {status: 207, words: "says nothing of each event"},
 		"207 with a result":          {status: 207, body: `{"results":[{"status":200}]}`, want: plant.Delivered},
 		"207 with a refusal":         {status: 207, body: `[{"status":422,"error":"no such order"}]`, want: plant.Rejected, words: "422 Unprocessable Entity: no such order"},
-		"300":                        {status: 300, system: system, wait: wrongWait, words: "check url"},
-		"304":                        {status: 304, system: system, wait: wrongWait, words: "check url"},
+		"300":                        {status: 300, system: system, wait: httplink.WrongWait, words: "check url"},
+		"304":                        {status: 304, system: system, wait: httplink.WrongWait, words: "check url"},
 		"400":                        {status: 400, body: "order: unknown\r\n\x1b[31mcode\u202e", want: plant.Rejected, words: "the receiver answers 400 Bad Request: order: unknown [31mcode?"},
 		"400 with a problem":         {status: 400, header: map[string]string{"Content-Type": "application/problem+json"}, body: `{"type":"about:blank","title":"Bad order","detail":"ORD-1 is closed"}`, want: plant.Rejected, words: "Bad order: ORD-1 is closed"},
 		"400 with an error object":   {status: 400, body: `{"error":{"code":7,"message":"no such machine"}}`, want: plant.Rejected, words: "no such machine"},
 		"400 with a cut body":        {raw: "HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\nno order", want: plant.Rejected, words: "no order"},
 		"400 with a huge body":       {status: 400, body: strings.Repeat("no ", 1<<18), want: plant.Rejected, words: "no no no"},
-		"401":                        {status: 401, header: map[string]string{"WWW-Authenticate": "Bearer"}, system: system, wait: wrongWait, words: "check the secret of auth"},
-		"402":                        {status: 402, system: system, wait: wrongWait},
-		"403":                        {status: 403, body: `{"message":"no scope events:write"}`, system: system, wait: wrongWait, words: "no scope events:write; check what auth may do"},
-		"404":                        {status: 404, body: "<html><h1>Not Found", system: system, wait: wrongWait, words: "404 Not Found; check url"},
-		"405":                        {status: 405, system: system, wait: wrongWait, words: "check url and method"},
-		"406":                        {status: 406, system: system, wait: wrongWait},
-		"407":                        {status: 407, system: system, wait: wrongWait, words: "proxy"},
+		"401":                        {status: 401, header: map[string]string{"WWW-Authenticate": "Bearer"}, system: system, wait: httplink.WrongWait, words: "check the secret of auth"},
+		"402":                        {status: 402, system: system, wait: httplink.WrongWait},
+		"403":                        {status: 403, body: `{"message":"no scope events:write"}`, system: system, wait: httplink.WrongWait, words: "no scope events:write; check what auth may do"},
+		"404":                        {status: 404, body: "<html><h1>Not Found", system: system, wait: httplink.WrongWait, words: "404 Not Found; check url"},
+		"405":                        {status: 405, system: system, wait: httplink.WrongWait, words: "check url and method"},
+		"406":                        {status: 406, system: system, wait: httplink.WrongWait},
+		"407":                        {status: 407, system: system, wait: httplink.WrongWait, words: "proxy"},
 		"408":                        {status: 408, system: system},
 		"409":                        {status: 409, words: "set conflict: delivered"},
-		"410":                        {status: 410, system: system, wait: wrongWait},
+		"410":                        {status: 410, system: system, wait: httplink.WrongWait},
 		"412":                        {status: 412, want: plant.Rejected},
 		"413":                        {status: 413, want: plant.Rejected, words: "413 Request Entity Too Large"},
-		"414":                        {status: 414, system: system, wait: wrongWait},
-		"415":                        {status: 415, system: system, wait: wrongWait, words: "does not take CloudEvents"},
+		"414":                        {status: 414, system: system, wait: httplink.WrongWait},
+		"415":                        {status: 415, system: system, wait: httplink.WrongWait, words: "does not take CloudEvents"},
 		"418":                        {status: 418, want: plant.Rejected},
-		"421":                        {status: 421, system: system, wait: wrongWait},
+		"421":                        {status: 421, system: system, wait: httplink.WrongWait},
 		"422":                        {status: 422, body: `"downtime type 7 is unknown"`, want: plant.Rejected, words: "downtime type 7 is unknown"},
 		"423":                        {status: 423, system: machine},
 		"425":                        {status: 425, system: system},
-		"426":                        {status: 426, header: map[string]string{"Upgrade": "h2c"}, system: system, wait: wrongWait},
+		"426":                        {status: 426, header: map[string]string{"Upgrade": "h2c"}, system: system, wait: httplink.WrongWait},
 		"429":                        {status: 429, system: system},
 		"429 with seconds":           {status: 429, header: map[string]string{"Retry-After": "17"}, system: system, wait: 17 * time.Second},
 		"429 with a date":            {status: 429, header: map[string]string{"Retry-After": later, "Date": time.Now().UTC().Format(http.TimeFormat)}, system: system, wait: 89 * time.Second},
 		"429 with a date gone by":    {status: 429, header: map[string]string{"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, system: system},
-		"429 with a week":            {status: 429, header: map[string]string{"Retry-After": "604800"}, system: system, wait: maxWait},
+		"429 with a week":            {status: 429, header: map[string]string{"Retry-After": "604800"}, system: system, wait: httplink.MaxWait},
 		"429 with nonsense":          {status: 429, header: map[string]string{"Retry-After": "soon"}, system: system},
 		"429 with a negative number": {status: 429, header: map[string]string{"Retry-After": "-5"}, system: system},
-		"429 with 30 digits":         {status: 429, header: map[string]string{"Retry-After": strings.Repeat("9", 30)}, system: system, wait: maxWait},
-		"431":                        {status: 431, system: system, wait: wrongWait},
-		"451":                        {status: 451, system: system, wait: wrongWait},
+		"429 with 30 digits":         {status: 429, header: map[string]string{"Retry-After": strings.Repeat("9", 30)}, system: system, wait: httplink.MaxWait},
+		"431":                        {status: 431, system: system, wait: httplink.WrongWait},
+		"451":                        {status: 451, system: system, wait: httplink.WrongWait},
 		"499":                        {status: 499, want: plant.Rejected, words: "the receiver answers 499"},
 		"500":                        {status: 500, body: "NullPointerException", system: machine, words: "NullPointerException"},
 		"500 with Retry-After":       {status: 500, header: map[string]string{"Retry-After": "5"}, system: machine, wait: 5 * time.Second},
-		"501":                        {status: 501, system: system, wait: wrongWait},
+		"501":                        {status: 501, system: system, wait: httplink.WrongWait},
 		"502":                        {status: 502, system: system},
 		"503":                        {status: 503, header: map[string]string{"Retry-After": "120"}, system: system, wait: 2 * time.Minute},
 		"504":                        {status: 504, system: system},
 		"507":                        {status: 507, system: system},
-		"511":                        {status: 511, system: system, wait: wrongWait, words: "login"},
+		"511":                        {status: 511, system: system, wait: httplink.WrongWait, words: "login"},
 		"599":                        {status: 599, system: system},
-		"999":                        {status: 999, system: system, wait: wrongWait, words: "999, which says nothing of the event"},
-		"101":                        {raw: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", system: system, wait: wrongWait, words: "101 Switching Protocols"},
+		"999":                        {status: 999, system: system, wait: httplink.WrongWait, words: "999, which says nothing of the event"},
+		"101":                        {raw: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", system: system, wait: httplink.WrongWait, words: "101 Switching Protocols"},
 		"100 without end":            {raw: strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100), system: system, words: "connection broken"},
 		"nothing":                    {raw: "", system: system, words: "EOF"},
 		"no HTTP":                    {raw: "SSH-2.0-OpenSSH_9.7\r\n\r\n", system: system, words: "malformed HTTP"},
@@ -174,7 +175,7 @@ func TestRefusalOfOneMachine(t *testing.T) {
 	if got := s.Send(t.Context(), "A", uplinktest.Events("A", 1, 2)); delivered(got, 1) != 2 {
 		t.Fatalf("results %+v", got)
 	}
-	if got := s.Send(t.Context(), "B", uplinktest.Events("B", 1, 2)); len(got) != 1 || got[0].Status != plant.Retry || systemWide(got[0]) || got[0].Wait != wrongWait {
+	if got := s.Send(t.Context(), "B", uplinktest.Events("B", 1, 2)); len(got) != 1 || got[0].Status != plant.Retry || systemWide(got[0]) || got[0].Wait != httplink.WrongWait {
 		t.Errorf("after another machine's event %+v", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,10 +11,14 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // cursorMachine stands for the machine's code in cursor_url.
 const cursorMachine = "{machine}"
+
+// maxLast bounds the answer to that question, in bytes.
+const maxLast = 8 << 10
 
 var _ uplink.Watermarker = (*Sender)(nil)
 
@@ -31,35 +34,32 @@ func (s *Sender) Last(ctx context.Context, m plant.MachineID) (plant.EventID, er
 	if err != nil {
 		return plant.EventID{}, err // Validate has seen it, so this does not happen
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout.Std(), errTimeout)
-	defer cancel()
 	header := s.headers.Clone()
 	header.Del("Content-Type")
-	request := (&http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, URL: target, Host: target.Host, Header: header}).WithContext(ctx)
-	response, err := s.transport.RoundTrip(request)
-	if err != nil {
-		return plant.EventID{}, s.failed(ctx, err)
-	}
-	defer response.Body.Close() //nolint:errcheck // all that mattered has been read
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxWords))
+	a, err := s.client.Do(ctx, &httplink.Request{
+		Method: http.MethodGet, URL: target, Header: header, Most: maxLast,
+		Whole: func(status int, _ http.Header) bool { return status == http.StatusOK },
+	})
 	switch {
-	case response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusNoContent:
-		return plant.EventID{}, nil
-	case response.StatusCode != http.StatusOK:
-		return plant.EventID{}, fmt.Errorf("GET %s: the receiver answers with status %d: see cursor_url", show(target), response.StatusCode)
 	case err != nil:
-		return plant.EventID{}, fmt.Errorf("GET %s: the answer ends early: %w", show(target), s.failed(ctx, err))
+		return plant.EventID{}, err
+	case a.Status == http.StatusNotFound || a.Status == http.StatusNoContent:
+		return plant.EventID{}, nil
+	case a.Status != http.StatusOK:
+		return plant.EventID{}, fmt.Errorf("GET %s: the receiver answers with status %d: see cursor_url", httplink.Show(target), a.Status)
+	case a.BodyErr != nil:
+		return plant.EventID{}, fmt.Errorf("GET %s: the answer ends early: %w", httplink.Show(target), a.BodyErr)
 	}
-	id, err := uplink.ParseLast(m, body)
+	id, err := uplink.ParseLast(m, a.Body)
 	if err != nil {
-		return plant.EventID{}, fmt.Errorf("GET %s: the answer cannot be used: %w", show(target), err)
+		return plant.EventID{}, fmt.Errorf("GET %s: the answer cannot be used: %w", httplink.Show(target), err)
 	}
 	return id, nil
 }
 
 // cursorURL puts the machine's code into the template.
 func cursorURL(template string, m plant.MachineID) (*url.URL, error) {
-	return parseURL("cursor_url", strings.ReplaceAll(template, cursorMachine, url.PathEscape(string(m))))
+	return httplink.ParseURL("cursor_url", strings.ReplaceAll(template, cursorMachine, url.PathEscape(string(m))))
 }
 
 // validateCursor checks cursor_url: secrets go where the events go, to nobody
@@ -74,7 +74,7 @@ func (o Options) validateCursor() error {
 	}
 	var errs []error
 	bad := func(problem, remedy string) { errs = append(errs, config.Field("cursor_url", problem, remedy)) }
-	if target, err := parseURL("url", o.URL); err == nil && (cursor.Scheme != target.Scheme || !strings.EqualFold(cursor.Host, target.Host)) {
+	if target, err := httplink.ParseURL("url", o.URL); err == nil && (!httplink.SameOrigin(cursor, target)) {
 		bad("it is of another scheme, host or port than url", "write the place on the same server that says what it last had")
 	}
 	if !strings.Contains(o.CursorURL, cursorMachine) {

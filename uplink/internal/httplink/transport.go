@@ -1,9 +1,8 @@
-package rest
+package httplink
 
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,25 +23,6 @@ const (
 	// maxHeaders bounds the headers of an answer.
 	maxHeaders = 64 << 10
 )
-
-// proxyRefusal is the answer of a proxy that opens no tunnel.
-type proxyRefusal struct{ status int }
-
-// Error implements error.
-func (p *proxyRefusal) Error() string {
-	if p.status == http.StatusProxyAuthRequired {
-		return "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
-	}
-	return fmt.Sprintf("the proxy answers %s to the wish for a connection; ask who runs it what it lets pass", title(p.status))
-}
-
-// wait returns how long a refusal is left alone: only a person cures a 4xx.
-func (p *proxyRefusal) wait() time.Duration {
-	if p.status >= 500 {
-		return 0
-	}
-	return wrongWait
-}
 
 // newTransport returns a transport of its own for one receiver. It speaks
 // HTTP/1.1, so that a machine's request never waits behind another machine's,

@@ -1,11 +1,9 @@
-package rest
+package httplink
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -34,6 +32,16 @@ type APIKey struct {
 	Value  config.Secret `yaml:"value,required"`
 }
 
+// ownHeaders are set by the gateway or by HTTP itself.
+var ownHeaders = []string{
+	"Accept", "Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
+	"Idempotency-Key", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// OwnHeader reports whether no config may set the header of that name, in any
+// case, since the gateway or HTTP itself does.
+func OwnHeader(name string) bool { return slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)) }
+
 // Validate returns the faults of a as config.FieldErrors, nil if there are none.
 func (a Auth) Validate() error {
 	var errs []error
@@ -41,7 +49,7 @@ func (a Auth) Validate() error {
 	ways := 0
 	if !a.Bearer.IsZero() {
 		ways++
-		if clear := a.Bearer.Reveal(); !printable(clear) || strings.Contains(clear, " ") {
+		if clear := a.Bearer.Reveal(); !Printable(clear) || strings.Contains(clear, " ") {
 			bad("bearer", "the token holds a space, a line break or something else that no token may hold", "look at how the secret was stored; the token alone belongs there, without the word Bearer")
 		}
 	}
@@ -56,10 +64,10 @@ func (a Auth) Validate() error {
 	}
 	if a.APIKey != nil {
 		ways++
-		if name := http.CanonicalHeaderKey(a.APIKey.Header); !token(name) || slices.Contains(ownHeaders, name) {
+		if !Token(a.APIKey.Header) || OwnHeader(a.APIKey.Header) {
 			bad("api_key.header", "it is no header that can hold a key", "write the header's name as the receiver's manual does, for example X-API-Key")
 		}
-		if !printable(a.APIKey.Value.Reveal()) {
+		if !Printable(a.APIKey.Value.Reveal()) {
 			bad("api_key.value", "the key holds a line break or something else that no header may hold", "look at how the secret was stored")
 		}
 	}
@@ -71,12 +79,13 @@ func (a Auth) Validate() error {
 
 func control(r rune) bool { return r < ' ' || r == 0x7f }
 
-func (a Auth) none() bool { return a.Bearer.IsZero() && a.Basic == nil && a.APIKey == nil }
+// None reports whether the gateway does not say who it is.
+func (a Auth) None() bool { return a.Bearer.IsZero() && a.Basic == nil && a.APIKey == nil }
 
-// header returns the name of the header that a sets, empty for none.
-func (a Auth) header() string {
+// Header returns the name of the header that a sets, empty for none.
+func (a Auth) Header() string {
 	switch {
-	case a.none():
+	case a.None():
 		return ""
 	case a.APIKey != nil:
 		return a.APIKey.Header
@@ -85,49 +94,36 @@ func (a Auth) header() string {
 	}
 }
 
-// set puts the header of a into h.
-func (a Auth) set(h http.Header) {
+// Set puts the header of a into h.
+func (a Auth) Set(h http.Header) {
 	switch {
 	case !a.Bearer.IsZero():
 		h.Set("Authorization", "Bearer "+a.Bearer.Reveal())
 	case a.Basic != nil:
-		h.Set("Authorization", "Basic "+a.Basic.encoded())
+		a.Basic.Set(h)
 	case a.APIKey != nil:
 		h.Set(a.APIKey.Header, a.APIKey.Value.Reveal())
 	}
 }
 
+// Set puts the Authorization of b into h.
+func (b *Basic) Set(h http.Header) { h.Set("Authorization", "Basic "+b.encoded()) }
+
 func (b *Basic) encoded() string {
 	return base64.StdEncoding.EncodeToString([]byte(b.User + ":" + b.Password.Reveal()))
 }
 
-// redactor returns what takes the secrets of a out of a receiver's words, in
-// whatever form a receiver is likely to repeat them.
-func (a Auth) redactor() *strings.Replacer {
-	var secrets []string
-	add := func(clear string) {
-		if clear == "" {
-			return
-		}
-		quoted, err := json.Marshal(clear)
-		if err != nil {
-			panic(err) // a string always has a JSON form
-		}
-		secrets = append(secrets, clear, url.QueryEscape(clear), url.PathEscape(clear), string(quoted[1:len(quoted)-1]),
-			base64.StdEncoding.EncodeToString([]byte(clear)))
-	}
-	add(a.Bearer.Reveal())
+// Secrets returns what a Redactor has to take out, in clear text.
+func (a Auth) Secrets() []string {
+	secrets := []string{a.Bearer.Reveal()}
 	if a.Basic != nil {
-		add(a.Basic.Password.Reveal())
-		add(a.Basic.encoded())
+		secrets = append(secrets, a.Basic.Secrets()...)
 	}
 	if a.APIKey != nil {
-		add(a.APIKey.Value.Reveal())
+		secrets = append(secrets, a.APIKey.Value.Reveal())
 	}
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may hold another
-	pairs := make([]string, 0, 2*len(secrets))
-	for _, s := range secrets {
-		pairs = append(pairs, s, "(secret)")
-	}
-	return strings.NewReplacer(pairs...)
+	return secrets
 }
+
+// Secrets returns what a Redactor has to take out, in clear text.
+func (b *Basic) Secrets() []string { return []string{b.Password.Reveal(), b.encoded()} }

@@ -1,0 +1,103 @@
+package httplink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// WrongWait is how long a refusal is left alone that only a person can cure.
+const WrongWait = time.Minute
+
+// Failure is a request without an answer, in words that hold no secret: nobody
+// knows what became of it.
+type Failure struct {
+	text  string
+	cause error
+	wait  time.Duration
+}
+
+// Error returns the words: who was called how, and what came of it.
+func (f *Failure) Error() string { return f.text }
+
+// Unwrap returns the cause, whose words may be those of the receiver.
+func (f *Failure) Unwrap() error { return f.cause }
+
+// Wait is how long the link should be left alone at least; 0 for as long as ever
+// is usual.
+func (f *Failure) Wait() time.Duration { return f.wait }
+
+// errTimeout is the cause of a request's end when it took too long.
+var errTimeout = errors.New("no answer in time")
+
+// proxyRefusal is the answer of a proxy that opens no tunnel.
+type proxyRefusal struct{ status int }
+
+// Error implements error.
+func (p *proxyRefusal) Error() string {
+	if p.status == http.StatusProxyAuthRequired {
+		return "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
+	}
+	return fmt.Sprintf("the proxy answers %s to the wish for a connection; ask who runs it what it lets pass", Title(p.status))
+}
+
+// wait returns how long a refusal is left alone: only a person cures a 4xx.
+func (p *proxyRefusal) wait() time.Duration {
+	if p.status >= 500 {
+		return 0
+	}
+	return WrongWait
+}
+
+// failed gives a request that got no answer plain words; ctx is the caller's.
+func (c *Client) failed(ctx context.Context, r *Request, err error) *Failure {
+	what := c.redactor.Clean(err.Error())
+	var timeout net.Error
+	var record tls.RecordHeaderError
+	var proxy *proxyRefusal
+	f := &Failure{cause: err}
+	switch {
+	case errors.Is(context.Cause(ctx), net.ErrClosed), errors.Is(err, net.ErrClosed) && c.dialer.life.Err() != nil:
+		what = "the uplink is closed"
+	case ctx.Err() != nil:
+		what = "no answer before send_timeout, or before the gateway stopped"
+	case errors.As(err, &proxy):
+		what, f.wait = proxy.Error(), proxy.wait()
+	case errors.As(err, &record):
+		what = "it does not speak TLS there; check the port in url, or write http://"
+	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		what = fmt.Sprintf("no answer within %v", c.timeout)
+	default:
+		what = security(err, what)
+	}
+	f.text = fmt.Sprintf("%s: %s %s: %s", c.name, r.Method, Show(r.URL), what)
+	return f
+}
+
+// security gives a failed TLS handshake plain words and a remedy; other words
+// stay. The standard library has no types for what the peer complained of.
+func security(err error, words string) string {
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return words + "; write the name in its certificate as server_name, or another host in url"
+	case errors.As(err, &authority):
+		return words + "; set ca to the file of the authority that signed it"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return words + "; it needs a new certificate, or the clock of this computer is wrong"
+	case strings.Contains(words, "certificate required"):
+		return words + "; it asks for a certificate of the gateway: set cert and key"
+	case strings.Contains(words, "no application protocol"):
+		return "it takes HTTP/2 only, and the gateway speaks HTTP/1.1"
+	default:
+		return words
+	}
+}
