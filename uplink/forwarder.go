@@ -247,6 +247,10 @@ func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machi
 	if v.stop.Status != plant.Retry {
 		return v, nil
 	}
+	if v.notYet() {
+		v.retried = 0
+		return v, errNeutral
+	}
 	if failure := v.link(); failure != nil && sends.Err() == nil {
 		return v, failure
 	}

@@ -112,6 +112,15 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 	if v.delivered+v.rejected > 0 {
 		st.backoff.Reset()
 	}
+	if v.notYet() {
+		if v.delivered+v.rejected > 0 {
+			f.moving(st, now)
+		}
+		if v.stop.Wait > 0 {
+			f.retryAt(st, now.Add(v.stop.Wait))
+		}
+		return
+	}
 	if failure := v.linkError(); failure != nil && failure.Suspect && !errors.Is(linked, errNeutral) {
 		f.stuck(st, v, now.Add(max(st.backoff.Next(), v.stop.Wait)), now)
 		return

@@ -40,7 +40,7 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 			Duration: took, Outcome: OutcomeRefused, Words: "dead letter: " + words(r.Cause),
 		})
 	}
-	if v.stop.Status == plant.Delivered || v.endedAtRefusal() {
+	if v.stop.Status == plant.Delivered || v.endedAtRefusal() || v.notYet() {
 		return
 	}
 	x := Exchange{Time: began, Machine: m, Kind: v.kind, First: v.stop.First, Last: v.stop.Last, Duration: took, Outcome: OutcomeRetry, Words: words(v.stop.Cause)}
