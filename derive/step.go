@@ -64,8 +64,17 @@ var (
 	_ startstop.Sink = (*run)(nil)
 )
 
+// keptData is what a run keeps for the next events. More, as the first report of
+// a thousand parameters takes, is rare and given back.
+const keptData = 64 << 10
+
 // reset gives back the memory of all events made so far.
-func (r *run) reset() { r.data = r.data[:0] }
+func (r *run) reset() {
+	if cap(r.data) > keptData {
+		r.data = nil
+	}
+	r.data = r.data[:0]
+}
 
 // step changes s in place and appends to out. It reports whether more than the
 // time of the last reading changed.

@@ -253,6 +253,7 @@ func answer(items []item, err error) {
 func (w *Worker) process(ctx, commits context.Context, items []item) error {
 	w.work.copyFrom(w.current)
 	w.run.reset()
+	clear(w.out.Events) // else the data of a large event would live on behind them
 	w.tap.look()
 	w.out = Output{Events: w.out.Events[:0], Writes: w.out.Writes[:0], Put: w.out.Put[:0], Delete: w.out.Delete[:0], Wake: w.wake}
 	changed, waited := w.hearGap(items), false

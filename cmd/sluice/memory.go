@@ -11,7 +11,7 @@ import (
 )
 
 // How the Go heap is held. What lives in it depends on the config (measured:
-// about 1.5 KiB a tag that a rule reads) and on the traffic, not on a backlog;
+// about 1 KiB a tag that a rule reads) and on the traffic, not on a backlog;
 // garbage need not double it.
 const (
 	// leastMemory is the least limit of the heap. It is for a drain and a
@@ -23,11 +23,17 @@ const (
 
 	// quietPercent is GOGC while little is allocated: collecting often then costs
 	// next to nothing. busyPercent is Go's own.
-	quietPercent, busyPercent = 25, 100
+	quietPercent, busyPercent = 12, 100
 	// quietBelow and busyAbove are bytes a second.
 	quietBelow, busyAbove = 4 << 20, 8 << 20
 	// memoryLook is how often the rate is looked at.
 	memoryLook = time.Second
+
+	// returnAbove is how much of the heap may lie free while little is allocated;
+	// Go keeps what a burst took for minutes. Giving it back collects once, some
+	// milliseconds of one core, so it is done at most once in returnWait.
+	returnAbove = 4 << 20
+	returnWait  = 5 * memoryLook
 )
 
 // holdMemory keeps the heap near what lives in it until ctx ends. It begins by
@@ -35,14 +41,14 @@ const (
 // built. GOMEMLIMIT, if it is lower, and GOGC have the last word.
 func (g *gateway) holdMemory(ctx context.Context) error {
 	debug.FreeOSMemory()
-	live, allocated := heapNow()
+	live, allocated, _ := heapNow()
 	limit := min(debug.SetMemoryLimit(-1), max(leastMemory, int64(live)*3/2+spareMemory))
 	debug.SetMemoryLimit(limit)
 	g.log.Debug("the heap is bounded", zap.Uint64("live_bytes", live), zap.Int64("limit_bytes", limit))
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	percent := busyPercent
+	percent, returned := busyPercent, time.Now()
 	ticker := time.NewTicker(memoryLook)
 	defer ticker.Stop()
 	for {
@@ -51,11 +57,15 @@ func (g *gateway) holdMemory(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		_, now := heapNow()
+		_, now, free := heapNow()
 		wanted := collectAt(percent, float64(now-allocated)/memoryLook.Seconds())
 		if allocated = now; wanted != percent {
 			percent = wanted
 			debug.SetGCPercent(percent)
+		}
+		if percent == quietPercent && free > returnAbove && time.Since(returned) >= returnWait {
+			debug.FreeOSMemory()
+			returned = time.Now()
 		}
 	}
 }
@@ -73,10 +83,11 @@ func collectAt(percent int, rate float64) int {
 	}
 }
 
-// heapNow returns what lived at the last collection and what was ever
-// allocated, in bytes. It does not stop the world.
-func heapNow() (live, allocated uint64) {
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+// heapNow returns what lived at the last collection, what was ever allocated, and
+// what lies free without having been given back, in bytes. It does not stop the
+// world.
+func heapNow() (live, allocated, free uint64) {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	metrics.Read(samples)
-	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
+	return samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -25,12 +26,27 @@ func TestCollectAt(t *testing.T) {
 func TestHeapNowSeesWhatLives(t *testing.T) {
 	const size = 8 << 20
 	runtime.GC()
-	live, allocated := heapNow()
+	live, allocated, _ := heapNow()
 	kept := make([]byte, size)
 	runtime.GC()
-	liveThen, allocatedThen := heapNow()
+	liveThen, allocatedThen, _ := heapNow()
 	runtime.KeepAlive(kept)
 	if liveThen < live+size/2 || allocatedThen < allocated+size {
 		t.Errorf("8 MiB more: live %d, then %d; allocated %d, then %d", live, liveThen, allocated, allocatedThen)
+	}
+}
+
+// TestHeapNowSeesWhatLiesFree holds the figure that decides when memory is given
+// back.
+func TestHeapNowSeesWhatLiesFree(t *testing.T) {
+	const size = 64 << 20
+	burst := make([]byte, size)
+	runtime.KeepAlive(burst)
+	burst = nil
+	runtime.GC()
+	_, _, free := heapNow()
+	debug.FreeOSMemory()
+	if _, _, after := heapNow(); after > free/2 || after > returnAbove {
+		t.Errorf("%d bytes lay free, %d after giving back", free, after)
 	}
 }

@@ -40,12 +40,16 @@ type summary struct {
 // any reports whether anything is known of the interval.
 func (m *summary) any() bool { return m.N > 0 || m.Seen > 0 }
 
-// fit prepares a decoded summary for an input.
-func (m *summary) fit(in *input) {
-	if in.over == 0 {
-		*m = summary{}
-	} else if m.From != 0 && m.End-m.From > int64(in.over) {
-		m.End = in.end(m.From)
+// fit prepares the interval of a decoded or zero track for an input. What is
+// over and not told yet is dropped with the figures themselves.
+func (t *track) fit(in *input) {
+	switch {
+	case in.over == 0:
+		t.Interval = nil
+	case t.Interval == nil:
+		t.Interval = &Interval{}
+	case t.Sum.From != 0 && t.Sum.End-t.Sum.From > int64(in.over):
+		t.Sum.End = in.end(t.Sum.From)
 	}
 }
 
@@ -148,6 +152,9 @@ func (in *input) close(t *track, at, now int64) {
 func (r *Rule) Close(s *State, at, now int64) (due bool) {
 	for i := range r.inputs {
 		t := &s.Tracks[i]
+		if t.Interval == nil {
+			continue
+		}
 		if m := &t.Sum; m.From != 0 && m.From < at {
 			r.inputs[i].close(t, min(at, m.End), now)
 			due = due || t.Done.any()
@@ -160,8 +167,10 @@ func (r *Rule) Close(s *State, at, now int64) (due bool) {
 // gateway stops.
 func (r *Rule) Pause(s *State, now int64) {
 	for i := range s.Tracks {
-		s.Tracks[i].Sum.hold(min(now, s.Tracks[i].Sum.End))
-		s.Tracks[i].Sum.Holds = false
+		if t := &s.Tracks[i]; t.Interval != nil {
+			t.Sum.hold(min(now, t.Sum.End))
+			t.Sum.Holds = false
+		}
 	}
 }
 

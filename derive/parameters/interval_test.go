@@ -72,7 +72,7 @@ func TestTheEndIsSeenByAReading(t *testing.T) {
 // are, and what never changes is its own mean.
 func TestMeanOfAnyValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r, s := &Rule{inputs: []input{{over: time.Hour, report: reports}}}, &State{Tracks: make([]track, 1)}
+		r, s := &Rule{inputs: []input{{over: time.Hour, report: reports}}}, &State{Tracks: []track{{Interval: &Interval{}}}}
 		now := 3600 * second
 		n := rapid.IntRange(1, 20).Draw(t, "values")
 		low, high, area, seen := math.Inf(1), math.Inf(-1), 0.0, 0.0

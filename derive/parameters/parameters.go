@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,12 +88,39 @@ type track struct {
 	Told   sample `json:"told,omitzero"`
 	ToldAt int64  `json:"at,omitempty"`
 	Now    sample `json:"now,omitzero"`
-	// Snap is what the value was at State.SnapAt.
-	Snap sample `json:"snap,omitzero"`
-	// Sum is what is known of the interval that runs, and Done of one that is over
-	// and not told yet.
+	// Snap is what the value was at State.SnapAt, nil if nothing waits.
+	Snap *sample `json:"snap,omitempty"`
+	// Interval is nil where no figures over an interval are told: it is three
+	// times as large as all the rest.
+	*Interval
+}
+
+// Interval is what is known of the interval that runs, Sum, and of one that is
+// over and not told yet, Done. It is exported for the decoder only, which does
+// not make what it cannot name.
+type Interval struct {
 	Sum  summary `json:"sum,omitzero"`
 	Done summary `json:"done,omitzero"`
+}
+
+// copyFrom makes t equal to o without sharing memory with it, in the memory that
+// t has.
+func (t *track) copyFrom(o *track) {
+	snap, interval := t.Snap, t.Interval
+	*t = *o
+	t.Snap, t.Interval = assign(snap, o.Snap), assign(interval, o.Interval)
+}
+
+// assign returns a copy of from, in the memory of into if there is any.
+func assign[T any](into, from *T) *T {
+	if from == nil {
+		return nil
+	}
+	if into == nil {
+		into = new(T)
+	}
+	*into = *from
+	return into
 }
 
 // State is what the rule remembers. Its fields are exported for the encoder;
@@ -108,7 +136,11 @@ type State struct {
 
 // CopyFrom makes s equal to o without sharing memory with it.
 func (s *State) CopyFrom(o *State) {
-	s.Tracks = append(s.Tracks[:0], o.Tracks...)
+	n := len(o.Tracks)
+	s.Tracks = slices.Grow(s.Tracks[:0], n)[:n]
+	for i := range o.Tracks {
+		s.Tracks[i].copyFrom(&o.Tracks[i])
+	}
 	s.Wake, s.SnapAt = o.Wake, o.SnapAt
 }
 
@@ -125,7 +157,7 @@ func (r *Rule) Fit(s *State) {
 				s.Tracks[i] = t
 			}
 		}
-		s.Tracks[i].Sum.fit(&r.inputs[i])
+		s.Tracks[i].fit(&r.inputs[i])
 		r.plan(s, i)
 	}
 }
@@ -136,8 +168,12 @@ func (s *State) Shift(step time.Duration) {
 		t := &s.Tracks[i]
 		t.Told.At.Shift(step)
 		t.Now.At.Shift(step)
-		t.Snap.At.Shift(step)
-		t.Sum.shift(step)
+		if t.Snap != nil {
+			t.Snap.At.Shift(step)
+		}
+		if t.Interval != nil {
+			t.Sum.shift(step)
+		}
 		if t.ToldAt != 0 {
 			t.ToldAt += int64(step)
 		}
@@ -240,7 +276,9 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) {
 			s.Tracks[i].Now = sample{}
-			s.Tracks[i].Sum.Holds = false
+			if s.Tracks[i].Interval != nil {
+				s.Tracks[i].Sum.Holds = false
+			}
 		}
 	}
 }

@@ -8,7 +8,7 @@ func (r *Rule) Keep(s *State, at int64) {
 	s.SnapAt = at
 	for i := range r.inputs {
 		if r.inputs[i].snapshot {
-			s.Tracks[i].Snap = s.Tracks[i].Now
+			s.Tracks[i].Snap = assign(s.Tracks[i].Snap, &s.Tracks[i].Now)
 		}
 	}
 }
@@ -20,7 +20,7 @@ func (r *Rule) Forget(s *State) {
 	}
 	s.SnapAt = 0
 	for i := range s.Tracks {
-		s.Tracks[i].Snap = sample{}
+		s.Tracks[i].Snap = nil
 	}
 }
 
@@ -33,9 +33,9 @@ func (r *Rule) Snapshot(s *State, at, now int64) (values []plant.Parameter) {
 		in, t := &r.inputs[i], &s.Tracks[i]
 		v := &t.Now
 		if kept {
-			v = &t.Snap
+			v = t.Snap
 		}
-		if in.snapshot && !v.Value.IsZero() {
+		if in.snapshot && v != nil && !v.Value.IsZero() {
 			values = append(values, in.parameter(v))
 			if !kept {
 				t.Told, t.ToldAt = t.Now, now
