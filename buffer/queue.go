@@ -25,6 +25,8 @@ type Queue struct {
 	// carries is nil while the uplink is not configured in this run: its claim
 	// on events stays, so that nothing is deleted which it has not had.
 	carries func(plant.EventKind) bool
+	// machines says which machines' events are for this uplink; nil is all.
+	machines func(plant.MachineID) bool
 	// damaged are the keys of its memory that were found damaged.
 	damaged map[string]bool
 	// carried caches carries by the index of the kind.
@@ -67,6 +69,9 @@ type cursor struct {
 	settling bool
 	queued   bool
 	lease    *lease
+	// barred is set where nothing of the machine is for this uplink. The cursor
+	// stays where it is then, and claims nothing.
+	barred bool
 }
 
 // lease is what a caller has seen of a machine since Next.
@@ -109,6 +114,15 @@ func (b *Buffer) Queue(uplink string, carries func(plant.EventKind) bool) (*Queu
 // QueueFrom is Queue for an uplink that begins at start if it is new; one that
 // the store knows goes on where it was.
 func (b *Buffer) QueueFrom(uplink string, carries func(plant.EventKind) bool, start Start) (*Queue, error) {
+	return b.QueueOf(uplink, carries, nil, start)
+}
+
+// QueueOf is QueueFrom for an uplink that gets the events of some machines only,
+// nil for all: those of the others are passed over as those of other kinds are.
+// machines must always give the same answer. Facts that belong to no machine
+// (plant.GatewayStream) are for every uplink. A machine that is not passed over
+// any more is delivered with what is still kept of it.
+func (b *Buffer) QueueOf(uplink string, carries func(plant.EventKind) bool, machines func(plant.MachineID) bool, start Start) (*Queue, error) {
 	if uplink == "" || len(uplink) > maxName {
 		return nil, fmt.Errorf("buffer: open queue %q: a name has 1 to %d bytes", uplink, maxName)
 	}
@@ -135,7 +149,7 @@ func (b *Buffer) QueueFrom(uplink string, carries func(plant.EventKind) bool, st
 	if b.queueLocked(uplink) == nil {
 		b.queues = append(b.queues, q)
 	}
-	q.carries, q.carried = carries, nil
+	q.carries, q.carried, q.machines = carries, nil, machines
 	for _, s := range b.order {
 		q.attach(q.cursor(s))
 	}
@@ -180,22 +194,35 @@ func (q *Queue) cursor(s *stream) *cursor {
 	}
 	c := q.cursors[s.index]
 	if c == nil {
-		c = &cursor{stream: s}
+		c = &cursor{stream: s, barred: q.bars(s)}
 		q.cursors[s.index] = c
 	}
 	return c
 }
 
+// bars reports whether nothing of a stream is for this uplink.
+func (q *Queue) bars(s *stream) bool {
+	return q.machines != nil && s.machine != plant.GatewayStream && !q.machines(s.machine)
+}
+
+// passOver moves a cursor over events of kinds that are not for its uplink.
+func (c *cursor) passOver() {
+	if !c.barred {
+		c.at.set(&c.stream.head)
+	}
+}
+
 // attach counts what waits behind a cursor at the start of a run.
 func (q *Queue) attach(c *cursor) {
 	s := c.stream
+	c.barred = q.bars(s)
 	if c.at.sequence < s.low.sequence {
 		c.at.set(&s.low)
 	}
 	c.backlog = q.waiting(c)
 	q.backlog += c.backlog
 	if c.backlog == 0 {
-		c.at.set(&s.head)
+		c.passOver()
 		return
 	}
 	c.late = true
@@ -213,6 +240,9 @@ func (q *Queue) carriesKind(kind int) bool {
 // waiting is the number of carried events behind a cursor that are still there.
 func (q *Queue) waiting(c *cursor) (n uint64) {
 	s := c.stream
+	if c.barred {
+		return 0
+	}
 	for kind, count := range s.head.counts {
 		from := c.at.count(kind)
 		if c.at.sequence < s.thin.sequence && evictable(q.b.kinds.names[kind]) {
@@ -233,7 +263,7 @@ func (q *Queue) arrived(s *stream, r *request) {
 	c := q.cursor(s)
 	fresh := c.backlog
 	for i, kind := range r.kinds {
-		if !q.carriesKind(kind) {
+		if c.barred || !q.carriesKind(kind) {
 			continue
 		}
 		if c.backlog == 0 {
@@ -250,7 +280,7 @@ func (q *Queue) arrived(s *stream, r *request) {
 		q.enqueue(c)
 	case c.lease == nil:
 		// Nothing before the head is for this uplink: the cursor goes with it.
-		c.at.set(&s.head)
+		c.passOver()
 	}
 }
 

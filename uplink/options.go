@@ -34,6 +34,9 @@ type Options struct {
 	// every receiver of CloudEvents must. Where it does not, sending again on
 	// command is refused unless it is forced.
 	Deduplicates bool `yaml:"deduplicates"`
+	// Kinds are the kinds of events that go to this system, Machines the machines.
+	Kinds    Kinds    `yaml:"kinds"`
+	Machines Machines `yaml:"machines"`
 	// From is where the uplink begins when it is new: oldest, with all events
 	// that are kept, or now.
 	From string `yaml:"from"`

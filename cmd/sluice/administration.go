@@ -47,7 +47,7 @@ func newAdministration(g *gateway) *administration {
 	var targets []admin.Target
 	for i, f := range g.forwarders {
 		u := g.plan.Uplinks[i]
-		targets = append(targets, admin.Target{Name: u.Name, Carries: u.Plan.Carries, Uplink: f})
+		targets = append(targets, admin.Target{Name: u.Name, Carries: u.Plan.Carries, Machines: u.Plan.Options.Machines.Take, Uplink: f})
 	}
 	a.jobs = admin.NewJobs(g.buffer, a.audit, targets, a.log)
 	a.server = admin.NewServer(admin.Options{

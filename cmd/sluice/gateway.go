@@ -184,7 +184,7 @@ func (g *gateway) build() error {
 		g.pollers = append(g.pollers, p)
 	}
 	for _, u := range g.plan.Uplinks {
-		queue, err := g.buffer.QueueFrom(u.Name, u.Plan.Carries, buffer.Start(u.Plan.Options.From))
+		queue, err := g.buffer.QueueOf(u.Name, u.Plan.Carries, u.Plan.Options.Machines.Take, buffer.Start(u.Plan.Options.From))
 		if err != nil {
 			return fmt.Errorf("uplink %s: %w", u.Name, err)
 		}

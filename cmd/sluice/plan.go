@@ -252,6 +252,9 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 // happens when one is copied.
 func (k *checker) toldTwice(s *config.Section, p uplink.Plan) config.Faults {
 	for _, other := range k.plan.Uplinks {
+		if apart(p.Options.Machines, other.Plan.Options.Machines) {
+			continue
+		}
 		both := slices.ContainsFunc(plant.EventKinds(), func(e plant.EventKind) bool {
 			return e != plant.KindGap && p.Carries(e) && other.Plan.Carries(e) // each uplink carries gaps
 		})
@@ -407,21 +410,6 @@ func (k *checker) named() {
 	for i, m := range k.plan.Machines {
 		for _, err := range m.CheckUplinks(names) {
 			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(err)...)
-		}
-	}
-}
-
-// carried warns of the kinds of events that go nowhere.
-func (k *checker) carried() {
-	seen := make(map[plant.EventKind]bool)
-	for i, m := range k.plan.Machines {
-		for _, event := range m.Kinds() {
-			if seen[event] || slices.ContainsFunc(k.plan.Uplinks, func(u uplinkPlan) bool { return u.Plan.Carries(event) }) {
-				continue
-			}
-			seen[event] = true
-			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Warn("",
-				"no uplink carries its events of the kind `"+string(event)+"`", "they stay on this computer until the buffer drops them; let an uplink carry them"))...)
 		}
 	}
 }

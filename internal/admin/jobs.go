@@ -43,8 +43,13 @@ type Uplink interface {
 type Target struct {
 	Name    string
 	Carries func(plant.EventKind) bool
-	Uplink  Uplink
+	// Machines says whose events go there, nil for all.
+	Machines func(plant.MachineID) bool
+	Uplink   Uplink
 }
+
+// takes reports whether the events of a machine go to this uplink.
+func (t *Target) takes(m plant.MachineID) bool { return t.Machines == nil || t.Machines(m) }
 
 // Jobs works jobs off, one at a time for each uplink.
 type Jobs struct {
@@ -275,6 +280,10 @@ const scanStep = 2000
 
 func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (int, *later, error) {
 	s := job.Streams[0]
+	if !t.takes(s.Machine) {
+		job.pass(s.Last)
+		return 0, nil, j.save(ctx, job, nil)
+	}
 	var events []plant.Event
 	at := s.At
 	for e, err := range j.store.Events(ctx, s.Machine, s.At, scanStep) {

@@ -47,8 +47,6 @@ type Options struct {
 	KeepAlive      config.Duration `yaml:"keep_alive"`
 	ConnectTimeout config.Duration `yaml:"connect_timeout"`
 	AckTimeout     config.Duration `yaml:"ack_timeout"`
-	// Kinds are the kinds of events that go to this broker.
-	Kinds uplink.Kinds `yaml:"kinds"`
 
 	uplink.Options `yaml:",inline"`
 }

@@ -40,8 +40,6 @@ type Options struct {
 	CursorURL string `yaml:"cursor_url"`
 	// Headers go with each request, as they are.
 	Headers map[string]string `yaml:"headers"`
-	// Kinds are the kinds of events that go to this receiver.
-	Kinds uplink.Kinds `yaml:"kinds"`
 
 	httplink.Settings `yaml:",inline"`
 	uplink.Options    `yaml:",inline"`
