@@ -43,6 +43,11 @@ var breaches = []struct {
 	{rule: "kinds", name: "the contract names a driver", path: "drivers/x.go", text: imports("drivers", module+"/drivers/modbus"), want: "names drivers/modbus"},
 	{rule: "kinds", name: "kinds.go", path: "cmd/sluice/kinds.go", text: imports("main", module+"/drivers/modbus", module+"/uplink/mqtt"), fine: true},
 
+	{rule: "fakes", name: "the gateway imports a stand-in", path: "cmd/sluice/x.go", text: imports("main", module+"/internal/central/prodsmart"), want: "only tests"},
+	{rule: "fakes", name: "the gateway's test imports a stand-in", path: "cmd/sluice/x_test.go", text: imports("main", module+"/internal/central/prodsmart"), fine: true},
+	{rule: "fakes", name: "a stand-in knows no sender", path: "internal/central/prodsmart/x.go", text: imports("prodsmart", module+"/internal/central"), fine: true},
+	{rule: "import", name: "a stand-in imports a sender", path: "internal/central/prodsmart/x.go", text: imports("prodsmart", module+"/uplink"), want: "may not import uplink"},
+
 	{rule: "library", name: "badger outside buffer", path: "cmd/sluice/x.go", text: imports("main", "github.com/dgraph-io/badger/v4"), want: "may not use"},
 	{rule: "library", name: "badger in a test outside buffer", path: "cmd/sluice/x_test.go", text: imports("main", "github.com/dgraph-io/badger/v4"), want: "may not use"},
 	{rule: "library", name: "badger in buffer", path: "buffer/x.go", text: imports("buffer", "github.com/dgraph-io/badger/v4"), fine: true},

@@ -109,6 +109,19 @@ func checkKinds(s source, report func(token.Pos, string)) {
 	})
 }
 
+// checkFakes keeps the stand-ins of central systems out of the gateway: cmd may
+// import everything, but only its tests these.
+func checkFakes(s source, report func(token.Pos, string)) {
+	if s.test() || s.bench() || under(s.dir(), "internal/central") || under(s.dir(), "internal/torture") || under(s.dir(), "internal/plantsim") {
+		return
+	}
+	eachImport(s, func(spec *ast.ImportSpec, imported string) {
+		if target, ok := ours(imported); ok && under(target, "internal/central") {
+			report(spec.Pos(), "only tests, the bench, internal/torture and internal/plantsim import "+target)
+		}
+	})
+}
+
 func checkLibraries(s source, report func(token.Pos, string)) {
 	eachImport(s, func(spec *ast.ImportSpec, imported string) {
 		if _, ok := ours(imported); ok || !strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") {

@@ -58,7 +58,8 @@ var layers = []layer{
 	{"internal/recording", []string{"plant", "config", "derive/...", "internal/durable"}},
 	{"internal/faultnet", nil},
 	{"internal/fault", nil},
-	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/faultnet", "firmware-notes/blocks"}},
+	{"internal/central", []string{"internal/central/..."}},
+	{"internal/plantsim", []string{"plant", "internal/plantsim/...", "internal/central/...", "internal/faultnet", "firmware-notes/blocks"}},
 	{"firmware-notes/blocks", nil},
 	// The simulation joins the rooms as cmd does, over a store and lines of its own.
 	{"internal/sim", []string{"plant", "config", "derive/...", "drivers", "uplink"}},
@@ -73,7 +74,7 @@ var layers = []layer{
 // conformance suites are for their own family only; each runs on the example of
 // its page in docs/, too, which exports a Kind.
 var inTests = map[string][]string{
-	"":        {"internal/faultnet", "internal/plantsim/...", "internal/schematest"},
+	"":        {"internal/faultnet", "internal/plantsim/...", "internal/schematest", "internal/central/..."},
 	"drivers": {"drivers/driverstest", "internal/kind"},
 	"uplink":  {"uplink/uplinktest", "internal/kind"},
 }
@@ -154,6 +155,7 @@ var fileRules = []struct {
 }{
 	{"import", checkImports},
 	{"kinds", checkKinds},
+	{"fakes", checkFakes},
 	{"library", checkLibraries},
 	{"std", checkStd},
 	{"blank", checkBlank},
