@@ -88,11 +88,9 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 	defer b.mu.Unlock()
 	once, wanted := false, in.Record == ""
 	if !wanted {
-		var at place
-		if at, wanted = b.m.records.byID[in.Record]; !wanted {
+		if once, wanted = b.m.wants(in.Record); !wanted {
 			return // another machine's
 		}
-		once = b.m.records.shakes[at.shake].rule.ReadOnce()
 	}
 	kept, edge := b.keep(in, uses)
 	if len(kept) == 0 {

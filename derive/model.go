@@ -34,6 +34,7 @@ type Model struct {
 	operation  *operation.Rule
 	heartbeat  *heartbeat
 	records    recordRules
+	reread     *reread
 	weighed    []*dosing.Live
 	material   *material.Rule
 	values     *values
@@ -118,6 +119,10 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	if o.Operation != nil {
 		m.operation, err = operation.New(id, "operation", *o.Operation, m.counter != nil || o.Counter != nil, r.find)
 		errs = append(errs, below("operation", err))
+	}
+	if !faulty(errors.Join(errs...)) {
+		m.reread, err = newReread(id, m.order, m.counter)
+		errs = append(errs, err)
 	}
 	m.records, err = newRecordRules(id, &o, m.operation, r.find)
 	errs = append(errs, err)

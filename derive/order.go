@@ -132,6 +132,10 @@ type orderState struct {
 	At          rule.Stamp    `json:"t,omitzero"`
 	// Unseen is set while nobody sees whether Next still stands.
 	Unseen bool `json:"uns,omitempty"`
+	// Apart is set if Next was read without all counters, until both were read
+	// together. Again is when they were and said the same; never until then.
+	Apart bool       `json:"apart,omitempty"`
+	Again rule.Stamp `json:"again,omitzero"`
 	// Others are what sources say that do not own the order; Mismatch is set while
 	// one of them differs. Others is never changed in place.
 	Others   []otherOrder `json:"others,omitempty"`
@@ -322,10 +326,11 @@ func (o *order) read(r *run, t *orderTags) {
 		s.Reads++
 	case s.Reads > 0 && next.Number == s.Next:
 		// The rest of an order may follow its number: it began with that.
-		s.Details, s.NextPlanned, s.Reads = next, planned, 1
+		s.Details, s.NextPlanned, s.Reads, s.Again = next, planned, 1, rule.Stamp{}
 	default:
 		o.forget(r)
 		s.Next, s.Details, s.NextPlanned, s.Reads, s.At = next.Number, next, planned, 1, t.at
+		s.Apart = r.m.reread.lacks(r.counts)
 		if o.owner == ownerTags {
 			r.Mark(t.at)
 			r.markWeighed(t.at)
@@ -366,7 +371,11 @@ func (o *order) wake(s *orderState) int64 {
 	if o == nil || s.Reads == 0 || s.Unseen {
 		return 0
 	}
-	return s.At.At + int64(orderStands)
+	at := s.At.At + int64(orderStands)
+	if !s.Again.IsZero() {
+		at = min(at, s.Again.At+int64(orderStandsAgain))
+	}
+	return at
 }
 
 func (o *order) due(r *run) {
@@ -417,5 +426,5 @@ func (m *Model) countsFrom(of func(rule.Input) bool) bool {
 // clear takes away the order that waits.
 func (s *orderState) clear() {
 	s.Next, s.Details, s.NextPlanned, s.Reads, s.At = "", plant.Order{}, plant.Decimal{}, 0, rule.Stamp{}
-	s.Unseen = false
+	s.Unseen, s.Apart, s.Again = false, false, rule.Stamp{}
 }

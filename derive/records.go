@@ -161,7 +161,17 @@ func (r *recordRules) load(s *State, keyed []plant.KV) (stray []string) {
 	return stray
 }
 
-// Records returns what the rules want of drivers.
+// wants reports whether a record is one of the machine's, and whether a driver
+// reads it once only, so that one that is dropped is lost.
+func (m *Model) wants(id plant.RecordID) (once, ok bool) {
+	if m.reread != nil && id == m.reread.record.ID {
+		return false, true // the next scan says the same, only later
+	}
+	at, ok := m.records.byID[id]
+	return ok && m.records.shakes[at.shake].rule.ReadOnce(), ok
+}
+
+// Records returns the handshake records that the rules want of drivers.
 func (m *Model) Records() []plant.Record {
 	var all []plant.Record
 	for i := range m.records.shakes {

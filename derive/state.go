@@ -100,6 +100,7 @@ func (s *State) shift(step time.Duration) {
 	s.parameters.Shift(step)
 	s.order.Since.Shift(step)
 	s.order.At.Shift(step)
+	s.order.Again.Shift(step)
 	s.order.Account.At.Shift(step)
 	s.mode.Since.Shift(step)
 	s.shiftRecords(step)

@@ -135,6 +135,10 @@ func (r *run) scan(in *plant.Scan) {
 		r.back(in.Device)
 	}
 	if in.Record != "" {
+		if m.reread != nil && in.Record == m.reread.record.ID {
+			r.again(in, uses)
+			return
+		}
 		r.record(in)
 		return
 	}

@@ -37,7 +37,8 @@ type Driver interface {
 	// a Snapshot. The trigger is looked at once more, in that request or behind
 	// it: a record that is not offered any more may be half of the next one and
 	// is not returned. A record that cannot be read is returned with its bad
-	// readings and their causes, and read again by the next Read.
+	// readings and their causes, and read again by the next Read, unless it is
+	// Optional.
 	Read(ctx context.Context) ([]plant.Scan, error)
 	// Write writes one tag that the config names as writable or a Record as its
 	// answer. It fails with
@@ -103,7 +104,7 @@ type Plan struct {
 type Env struct {
 	Name plant.DeviceID
 	Log  *zap.Logger
-	// Records are the handshake records that the machines want of this device.
+	// Records are what the machines want to be read together, of this device.
 	Records []plant.Record
 }
 

@@ -9,8 +9,8 @@ const (
 	// Read while it is, so that a record whose acknowledgement was lost comes
 	// again.
 	WhileHigh Trigger = iota
-	// OnChange: the trigger tag, a number, differs from what it was at the last
-	// Read; the first Read of a session counts as a change.
+	// OnChange: the trigger tag, a number or a text, differs from what it was when
+	// the record was last read; the first Read of a session counts as a change.
 	OnChange
 	// WhileUnanswered: the trigger tag differs from Record.Answer. The record is
 	// read at every Read while it does. In a ring the trigger is how many records
@@ -19,9 +19,9 @@ const (
 	WhileUnanswered
 )
 
-// Record is a handshake record: tags of one device that are read together, in
-// one request that is sent after the trigger was seen. Rules ask for it
-// (derive), drivers read it.
+// Record is tags of one device that are read together, in one request that is
+// sent after the trigger was seen: what a handshake hands over, or an order that
+// changes with the counters. Rules ask for it (derive), drivers read it.
 type Record struct {
 	ID      RecordID
 	Device  DeviceID
@@ -36,6 +36,10 @@ type Record struct {
 	// Answer is the one of Writes that the trigger is compared with for
 	// WhileUnanswered.
 	Answer TagID
+	// Optional says that the rules do without the record where it cannot be had.
+	// Nothing is read for it that no tag names and the config does not allow to
+	// be read over, and of each change it is read once, whole or not.
+	Optional bool
 	// Slot is the record's place in a ring of Slots, which is a power of two; a
 	// record outside of a ring has none.
 	Slot, Slots int

@@ -261,6 +261,32 @@ uplinks:
 	}
 }
 
+// Order and counters are asked for together when the order changes, of devices
+// that can give both in one request. Of the others the config is warned.
+func TestOrderAndCountersInOneRequest(t *testing.T) {
+	p, faults := loadPlan(filepath.Join("..", "..", "config", "testdata", "order-read-apart.good.yaml"), driverKinds, uplinkKinds)
+	want := []string{
+		"machines.HOLE.order: the order and what counts cannot be read in one request when the order changes: between tag order and tag made are 36 registers that nobody asked for, max_gap allows 8",
+		"machines.LONG.order: the order and what counts cannot be read in one request when the order changes: with tag made the record is 130 registers long, one request may ask for 125",
+		"machines.TABLES.order: the order and what counts cannot be read in one request when the order changes: tag made is in the input table, but order of the same record in the holding table: they cannot be read in one request",
+		"machines.DEVICES.order: the order (near-plc/order) and what counts (other-plc/made) are on different devices, so no request reads both when the order changes",
+	}
+	var got []string
+	for _, f := range faults {
+		if !f.Warning {
+			t.Error(f)
+		}
+		got = append(got, f.Path+": "+f.Problem)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	asked := p.records("near-plc")
+	if len(p.Rereads) != 1 || len(asked) != 1 || asked[0].ID != "TOGETHER/order" || asked[0].On != plant.OnChange || !slices.Equal(asked[0].Fields, []plant.TagID{"order", "made"}) {
+		t.Errorf("asked for %+v", asked)
+	}
+}
+
 // A kind of event that goes nowhere is named once, at the first machine that
 // makes it; it does not stop the gateway.
 func TestLoadPlanNotCarried(t *testing.T) {

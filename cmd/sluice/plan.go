@@ -21,6 +21,8 @@ type plan struct {
 	Devices  []devicePlan
 	Machines []*derive.Model
 	Uplinks  []uplinkPlan
+	// Rereads are the orders and totals that their devices give in one request.
+	Rereads []plant.Record
 }
 
 type devicePlan struct {
@@ -52,6 +54,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 	}
 	if len(k.faults.Errors()) == 0 {
 		k.records()
+		k.rereads()
 		k.answers()
 		k.owners()
 		k.named()
@@ -274,6 +277,11 @@ func (p *plan) records(device plant.DeviceID) (all []plant.Record) {
 			}
 		}
 	}
+	for _, r := range p.Rereads {
+		if r.Device == device {
+			all = append(all, r)
+		}
+	}
 	return all
 }
 
@@ -316,6 +324,31 @@ func (k *checker) records() {
 			}
 			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Field(m.RecordPath(r.ID, ""),
 				"devices of the driver of `"+string(r.Device)+"` hand over no records", "use a device whose driver does"))...)
+		}
+	}
+}
+
+// rereads notes which orders can be read again together with what counts, and
+// warns of the others: the machine does without.
+func (k *checker) rereads() {
+	for i, m := range k.plan.Machines {
+		r, ok := m.OrderRecord()
+		if !ok {
+			continue
+		}
+		at := slices.IndexFunc(k.plan.Devices, func(d devicePlan) bool { return d.Name == r.Device })
+		check := k.plan.Devices[at].Plan.CheckRecords
+		if check == nil {
+			continue // the device comes to the gateway by itself: nobody can ask it
+		}
+		faults := k.plan.Config.Machines[i].Faults(check([]plant.Record{r}))
+		if len(faults.Errors()) == 0 {
+			k.plan.Rereads = append(k.plan.Rereads, r)
+		}
+		if len(faults) > 0 {
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Warn("order",
+				"the order and what counts cannot be read in one request when the order changes: "+faults[0].Problem,
+				faults[0].Remedy+"; as it is, pieces of one poll may be counted to the wrong order"))...)
 		}
 	}
 }

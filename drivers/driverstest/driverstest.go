@@ -60,6 +60,12 @@ type Subject struct {
 	// that is high. A zero Record is of a driver without records.
 	Record  plant.Record
 	Offered plant.Value
+	// Order is a record that is read when its trigger changes, a text of Values;
+	// Changed is another value of that, which Set must take. OpenOrder is Open
+	// with Order alone in the driver's Env.
+	Order     plant.Record
+	Changed   plant.Value
+	OpenOrder func(t *testing.T, addr string) drivers.Driver
 }
 
 // patience bounds what must happen; reaching it is a failure.
@@ -88,6 +94,7 @@ func Run(t *testing.T, s Subject) {
 		{"a write while a read waits", writeWhileReading},
 		{"writes that must be refused", refusedWrites},
 		{"a record is read behind its trigger", record},
+		{"a text that changes is read again with what belongs to it", changedText},
 		{"closing twice, and without a session", closing},
 		{"twenty sessions leave nothing behind", noLeak},
 	} {

@@ -102,3 +102,67 @@ func record(t *testing.T, r *rig) {
 		}
 	}
 }
+
+// changedText holds a driver to plant.OnChange: the first Read of a session and
+// each change of the trigger, also of a text, are one record, all of whose fields
+// are as they were then.
+func changedText(t *testing.T, r *rig) {
+	if r.Order.ID == "" {
+		t.Skip("the driver reads no records")
+	}
+	r.driver = r.OpenOrder(t, r.proxy.Addr())
+	t.Cleanup(func() { r.driver.Close() })
+	once := func(want plant.Value) {
+		t.Helper()
+		found := r.records(t, true)
+		if len(found) != 1 || found[0].Record != r.Order.ID || found[0].Session != r.session || found[0].Snapshot || found[0].Asked.IsZero() || found[0].Asked.After(found[0].Received) {
+			t.Fatalf("got %+v, want the record once", found)
+		}
+		for i, tag := range r.Order.Fields {
+			v, value := found[0].Readings[i], r.Values[tag]
+			if tag == r.Order.Trigger {
+				value = want
+			}
+			if v.Tag != tag || v.Quality != plant.Good || v.Value != value {
+				t.Errorf("field %d is %s = %v (%v %s), want %s = %v", i, v.Tag, v.Value, v.Quality, v.Cause, tag, value)
+			}
+		}
+		// What does not change is not read again, though other tags go on.
+		for n := range int64(3) {
+			made := plant.UintValue(uint64(n) + 10)
+			r.server.Set(r.Changing, made)
+			r.unread(t, made)
+		}
+	}
+	r.connect(t)
+	once(r.Values[r.Order.Trigger])
+	r.server.Set(r.Order.Trigger, r.Changed)
+	once(r.Changed)
+	if err := r.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.connect(t)
+	once(r.Changed)
+}
+
+// unread reads until Changing has a value, and wants no record on the way.
+func (r *rig) unread(t *testing.T, value plant.Value) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		scans, err := r.read(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range scans {
+			if s.Record != "" {
+				t.Fatalf("a record of what did not change: %+v", s)
+			}
+			for _, v := range s.Readings {
+				if v.Tag == r.Changing && v.Value == value {
+					return
+				}
+			}
+		}
+	}
+	t.Fatalf("%s never became %v", r.Changing, value)
+}

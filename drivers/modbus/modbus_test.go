@@ -103,6 +103,11 @@ func (p plc) Set(tag plant.TagID, v plant.Value) {
 		case "offer":
 			on, _ := v.Bool()
 			b.SetDiscrete(8, on)
+		case "order":
+			if v != nextOrder {
+				panic("the suite knows one more order")
+			}
+			b.SetHolding(121, 0x4157, 0x3030, 0x3437, 0x3200, 0, 0) // "AW00472"
 		default:
 			panic("the suite changes " + tag)
 		}
@@ -133,6 +138,15 @@ var conformanceRecord = plant.Record{
 	Fields: []plant.TagID{"order", "total", "signed"}, Writes: []plant.TagID{"kept"},
 }
 
+// orderRecord is read when the order of section changes, nextOrder to what.
+var (
+	orderRecord = plant.Record{
+		ID: "M/order", Device: driverstest.Device, Trigger: "order", On: plant.OnChange, Optional: true,
+		Fields: []plant.TagID{"order", "total", "signed"},
+	}
+	nextOrder = plant.TextValue("AW00472")
+)
+
 func TestConformance(t *testing.T) {
 	driverstest.Run(t, driverstest.Subject{
 		Start: startPLC,
@@ -152,6 +166,10 @@ func TestConformance(t *testing.T) {
 		Bad:      "refused",
 		Changing: "made", NewValue: plant.UintValue(4712),
 		Record: conformanceRecord, Offered: plant.BoolValue(true),
+		Order: orderRecord, Changed: nextOrder,
+		OpenOrder: func(t *testing.T, addr string) drivers.Driver {
+			return openPlan(t, section, addr).Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop(), Records: []plant.Record{orderRecord}})
+		},
 		Writable: "long", NewWritten: plant.UintValue(1<<63 + 5), ReadOnly: "made",
 	})
 }

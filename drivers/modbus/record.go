@@ -12,7 +12,7 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// record is a handshake record: its fields are one request, sent after a Read
+// record is what belongs together: its fields are one request, sent after a Read
 // has shown its trigger.
 type record struct {
 	plant.Record
@@ -133,8 +133,27 @@ func checkRecord(r plant.Record, tags map[plant.TagID]Tag, o Options) error {
 				return errors.Join(errs...)
 			}
 		}
+		if r.Optional && len(errs) == 0 {
+			errs = append(errs, checkHoles(r, tags, o))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkHoles refuses an optional record that reads over more registers than the
+// config allows: there may be none.
+func checkHoles(r plant.Record, tags map[plant.TagID]Tag, o Options) error {
+	asked := make([]*point, len(r.Fields))
+	for i, name := range r.Fields {
+		asked[i] = newPoint(string(name), tags[name], o.WordOrder)
+	}
+	blocks := join(distinct(asked), o.MaxRegisters, o.MaxGap)
+	if len(blocks) < 2 {
+		return nil
+	}
+	before, behind := blocks[0].points[len(blocks[0].points)-1], blocks[1].points[0]
+	return config.Field(string(behind.tag), fmt.Sprintf("between tag %s and tag %s are %d registers that nobody asked for, max_gap allows %d", before.tag, behind.tag, behind.start-before.end(), o.MaxGap),
+		fmt.Sprintf("let the PLC put them side by side, or write max_gap: %d if the device has all of these registers", behind.start-before.end()))
 }
 
 // readRecords asks for the records whose trigger the blocks have just shown.
@@ -222,13 +241,13 @@ func (d *driver) readRecord(ctx context.Context, r *record, offered plant.Value)
 	if !refused && (!r.offers(still) || r.moved(offered, still)) {
 		return nil // the PLC has moved on; the next Read sees where to
 	}
-	if !refused && r.complete() {
+	if r.Optional || !refused && r.complete() {
 		r.last = still
 	}
 	for i, at := range r.fields {
 		r.readings[i] = r.span.readings[at]
 	}
-	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.ID, Received: received, Readings: r.readings})
+	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.ID, Asked: r.span.askedAt, Received: received, Readings: r.readings})
 	return nil
 }
 

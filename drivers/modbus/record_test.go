@@ -29,6 +29,7 @@ tags:
   weight: {address: "holding:11", type: int32, scale: 0.001, unit: kg}
   component: {address: "holding:13", type: string, length: 4}
   echo: holding:18
+  seventh: holding:19
   far: holding:40
   state: input:5
 `
@@ -193,6 +194,29 @@ func TestARefusedRecordIsAskedForAgain(t *testing.T) {
 	expect(t, "once", readRecords(t, d))
 }
 
+// TestAnOptionalRecordIsAskedForOnce: what is refused then is not worth a request
+// with each poll.
+func TestAnOptionalRecordIsAskedForOnce(t *testing.T) {
+	m := startScale(t)
+	order := plant.Record{
+		ID: dose.ID, Device: driverstest.Device, Trigger: "component", On: plant.OnChange, Optional: true,
+		Fields: []plant.TagID{"component", "weight"},
+	}
+	d := connectScale(t, m, order)
+	expect(t, "the first", readRecords(t, d), "component=SUGAR weight=12.500")
+	m.Update(func(b *plantsim.Bank) {
+		b.SetHolding(13, 0x5341, 0x4C54, 0)
+		b.Fail(plantsim.Holding, 11, 12, plantsim.DeviceBusy)
+	})
+	d.roots = []*block{newBlock([]*point{d.points["component"]}), newBlock([]*point{d.points["weight"]})}
+	if got := readRecords(t, d); len(got) != 1 || strings.Count(got[0], "exception 6 (server device busy)") != 2 {
+		t.Errorf("refused: %q", got)
+	}
+	expect(t, "the same text", readRecords(t, d))
+	m.Update(func(b *plantsim.Bank) { b.Heal(); b.SetHolding(13, 0x4F49, 0x4C00, 0) })
+	expect(t, "the next", readRecords(t, d), "component=OIL weight=12.500")
+}
+
 func TestABadTriggerOffersNothing(t *testing.T) {
 	m := startScale(t)
 	d := connectScale(t, m, dose)
@@ -237,6 +261,7 @@ func TestRecordsThatTheDeviceCannotGive(t *testing.T) {
 		{"too long", func(r *plant.Record) { r.Fields = append(r.Fields, "far") }, "far", "with tag far the record is 31 registers long, one request may ask for 20"},
 		{"a bit as an answer", func(r *plant.Record) { r.Writes = []plant.TagID{"bit"} }, "bit", "one bit of a register cannot be written"},
 		{"an input as an answer", func(r *plant.Record) { r.Writes = []plant.TagID{"state"} }, "state", "nothing can be written to the input table"},
+		{"over a hole, for what need not be", func(r *plant.Record) { r.Fields, r.Optional = []plant.TagID{"bit", "seventh"}, true }, "seventh", "between tag bit and tag seventh are 9 registers that nobody asked for, max_gap allows 8"},
 		{"an unknown tag", func(r *plant.Record) { r.Trigger = "offered" }, "offered", "the device has no tag `offered`"},
 	} {
 		r := dose

@@ -117,6 +117,8 @@ func (p plc) Set(tag plant.TagID, v plant.Value) {
 	case "offer":
 		b, _ := v.Bool()
 		p.OPCUA.Set("Line.Offer", b)
+	case "order":
+		p.OPCUA.Set("Line.Order", v.Text())
 	default:
 		panic("the suite changes " + tag)
 	}
@@ -164,7 +166,15 @@ func subject(s *plantsim.OPCUA, text string, subscribing bool) driverstest.Subje
 		Changing: "made", NewValue: plant.UintValue(4712),
 		Writable: "long", NewWritten: plant.UintValue(1 << 63), ReadOnly: "made",
 		Record: conformanceRecord, Offered: plant.BoolValue(true),
+		Order: orderRecord, Changed: plant.TextValue("AW00472"),
+		OpenOrder: func(t *testing.T, addr string) drivers.Driver { return openText(t, text, addr, orderRecord) },
 	}
+}
+
+// orderRecord is read when the order of section changes.
+var orderRecord = plant.Record{
+	ID: "M/order", Device: driverstest.Device, Trigger: "order", On: plant.OnChange, Optional: true,
+	Fields: []plant.TagID{"order", "total", "signed"},
 }
 
 func TestConformance(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // read whole.
 const retryRecord = 5 * time.Second
 
-// record is a handshake record in one session.
+// record is a record in one session.
 type record struct {
 	plant.Record
 	trigger *item
@@ -154,7 +154,7 @@ const (
 // that nobody answers is offered again with each publish; a number that was read
 // whole is done; anything else is tried again, less and less often.
 func (r *record) again(got outcome, publishing time.Duration) {
-	if got != whole {
+	if got != whole && !(got == partly && r.Optional) {
 		r.wait = min(max(2*r.wait, publishing), max(retryRecord, publishing))
 		r.repeatAt = time.Now().Add(r.wait)
 		return
@@ -184,6 +184,7 @@ func (s *session) readRecord(ctx context.Context, r *record) (scan plant.Scan, g
 		scan.Received = time.Now()
 		return scan, partly, nil
 	}
+	scan.Asked = time.Now()
 	answers, behind, err := s.readBehind(ctx, nodes, value(r.trigger.node()))
 	if err != nil {
 		return scan, withdrawn, err
@@ -232,7 +233,7 @@ func (r *record) judge(fields []plant.Reading, behind plant.Reading) outcome {
 			return withdrawn
 		}
 	}
-	if got == whole {
+	if got == whole || r.Optional {
 		r.last = behind.Value
 	}
 	return got
