@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -16,9 +17,9 @@ func TestNewest(t *testing.T) {
 	b := open(t, testOptions(path))
 	newest := func(want string) {
 		t.Helper()
-		data, err := b.Newest(context.Background(), "M1", plant.KindCounter)
-		if err != nil || string(data) != want {
-			t.Errorf("the newest count is %q, %v, want %q", data, err, want)
+		data, err := b.Newest(context.Background(), "M1", plant.KindCounter, 1)
+		if got := string(bytes.Join(data, nil)); err != nil || got != want {
+			t.Errorf("the newest count is %q, %v, want %q", got, err, want)
 		}
 	}
 	newest("")
@@ -33,6 +34,12 @@ func TestNewest(t *testing.T) {
 	}
 	commit(t, b, "M2", count(77))
 	newest(string(count(2).Data))
+	if data, err := b.Newest(context.Background(), "M1", plant.KindCounter, 3); err != nil || len(data) != 2 || string(data[1]) != string(count(1).Data) {
+		t.Errorf("the newest three of two are %q, %v", data, err)
+	}
+	if data, err := b.Newest(context.Background(), "M1", plant.KindParameters, pageEntries); err != nil || len(data) != pageEntries || string(data[0]) != string(parameter(pageEntries-51).Data) || string(data[pageEntries-50]) != string(data[0]) {
+		t.Errorf("%d parameters over two pages, %v", len(data), err)
+	}
 	mustClose(t, b)
 	damage(t, path, flip(eventKey("M1", 2)))
 	b = open(t, testOptions(path))

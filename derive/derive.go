@@ -33,10 +33,11 @@ type Log interface {
 	// Load returns the machine's last committed state (nil for none) and calls
 	// each for every KV that was put and not deleted. It blocks on disk reads.
 	Load(ctx context.Context, m plant.MachineID, each func(plant.KV) error) (state []byte, err error)
-	// Newest returns the data of the newest event of a kind among those that are
-	// still stored, as far back as the store cares to look; nil for none. It is
-	// called where a machine has no state, and blocks on disk reads.
-	Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind) (data []byte, err error)
+	// Newest returns the data of the newest events of a kind, at most so many and
+	// the newest first, among those that are still stored, as far back as the store
+	// cares to look. It is called where the state of a machine is gone or older than
+	// its events, and blocks on disk reads.
+	Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error)
 	// Commit makes b durable, all of it or nothing, and returns the sequence of
 	// its first event (0 without events). It blocks until fsync. plant.ErrFull,
 	// plant.ErrTooBig and plant.ErrGap mean that nothing was changed, the last one

@@ -42,6 +42,10 @@ type dosingState struct {
 	handshake.State
 	// Flagged is set while an alarm says that a dose was booked with a doubt.
 	Flagged bool `json:"fl,omitempty"`
+	// Recalled is the newest dose of each scale that events tell, until the first
+	// record since the state was lost: it may be offered still. It is never changed
+	// in place.
+	Recalled []doseKey `json:"rc,omitempty"`
 }
 
 func newRecordRules(id plant.MachineID, o *Options, op *operation.Rule, resolve rule.Resolver) (recordRules, error) {
@@ -285,6 +289,11 @@ func (d doses) Problem(rec *handshake.Record) string { return d.rule.Problem(rec
 
 func (d doses) Take(rec *handshake.Record) {
 	dose := d.rule.Dose(rec)
+	own := &d.s.dosing[d.i]
+	told := own.Recalled
+	if own.Recalled = nil; dose.Dosing.Dose != "" && slices.Contains(told, keyOf(&dose.Dosing)) {
+		return // its event is there; only the state had lost it
+	}
 	begun := dose.At
 	if dose.At.Device && !dose.Started.IsZero() {
 		// The PLC's clock is right, so it can be told what was made then.
@@ -295,6 +304,25 @@ func (d doses) Take(rec *handshake.Record) {
 	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
 	d.dosed(&dose.Dosing)
 	d.doubt(d.rule.Handshake().Name(), dose.Flagged, &d.s.dosing[d.i].Flagged)
+}
+
+// doseKey is what tells a dose that a PLC hands over from all others of about its
+// time: the number and what was dosed, and when if the PLC says it.
+type doseKey struct {
+	Scale     string `json:"s,omitempty"`
+	Dose      string `json:"d"`
+	Component string `json:"c,omitempty"`
+	Quantity  string `json:"q"`
+	Unit      string `json:"u,omitempty"`
+	Ended     int64  `json:"e,omitempty"`
+}
+
+func keyOf(d *plant.Dosing) doseKey {
+	k := doseKey{Scale: d.Scale, Dose: d.Dose, Component: d.Component, Quantity: d.Quantity.Normal().String(), Unit: d.Unit}
+	if !d.Ended.IsZero() {
+		k.Ended = d.Ended.UnixMilli()
+	}
+	return k
 }
 
 // serials is the owner of the records of a station.

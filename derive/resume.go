@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -35,21 +37,22 @@ func (w *Worker) decode(state []byte, keyed []plant.KV) (s State, refused error,
 func (s *State) GoOn() { s.gateway.Stood = s.ready }
 
 // resume takes the cumulative counts from the newest event of the machine where
-// the state has none. Which number the counters of the device showed then is not
-// known, so their next reading is a new baseline.
-func (w *Worker) resume(ctx context.Context, s *State) error {
+// the state has none. Where the whole state is gone, the main counter goes on from
+// the number that it showed then; otherwise, as where the machine had no counter for
+// a while, its next reading is a new baseline.
+func (w *Worker) resume(ctx context.Context, s *State, gone bool) error {
 	if w.m.counter == nil || !s.uncounted {
 		return nil
 	}
-	data, err := w.log.Newest(ctx, w.m.machine, plant.KindCounter)
+	newest, err := w.log.Newest(ctx, w.m.machine, plant.KindCounter, 1)
 	if err != nil {
 		return fmt.Errorf("derive: look up the newest count of %s: %w", w.m.machine, err)
 	}
-	if data == nil {
+	if len(newest) == 0 {
 		return nil
 	}
 	var p plant.Counter
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := json.Unmarshal(newest[0], &p); err != nil {
 		w.zl.Error("the newest count in the store cannot be read: the counts begin at 0", zap.Error(err))
 		return nil
 	}
@@ -60,7 +63,43 @@ func (w *Worker) resume(ctx context.Context, s *State) error {
 		t.Scrap = append(t.Scrap, p.Scrap[i].Quantity)
 	}
 	w.m.counter.Resume(&s.counter, &t, codes)
+	if gone && !p.To.IsZero() {
+		// A reset may turn out to be a PLC that booted, and the number before it holds.
+		w.m.counter.Recall(&s.counter, p.Raw, rule.Stamp{At: p.To.UnixNano()}, p.Reset || p.Suspect)
+	}
 	s.gateway.Rebase = true
+	return nil
+}
+
+// recallDoses notes the newest doses that events tell: the state that knew which
+// records were taken is gone or older, and a PLC may still offer one of them.
+func (w *Worker) recallDoses(ctx context.Context, s *State) error {
+	const perScale = 4
+	if len(s.dosing) == 0 {
+		return nil
+	}
+	newest, err := w.log.Newest(ctx, w.m.machine, plant.KindDosing, perScale*len(s.dosing))
+	if err != nil {
+		return fmt.Errorf("derive: look up the newest doses of %s: %w", w.m.machine, err)
+	}
+	// Only the newest of a scale can still be offered. An older one with the same
+	// number is of a PLC that numbers anew, and then its next record is another dose.
+	var keys []doseKey
+	for _, data := range newest {
+		var d plant.Dosing
+		if err := json.Unmarshal(data, &d); err != nil || d.Dose == "" {
+			continue
+		}
+		if k := keyOf(&d); !slices.ContainsFunc(keys, func(o doseKey) bool { return o.Scale == k.Scale }) {
+			keys = append(keys, k)
+		}
+	}
+	for i := range s.dosing {
+		known := func(k doseKey) bool { return k.Dose == s.dosing[i].Number }
+		if !slices.ContainsFunc(keys, known) {
+			s.dosing[i].Recalled = keys
+		}
+	}
 	return nil
 }
 

@@ -16,15 +16,15 @@ import (
 )
 
 // Newest implements Log.
-func (l *memLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind) ([]byte, error) {
+func (l *memLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.events) - 1; i >= 0; i-- {
+	for i := len(l.events) - 1; i >= 0 && len(data) < most; i-- {
 		if l.events[i].Kind == kind {
-			return l.events[i].Data, nil
+			data = append(data, l.events[i].Data)
 		}
 	}
-	return nil, nil
+	return data, nil
 }
 
 // TestCountsGoOnWithoutTheState: a state that is gone or cannot be read costs the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,8 +192,14 @@ func (w *Worker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.resume(ctx, &s); err != nil {
+	gone := state == nil || refused != nil
+	if err := w.resume(ctx, &s, gone); err != nil {
 		return err
+	}
+	if lost := slices.ContainsFunc(keyed, func(kv plant.KV) bool { return kv.Key == plant.StoreGapKey }); gone || lost {
+		if err := w.recallDoses(ctx, &s); err != nil {
+			return err
+		}
 	}
 	s.GoOn()
 	now := w.o.Clock.Now()

@@ -203,15 +203,15 @@ func (l *dyingLog) Load(_ context.Context, _ plant.MachineID, each func(plant.KV
 	return slices.Clone(l.state), nil
 }
 
-func (l *dyingLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind) ([]byte, error) {
+func (l *dyingLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.events) - 1; i >= 0; i-- {
+	for i := len(l.events) - 1; i >= 0 && len(data) < most; i-- {
 		if l.events[i].Kind == kind {
-			return l.events[i].Data, nil
+			data = append(data, l.events[i].Data)
 		}
 	}
-	return nil, nil
+	return data, nil
 }
 
 func (l *dyingLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {

@@ -28,8 +28,13 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		return r.outside(in, t, v, out)
 	}
 	if t.Seen.IsZero() {
-		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
 		d := verdict{since: v.At, changed: true}
+		if t.Recalled && v.Raw != t.Raw {
+			r.raise(in, t, out, fmt.Sprintf("went from %d to %d since the newest count that is left: nobody knows what of it was good, and nothing was counted", in.shown(t.Raw), in.shown(v.Raw)),
+				"compare the counts with the machine; where pieces are missing, correct them in the central system")
+			d.flags |= Suspect
+		}
+		t.Seen, t.Raw, t.Born, t.Recalled, t.Doubtful = v.At, v.Raw, v.At, false, false
 		if r.zero && !s.Resumed && v.Raw > 0 {
 			d.pieces = v.Raw
 		}
@@ -54,6 +59,13 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		d := r.accept(s, in, t, v, 0, 0, out)
 		d.changed = d.changed || held
 		return d
+	case t.Recalled && rise && elapsed >= 0 && r.plausible(step, elapsed):
+		r.clearAlarm(in, t, out)
+		flags := Flags(0)
+		if t.Doubtful || !r.limited {
+			flags = Ambiguous
+		}
+		return r.accept(s, in, t, v, step, flags, out)
 	case elapsed < 0 && rise:
 		return r.accept(s, in, t, v, step, Suspect, out)
 	case in.stuck(t, v):
@@ -141,6 +153,10 @@ func (r *Rule) jumped(s *State, in *input, t *track, v *Reading, step, elapsed i
 	switch {
 	case in.down && v.Raw == 0:
 		return r.ended(in, t, v, out)
+	case t.Recalled:
+		r.raise(in, t, out, fmt.Sprintf("went from %d to %d since the newest count that is left, which is more than max_rate allows: nothing was counted", in.shown(t.Raw), in.shown(v.Raw)),
+			"compare the counts with the machine, and whether the config names another counter than it did; where pieces are missing, correct them in the central system")
+		return r.accept(s, in, t, v, 0, Suspect, out)
 	case !t.Prior.At.IsZero() && r.returned(t, v):
 		return r.takeBack(s, in, t, v, out)
 	case !t.Born.IsZero() && v.At.At-t.Born.At <= int64(bootTime) && !r.zero:
@@ -226,5 +242,6 @@ func (r *Rule) accept(s *State, in *input, t *track, v *Reading, pieces int64, f
 		t.Born = rule.Stamp{}
 	}
 	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold = v.At, v.Raw, false, 0, hold{}
+	t.Recalled, t.Doubtful = false, false
 	return d
 }

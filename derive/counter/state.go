@@ -80,6 +80,12 @@ type track struct {
 	// Prior is what was believed before the last reset, in case the reset turns
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
+	// Recalled is set while Raw is of the newest event, since the state is gone, and
+	// nothing was read since; Doubtful where that event says that it may not hold.
+	// If nobody knows what of a rise since is good, Seen is never, and Raw only tells
+	// how much there was.
+	Recalled bool `json:"rc,omitempty"`
+	Doubtful bool `json:"rd,omitempty"`
 	// Full is set while the counter stands at its highest number and counts
 	// nothing any more.
 	Full bool `json:"u,omitempty"`
@@ -220,6 +226,31 @@ func (r *Rule) Resume(s *State, t *Totals, codes []string) {
 			own.Scrap[slices.Index(s.Codes, code)] = t.Scrap[i]
 		}
 	}
+}
+
+// Recall lets the main counter go on from its number in the newest event, read at
+// that time, where nothing else is left of the state: pieces made since then are
+// those of a gap. doubtful says that the number may not be what the device showed.
+// Where scrap or rework is taken off a total, nobody knows what of it was good, and
+// the next reading is a baseline; the same holds for the other counters, whose
+// numbers no event has. It is called after Resume.
+func (r *Rule) Recall(s *State, raw int64, at rule.Stamp, doubtful bool) {
+	if len(r.inputs) == 0 || r.inputs[0].role > total || r.inputs[0].pulse || at.IsZero() {
+		return
+	}
+	in, t := &r.inputs[0], &s.Tracks[0]
+	v := Reading{Raw: raw}
+	raw = r.turned(&v)
+	if !t.Seen.IsZero() || in.size != 0 && (raw < in.low || raw-in.low >= in.size) {
+		return
+	}
+	t.Raw, t.Recalled, t.Doubtful = raw, true, doubtful
+	mixed := func(in input) bool { return in.role == scrap || in.role == rework }
+	if in.role == total && slices.ContainsFunc(r.inputs, mixed) {
+		return
+	}
+	t.Seen, t.Lost, t.Full = at, true, in.full(raw)
+	s.Now.Raw = in.shown(raw)
 }
 
 // Rebase begins a new order at what is reported now.

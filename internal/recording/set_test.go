@@ -75,12 +75,12 @@ func (s *store) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) e
 	return slices.Clone(s.state), nil
 }
 
-func (s *store) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind) (data []byte, err error) {
+func (s *store) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.events {
+	for i := len(s.events) - 1; i >= 0 && len(data) < most; i-- {
 		if s.events[i].Kind == kind {
-			data = slices.Clone(s.events[i].Data)
+			data = append(data, s.events[i].Data)
 		}
 	}
 	return data, nil

@@ -186,7 +186,7 @@ func imprint(e *plant.Event) uint64 {
 }
 
 // Newest implements derive.Log.
-func (o *opened) Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind) ([]byte, error) {
+func (o *opened) Newest(ctx context.Context, m plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
 	if err := o.p.sleep(ctx, among(o.dice[m], 5*time.Millisecond)); err != nil {
 		return nil, err
 	}
@@ -196,12 +196,12 @@ func (o *opened) Newest(ctx context.Context, m plant.MachineID, kind plant.Event
 	if st == nil {
 		return nil, nil
 	}
-	for i := range st.events {
-		if e := &st.events[len(st.events)-1-i]; e.Kind == kind {
-			return slices.Clone(e.Data), nil
+	for i := len(st.events) - 1; i >= 0 && len(data) < most; i-- {
+		if e := &st.events[i]; e.Kind == kind {
+			data = append(data, slices.Clone(e.Data))
 		}
 	}
-	return nil, nil
+	return data, nil
 }
 
 // Load implements derive.Log.

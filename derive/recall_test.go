@@ -1,0 +1,176 @@
+package derive
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// TestCountsGoOnFromTheNumberOfTheNewestEvent: where the state of the rules is gone,
+// the pieces since the newest counter event are counted from the number in it, where
+// that can be known, and marked where it can not.
+func TestCountsGoOnFromTheNumberOfTheNewestEvent(t *testing.T) {
+	for name, c := range map[string]struct {
+		counter string
+		// made and bad are what the device shows before and after; pieces are not
+		// reported before 50.
+		made, bad [2]int
+		pause     time.Duration
+		// good and scrap are the cumulative counts at the end.
+		good, scrap               int64
+		ambiguous, suspect, lower bool
+		alarm                     string
+	}{
+		"a total alone":        {counter: "total: made", made: [2]int{160, 190}, pause: time.Minute, good: 90},
+		"good":                 {counter: "good: made", made: [2]int{160, 190}, pause: time.Minute, good: 90},
+		"nothing was made":     {counter: "good: made", made: [2]int{160, 160}, pause: time.Minute, good: 60},
+		"baseline zero":        {counter: "total: made, baseline: zero", made: [2]int{160, 190}, pause: time.Minute, good: 190},
+		"a reset meanwhile":    {counter: "good: made", made: [2]int{160, 20}, pause: time.Minute, good: 70, lower: true},
+		"round its end":        {counter: "good: made, modulus: 200", made: [2]int{160, 10}, pause: time.Minute, good: 110, ambiguous: true},
+		"more than can be":     {counter: "good: made", made: [2]int{160, 9000}, pause: time.Minute, good: 50, suspect: true, alarm: "nothing was counted"},
+		"without a rate":       {counter: "good: wide", made: [2]int{160, 190}, pause: time.Minute, good: 90, ambiguous: true},
+		"good beside scrap":    {counter: "good: made, scrap: {BURR: bad}", made: [2]int{160, 190}, bad: [2]int{5, 7}, pause: time.Minute, good: 90, scrap: 0},
+		"a total with scrap":   {counter: "total: made, scrap: {BURR: bad}", made: [2]int{160, 190}, bad: [2]int{0, 7}, pause: time.Minute, good: 50, suspect: true, alarm: "went from 150 to 190"},
+		"a total with no more": {counter: "total: made, scrap: {BURR: bad}", made: [2]int{150, 150}, pause: time.Minute, good: 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limit := "max_rate: 10/s, "
+				if strings.Contains(c.counter, "wide") {
+					limit = ""
+				}
+				s := &scenario{path: "m.yaml", files: map[string]string{
+					"tags":   "press/made uint32\npress/wide int64\npress/bad uint32\n",
+					"config": "device: press\ncounter: {" + c.counter + ", " + limit + "pieces: 50}\n",
+				}}
+				log, m := &memLog{}, s.model(t, "config", "tags")
+				run := func(made, bad []int, kill bool) {
+					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+					stop := start(t, w)
+					for i := range made {
+						reading := func(tag plant.TagID, n int) plant.Reading {
+							return plant.Reading{Tag: tag, Quality: plant.Good, Value: plant.IntValue(int64(n))}
+						}
+						w.Offer(plant.Scan{Device: "press", Session: 1, Snapshot: i == 0, Received: time.Now(), Readings: []plant.Reading{
+							reading("made", made[i]), reading("wide", made[i]), reading("bad", bad[i]),
+						}})
+						time.Sleep(10 * time.Second)
+						synctest.Wait()
+					}
+					events := len(log.events)
+					if err := stop(); err != nil {
+						t.Fatal(err)
+					}
+					if kill { // what the orderly stop has reported was never said
+						log.events = log.events[:events]
+					}
+				}
+				run([]int{100, 150, c.made[0]}, []int{0, 0, c.bad[0]}, true)
+				before := len(log.events)
+				log.state = nil
+				time.Sleep(c.pause)
+				last := c.made[1]
+				run([]int{last, last, last, last, last}, []int{c.bad[1], c.bad[1], c.bad[1], c.bad[1], c.bad[1]}, false)
+				validate(t, log.events)
+				var newest plant.Counter
+				var ambiguous, suspect, lower, rebase bool
+				alarms := ""
+				for i, e := range log.events {
+					switch e.Kind {
+					case plant.KindCounter:
+						newest = plant.Counter{}
+						if err := json.Unmarshal(e.Data, &newest); err != nil {
+							t.Fatal(err)
+						}
+						if i >= before {
+							ambiguous, suspect = ambiguous || newest.Ambiguous, suspect || newest.Suspect
+							lower, rebase = lower || newest.LowerBound, rebase || newest.Rebase
+						}
+					case plant.KindAlarm:
+						alarms += string(e.Data)
+					}
+				}
+				scrap := int64(0)
+				if len(newest.Scrap) > 0 {
+					scrap = newest.Scrap[0].Quantity
+				}
+				if newest.Good != c.good || scrap != c.scrap || ambiguous != c.ambiguous || suspect != c.suspect || lower != c.lower {
+					t.Errorf("good %d, scrap %d, ambiguous %t, suspect %t, lower %t, want %d, %d, %t, %t, %t\n%s", newest.Good, scrap, ambiguous, suspect, lower, c.good, c.scrap, c.ambiguous, c.suspect, c.lower, alarms)
+				}
+				if (c.alarm == "") != (alarms == "") || !strings.Contains(alarms, c.alarm) {
+					t.Errorf("alarms %s, want %q", alarms, c.alarm)
+				}
+				if len(log.events) > before && !rebase {
+					t.Error("no count carries a rebase")
+				}
+			})
+		})
+	}
+}
+
+// TestADoseThatIsOfferedStillIsBookedOnce: the state that knew it is gone, its event
+// is not.
+func TestADoseThatIsOfferedStillIsBookedOnce(t *testing.T) {
+	type dose struct {
+		number, grams int
+	}
+	for name, c := range map[string]struct {
+		before []dose
+		after  dose
+		booked int
+	}{
+		"the same":                 {[]dose{{7, 100}, {8, 250}}, dose{8, 250}, 2},
+		"the next":                 {[]dose{{7, 100}, {8, 250}}, dose{9, 250}, 3},
+		"another under its number": {[]dose{{7, 100}, {8, 250}}, dose{8, 260}, 3},
+		"the one before":           {[]dose{{7, 100}, {8, 250}}, dose{7, 100}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scenario{path: "m.yaml", files: map[string]string{
+					"tags":   "mix/num uint32\nmix/echo uint32\nmix/grams uint32\n",
+					"config": "device: mix\ndosing: {trigger: num, ack: echo, protocol: sequence, component: FLOUR, quantity: grams, scale: S}\n",
+				}}
+				log, m := &memLog{}, s.model(t, "config", "tags")
+				offer := func(all ...dose) {
+					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+					stop := start(t, w)
+					for _, d := range all {
+						w.Offer(plant.Scan{Device: "mix", Session: 1, Received: time.Now(), Readings: []plant.Reading{
+							{Tag: "num", Quality: plant.Good, Value: plant.IntValue(int64(d.number))},
+							{Tag: "echo", Quality: plant.Good, Value: plant.IntValue(0)},
+						}})
+						w.Offer(plant.Scan{Device: "mix", Session: 1, Record: m.Records()[0].ID, Received: time.Now(), Readings: []plant.Reading{
+							{Tag: "num", Quality: plant.Good, Value: plant.IntValue(int64(d.number))},
+							{Tag: "grams", Quality: plant.Good, Value: plant.IntValue(int64(d.grams))},
+						}})
+						time.Sleep(time.Second)
+						synctest.Wait()
+					}
+					if err := stop(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				offer(c.before...)
+				log.state = nil
+				offer(c.after)
+				offer(c.after)
+				n := 0
+				for _, e := range log.events {
+					if e.Kind == plant.KindDosing {
+						n++
+					}
+				}
+				if n != c.booked {
+					t.Errorf("%d doses are booked, want %d: %s", n, c.booked, fmt.Sprint(log.events))
+				}
+			})
+		})
+	}
+}
