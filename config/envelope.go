@@ -183,6 +183,33 @@ func (h *HTTP) Validate() error {
 	return nil
 }
 
+// Log bounds the integration log: what was exchanged with the central systems.
+type Log struct {
+	// Size is how many bytes all of it may take.
+	Size Size `yaml:"size"`
+	// Keep is how long an entry stays.
+	Keep Duration `yaml:"keep"`
+}
+
+const (
+	minLog, maxLog Size = 4 << 20, 4 << 30
+	minLogFor           = Duration(24 * time.Hour)
+)
+
+func defaultLog() Log { return Log{Size: 64 << 20, Keep: Duration(30 * 24 * time.Hour)} }
+
+// Validate checks the bounds.
+func (l *Log) Validate() error {
+	var errs []error
+	if l.Size < minLog || l.Size > maxLog {
+		errs = append(errs, Field("size", fmt.Sprintf("%s is out of range", l.Size), "write 4 MiB to 4 GiB; 64 MiB is usual"))
+	}
+	if l.Keep < minLogFor {
+		errs = append(errs, Field("keep", fmt.Sprintf("%s is too short to find out what was yesterday", l.Keep), "write at least 1d; 30d is usual"))
+	}
+	return errors.Join(errs...)
+}
+
 const nameRemedy = "use letters, digits, - _ . and, inside of it, spaces"
 
 // longestName is how many bytes a name may have.

@@ -13,6 +13,7 @@ type Config struct {
 	Site   Site
 	Buffer Buffer
 	HTTP   HTTP
+	Log    Log
 	// Devices, Machines and Uplinks are in the order of the files. A device or
 	// uplink without a Driver has been reported.
 	Devices  []*Section
@@ -108,7 +109,7 @@ type loader struct {
 }
 
 func newLoader() *loader {
-	return &loader{config: &Config{Buffer: defaultBuffer(), HTTP: defaultHTTP()}, first: make(map[string]Position)}
+	return &loader{config: &Config{Buffer: defaultBuffer(), HTTP: defaultHTTP(), Log: defaultLog()}, first: make(map[string]Position)}
 }
 
 func (l *loader) fault(at Position, path, problem, remedy string) {
@@ -116,7 +117,7 @@ func (l *loader) fault(at Position, path, problem, remedy string) {
 }
 
 // envelope are the sections of a config.
-var envelope = []string{"site", "buffer", "http", "devices", "machines", "uplinks"}
+var envelope = []string{"site", "buffer", "http", "log", "devices", "machines", "uplinks"}
 
 func (l *loader) fragment(file string, text []byte) {
 	root, faults := parse(file, "", text)
@@ -140,6 +141,8 @@ func (l *loader) fragment(file string, text []byte) {
 			l.part(e, &l.config.Buffer)
 		case "http":
 			l.part(e, &l.config.HTTP)
+		case "log":
+			l.part(e, &l.config.Log)
 		case "devices":
 			l.config.Devices = l.sections(e, l.config.Devices)
 		case "machines":

@@ -89,8 +89,8 @@ func TestLoadDefaults(t *testing.T) {
 	if b := c.Buffer; b.Path != "/var/lib/sluice" || b.Quota != 2<<30 || b.Keep.Std() != 168*time.Hour || b.Reserve != 64<<20 || b.Linger.Std() != 2*time.Millisecond {
 		t.Errorf("buffer %+v", b)
 	}
-	if c.HTTP.Listen != "127.0.0.1:8080" || c.Site.Gateway == "" || unusable(c.Site.Gateway) != "" || c.Site.Location() != time.UTC {
-		t.Errorf("%+v %+v", c.HTTP, c.Site)
+	if c.HTTP.Listen != "127.0.0.1:8080" || c.Site.Gateway == "" || unusable(c.Site.Gateway) != "" || c.Site.Location() != time.UTC || c.Log.Size != 64<<20 || c.Log.Keep.Std() != 720*time.Hour {
+		t.Errorf("%+v %+v %+v", c.HTTP, c.Site, c.Log)
 	}
 }
 

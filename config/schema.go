@@ -49,6 +49,7 @@ func Schema(devices, uplinks []Part, machine Part, describe func(of reflect.Type
 		"site":     s.site(),
 		"buffer":   s.value(reflect.ValueOf(defaultBuffer())),
 		"http":     s.value(reflect.ValueOf(defaultHTTP())),
+		"log":      s.value(reflect.ValueOf(defaultLog())),
 		"devices":  s.sections(devices),
 		"machines": s.sections([]Part{machine}),
 		"uplinks":  s.sections(uplinks),

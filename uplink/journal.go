@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +55,9 @@ type Exchange struct {
 	First  plant.Sequence `json:"first,omitempty"`
 	Last   plant.Sequence `json:"last,omitempty"`
 	Events int            `json:"events,omitempty"`
+	// Sends is how many Sends in a row the entry stands for, 0 for one: a log may
+	// take those of a machine together that all went well.
+	Sends int `json:"sends,omitempty"`
 	// Merged names the stored events that were not sent since later ones contain
 	// them.
 	Merged []Merged `json:"merged,omitempty"`
@@ -65,11 +70,31 @@ type Exchange struct {
 	Where  string `json:"where,omitempty"`
 	// Status is the receiver's number, of HTTP for example; 0 for none.
 	Status int `json:"status,omitempty"`
-	// Duration is from the first byte out to the answer's end.
+	// Duration is from the first byte out to the answer's end; of several Sends it
+	// is that of the slowest.
 	Duration time.Duration `json:"duration_ns,omitempty"`
 	Outcome  Outcome       `json:"outcome"`
 	// Words are the receiver's own, or those of the network.
 	Words string `json:"words,omitempty"`
+}
+
+// Plain reports whether x says no more than that events were delivered: what
+// several of them say can be said in one.
+func (x *Exchange) Plain() bool {
+	return x.Outcome == OutcomeDelivered && len(x.Merged) == 0 && x.Events > 0 &&
+		x.RequestID == "" && x.Method == "" && x.Where == "" && x.Status == 0 && x.Words == ""
+}
+
+// Join makes x stand for next, too, which is of the same machine and came
+// after it. Both must be Plain.
+func (x *Exchange) Join(next *Exchange) {
+	if x.Kind != next.Kind {
+		x.Kind = ""
+	}
+	x.First, x.Last = min(x.First, next.First), max(x.Last, next.Last)
+	x.Events += next.Events
+	x.Sends = max(x.Sends, 1) + max(next.Sends, 1)
+	x.Duration = max(x.Duration, next.Duration)
 }
 
 // Merged says that the event Into was sent in the place of Count stored events
@@ -138,10 +163,7 @@ func (j *Journal) Note(x Exchange) {
 		told.retries++
 	}
 	j.noted[x.Machine] = told
-	watchers := make([]func(Exchange), 0, len(j.watchers))
-	for _, w := range j.watchers {
-		watchers = append(watchers, w)
-	}
+	watchers := slices.Collect(maps.Values(j.watchers))
 	j.mu.Unlock()
 	for _, w := range watchers {
 		w(x)

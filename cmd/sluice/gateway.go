@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/fault"
+	"github.com/sluice-edge/sluice/internal/journal"
 	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/status"
@@ -42,6 +43,7 @@ const (
 	stopMachines = 2 * time.Second
 	stopUplinks  = 4 * time.Second // an uplink may take 3 s (its stop_timeout)
 	stopLedger   = 300 * time.Millisecond
+	stopLog      = 300 * time.Millisecond
 	stopHTTP     = 300 * time.Millisecond
 	stopBuffer   = 2 * time.Second
 )
@@ -66,6 +68,9 @@ type gateway struct {
 	byDevice   map[plant.DeviceID]*drivers.Poller
 	forwarders []*uplink.Forwarder
 	senders    []uplink.Sender
+	// journal is the integration log; journals has the view of each uplink on it.
+	journal    *journal.Log
+	journals   []*uplink.Journal
 	admin      *administration
 	audit      *audit.Log
 	recordings *recording.Set
@@ -78,7 +83,18 @@ type gateway struct {
 }
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
-	return &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+	g := &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+	g.journal = journal.New(string(p.Config.Buffer.Path), journal.Options{
+		Bytes: int64(p.Config.Log.Size), Keep: p.Config.Log.Keep.Std(), Room: g.roomForLog,
+	}, log.Named("log"))
+	return g
+}
+
+// roomForLog reports whether the disk has room for more than events: the log
+// stops where the store does.
+func (g *gateway) roomForLog() bool {
+	s := g.buffer.Stats()
+	return s.FreeBytes > s.Reserve
 }
 
 // deadDropped writes into the audit log that refused events were given up.
@@ -189,13 +205,16 @@ func (g *gateway) build() error {
 			return fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
 		site := g.plan.Config.Site
+		notes := uplink.NewJournal(u.Name, g.journal.Add)
 		sender := u.Plan.Open(uplink.Env{
-			Name: u.Name, Gateway: site.Gateway, Path: site.Path(),
+			Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Journal: notes,
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
 			Codes: uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
 		})
 		g.senders = append(g.senders, sender)
-		g.forwarders = append(g.forwarders, uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log))
+		f := uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log)
+		f.Journal(notes)
+		g.forwarders, g.journals = append(g.forwarders, f), append(g.journals, notes)
 	}
 	g.recordings = newRecordings(g)
 	var err error
@@ -219,6 +238,8 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 
 // start starts the stages behind the page: uplinks, machines, drivers.
 func (g *gateway) start(s *stages) {
+	// Before the uplinks, and so behind them on the way out: their last words count.
+	s.start("log", stopLog, g.journal.Run)
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
 	g.startRecordings(s)
@@ -300,7 +321,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 	if g.scratch {
 		snap.Buffer.Warnings = nil
 	}
-	snap.Notices = append(g.admin.notices(), g.recordingNotices()...)
+	snap.Notices = slices.Concat(g.admin.notices(), g.recordingNotices(), g.journalNotices())
 	for _, p := range g.pollers {
 		snap.Devices = append(snap.Devices, p.Stats())
 	}

@@ -55,7 +55,7 @@ type cli struct {
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
 	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
-	Uplink  uplinkCmd  `cmd:"" help:"Give up what is kept for an uplink that is not in the config any more."`
+	Uplink  uplinkCmd  `cmd:"" help:"The central systems: what was exchanged with them; forget one that is not in the config any more."`
 	Mode    modeCmd    `cmd:"" help:"What machines are used for: list it, or set it for one."`
 	Ledger  ledgerCmd  `cmd:"" help:"Material: what was consumed, what must be left, and whether the books are right."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`

@@ -50,6 +50,7 @@ var documentedIn = map[string]string{
 	"config.Site":             "`site`",
 	"config.Buffer":           "`buffer`",
 	"config.HTTP":             "`http`",
+	"config.Log":              "`log`",
 	"modbus.Tag":              "A tag",
 	"opcua.Channel":           "channel",
 	"opcua.Login":             "login",
