@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -80,6 +81,10 @@ type salvage struct {
 	file     *FileCheck
 	machines map[plant.MachineID]bool
 	unlock   func() error
+	// formatVersion is the newest version of the format record, format whether that
+	// one is there and good.
+	formatVersion uint64
+	format        bool
 	// broken are the files in which the events are looked for byte by byte.
 	broken []string
 	// keys are those of an encrypted store, keyOf what the manifest says of its
@@ -170,7 +175,13 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 			return err
 		}
 	}
-	return s.search(ctx)
+	if err := s.search(ctx); err != nil {
+		return err
+	}
+	if !s.format && s.report.Records > 0 && s.report.Problems == 0 { // else a file's damage explains it
+		s.add(FileCheck{Name: "the format record", Problem: "it is gone or damaged, which says what wrote the store and which one it is: a repair writes it again"})
+	}
+	return nil
 }
 
 // manifest returns the names of the tables that are in use.
@@ -304,6 +315,10 @@ func (s *salvage) take(f found) error {
 	}
 	if m, _, ok := eventOf(f.key); ok {
 		s.machines[m] = true
+	}
+	if bytes.Equal(f.key, formatKey) && f.version >= s.formatVersion {
+		_, err := unseal(f.key, f.value)
+		s.formatVersion, s.format = f.version, !f.removed && !errors.Is(err, errDamaged)
 	}
 	if f.removed {
 		s.file.Removed++

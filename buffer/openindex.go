@@ -20,12 +20,7 @@ var errForeign = errors.New("the store was not made by this gateway: give anothe
 func (b *Buffer) readFormat(txn *badger.Txn) error {
 	item, err := txn.Get(formatKey)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		it := txn.NewIterator(badger.IteratorOptions{})
-		defer it.Close()
-		if it.Rewind(); it.Valid() {
-			return errForeign
-		}
-		return nil
+		return b.withoutFormat(txn)
 	}
 	if err != nil {
 		return err
@@ -47,6 +42,33 @@ func (b *Buffer) readFormat(txn *badger.Txn) error {
 		}
 		return f.err("format")
 	})
+}
+
+// withoutFormat says what a store is that has no format record: new, one that has
+// lost it, which shows by a record that has our checksum, or somebody else's.
+func (b *Buffer) withoutFormat(txn *badger.Txn) error {
+	const most = 64
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	n := 0
+	for it.Rewind(); it.Valid() && n < most; it.Next() {
+		n++
+		ours := false
+		if err := it.Item().Value(func(v []byte) error {
+			_, err := unseal(it.Item().Key(), v)
+			ours = err == nil
+			return nil
+		}); err != nil {
+			return err
+		}
+		if ours {
+			return fmt.Errorf("%w: the record is gone that says what wrote the store and which one it is", errDamaged)
+		}
+	}
+	if n > 0 {
+		return errForeign
+	}
+	return nil
 }
 
 // readEpochs fills origins and returns the newest ordinal.

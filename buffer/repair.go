@@ -1,7 +1,6 @@
 package buffer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,21 +115,19 @@ func (o *Options) salvageInto(ctx context.Context, s *salvage, folder string, ke
 		return err
 	}
 	batch := db.NewManagedWriteBatch()
-	format := false
 	err = s.walk(ctx, func(f found) error {
 		if len(f.key) > 1 && class(f.key[1]) == classSums {
 			return nil // they are of what was there; the next opening counts
 		}
 		*kept++
-		format = format || bytes.Equal(f.key, formatKey)
 		key := append([]byte{}, f.key...)
 		if f.removed {
 			return batch.DeleteAt(key, f.version)
 		}
 		return batch.SetEntryAt(badger.NewEntry(key, append([]byte{}, f.value...)), f.version)
 	})
-	if err == nil && !format {
-		err = batch.SetEntryAt(badger.NewEntry(formatKey, o.lostFormat()), 1)
+	if err == nil && !s.format {
+		err = batch.SetEntryAt(badger.NewEntry(formatKey, o.lostFormat()), s.formatVersion+1)
 	}
 	if err == nil {
 		err = batch.Flush()
