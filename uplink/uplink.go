@@ -45,7 +45,7 @@ type Watermarker interface {
 // that changes nothing there. It is called from any goroutine, also while Sends
 // are under way, and when the Sender was opened for the test alone; it blocks
 // until ctx ends at most. Each request is noted in the Journal with
-// OutcomeTest and the receiver's words. An error says in plain words what the
+// OutcomeTest and the receiver's words (a token that it needs with OutcomeAsked). An error says in plain words what the
 // receiver said and what to do.
 type Tester interface {
 	Test(ctx context.Context) error

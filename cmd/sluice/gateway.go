@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,7 @@ type gateway struct {
 	// journal is the integration log; journals has the view of each uplink on it.
 	journal    *journal.Log
 	journals   []*uplink.Journal
+	tests      sync.Mutex
 	admin      *administration
 	audit      *audit.Log
 	recordings *recording.Set

@@ -11,6 +11,7 @@ import (
 // uplinkCmd is what is done to uplinks by hand.
 type uplinkCmd struct {
 	Log    uplinkLogCmd    `cmd:"" help:"The integration log: what was sent, merged, refused and tried again, and what the receivers said."`
+	Test   uplinkTestCmd   `cmd:"" help:"Try an uplink: reach the system, log in, and say what it answers."`
 	Forget uplinkForgetCmd `cmd:"" help:"Give up the events, dead letters and cursors of an uplink that is not in the config any more."`
 }
 

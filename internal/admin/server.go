@@ -34,6 +34,8 @@ type Options struct {
 	// Rules is the way to the rules of the machines; nil where the gateway is
 	// stopped.
 	Rules Rules
+	// Test tries an uplink; nil where the gateway is stopped.
+	Test TestFunc
 	// Gateway is the gateway's name, Version the program's.
 	Gateway, Version string
 	Log              *zap.Logger
@@ -67,6 +69,7 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/events", s.events},
 		{"GET /v1/event", s.event},
 		{"POST /v1/uplink/forget", s.forgetUplink},
+		{"POST /v1/uplink/test", s.testUplink},
 		{"GET /v1/dead", s.dead},
 		{"POST /v1/dead/drop", s.dropDead},
 		{"POST /v1/dead/retry", s.retryDead},

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/kind"
@@ -49,6 +50,11 @@ type Sender struct {
 	// cursors are the topics that say what a receiver had last; nil if nobody is
 	// asked.
 	cursors *topics
+	env     uplink.Env
+
+	// testing keeps two tests apart and guards tests, their number so far.
+	testing sync.Mutex
+	tests   uint64
 }
 
 var _ uplink.Sender = (*Sender)(nil)
@@ -66,6 +72,7 @@ func open(o Options, endpoint endpoint, security *tls.Config, env uplink.Env) *S
 	return &Sender{
 		topics:    newTopics(o.Topic, place),
 		cursors:   cursors,
+		env:       env,
 		maxPacket: int(o.MaxPacket),
 		session: mqttsession.New(mqttsession.Options{
 			Address:        endpoint.address,
