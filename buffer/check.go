@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -127,7 +128,7 @@ func (s *salvage) unseal(k Key) error {
 		return err
 	}
 	ring, readErr := k.ring(s.folder)
-	if err != nil && (readErr != nil || !ring.fitsAny(s.folder)) {
+	if err != nil && (readErr != nil || !ring.keys.fitsAny(s.folder)) {
 		return err
 	}
 	if readErr != nil {
@@ -136,6 +137,12 @@ func (s *salvage) unseal(k Key) error {
 	s.keys, s.registry = ring.keys, ring.problem
 	if err != nil && s.registry == "" {
 		s.registry = "its head is damaged"
+	}
+	switch {
+	case len(ring.lost) > 0 && s.registry != "":
+		s.registry += "; nobody has key " + strings.Trim(fmt.Sprint(ring.lost), "[]") + " any more, and what is encrypted with it cannot be read by anybody: put a copy of the file back"
+	case ring.image != nil:
+		s.registry = cmp.Or(s.registry, "it has lost a key") + "; all keys that the store needs are known, and the next start mends it"
 	}
 	return nil
 }
@@ -161,6 +168,9 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 	}
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == badger.ManifestFilename }) && len(tables)+len(logs) > 0 {
 		s.add(FileCheck{Name: badger.ManifestFilename, Problem: "it is missing"})
+	}
+	if s.registry != "" && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == badger.KeyRegistryFileName }) {
+		s.add(FileCheck{Name: badger.KeyRegistryFileName, Problem: s.registry})
 	}
 	all := manifestProblem != "" || s.missing(listed, tables)
 	for _, e := range append(tables, logs...) {

@@ -5,12 +5,9 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
 )
 
@@ -262,131 +259,4 @@ func addCounter(counter *[aes.BlockSize]byte, n uint32) {
 	if low+uint64(n) < low {
 		binary.BigEndian.PutUint64(counter[:], binary.BigEndian.Uint64(counter[:])+1)
 	}
-}
-
-// keyRing is what a key registry holds.
-type keyRing struct {
-	keys dataKeys
-	// opened says that the key has opened the registry's text.
-	opened bool
-	// problem is what is wrong with the registry's entries.
-	problem string
-}
-
-// ring reads the key registry in folder (badger/key_registry.go): 16 bytes of an
-// initialisation vector, an encrypted text, then for each data key length and
-// CRC-32C, 4 bytes each, and a message with the encrypted key. An entry that is
-// damaged hides none of the others.
-func (k Key) ring(folder string) (r keyRing, err error) {
-	r.keys = dataKeys{}
-	data, err := os.ReadFile(filepath.Join(folder, badger.KeyRegistryFileName))
-	if err != nil {
-		return r, err
-	}
-	block, err := aes.NewCipher(k)
-	if err != nil {
-		return r, err
-	}
-	const head = registryTextAt + len(registryText)
-	if len(data) < head {
-		r.problem = "it is cut short"
-		return r, nil
-	}
-	open := func(iv, sealed []byte) []byte {
-		clearText := make([]byte, len(sealed))
-		cipher.NewCTR(block, iv).XORKeyStream(clearText, sealed)
-		return clearText
-	}
-	r.opened = string(open(data[:registryTextAt], data[registryTextAt:head])) == registryText
-	for rest := data[head:]; len(rest) > 0; {
-		const frame = 8
-		if len(rest) < frame || uint64(binary.BigEndian.Uint32(rest)) > uint64(len(rest)-frame) {
-			r.problem = "its last entry is cut short or damaged"
-			break
-		}
-		size := int(binary.BigEndian.Uint32(rest))
-		message := rest[frame : frame+size]
-		id, sealed, iv, ok := dataKeyOf(message)
-		if ok = ok && crc32.Checksum(message, castagnoli) == binary.BigEndian.Uint32(rest[4:]); ok {
-			if r.keys[id], err = aes.NewCipher(open(iv, sealed)); err != nil {
-				ok = false
-				delete(r.keys, id)
-			}
-		}
-		if !ok {
-			r.problem = "an entry is damaged: what was encrypted with the key in it cannot be read by anybody"
-		}
-		rest = rest[frame+size:]
-	}
-	return r, nil
-}
-
-// dataKeyOf reads the message DataKey of Badger's pb.
-func dataKeyOf(message []byte) (id uint64, sealed, iv []byte, ok bool) {
-	const fieldID, fieldData, fieldIV, fieldCreated = 1 << 3, 2<<3 | 2, 3<<3 | 2, 4 << 3
-	f := fields{rest: message}
-	for len(f.rest) > 0 && !f.bad {
-		switch f.uvarint() {
-		case fieldID:
-			id = f.uvarint()
-		case fieldData:
-			sealed = f.bytes()
-		case fieldIV:
-			iv = f.bytes()
-		case fieldCreated:
-			f.uvarint()
-		default:
-			return 0, nil, nil, false
-		}
-	}
-	return id, sealed, iv, !f.bad && len(iv) == aes.BlockSize
-}
-
-// whose counts the logs and tables of a store by whether they say that they are
-// encrypted: a log's head and the manifest name the key, 0 for none.
-func whose(folder string) (encrypted, plain int, err error) {
-	count := func(id uint64) {
-		if id == 0 {
-			plain++
-		} else {
-			encrypted++
-		}
-	}
-	if manifest, err := readManifest(folder); err == nil {
-		for _, t := range manifest.Tables {
-			count(t.KeyID)
-		}
-	}
-	for _, ext := range []string{logExt, valueLogExt} {
-		names, err := filepath.Glob(filepath.Join(folder, "*"+ext))
-		if err != nil {
-			return 0, 0, fmt.Errorf("buffer: open %s: %w", folder, err)
-		}
-		for _, name := range names {
-			if head, err := readStart(name, logHeaderSize); err == nil && len(head) == logHeaderSize {
-				count(binary.BigEndian.Uint64(head))
-			}
-		}
-	}
-	return encrypted, plain, nil
-}
-
-// fitsAny reports whether a key of the ring opens any table or log in folder.
-func (r *keyRing) fitsAny(folder string) bool {
-	for _, ext := range []string{logExt, tableExt} {
-		names, err := filepath.Glob(filepath.Join(folder, "*"+ext))
-		if err != nil {
-			return false
-		}
-		for _, name := range names {
-			data, err := os.ReadFile(name)
-			if err != nil || len(trimZeros(data)) <= logHeaderSize {
-				continue
-			}
-			if _, ok := r.keys.plainFile(name, data, 0); ok {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -88,10 +88,7 @@ func (k Key) fits(folder string) error {
 	if !plain {
 		// The other files say whether it is encrypted: the registry itself may be
 		// damaged.
-		encrypted, clearText, err := whose(folder)
-		if err != nil {
-			return err
-		}
+		encrypted, clearText := whose(folder)
 		plain = clearText > encrypted
 		if plain && len(k) == 0 {
 			return fmt.Errorf("buffer: open %s: %w", folder, errRegistry)
@@ -112,7 +109,7 @@ func (k Key) fits(folder string) error {
 	if ring.opened {
 		return nil
 	}
-	if ring.fitsAny(folder) {
+	if ring.keys.fitsAny(folder) {
 		return fail("the key is right, but the head of its file " + badger.KeyRegistryFileName + " is damaged: put it back from a copy, or " + remedyRepair)
 	}
 	return fail("it was encrypted with another key: give the key that it was made with (buffer: key:); without that key nobody can read it")
@@ -120,7 +117,12 @@ func (k Key) fits(folder string) error {
 
 // fitKey refuses a key that does not fit. Where only the key registry of a plain
 // store is damaged it is set aside, and Badger makes it anew.
+// That of an encrypted store is mended where its copy or its own entries have every
+// key that the store needs.
 func (o *Options) fitKey(folder string, log *zap.Logger) error {
+	if err := o.mendRegistry(folder, log); err != nil {
+		return err
+	}
 	err := o.Key.fits(folder)
 	if !errors.Is(err, errRegistry) {
 		return err

@@ -88,7 +88,7 @@ func TestKeysThatDoNotFit(t *testing.T) {
 		return o.Path
 	}
 	remove := func(path string) string {
-		if err := os.Remove(filepath.Join(path, storeFolder, badger.KeyRegistryFileName)); err != nil {
+		if err := errors.Join(os.Remove(filepath.Join(path, storeFolder, badger.KeyRegistryFileName)), os.Remove(filepath.Join(path, registryCopy))); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -53,6 +53,10 @@ type keeper struct {
 	// flatDisk is what the disk held after the last compaction.
 	flatDisk int64
 	failing  bool
+	// registry is the key registry as it was copied last, uncopied set while it cannot
+	// be.
+	registry fs.FileInfo
+	uncopied bool
 	// rounds counts what the keeper has done, for tests.
 	rounds atomic.Uint64
 }
@@ -92,6 +96,7 @@ func (b *Buffer) keepLoop() {
 		}
 		b.measure()
 		b.checkWritable()
+		b.copyRegistry()
 		if b.Err() != nil {
 			return
 		}
@@ -100,6 +105,17 @@ func (b *Buffer) keepLoop() {
 		b.note(errors.Join(err, b.giveSpaceBack(), b.keepBallast()))
 		k.rounds.Add(1)
 	}
+}
+
+// copyRegistry keeps the copy of an encrypted store's key registry up to date, to
+// which Badger adds a key every ten days. It logs the edges.
+func (b *Buffer) copyRegistry() {
+	k := &b.keeper
+	now, err := b.opts.saveRegistry(b.home.folder, k.registry)
+	if k.registry = now; err != nil && !k.uncopied {
+		b.log.Warn("the store's key registry cannot be copied; it is tried again", zap.Error(err))
+	}
+	k.uncopied = err != nil
 }
 
 // note logs the first of a row of failures of the housework, none of which

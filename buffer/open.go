@@ -105,6 +105,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		return nil, err
 	}
 	left.release(b.whole, log)
+	b.copyRegistry()
 	fault.Pass("open.afterEpoch")
 	b.warnings = mountWarnings(folder)
 	for _, w := range b.warnings {
