@@ -129,6 +129,7 @@ type uplinkDoc struct {
 	LastErrorAt  instant    `json:"last_error_at"`
 	Concurrent   int        `json:"concurrent"`
 	Waiting      int        `json:"waiting_machines"`
+	Shelved      int        `json:"shelved"`
 	Stuck        []stuckDoc `json:"stuck_machines"`
 }
 
@@ -326,7 +327,7 @@ func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkD
 		Backlog: q.Backlog, Oldest: instant(q.Oldest), OldestAge: age(now, q.Oldest).Seconds(), DeadLetters: q.DeadLetters,
 		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
-		Down: s.Down, DownSince: instant(s.DownSince), Next: instant(s.Next), Waiting: s.Waiting, Stuck: []stuckDoc{},
+		Down: s.Down, DownSince: instant(s.DownSince), Next: instant(s.Next), Waiting: s.Waiting, Shelved: s.Shelved, Stuck: []stuckDoc{},
 	}
 	for _, p := range s.Problems {
 		doc.Stuck = append(doc.Stuck, stuckDoc{string(p.Machine), string(p.Kind), p.Held, instant(p.Since), instant(p.Next), p.Text})

@@ -53,8 +53,8 @@ type collector struct {
 	bufferFree, bufferReserve, bufferFull, bufferFaulted, bufferDamaged, bufferQuota *prometheus.Desc
 	bufferMissing                                                                    *prometheus.Desc
 
-	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered                       *prometheus.Desc
-	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck, uplinkSilent *prometheus.Desc
+	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered                                      *prometheus.Desc
+	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck, uplinkSilent, uplinkShelved *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -115,6 +115,7 @@ func newCollector(source Source) *collector {
 	c.uplinkBreaker = d("uplink_breaker_state", "0 closed (delivering), 1 half-open (trying), 2 open (waiting).", "uplink")
 	c.uplinkDown = d("uplink_down", "1 while the system cannot be reached.", "uplink")
 	c.uplinkSilent = d("uplink_silent_machines", "Machines of which the receiver was asked what it had last, and does not say it.", "uplink")
+	c.uplinkShelved = d("uplink_shelved_events", "Events among the dead letters that wait for another event's answer and are sent by themselves then.", "uplink")
 	c.uplinkStuck = d("uplink_stuck_machines", "Machines whose events do not go out while those of others do.", "uplink")
 	c.uplinkBacklog = d("uplink_backlog_events", "Events recorded and not yet settled at the receiver.", "uplink")
 	c.uplinkOldest = d("uplink_backlog_age_seconds", "Age of the oldest event that waits; 0 without any.", "uplink")
@@ -220,6 +221,7 @@ func (c *collector) uplinks(out sink, snap Snapshot) {
 		out.flag(c.uplinkDown, s.Down, s.Uplink)
 		out.gauge(c.uplinkStuck, float64(len(s.Problems)), s.Uplink)
 		out.gauge(c.uplinkSilent, float64(s.Silent), s.Uplink)
+		out.gauge(c.uplinkShelved, float64(s.Shelved), s.Uplink)
 		out.gauge(c.uplinkBacklog, float64(queue.Backlog), s.Uplink)
 		out.gauge(c.uplinkOldest, age(snap.At, queue.Oldest).Seconds(), s.Uplink)
 		out.gauge(c.uplinkDead, float64(queue.DeadLetters), s.Uplink)

@@ -305,6 +305,9 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	for _, stuck := range u.Problems {
 		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+inWords(stuck.Text))
 	}
+	if u.Shelved > 0 {
+		k.add("Set aside", count(uint64(u.Shelved), "event")+" until another event is answered")
+	}
 	if q.DeadLetters > 0 {
 		k.add("Dead letters", number(q.DeadLetters))
 	}

@@ -304,13 +304,19 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 			ps = append(ps, streamProblem(u.Uplink, stuck))
 		}
 	}
-	if queue.DeadLetters > 0 {
+	if n := refused(queue, u); n > 0 {
 		ps = append(ps, Problem{
-			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(queue.DeadLetters, "event")),
+			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(n, "event")),
 			Do: "The receiver did not accept them. They are kept as dead letters with its words.",
 		})
 	}
 	return ps
+}
+
+// refused returns how many dead letters were refused; the others wait for another
+// event's answer.
+func refused(queue buffer.QueueStats, u *uplink.Stats) uint64 {
+	return queue.DeadLetters - min(queue.DeadLetters, uint64(u.Shelved))
 }
 
 // downSince returns since when nothing is delivered; zero while it is.

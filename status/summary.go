@@ -158,8 +158,8 @@ func uplinkLine(snap Snapshot, u *uplink.Stats, c clock) string {
 		return count(queue.Backlog, "event") + " not delivered " + c.from(since)
 	case queue.Backlog > 0 && age(snap.At, queue.Oldest) >= flap:
 		return count(queue.Backlog, "event") + " wait, the oldest for " + lasting(age(snap.At, queue.Oldest))
-	case queue.DeadLetters > 0:
-		return count(queue.DeadLetters, "event") + " refused"
+	case refused(queue, u) > 0:
+		return count(refused(queue, u), "event") + " refused"
 	default:
 		return ""
 	}

@@ -27,6 +27,9 @@ type Forwarder struct {
 	// watermarker and reconciler are nil where the receiver cannot be asked.
 	watermarker Watermarker
 	reconciler  Reconciler
+	// shelf is nil where nothing can be set aside; put says that a key was put.
+	shelf Shelf
+	put   chan struct{}
 	// silent counts the machines of which the receiver does not say what it had
 	// last.
 	silent  atomic.Int64
@@ -57,11 +60,13 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 		stats:    Stats{Uplink: name},
 		machines: map[plant.MachineID]*machine{},
 		waiters:  map[string][]*machine{},
+		put:      make(chan struct{}, 1),
 		source:   func(string) *rand.Rand { return nil },
 	}
 	f.merger, _ = s.(Merger)
 	f.watermarker, _ = s.(Watermarker)
 	f.reconciler, _ = q.(Reconciler)
+	f.shelf, _ = q.(Shelf)
 	return f
 }
 
@@ -97,6 +102,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		})
 	}
 	f.aside = start
+	f.loadShelf(run)
+	start(func() error { return f.tendShelf(run, sends) })
 	start(func() error { return f.lease(run, leases) })
 	for range f.options.Concurrent {
 		start(func() error { return f.work(run, sends, leases) })
@@ -184,13 +191,32 @@ func (f *Forwarder) work(run, sends context.Context, leases <-chan plant.Machine
 	}
 }
 
+// enter blocks until a Send for the machine may be made: a Sender has one call a
+// machine at a time, which a Resend or the shelf may have now, and the link must
+// be open after that wait. It returns ctx's error when ctx ends; else the pass
+// is to be reported, which ends the turn as well.
+func (f *Forwarder) enter(ctx context.Context, st *machine) (pass, error) {
+	select {
+	case st.turn <- struct{}{}:
+	case <-ctx.Done():
+		return pass{}, ctx.Err()
+	}
+	p, err := f.link.enter(ctx)
+	if err != nil {
+		<-st.turn
+		return pass{}, err
+	}
+	p.leave = func() { <-st.turn }
+	return p, nil
+}
+
 // serve sends one batch of a leased machine and ends the lease.
 func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
-	pass, err := f.link.enter(run)
+	st := f.machine(m)
+	pass, err := f.enter(run, st)
 	if err != nil {
 		return f.settle(run, settlement{machine: m})
 	}
-	st := f.machine(m)
 	if err := f.ask(sends, m, st); err != nil {
 		pass.report(errNeutral, false, 0)
 		return err
@@ -218,6 +244,9 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	}
 	return f.settle(run, settlement{machine: m, upTo: v.upTo, results: v.results, then: func() error {
 		fault.Pass("send.afterSettle")
+		if v.shelved > 0 {
+			f.laid(st)
+		}
 		return f.wake(&v)
 	}})
 }
@@ -225,16 +254,23 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 // send makes one Send and judges it. linked is nil if the system answered,
 // errNeutral or errPanicked if nothing is known, else the failure of the link.
 func (f *Forwarder) send(sends context.Context, m plant.MachineID, st *machine, b *batch) (v verdict, linked error) {
-	return f.sendWith(sends, m, st, b, &st.refusals, f.options.HoldAfter)
+	return f.sendWith(sends, m, st, b, sending{refusals: &st.refusals, holdAfter: f.options.HoldAfter, room: f.shelfRoom(st)})
 }
 
-func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machine, b *batch, refusals *refusals, holdAfter int) (v verdict, linked error) {
-	// A Sender has one call a machine at a time; a Resend may have it now.
-	select {
-	case st.turn <- struct{}{}:
-		defer func() { <-st.turn }()
-	case <-sends.Done():
-		return verdict{stop: plant.Result{Status: plant.Retry, Cause: sends.Err()}}, errNeutral
+// sending says how the answers to a Send are judged.
+type sending struct {
+	refusals  *refusals
+	holdAfter int
+	// room is how many events may be set aside.
+	room int
+	// releasing is the key that set-aside events which are sent now waited for.
+	releasing string
+}
+
+func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machine, b *batch, how sending) (v verdict, linked error) {
+	if how.releasing != "" {
+		f.setReleasing(st, how.releasing)
+		defer f.setReleasing(st, "")
 	}
 	ctx, cancel := context.WithTimeout(sends, f.options.SendTimeout.Std())
 	defer cancel()
@@ -242,7 +278,7 @@ func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machi
 	began, noted := time.Now(), f.journal.count(m)
 	results, panicked := f.call(ctx, m, b.events)
 	f.count(-1)
-	v = judge(b, results, refusals, holdAfter)
+	v = judge(b, results, how)
 	defer func() { f.journalSend(m, b, &v, began, noted) }()
 	if v.stop.Status != plant.Retry {
 		return v, nil

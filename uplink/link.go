@@ -98,6 +98,8 @@ type pass struct {
 	link  *link
 	done  func(error)
 	round uint64
+	// leave ends what the pass holds besides; nil for nothing.
+	leave func()
 }
 
 // enter blocks until a Send may be made. It returns ctx's error when ctx ends.
@@ -145,6 +147,9 @@ func (l *link) leave() {
 func (p pass) report(err error, progress bool, wait time.Duration) {
 	l := p.link
 	p.done(err)
+	if p.leave != nil {
+		p.leave()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -26,6 +26,12 @@ type machine struct {
 	askWait time.Duration
 	// silent is set while it is one of Forwarder.silent.
 	silent bool
+	// shelf holds the events that are set aside; shelfNext is when they are tried
+	// next, and releasing the key of those that are being sent.
+	shelf     []shelved
+	shelfNext time.Time
+	shelfWait backoff.Backoff
+	releasing string
 	// turn holds a token while the Sender has a call for the machine.
 	turn chan struct{}
 
@@ -59,6 +65,7 @@ func (f *Forwarder) machine(m plant.MachineID) *machine {
 			wake:    make(chan struct{}),
 			backoff: backoff.Backoff{Min: f.options.BackoffMin.Std(), Max: f.options.BackoffMax.Std(), Rand: f.source(string(m))},
 		}
+		st.shelfWait = f.newShelfWait(m)
 		f.machines[m] = st
 	}
 	return st
@@ -107,13 +114,14 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 		f.stats.LastDelivery = now
 	}
 	for i := range v.results {
+		f.lay(st, &v.results[i])
 		f.noteRefusal(st, &v.results[i], now)
 	}
-	if v.delivered+v.rejected > 0 {
+	if v.settled() > 0 {
 		st.backoff.Reset()
 	}
 	if v.notYet() {
-		if v.delivered+v.rejected > 0 {
+		if v.settled() > 0 {
 			f.moving(st, now)
 		}
 		if v.stop.Wait > 0 {
@@ -150,6 +158,9 @@ func (f *Forwarder) wake(v *verdict) error {
 		for _, kv := range v.results[i].Put {
 			f.arrived(kv.Key)
 		}
+		if len(v.results[i].Put) > 0 {
+			f.has()
+		}
 	}
 	if v.stop.Status != plant.Held || v.stop.WaitsFor == "" {
 		return nil
@@ -167,7 +178,7 @@ func (f *Forwarder) wake(v *verdict) error {
 
 // noteRefusal logs r if it puts events to the dead letters.
 func (f *Forwarder) noteRefusal(st *machine, r *plant.Result, now time.Time) {
-	if r.Status != plant.Rejected {
+	if r.Status != plant.Rejected || onShelf(r) {
 		return
 	}
 	f.stats.LastError, f.stats.LastErrorAt = words(r.Cause), now
@@ -253,6 +264,7 @@ func (f *Forwarder) Stats() Stats {
 		if st.waiting {
 			s.Waiting++
 		}
+		s.Shelved += len(st.shelf)
 		if !st.fullSince.IsZero() {
 			s.Problems = append(s.Problems, Problem{Machine: st.id, Since: st.fullSince, Next: later(st.fullNext, now), Text: fullText})
 		} else if !st.since.IsZero() {

@@ -35,10 +35,14 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 		if r.Status != plant.Rejected {
 			continue
 		}
-		f.journal.Note(Exchange{
+		x := Exchange{
 			Time: began, Machine: m, Kind: b.kind(r.First, r.Last), First: r.First, Last: r.Last, Events: b.within(r.First, r.Last),
 			Duration: took, Outcome: OutcomeRefused, Words: "dead letter: " + words(r.Cause),
-		})
+		}
+		if onShelf(r) {
+			x.Outcome, x.Words = OutcomeHeld, "set aside: "+words(r.Cause)
+		}
+		f.journal.Note(x)
 	}
 	if v.stop.Status == plant.Delivered || v.endedAtRefusal() || v.notYet() {
 		return
@@ -71,7 +75,7 @@ func (b *batch) taken(v *verdict) (x Exchange) {
 		if e.Sequence > v.upTo {
 			break
 		}
-		if v.rejected > 0 && refused(e.Sequence) {
+		if v.rejected+v.shelved > 0 && refused(e.Sequence) {
 			continue
 		}
 		if x.Events == 0 {

@@ -18,16 +18,15 @@ func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plan
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	pass, err := f.link.enter(ctx)
+	st := f.machine(m)
+	pass, err := f.enter(ctx, st)
 	if err != nil {
 		return nil, err
 	}
-	st := f.machine(m)
 	// Refusals of a resend say nothing of the live stream, and holding is the
 	// caller's business.
-	var refusals refusals
 	b := batch{events: events}
-	v, linked := f.sendWith(ctx, m, st, &b, &refusals, len(events)+1)
+	v, linked := f.sendWith(ctx, m, st, &b, sending{refusals: &refusals{}, holdAfter: len(events) + 1})
 	pass.report(linked, v.delivered > 0, v.linkWait())
 	if v.stop.Status != plant.Delivered {
 		if v.stop.Cause == nil {

@@ -33,6 +33,9 @@ type Stats struct {
 	// Waiting is the number of machines that have events and wait for their
 	// next attempt while the others go on.
 	Waiting int
+	// Shelved is the number of events that wait, among the dead letters, for what
+	// another event has to bring first, while their machines' others go on.
+	Shelved int
 	// Silent is the number of machines of which the receiver was asked what it had
 	// last, and has not said it.
 	Silent int

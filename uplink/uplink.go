@@ -18,7 +18,10 @@ import (
 type Sender interface {
 	// Send blocks until every event has a Result or ctx ends. Events that no
 	// Result covers count as Retry. The Results are in the order of the events;
-	// the first that is not Delivered or Rejected ends what may be settled.
+	// the first that is not Delivered or Rejected ends what may be settled. Only
+	// one that is Held and says what it WaitsFor may have Results of later events
+	// behind it: it is set aside if there is room, and sent by itself once that key
+	// is there. What is Held for a key in a Send stays so until its end.
 	Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result
 	// Close ends a Send that waits, without a Result for what is uncertain. A
 	// second Close does nothing.
@@ -141,4 +144,8 @@ type Env struct {
 	// sender goes on with what is safe: it asks the receiver again, sends again
 	// under the same id, or holds the events with that as the cause.
 	Memory func(key string) ([]byte, error)
+	// Shelved reports whether older events of a machine wait for a key: what needs
+	// the key is Held then, too, also if the key is there. It may be nil, and then
+	// nothing is set aside.
+	Shelved func(m plant.MachineID, key string) bool
 }

@@ -15,8 +15,9 @@ type verdict struct {
 	// Results of what is settled, in the ranges of the stored stream.
 	upTo    plant.Sequence
 	results []plant.Result
-	// delivered, rejected and retried count stored events.
-	delivered, rejected, retried uint64
+	// delivered, rejected, shelved and retried count stored events; those that are
+	// shelved are not rejected.
+	delivered, rejected, shelved, retried uint64
 	// stop says why not everything was settled; its Status is Delivered if
 	// everything was. held marks refusals that look like configuration; kind is
 	// the kind of the event that stopped.
@@ -31,7 +32,7 @@ var errUncovered = errors.New("the sender did not answer for this event")
 // judge walks through the results in the order of the batch. Whatever is not
 // plainly answered for, in order and without a gap, is a Retry: a careless
 // Sender can cause duplicates, never a loss.
-func judge(b *batch, results []plant.Result, refusals *refusals, holdAfter int) verdict {
+func judge(b *batch, results []plant.Result, how sending) verdict {
 	v := verdict{stop: plant.Result{Status: plant.Delivered}}
 	v.results = make([]plant.Result, 0, len(results))
 	at := 0
@@ -47,16 +48,20 @@ func judge(b *batch, results []plant.Result, refusals *refusals, holdAfter int) 
 		case end == at:
 			v.stop = plant.Result{Status: plant.Retry, Cause: fmt.Errorf("the sender answered for %d to %d where %d is next", r.First, r.Last, b.events[at].Sequence)}
 		case r.Status == plant.Delivered:
-			refusals.accepted(b.events[at:end])
+			how.refusals.accepted(b.events[at:end])
 			v.accept(b, at, end, r)
 			at = end
 		case r.Status == plant.Rejected:
-			if refusals.refused(&b.events[end-1], r.Cause) >= holdAfter {
+			if how.refusals.refused(&b.events[end-1], r.Cause) >= how.holdAfter {
 				v.held = true
 				v.stop = r
 				break
 			}
 			v.accept(b, at, end, r)
+			at = end
+		case r.Status == plant.Held && r.WaitsFor != "" && end-at <= how.room:
+			v.lay(b, at, end, r)
+			how.room -= end - at
 			at = end
 		case r.Status == plant.Held:
 			v.stop = r
@@ -72,11 +77,28 @@ func judge(b *batch, results []plant.Result, refusals *refusals, holdAfter int) 
 	return v
 }
 
+// lay makes each of the entries at…end, which are held for what another event has
+// to bring, a dead letter of its own that is noted as waiting.
+func (v *verdict) lay(b *batch, at, end int, r plant.Result) {
+	for i := at; i < end; i++ {
+		e := &b.events[i]
+		v.accept(b, i, i+1, plant.Result{
+			First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: &shelvedError{r.WaitsFor, r.Cause},
+			Put: append(r.Put, plant.KV{Key: shelfKey(e.Machine, e.Sequence), Value: []byte(r.WaitsFor)}),
+		})
+		r.Put = nil
+	}
+}
+
+// settled counts the stored events that the receiver has answered for, or that are
+// set aside.
+func (v *verdict) settled() uint64 { return v.delivered + v.rejected + v.shelved }
+
 // endedAtRefusal reports whether nothing stopped the Sender but that it ends at a
 // refusal, which is settled: what is behind it may go at once.
 func (v *verdict) endedAtRefusal() bool {
 	n := len(v.results)
-	return n > 0 && v.results[n-1].Status == plant.Rejected && v.rejected > 0 && errors.Is(v.stop.Cause, errUncovered)
+	return n > 0 && v.results[n-1].Status == plant.Rejected && v.rejected+v.shelved > 0 && errors.Is(v.stop.Cause, errUncovered)
 }
 
 // covered returns the entry behind those that r answers for, at if r does not
@@ -132,6 +154,8 @@ func (v *verdict) settle(b *batch, stop int) {
 			switch size := uint64(b.size(at)); {
 			case r.Status != plant.Rejected:
 				v.delivered += size
+			case onShelf(&r):
+				v.shelved += size
 			case r.First <= b.oldest(at):
 				v.rejected += size
 			default:

@@ -46,7 +46,7 @@ func TestJudge(t *testing.T) {
 		"zero":               {[]plant.Result{{}}, 0, plant.Retry, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := judge(&batch{events: slices.Clone(events)}, test.results, &refusals{}, 5)
+			v := judge(&batch{events: slices.Clone(events)}, test.results, sending{refusals: &refusals{}, holdAfter: 5})
 			if v.upTo != test.upTo || v.stop.Status != test.status || len(v.results) != test.n {
 				t.Errorf("upTo %d status %v results %v; want %d %v %d", v.upTo, v.stop.Status, v.results, test.upTo, test.status, test.n)
 			}

@@ -31,6 +31,7 @@ var (
 	_ derive.Log        = (*buffer.Buffer)(nil)
 	_ uplink.Reconciler = (*buffer.Queue)(nil)
 	_ uplink.Queue      = (*buffer.Queue)(nil)
+	_ uplink.Shelf      = (*buffer.Queue)(nil)
 	_ ledger.Store      = (*buffer.Queue)(nil)
 	_ drivers.Sink      = (*derive.Worker)(nil)
 	_ derive.Writer     = (*gateway)(nil)
@@ -208,15 +209,17 @@ func (g *gateway) build() error {
 		}
 		site := g.plan.Config.Site
 		notes := uplink.NewJournal(u.Name, g.journal.Add)
+		var forwarder *uplink.Forwarder // the sender asks it, once it runs
 		sender := u.Plan.Open(uplink.Env{
 			Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Journal: notes,
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
-			Codes: uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
+			Shelved: func(m plant.MachineID, key string) bool { return forwarder.Shelved(m, key) },
+			Codes:   uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
 		})
+		forwarder = uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log)
 		g.senders = append(g.senders, sender)
-		f := uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log)
-		f.Journal(notes)
-		g.forwarders, g.journals = append(g.forwarders, f), append(g.journals, notes)
+		forwarder.Journal(notes)
+		g.forwarders, g.journals = append(g.forwarders, forwarder), append(g.journals, notes)
 	}
 	g.recordings = newRecordings(g)
 	var err error

@@ -391,7 +391,9 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	switch r.Status {
 	case plant.Delivered:
 		job.Delivered++
-	case plant.Rejected:
+	case plant.Rejected, plant.Held:
+		// One that waits for another event stays for the uplink to send: that other
+		// one may be behind it in this very job.
 		job.Refused++
 		job.LastError = words(r.Cause)
 	default:

@@ -37,11 +37,15 @@ type sink struct {
 	good   map[plant.MachineID]int64
 	twice  int
 	dials  int
+	// wanted are the keys that a sender waits for; children is the newest child of
+	// each parent that came.
+	wanted   map[string]bool
+	children map[string]plant.Sequence
 }
 
 func newSink(w *world, name string) *sink {
 	k := &sink{
-		w: w, name: name, prints: map[plant.EventID]uint64{}, refused: map[plant.EventID]bool{}, last: map[plant.MachineID]plant.Sequence{},
+		w: w, name: name, wanted: map[string]bool{}, children: map[string]plant.Sequence{}, prints: map[plant.EventID]uint64{}, refused: map[plant.EventID]bool{}, last: map[plant.MachineID]plant.Sequence{},
 		newest: map[plant.MachineID]map[plant.EventKind]plant.Sequence{}, kinds: map[plant.MachineID]map[plant.EventKind]plant.Sequence{}, ids: map[plant.MachineID]map[plant.Sequence]plant.Epoch{},
 		good: map[plant.MachineID]int64{}, away: windows(dice(w.plan.Seed, "away "+name), w.plan.Storm, w.plan.Outage),
 	}
@@ -91,14 +95,12 @@ func (k *sink) take(e *plant.Event, refuse bool) bool {
 		// Merging moves an event behind those of other kinds; order holds by kind.
 		last = k.kinds[e.Machine][e.Kind]
 	}
-	switch {
-	case e.Sequence <= last:
-		k.w.violated("%s: %s comes for the first time, behind number %d", k.name, id, last)
-	case e.Sequence != last+1 && !k.w.plan.Merge:
-		k.w.violated("%s: %s comes behind number %d, what is between is missing", k.name, id, last)
+	k.inOrder(e, last)
+	if !k.takes(e.Machine) {
+		k.w.violated("%s: %s is of a machine that is not for it", k.name, id)
 	}
 	k.ids[e.Machine][e.Sequence] = e.Epoch
-	k.prints[id], k.last[e.Machine], k.kinds[e.Machine][e.Kind] = is, e.Sequence, e.Sequence
+	k.prints[id], k.last[e.Machine], k.kinds[e.Machine][e.Kind] = is, max(last, e.Sequence), max(k.kinds[e.Machine][e.Kind], e.Sequence)
 	if refuse {
 		k.refused[id] = true
 		return false
@@ -215,6 +217,9 @@ func (k *sink) answer(q *request, r *rand.Rand, happens func(string, int) bool) 
 type sender struct {
 	k *sink
 	p *process
+	// queue and forwarder are what a sender is lent.
+	queue     *queue
+	forwarder *uplink.Forwarder
 
 	mu    sync.Mutex
 	conns map[plant.MachineID]*session
@@ -348,8 +353,27 @@ func (s *sender) enter(m plant.MachineID) (number int) {
 
 // Send implements uplink.Sender.
 func (s *sender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+	all := events
+	events, held := s.part(m, events)
 	number := s.enter(m)
+	if len(events) == 0 {
+		s.leave(m, reply{})
+		return together(all, nil, held)
+	}
 	p, err := s.exchange(ctx, m, number, events)
+	s.leave(m, p)
+	if err != nil || p.Code != 200 {
+		// Once a back-off all who are under way may fail, and each machine by itself,
+		// with what it has set aside as well.
+		plan := &s.p.w.plan
+		rounds := int(time.Second/plan.BackoffMin) + 1
+		s.p.failed(s.k.name, (plan.Concurrent+2*plan.Machines)*rounds+plan.Concurrent)
+	}
+	return together(all, s.results(events, &p, err), held)
+}
+
+// leave notes that a Send is over, and what was asked for.
+func (s *sender) leave(m plant.MachineID, p reply) {
 	s.mu.Lock()
 	s.busy[m] = false
 	if p.RetryAfter > 0 {
@@ -359,13 +383,6 @@ func (s *sender) Send(ctx context.Context, m plant.MachineID, events []plant.Eve
 		}
 	}
 	s.mu.Unlock()
-	if err != nil || p.Code != 200 {
-		// Once a back-off all who are under way may fail, and each machine by itself.
-		plan := &s.p.w.plan
-		rounds := int(time.Second/plan.BackoffMin) + 1
-		s.p.failed(s.k.name, (plan.Concurrent+plan.Machines)*rounds+plan.Concurrent)
-	}
-	return s.results(events, &p, err)
 }
 
 func (s *sender) results(events []plant.Event, p *reply, err error) (results []plant.Result) {

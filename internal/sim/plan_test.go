@@ -38,6 +38,11 @@ type plan struct {
 	// Net are faults of the way to the receivers, per mille of the requests.
 	Net netFaults
 
+	// Orphans are the doses that need a parent which comes later, per mille of their
+	// groups. Filtered is set if the second receiver gets the odd machines only.
+	Orphans  int
+	Filtered bool
+
 	// Life is the most that a process lives in the storm. Points is the share, in
 	// percent, of those that die at an await point; Stops of those that stop in
 	// order. The rest dies at some moment.
@@ -91,10 +96,13 @@ const (
 	eager bug = "asks again at once"
 	// impatient: the sender does not hand over Retry-After.
 	impatient bug = "does not wait as it was asked to"
+	// sibling: the sender sends a child whose parent is there, though an older one
+	// is still set aside.
+	sibling bug = "sends a child before its older sibling"
 )
 
 // bugs are all of them.
-var bugs = []bug{settleEarly, staleReply, commitLate, reuseIDs, stateOnly, overtake, deadLink, eager, impatient}
+var bugs = []bug{settleEarly, staleReply, commitLate, reuseIDs, stateOnly, overtake, deadLink, eager, impatient, sibling}
 
 func newPlan(seed uint64, b bug) plan {
 	r := dice(seed, "plan")
@@ -121,6 +129,7 @@ func newPlan(seed uint64, b bug) plan {
 		Life:   time.Duration(3+r.IntN(20)) * time.Second,
 		Points: r.IntN(80), Stops: r.IntN(20),
 	}
+	p.Orphans, p.Filtered = often(700), r.IntN(3) == 0
 	return p
 }
 

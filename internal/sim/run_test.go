@@ -141,11 +141,13 @@ func (w *world) boot(no int, point string, passes int, models []*derive.Model) *
 			o.BackoffMin, o.BackoffMax = config.Duration(10*time.Millisecond), config.Duration(10*time.Millisecond)
 		}
 		o.HoldRetry = config.Duration(5 * time.Second)
-		var s uplink.Sender = newSender(p, k)
+		plain, q := newSender(p, k), g.opened.queue(k)
+		var s uplink.Sender = plain
 		if w.plan.Merge {
-			s = merging{newSender(p, k)}
+			s = merging{plain}
 		}
-		f := uplink.NewForwarder(k.name, g.opened.queue(k), s, o, zap.NewNop())
+		f := uplink.NewForwarder(k.name, q, s, o, zap.NewNop())
+		plain.queue, plain.forwarder = q, f
 		f.Repeat(w.plan.Seed ^ uint64(no)<<32)
 		g.forwarders = append(g.forwarders, f)
 	}
@@ -201,6 +203,8 @@ func (g *gateway) end() {
 // while one lives, the PLCs make no more, and everything has to arrive.
 func (w *world) live(models []*derive.Model) (drained time.Duration) {
 	r := dice(w.plan.Seed, "lives")
+	ended := make(chan struct{})
+	w.servers.Go(func() { w.operate(ended) })
 	no := 1
 	for time.Since(w.began) < w.plan.Storm && !w.broken() {
 		life := among(r, w.plan.Life)
@@ -208,7 +212,7 @@ func (w *world) live(models []*derive.Model) (drained time.Duration) {
 		if how < w.plan.Points {
 			who := []string{string(w.machines[r.IntN(len(w.machines))]), w.sinks[r.IntN(len(w.sinks))].name}
 			point = points[r.IntN(len(points))]
-			if of := strings.Split(point, ".")[0]; of == "queue" || of == "settle" || of == "send" {
+			if of := strings.Split(point, ".")[0]; of == "queue" || of == "settle" || of == "send" || of == "letter" {
 				point += " " + who[1]
 			} else {
 				point += " " + who[0]
@@ -243,6 +247,7 @@ func (w *world) live(models []*derive.Model) (drained time.Duration) {
 	}
 	drained = time.Since(healed)
 	g.end()
+	close(ended)
 	w.servers.Wait()
 	w.settled()
 	return drained
@@ -264,8 +269,12 @@ func (w *world) missing() string {
 			fmt.Fprintf(&b, "%s made %d, on disk are %d; dose %d is offered, %d acknowledged; ", m, total, st.good, dose, acked)
 		}
 		for _, k := range w.sinks {
-			if at := w.store.cursors[k.name].at[m]; int(at) != len(st.events) {
+			c := w.store.cursors[k.name]
+			if at := c.at[m]; int(at) != len(st.events) && k.takes(m) {
 				fmt.Fprintf(&b, "%s has %d of %d events of %s; ", k.name, at, len(st.events), m)
+			}
+			if n := c.shelved(); n > 0 {
+				fmt.Fprintf(&b, "%s has set %d events aside; ", k.name, n)
 			}
 		}
 		w.store.mu.Unlock()
@@ -292,6 +301,9 @@ func (w *world) settled() {
 			}
 		}
 		for _, k := range w.sinks {
+			if !k.takes(m) {
+				continue
+			}
 			if k.good[m] != total {
 				w.violated("%s: %s made %d, the receiver was told %d", k.name, m, total, k.good[m])
 			}

@@ -49,6 +49,8 @@ type stream struct {
 type cursors struct {
 	at, durable map[plant.MachineID]plant.Sequence
 	moves       []move
+	memory      map[string][]byte
+	letters     map[letter]bool
 }
 
 type move struct {
@@ -94,7 +96,7 @@ func (s *store) open(p *process) *opened {
 	}
 	for _, sink := range s.w.sinks {
 		if s.cursors[sink.name] == nil {
-			s.cursors[sink.name] = &cursors{at: map[plant.MachineID]plant.Sequence{}, durable: map[plant.MachineID]plant.Sequence{}}
+			s.cursors[sink.name] = &cursors{at: map[plant.MachineID]plant.Sequence{}, durable: map[plant.MachineID]plant.Sequence{}, memory: map[string][]byte{}, letters: map[letter]bool{}}
 		}
 		o.leased[sink.name] = map[plant.MachineID]bool{}
 	}
@@ -363,12 +365,14 @@ type queue struct {
 	o    *opened
 	sink *sink
 	dice map[plant.MachineID]*rand.Rand
+	// shelf is of what is set aside, which one goroutine sees to.
+	shelf *rand.Rand
 }
 
 var _ uplink.Queue = (*queue)(nil)
 
 func (o *opened) queue(k *sink) *queue {
-	q := &queue{o: o, sink: k, dice: map[plant.MachineID]*rand.Rand{}}
+	q := &queue{o: o, sink: k, dice: map[plant.MachineID]*rand.Rand{}, shelf: dice(o.s.w.plan.Seed, fmt.Sprint("shelf ", k.name, o.p.no))}
 	for _, m := range o.s.w.machines {
 		q.dice[m] = dice(o.s.w.plan.Seed, fmt.Sprint("queue ", k.name, m, o.p.no))
 	}
@@ -390,7 +394,7 @@ func (q *queue) Next(ctx context.Context) (plant.MachineID, error) {
 		c, order := s.cursors[q.sink.name], s.w.machines
 		for i := range order {
 			m := order[(o.turn[q.sink.name]+i)%len(order)]
-			if !o.leased[q.sink.name][m] && int(c.at[m]) < len(s.streams[m].events) {
+			if !o.leased[q.sink.name][m] && q.sink.takes(m) && int(c.at[m]) < len(s.streams[m].events) {
 				o.turn[q.sink.name] += i + 1
 				o.leased[q.sink.name][m] = true
 				s.mu.Unlock()
@@ -474,15 +478,22 @@ func (q *queue) move(m plant.MachineID, upTo plant.Sequence, r []plant.Result, d
 		s.w.violated("%s: %s settled up to %d of %d", name, m, upTo, len(st.events))
 		return nil
 	}
-	rejected := map[plant.Sequence]bool{}
+	rejected, shelved := map[plant.Sequence]bool{}, map[plant.Sequence]bool{}
 	for i := range r {
 		for n := r[i].First; r[i].Status == plant.Rejected && n <= min(r[i].Last, upTo); n++ {
 			rejected[n] = true
+			if n == r[i].Last && n > c.at[m] {
+				c.letters[letter{m, n}] = true
+			}
+			if _, child := q.sink.childKey(&st.events[n-1]); child && shelves(&r[i]) {
+				shelved[n] = true
+			}
 		}
+		c.put(r[i].Put)
 	}
 	for n := c.at[m] + 1; n <= upTo; n++ {
 		e := &st.events[n-1]
-		if !q.sink.answered(e, rejected[n]) {
+		if !shelved[n] && !q.sink.answered(e, rejected[n]) {
 			s.w.violated("%s: %s is settled, rejected %v, and the receiver has not said so", name, e.ID(), rejected[n])
 		}
 	}
@@ -498,6 +509,3 @@ func (q *queue) move(m plant.MachineID, upTo plant.Sequence, r []plant.Result, d
 	q.o.notify()
 	return nil
 }
-
-// Memory implements uplink.Queue; no receiver here makes use of it.
-func (q *queue) Memory(string) ([]byte, error) { return nil, nil }

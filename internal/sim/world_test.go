@@ -218,6 +218,6 @@ func (p *process) idle(who string) {
 // points are the await points at which a process may die.
 var points = []string{
 	"commit.before", "commit.middle", "commit.durable", "commit.after", "load", "queue.peek",
-	"settle.before", "settle.durable", "settle.after", "send.before", "send.dialled", "send.written", "send.answered",
+	"settle.before", "settle.durable", "settle.after", "send.before", "send.dialled", "send.written", "send.answered", "letter.before", "letter.durable",
 	"plc.connect", "plc.asked", "plc.served", "plc.record", "ack.before", "ack.written",
 }
