@@ -128,16 +128,17 @@ type conflict struct {
 
 // judge turns an answer into Results. It returns nil if several events were
 // refused as one, so that smaller bodies have to show which is at fault.
-func (s *Sender) judge(m plant.MachineID, events []plant.Event, a *httplink.Answer) []plant.Result {
+func (s *Sender) judge(m plant.MachineID, msg *message, a *httplink.Answer) []plant.Result {
+	events := msg.events
 	o := s.outcome(a)
 	if o != conflicting {
 		s.settled(m)
 	}
 	if o == taken {
 		s.taken.Store(time.Now().UnixNano())
-		return s.judgeTaken(events, a)
+		return s.judgeTaken(msg, a)
 	}
-	cause := s.cause(a)
+	cause := s.cause(msg, a)
 	wait := httplink.RetryAfter(a.Header, time.Now())
 	machine := func() []plant.Result {
 		r := answerFor(events[:1], plant.Retry, cause)
@@ -204,12 +205,13 @@ func (s *Sender) settled(m plant.MachineID) {
 
 // judgeTaken turns a 2xx into Results: all delivered, unless the body speaks
 // for each event.
-func (s *Sender) judgeTaken(events []plant.Event, a *httplink.Answer) []plant.Result {
+func (s *Sender) judgeTaken(msg *message, a *httplink.Answer) []plant.Result {
+	events := msg.events
 	must := a.Status == http.StatusMultiStatus || s.options.Results == resultsRequired
 	silent := func(why string) []plant.Result {
 		return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", httplink.Title(a.Status), why))}
 	}
-	if !s.speaks(a.Status, a.Header) {
+	if !s.speaks(msg, a.Status, a.Header) {
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
 	if a.BodyErr != nil {
@@ -228,12 +230,12 @@ func (s *Sender) judgeTaken(events []plant.Event, a *httplink.Answer) []plant.Re
 		}
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
-	return s.judgeItems(events, items, httplink.RetryAfter(a.Header, time.Now()))
+	return s.judgeItems(msg, items, httplink.RetryAfter(a.Header, time.Now()))
 }
 
 // cause returns what the receiver said, in words.
-func (s *Sender) cause(a *httplink.Answer) error {
-	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", s.options.Method, httplink.Show(s.target), httplink.Title(a.Status))
+func (s *Sender) cause(msg *message, a *httplink.Answer) error {
+	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", msg.method, httplink.Show(msg.target), httplink.Title(a.Status))
 	if words := s.client.Clean(a.Words()); words != "" {
 		text += ": " + words
 	}

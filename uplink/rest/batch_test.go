@@ -275,7 +275,7 @@ func FuzzResults(f *testing.F) {
 			return
 		}
 		next := plant.Sequence(1)
-		for _, r := range s.judgeItems(events, items, 0) {
+		for _, r := range s.judgeItems(&message{method: "POST", target: s.target, events: events}, items, 0) {
 			if r.First != next || r.Last < r.First || r.Last > 2 || (r.Status != plant.Delivered) != (r.Cause != nil) {
 				t.Errorf("result %+v of %q", r, body)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
@@ -17,8 +18,12 @@ import (
 type Options struct {
 	// URL is where events are sent, http:// or https://.
 	URL string `yaml:"url,required"`
-	// Method is POST or PUT.
+	// Method is POST or PUT, or whatever a Request of its own may have.
 	Method string `yaml:"method"`
+	// Requests say what events are sent as; none: as CloudEvents.
+	Requests []Request `yaml:"requests"`
+	// Codes are what the receiver calls our codes, for templates.
+	Codes uplink.CodeTables `yaml:"codes"`
 	// Batch is how many events one body holds: 1 sends each as a CloudEvent of
 	// its own, more sends CloudEvents JSON batches.
 	Batch int `yaml:"batch"`
@@ -76,10 +81,11 @@ func (o Options) Validate() error {
 		o.Options.Validate(), // an inline struct is not visited by the decoder
 		o.validateTarget(),
 		o.validateCursor(),
-		o.validateHeaders(),
+		o.validateRequests(),
+		validateHeaderNames("headers.", o.Headers, o.Auth.Header()),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
-	if o.Method != http.MethodPost && o.Method != http.MethodPut {
+	if len(o.Requests) == 0 && o.Method != http.MethodPost && o.Method != http.MethodPut {
 		bad("method", "it is neither POST nor PUT", "leave it out for POST")
 	}
 	if o.Batch < 1 || o.Batch > maxBatch {
@@ -117,25 +123,66 @@ func (o Options) validateTarget() error {
 	return errors.Join(errs...)
 }
 
-// validateHeaders checks that the headers can be sent and hold no secret.
-func (o Options) validateHeaders() error {
+// validateHeaderNames checks that headers can be sent and hold no secret; taken
+// is a header that is set besides them.
+func validateHeaderNames(path string, headers map[string]string, taken string) error {
 	var errs []error
 	seen := make(map[string]bool)
-	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
-		path, canonical := "headers."+name, http.CanonicalHeaderKey(name)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		at, canonical := path+name, http.CanonicalHeaderKey(name)
 		switch {
 		case !httplink.Token(name):
-			errs = append(errs, config.Field(path, "it is no name of a header", "use letters, digits and -"))
+			errs = append(errs, config.Field(at, "it is no name of a header", "use letters, digits and -"))
 		case httplink.OwnHeader(name):
-			errs = append(errs, config.Field(path, "the gateway sets this header itself", "leave it out"))
+			errs = append(errs, config.Field(at, "the gateway sets this header itself", "leave it out"))
 		case httplink.Secretive(name):
-			errs = append(errs, config.Field(path, "it looks like a secret in clear text", "use auth:, whose secrets are env:NAME or file:PATH"))
-		case !httplink.Printable(o.Headers[name]):
-			errs = append(errs, config.Field(path, "its value holds a character that no header may hold", "use printable ASCII"))
-		case seen[canonical] || strings.EqualFold(name, o.Auth.Header()):
-			errs = append(errs, config.Field(path, "the header is set twice", "name it once; upper and lower case are the same"))
+			errs = append(errs, config.Field(at, "it looks like a secret in clear text", "use auth:, whose secrets are env:NAME or file:PATH"))
+		case !httplink.Printable(headers[name]):
+			errs = append(errs, config.Field(at, "its value holds a character that no header may hold", "use printable ASCII"))
+		case seen[canonical] || strings.EqualFold(name, taken):
+			errs = append(errs, config.Field(at, "the header is set twice", "name it once; upper and lower case are the same"))
 		}
 		seen[canonical] = true
 	}
 	return errors.Join(errs...)
+}
+
+// validateRequests checks that each kind has one request, and what is in them.
+func (o Options) validateRequests() error {
+	if len(o.Requests) == 0 {
+		return nil
+	}
+	var errs []error
+	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	of := make(map[plant.EventKind]int)
+	for i := range o.Requests {
+		r, path := &o.Requests[i], fmt.Sprintf("requests[%d]", i)
+		errs = append(errs, r.validate(path, o.Method))
+		for j, kind := range r.Kinds {
+			if first, twice := of[kind]; twice && first != i {
+				bad(fmt.Sprintf("%s.kinds[%d]", path, j), fmt.Sprintf("requests[%d] sends %q already", first, kind), "name each kind once")
+			}
+			of[kind] = i
+		}
+		if r.List != nil && o.Batch == 1 {
+			bad(path+".list", "batch is 1, so that no body holds more than one event", "set batch, for example to 100, or leave list out")
+		}
+	}
+	for i, kind := range o.Kinds {
+		if _, sent := of[kind]; !sent && kind != plant.KindGap {
+			bad(fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("no request sends %q", kind), "add a request for it, or leave it out here")
+		}
+	}
+	if _, told := of[plant.KindGap]; !told {
+		errs = append(errs, config.Warn("requests", "none is for `gap`, so this receiver is not told that events are missing", "add one, or {kinds: [gap], skip: true} if it cannot take it"))
+	}
+	return errors.Join(errs...)
+}
+
+// carries reports whether events of that kind go to the receiver.
+func (o Options) carries(kind plant.EventKind) bool {
+	if !o.Kinds.Carry(kind) {
+		return false
+	}
+	return len(o.Requests) == 0 || slices.ContainsFunc(o.Requests, func(r Request) bool { return !r.Skip && slices.Contains(r.Kinds, kind) })
 }

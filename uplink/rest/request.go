@@ -2,9 +2,7 @@ package rest
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
@@ -13,12 +11,6 @@ import (
 )
 
 const (
-	// batchType is the media type of several events (CloudEvents JSON format
-	// 1.0, section 4).
-	batchType = "application/cloudevents-batch+json; charset=utf-8"
-	// envelope is more than the attributes of an event take, unless names are
-	// long.
-	envelope = 512
 	// maxAnswer and maxAnswerEvent bound what is read of an answer: the second
 	// is added for each event of the request.
 	maxAnswer      = 64 << 10
@@ -73,112 +65,35 @@ func (s *Sender) doubted(m plant.MachineID, events []plant.Event) int {
 	return d.n
 }
 
-// fill makes the next body and returns how many events are in it, 0 if the
-// first alone is more than max_body.
-func (s *Sender) fill(events []plant.Event) (body []byte, n int) {
-	if s.options.Batch == 1 {
-		if body = s.render(events[:1]); len(body) > int(s.options.MaxBody) {
-			return body, 0
-		}
-		return body, 1
-	}
+// fill makes the next message of events. Its error says why the first of them
+// can never be sent.
+func (s *Sender) fill(events []plant.Event) (*message, error) {
 	limit := int(s.options.MaxBody)
 	if most := int(s.most.Load()); most > 0 {
 		limit = min(limit, most)
 	}
-	size := 2
-	for n < len(events) && n < s.options.Batch && size < limit {
-		size += len(events[n].Data) + envelope
-		n++
-	}
-	body = append(make([]byte, 0, size), '[')
-	for i := range events[:n] {
-		before := len(body)
-		if i > 0 {
-			body = append(body, ',')
-		}
-		if body = uplink.AppendCloudEvent(body, &events[i]); len(body) < limit {
-			continue
-		}
-		if i == 0 { // alone it may still be taken
-			if len(body) >= int(s.options.MaxBody) {
-				return append(body, ']'), 0
-			}
-			return append(body, ']'), 1
-		}
-		return append(body[:before], ']'), i
-	}
-	return append(body, ']'), n
-}
-
-// render makes the body of events.
-func (s *Sender) render(events []plant.Event) []byte {
-	size := 2
-	for i := range events {
-		size += len(events[i].Data) + envelope
-	}
-	body := make([]byte, 0, size)
-	if s.options.Batch == 1 {
-		return uplink.AppendCloudEvent(body, &events[0])
-	}
-	body = append(body, '[')
-	for i := range events {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = uplink.AppendCloudEvent(body, &events[i])
-	}
-	return append(body, ']')
-}
-
-// key returns the Idempotency-Key of events: the id of the one; of several the
-// id of the first, the end of the last one's id and their number, which is the
-// same whenever the same events are sent in one body. What a header cannot hold
-// safely is percent-encoded.
-func key(events []plant.Event) string {
-	first := events[0].ID().String()
-	if len(events) > 1 {
-		last := &events[len(events)-1]
-		first = fmt.Sprintf("%s..%s-%d/%d", first, last.Epoch, uint64(last.Sequence), len(events))
-	}
-	safe := func(c byte) bool { return c > ' ' && c <= '~' && c != '%' && c != '"' && c != ',' && c != ';' }
-	plain := true
-	for i := range len(first) {
-		plain = plain && safe(first[i])
-	}
-	if plain {
-		return first
-	}
-	var b strings.Builder
-	for i := range len(first) {
-		if c := first[i]; safe(c) {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
+	return s.form.fill(events, limit, int(s.options.MaxBody))
 }
 
 // post makes one request and reads the answer. An error means that nobody knows
 // what became of the events. again is set if this body was sent before and
 // nobody knows what became of it.
-func (s *Sender) post(ctx context.Context, events []plant.Event, body []byte, again bool) (*httplink.Answer, error) {
-	header := s.headers.Clone()
-	header.Set("Idempotency-Key", key(events))
+func (s *Sender) post(ctx context.Context, m *message, again bool) (*httplink.Answer, error) {
+	header := m.header.Clone()
+	header.Set("Idempotency-Key", key(m.events))
 	fault.Pass("rest.beforeRequest")
 	defer fault.Pass("rest.afterResponse")
 	return s.client.Do(ctx, &httplink.Request{
-		Method: s.options.Method, URL: s.target, Header: header, Body: body,
-		AskFirst: again && len(body) >= httplink.AskFirst,
-		Most:     maxAnswer + len(events)*maxAnswerEvent + maxAnswerEcho*len(body),
-		Whole:    s.speaks,
+		Method: m.method, URL: m.target, Header: header, Body: m.body,
+		AskFirst: again && len(m.body) >= httplink.AskFirst,
+		Most:     maxAnswer + len(m.events)*maxAnswerEvent + maxAnswerEcho*len(m.body),
+		Whole:    func(status int, h http.Header) bool { return s.speaks(m, status, h) },
 	})
 }
 
 // speaks reports whether the body of the answer may say something of each
 // event.
-func (s *Sender) speaks(status int, h http.Header) bool {
+func (s *Sender) speaks(m *message, status int, h http.Header) bool {
 	switch {
 	case status == http.StatusMultiStatus:
 		return true
@@ -187,5 +102,5 @@ func (s *Sender) speaks(status int, h http.Header) bool {
 	case s.options.Results == resultsRequired:
 		return true
 	}
-	return s.options.Batch > 1 && httplink.JSONType(h)
+	return m.list && httplink.JSONType(h)
 }

@@ -6,7 +6,6 @@ package rest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -38,17 +37,22 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	if err != nil {
 		return uplink.Plan{}, err
 	}
+	templates, err := o.compile(target)
+	if err != nil {
+		return uplink.Plan{}, err
+	}
 	o.BatchEvents = min(o.BatchEvents, o.Batch*maxRequests)
 	return uplink.Plan{
 		Endpoint: httplink.Show(target),
 		Target:   target.String(),
-		Carries:  o.Kinds.Carry,
+		Carries:  o.carries,
+		Codes:    o.Codes,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
 			return &Sender{
-				options: o, target: target, log: env.Log, memory: env.Memory,
+				options: o, target: target, log: env.Log, memory: env.Memory, headers: o.header(),
+				form:      o.form(target, templates, env.Codes),
 				client:    link.Open("rest", o.Concurrent, httplink.NewRedactor(o.Auth.Secrets()...)),
-				headers:   o.header(),
 				conflicts: make(map[plant.MachineID]conflict),
 				doubts:    make(map[plant.MachineID]span),
 			}
@@ -56,10 +60,20 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	}, nil
 }
 
+// form returns what makes messages of events.
+func (o Options) form(target *url.URL, templates *templated, codes *uplink.Codes) form {
+	if len(o.Requests) == 0 {
+		return &cloudEvents{method: o.Method, target: target, header: o.header(), batch: o.Batch}
+	}
+	return templates.with(codes)
+}
+
 // Sender posts the events of all machines to one URL.
 type Sender struct {
 	options Options
 	target  *url.URL
+	form    form
+	// headers are those of a request that carries no event.
 	headers http.Header
 	client  *httplink.Client
 	log     *zap.Logger
@@ -103,11 +117,12 @@ func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Eve
 		if again > 0 {
 			next = next[:again]
 		}
-		body, n := s.fill(next)
-		if n == 0 {
-			return add(results, answerFor(events[at:at+1], plant.Rejected, &tooBig{len(body), int(s.options.MaxBody)}))
+		msg, err := s.fill(next)
+		if err != nil {
+			return add(results, answerFor(events[at:at+1], plant.Rejected, err))
 		}
-		answers := s.deliver(ctx, m, events[at:at+n], body, again == n)
+		n := len(msg.events)
+		answers := s.deliver(ctx, m, msg, again == n)
 		results = add(results, answers...)
 		if results[len(results)-1].Status != plant.Delivered || len(answers) > 1 {
 			return results
@@ -124,10 +139,11 @@ func (s *Sender) late(ctx context.Context) bool {
 	return ctx.Err() != nil || bounded && time.Until(end) < s.options.Timeout.Std()
 }
 
-// deliver sends events in one body, and in halves if that one is refused
+// deliver sends one message, and its events in halves if that one is refused
 // without a word on which event is at fault. again is that of post.
-func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.Event, body []byte, again bool) []plant.Result {
-	a, err := s.post(ctx, events, body, again)
+func (s *Sender) deliver(ctx context.Context, m plant.MachineID, msg *message, again bool) []plant.Result {
+	events := msg.events
+	a, err := s.post(ctx, msg, again)
 	if err != nil {
 		s.doubt(m, events)
 		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: err})
@@ -136,7 +152,7 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.
 		}
 		return []plant.Result{r}
 	}
-	results := s.judge(m, events, a)
+	results := s.judge(m, msg, a)
 	if results != nil {
 		if a.BodyErr != nil && results[0].Status == plant.Retry {
 			s.doubt(m, events)
@@ -144,16 +160,19 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, events []plant.
 		return results
 	}
 	if a.Status == http.StatusRequestEntityTooLarge {
-		s.tooLarge(len(body))
+		s.tooLarge(len(msg.body))
 	}
 	half := len(events) / 2
 	for _, part := range [][]plant.Event{events[:half], events[half:]} {
 		if len(results) > 0 && s.late(ctx) {
 			return add(results, answerFor(part[:1], plant.Retry, errLate))
 		}
-		answers := s.deliver(ctx, m, part, s.render(part), false)
-		results = add(results, answers...)
-		if results[len(results)-1].Status != plant.Delivered {
+		smaller, err := s.form.fill(part, int(s.options.MaxBody), int(s.options.MaxBody))
+		if err != nil {
+			return add(results, answerFor(part[:1], plant.Rejected, err))
+		}
+		results = add(results, s.deliver(ctx, m, smaller, false)...)
+		if results[len(results)-1].Status != plant.Delivered || len(smaller.events) < len(part) {
 			return results
 		}
 	}
@@ -190,14 +209,6 @@ func add(results []plant.Result, more ...plant.Result) []plant.Result {
 // answerFor returns one Result for all of events.
 func answerFor(events []plant.Event, status plant.Status, cause error) plant.Result {
 	return plant.Result{First: events[0].Sequence, Last: events[len(events)-1].Sequence, Status: status, Cause: cause}
-}
-
-// tooBig is the Cause of an event that is not sent at all.
-type tooBig struct{ size, limit int }
-
-// Error implements error.
-func (e *tooBig) Error() string {
-	return fmt.Sprintf("rest: send event: its body of %d bytes is larger than max_body (%d bytes)", e.size, e.limit)
 }
 
 // Close implements io.Closer: it ends every connection. It does not wait for a

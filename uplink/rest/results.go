@@ -85,7 +85,8 @@ func bare(body []byte) []byte {
 // judgeItems turns what was said of each event into Results, in the order of
 // the events, up to the first that has to be sent again. Whatever is unclear is
 // sent again.
-func (s *Sender) judgeItems(events []plant.Event, items []item, wait time.Duration) []plant.Result {
+func (s *Sender) judgeItems(msg *message, items []item, wait time.Duration) []plant.Result {
+	events := msg.events
 	of, err := match(events, items)
 	if err != nil {
 		r := answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: %s", s.client.Clean(err.Error())))
@@ -96,7 +97,7 @@ func (s *Sender) judgeItems(events []plant.Event, items []item, wait time.Durati
 	for i := range events {
 		r := answerFor(events[i:i+1], plant.Retry, errNotSpoken)
 		if of[i] != nil {
-			r.Status, r.Cause = s.judgeItem(of[i])
+			r.Status, r.Cause = s.judgeItem(msg, of[i])
 		}
 		if r.Status == plant.Retry {
 			r.Wait = wait
@@ -186,7 +187,7 @@ func byID(n int, items []item, at []int) []*item {
 // judgeItem returns what an item says: its status is that of a request of its
 // own, or delivered, rejected or retry. With any other nobody knows what became
 // of the event: it is sent again after a growing wait, and the status is named.
-func (s *Sender) judgeItem(it *item) (plant.Status, error) {
+func (s *Sender) judgeItem(msg *message, it *item) (plant.Status, error) {
 	said, status := "nothing", plant.Retry
 	var word string
 	number, isNumber := itemNumber(it.Status)
@@ -211,7 +212,7 @@ func (s *Sender) judgeItem(it *item) (plant.Status, error) {
 	if status == plant.Delivered {
 		return status, nil
 	}
-	text := fmt.Sprintf("rest: %s %s: of this event the receiver says %s", s.options.Method, httplink.Show(s.target), said)
+	text := fmt.Sprintf("rest: %s %s: of this event the receiver says %s", msg.method, httplink.Show(msg.target), said)
 	if words := s.client.Clean(httplink.WordsOfJSON(it.Error)); words != "" {
 		text += ": " + words
 	}

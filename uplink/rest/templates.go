@@ -1,0 +1,488 @@
+package rest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+	"github.com/sluice-edge/sluice/uplink/internal/render"
+)
+
+// Request is what events of some kinds are sent as. Path, the values of Headers
+// and Body are templates over one event.
+type Request struct {
+	// Kinds are the kinds of events that it is for.
+	Kinds uplink.Kinds `yaml:"kinds,required"`
+	// Skip leaves events of these kinds out; nothing else is then set.
+	Skip bool `yaml:"skip"`
+	// Method is that of the uplink if it is empty.
+	Method string `yaml:"method"`
+	// Path is what stands behind the uplink's url, with a query if there is one.
+	Path string `yaml:"path"`
+	// Headers go with the request besides the uplink's.
+	Headers map[string]string `yaml:"headers"`
+	// Format is the language of the body: json, if it is empty, xml, form or text.
+	Format string `yaml:"format"`
+	// ContentType is that of the format if it is empty.
+	ContentType string `yaml:"content_type"`
+	// Body is the body; BodyFile is the file that has it instead. Neither: none.
+	Body     string      `yaml:"body"`
+	BodyFile config.Path `yaml:"body_file"`
+	// List puts up to batch events in one body; nil: each has its own.
+	List *List `yaml:"list"`
+}
+
+// List is what stands around the events of one body.
+type List struct {
+	Begin   string `yaml:"begin"`
+	Between string `yaml:"between"`
+	End     string `yaml:"end"`
+}
+
+// contentTypes are those of the formats.
+var contentTypes = map[render.Format]string{
+	render.JSON: "application/json",
+	render.XML:  "application/xml; charset=utf-8",
+	render.Form: "application/x-www-form-urlencoded",
+	render.Text: "text/plain; charset=utf-8",
+}
+
+// methods are those that a request may have.
+var methods = []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodDelete}
+
+func (r *Request) format() render.Format {
+	if r.Format == "" {
+		return render.JSON
+	}
+	return render.Format(r.Format)
+}
+
+func (r *Request) hasBody() bool { return r.Body != "" || r.BodyFile != "" }
+
+// validate checks what needs no file and no template.
+func (r *Request) validate(path, method string) error {
+	var errs []error
+	bad := func(key, problem, remedy string) {
+		errs = append(errs, config.Field(path+key, problem, remedy))
+	}
+	if len(r.Kinds) == 0 {
+		bad(".kinds", "it names no kind", "write the kinds that are sent so, for example [counter, startstop]")
+	}
+	if r.Skip {
+		if r.Method != "" || r.Path != "" || r.hasBody() || len(r.Headers) > 0 || r.List != nil {
+			bad(".skip", "what is left out needs no method, path, headers or body", "leave out skip, or the others")
+		}
+		return errors.Join(errs...)
+	}
+	if r.Method != "" {
+		method = r.Method
+	}
+	if !slices.Contains(methods, method) {
+		bad(".method", "it is none of "+strings.Join(methods, ", "), "leave it out for that of the uplink")
+	}
+	if _, known := contentTypes[r.format()]; !known {
+		errs = append(errs, config.Unknown(path+".format", "format", r.Format, []string{"json", "xml", "form", "text"}))
+	}
+	if !httplink.Printable(r.ContentType) {
+		bad(".content_type", "it holds a character that no header may hold", "write for example application/vnd.acme+json")
+	}
+	switch {
+	case r.Body != "" && r.BodyFile != "":
+		bad(".body_file", "there is a body as well", "keep one of body and body_file")
+	case r.hasBody() && method == http.MethodGet:
+		bad(".body", "a GET has no body", "put the values in path, behind a ?, or use POST")
+	case !r.hasBody() && (method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch):
+		bad("", "a "+method+" without a body says nothing of the event", "write body or body_file, or use method: GET with the values in path")
+	}
+	if r.List != nil {
+		errs = append(errs, r.List.validate(path+".list", r))
+	}
+	return errors.Join(append(errs, validateHeaderNames(path+".headers.", r.Headers, ""))...)
+}
+
+func (l *List) validate(path string, r *Request) error {
+	switch f := r.format(); {
+	case f == render.Form:
+		return config.Field(path, "a form holds one event", "leave list out, or use another format")
+	case f != render.JSON && l.Begin == "" && l.Between == "" && l.End == "":
+		return config.Field(path, "what stands around the events is not known for this format", "write begin, between and end")
+	case !r.hasBody():
+		return config.Field(path, "there is no body that could hold several events", "leave list out, or write body")
+	}
+	return nil
+}
+
+// parts returns what stands around events, with the defaults.
+func (l *List) parts(f render.Format) (begin, between, end string) {
+	if f == render.JSON && *l == (List{}) {
+		return "[", ",", "]"
+	}
+	return l.Begin, l.Between, l.End
+}
+
+// templated sends each kind of event as its templates say.
+type templated struct {
+	batch int
+	of    map[plant.EventKind]*sheet
+}
+
+// sheet is a Request that was read.
+type sheet struct {
+	kinds  *render.Kinds
+	format render.Format
+	method string
+	base   *url.URL
+	// header is what does not depend on the event.
+	header http.Header
+	// path is nil for none, and so is body.
+	path, body          *render.Template
+	values              []named
+	list                bool
+	begin, between, end string
+}
+
+// named is the template of a header.
+type named struct {
+	name  string
+	value *render.Template
+}
+
+// head is what is not the body of a message: two events with one head may share
+// a body.
+type head struct {
+	path   string
+	values []string
+}
+
+// fill implements form.
+func (f *templated) fill(events []plant.Event, limit, most int) (*message, error) {
+	s := f.of[events[0].Kind]
+	if s == nil { // Carries has let none through
+		return nil, &misfit{err: &render.Error{Problem: fmt.Sprintf("no request sends events of kind %q", events[0].Kind)}}
+	}
+	n := 1
+	if s.list {
+		n = f.batch
+	}
+	for {
+		m, err := s.message(events[:min(n, len(events))], f, limit, most)
+		if err == nil || n == 1 {
+			return m, err
+		}
+		n = 1 // so that the one which is at fault stands alone
+	}
+}
+
+// message makes a message of the first of events and of those that go with it.
+func (s *sheet) message(events []plant.Event, f *templated, limit, most int) (*message, error) {
+	m := &message{method: s.method, list: s.list}
+	var first head
+	for i := range events {
+		e := &events[i]
+		if i > 0 && (f.of[e.Kind] != s || len(m.body) >= limit) {
+			break
+		}
+		value, err := s.kinds.Value(e)
+		if err != nil {
+			return nil, &misfit{err: err, kind: e.Kind}
+		}
+		h, err := s.head(value, most)
+		if err != nil {
+			return nil, &misfit{err: err, kind: e.Kind}
+		}
+		if i == 0 {
+			first = h
+		} else if h.path != first.path || !slices.Equal(h.values, first.values) {
+			break
+		}
+		before := len(m.body)
+		if err := s.add(m, value, i, most); err != nil {
+			return nil, &misfit{err: err, kind: e.Kind}
+		}
+		if i > 0 && len(m.body)+len(s.end) > limit {
+			m.body = m.body[:before]
+			break
+		}
+		m.events = events[:i+1]
+	}
+	return m, s.finish(m, first, most)
+}
+
+// add appends the body of one more event.
+func (s *sheet) add(m *message, value map[string]any, i, most int) (err error) {
+	switch {
+	case s.body == nil:
+		return nil
+	case i == 0:
+		m.body = append(m.body, s.begin...)
+	default:
+		m.body = append(m.body, s.between...)
+	}
+	m.body, err = s.body.Append(m.body, value, most)
+	return err
+}
+
+// finish ends the message and looks whether it can be sent.
+func (s *sheet) finish(m *message, h head, most int) error {
+	kind := m.events[0].Kind
+	if s.body != nil {
+		m.body = append(m.body, s.end...)
+		if len(m.body) > most {
+			return &tooBig{len(m.body), most}
+		}
+		if err := s.format.Check(m.body); err != nil {
+			return &misfit{err: err, kind: kind}
+		}
+	}
+	target, err := s.target(h.path)
+	if err != nil {
+		return &misfit{err: err, kind: kind}
+	}
+	m.target, m.header = target, s.header
+	if len(s.values) > 0 {
+		m.header = s.header.Clone()
+		for i, v := range s.values {
+			m.header.Set(v.name, h.values[i])
+		}
+	}
+	return nil
+}
+
+// head makes what is not the body.
+func (s *sheet) head(value map[string]any, most int) (h head, err error) {
+	if s.path != nil {
+		path, err := s.path.Append(nil, value, most)
+		if err == nil {
+			err = render.Path.Check(path)
+		}
+		if err != nil {
+			return h, err
+		}
+		h.path = string(path)
+	}
+	for _, v := range s.values {
+		text, err := v.value.Append(nil, value, most)
+		if err == nil {
+			err = render.Header.Check(text)
+		}
+		if err != nil {
+			return h, err
+		}
+		h.values = append(h.values, string(bytes.TrimSpace(text)))
+	}
+	return h, nil
+}
+
+// target puts the path behind url, whose host stays.
+func (s *sheet) target(path string) (*url.URL, error) {
+	if path == "" {
+		return s.base, nil
+	}
+	before, query, _ := strings.Cut(path, "?")
+	base := *s.base
+	base.RawQuery, base.ForceQuery = "", false
+	text := strings.TrimSuffix(base.String(), "/")
+	if before == "" {
+		text = base.String()
+	}
+	target, err := url.Parse(text + before)
+	if err != nil || !httplink.SameOrigin(target, s.base) {
+		return nil, &render.Error{Problem: "the path leads nowhere", Remedy: "this event cannot be sent there", Result: path}
+	}
+	target.RawQuery = s.base.RawQuery
+	if query != "" && target.RawQuery != "" {
+		target.RawQuery += "&"
+	}
+	target.RawQuery += query
+	return target, nil
+}
+
+// misfit is the Cause of an event of which the templates make nothing that can
+// be sent.
+type misfit struct {
+	kind plant.EventKind
+	err  error
+}
+
+// Error implements error.
+func (e *misfit) Error() string {
+	text := fmt.Sprintf("rest: make the request for a %s event: %v", e.kind, e.err)
+	if wrong := new(render.Error); errors.As(e.err, &wrong) && wrong.Remedy != "" {
+		text += "; " + wrong.Remedy
+	}
+	return text
+}
+
+// Unwrap returns what the template said.
+func (e *misfit) Unwrap() error { return e.err }
+
+// compile reads the templates of good Options and tries them on samples of each
+// kind. Its faults are config.FieldErrors.
+func (o Options) compile(base *url.URL) (*templated, error) {
+	t := &templated{batch: o.Batch, of: make(map[plant.EventKind]*sheet)}
+	var errs []error
+	for i := range o.Requests {
+		r := &o.Requests[i]
+		if r.Skip {
+			continue
+		}
+		s, err := o.sheet(base, r, fmt.Sprintf("requests[%d]", i))
+		errs = append(errs, err)
+		for _, kind := range r.Kinds {
+			t.of[kind] = s
+		}
+	}
+	return t, errors.Join(errs...)
+}
+
+// sheet reads one request, which stands at path.
+func (o Options) sheet(base *url.URL, r *Request, path string) (*sheet, error) {
+	s := &sheet{kinds: render.NewKinds(r.Kinds...), format: r.format(), method: r.Method, base: base, header: o.header()}
+	if s.method == "" {
+		s.method = o.Method
+	}
+	s.header.Set("Accept", "application/json, */*;q=0.5")
+	s.header.Del("Content-Type")
+	var errs []error
+	read := func(key, file string, format render.Format, text string) *render.Template {
+		t, err := s.read(r.Kinds, path+key, file, format, text, int(o.MaxBody))
+		errs = append(errs, err)
+		return t
+	}
+	if r.Path != "" {
+		s.path = read(".path", "", render.Path, r.Path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		s.values = append(s.values, named{name, read(".headers."+name, "", render.Header, r.Headers[name])})
+	}
+	if r.hasBody() {
+		key, text, err := ".body", r.Body, error(nil)
+		if r.BodyFile != "" {
+			key = ".body_file"
+			text, err = readTemplate(path+key, string(r.BodyFile))
+		}
+		if err != nil {
+			return s, errors.Join(append(errs, err)...)
+		}
+		s.body = read(key, string(r.BodyFile), s.format, text)
+		s.header.Set("Content-Type", contentTypes[s.format])
+		if r.ContentType != "" {
+			s.header.Set("Content-Type", r.ContentType)
+		}
+	}
+	if r.List != nil {
+		s.list = true
+		s.begin, s.between, s.end = r.List.parts(s.format)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s, err
+	}
+	return s, s.try(r.Kinds, path, int(o.MaxBody))
+}
+
+// readTemplate reads the file of a body.
+func readTemplate(path, file string) (string, error) {
+	info, err := os.Stat(file)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > render.Longest) {
+		return "", config.Field(path, fmt.Sprintf("%s is no file of at most %d bytes", file, render.Longest), "name the file that holds the template")
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return "", config.Field(path, fmt.Sprintf("it cannot be read: %v", err), "name a readable file with the template of the body")
+	}
+	return string(text), nil
+}
+
+// read parses one template and tries it on each kind. In a list, too, the body of
+// each event is valid alone.
+func (s *sheet) read(kinds uplink.Kinds, path, file string, format render.Format, text string, most int) (*render.Template, error) {
+	t, err := render.Parse(format, text, s.kinds)
+	if err != nil {
+		return nil, fieldOf(path, file, err)
+	}
+	for _, kind := range kinds {
+		if _, err := t.Try(kind, most); err != nil {
+			return t, fieldOf(path, file, err)
+		}
+	}
+	return t, nil
+}
+
+// fieldOf makes a fault of the config of what is wrong with a template.
+func fieldOf(path, file string, err error) error {
+	wrong := new(render.Error)
+	if !errors.As(err, &wrong) {
+		return config.Field(path, err.Error(), "write it anew")
+	}
+	text := wrong.Error()
+	if file != "" {
+		text = file + ": " + text
+	}
+	return config.Field(path, text, wrong.Remedy)
+}
+
+// try makes whole messages of samples of each kind, one event and two.
+func (s *sheet) try(kinds uplink.Kinds, path string, most int) error {
+	for _, kind := range kinds {
+		for _, v := range render.Variants() {
+			e := render.Sample(kind, v)
+			events := []plant.Event{e, e}
+			events[1].Sequence++
+			for n := range events {
+				if n > 0 && !s.list {
+					break
+				}
+				f := &templated{batch: 2, of: map[plant.EventKind]*sheet{kind: s}}
+				if _, err := s.message(events[:n+1], f, most, most); err != nil {
+					wrong := new(render.Error)
+					if !errors.As(err, &wrong) {
+						return config.Field(path, err.Error(), "make the request smaller, or raise max_body")
+					}
+					key := path
+					if s.list {
+						key += ".list"
+					}
+					return config.Field(key, fmt.Sprintf("for %d `%s` events in one body: %v", n+1, kind, wrong), wrong.Remedy)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// with returns a copy whose templates look codes up there.
+func (f *templated) with(codes render.Codes) *templated {
+	out := &templated{batch: f.batch, of: make(map[plant.EventKind]*sheet)}
+	copies := make(map[*sheet]*sheet)
+	for kind, s := range f.of {
+		if copies[s] == nil {
+			c := *s
+			if c.path != nil {
+				c.path = c.path.With(codes)
+			}
+			if c.body != nil {
+				c.body = c.body.With(codes)
+			}
+			c.values = make([]named, len(s.values))
+			for i, v := range s.values {
+				c.values[i] = named{v.name, v.value.With(codes)}
+			}
+			copies[s] = &c
+		}
+		out.of[kind] = copies[s]
+	}
+	return out
+}
