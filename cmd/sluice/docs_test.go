@@ -193,8 +193,8 @@ func (f fence) whole() bool {
 }
 
 // TestConfigsOfThePagesLoad loads each YAML block of the pages: a whole config by
-// itself, a part beside the first whole one of its page, as fragments of one
-// folder. Neither has a fault nor a warning.
+// itself, a part beside the first whole one of its page, or else of docs/config.md,
+// as fragments of one folder. Neither has a fault nor a warning.
 func TestConfigsOfThePagesLoad(t *testing.T) {
 	for _, c := range []struct {
 		page         string
@@ -202,9 +202,14 @@ func TestConfigsOfThePagesLoad(t *testing.T) {
 	}{
 		{filepath.Join("..", "..", "README.md"), 1, 0},
 		{configPage, 1, 7},
+		{filepath.Join("..", "..", "docs", "rest.md"), 0, 3},
 	} {
 		blocks := fences(readPage(t, c.page))
 		base, whole, parts := "", 0, 0
+		if c.whole == 0 {
+			all := fences(readPage(t, configPage))
+			base = all[slices.IndexFunc(all, fence.whole)].text
+		}
 		for _, block := range blocks {
 			if block.language != "yaml" {
 				continue

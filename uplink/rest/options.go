@@ -18,7 +18,7 @@ import (
 type Options struct {
 	// URL is where events are sent, http:// or https://.
 	URL string `yaml:"url,required"`
-	// Method is POST or PUT, or whatever a Request of its own may have.
+	// Method is POST or PUT.
 	Method string `yaml:"method"`
 	// Requests say what events are sent as; none: as CloudEvents.
 	Requests []Request `yaml:"requests"`
@@ -85,7 +85,7 @@ func (o Options) Validate() error {
 		validateHeaderNames("headers.", o.Headers, o.Auth.Header()),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
-	if len(o.Requests) == 0 && o.Method != http.MethodPost && o.Method != http.MethodPut {
+	if o.Method != http.MethodPost && o.Method != http.MethodPut {
 		bad("method", "it is neither POST nor PUT", "leave it out for POST")
 	}
 	if o.Batch < 1 || o.Batch > maxBatch {

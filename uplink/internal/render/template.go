@@ -285,7 +285,10 @@ func runError(err error) *Error {
 		e.Problem = "{{" + m[2] + "}}: " + m[3]
 		e.place(m[1])
 	}
-	if strings.Contains(e.Problem, "nil pointer evaluating") || strings.Contains(e.Problem, "map has no entry") {
+	switch {
+	case strings.Contains(e.Problem, "map has no entry"):
+		e.Remedy = "this kind has no such field there: give it a request of its own"
+	case strings.Contains(e.Problem, "nil pointer evaluating"):
 		e.Remedy = "an event need not have it: write {{with …}}…{{else}}…{{end}} around it"
 	}
 	return e
