@@ -153,6 +153,7 @@ func (w *weigher) load(b []byte) {
 	if err != nil {
 		w.fail(err)
 	}
+	s.GoOn()
 	w.state = s
 	r := run{m: w.m, s: &w.state}
 	w.wake = r.wake()

@@ -21,6 +21,9 @@ type batchState struct {
 	SmallAt rule.Stamp `json:"sat,omitzero"`
 	SmallOf string     `json:"sof,omitempty"`
 	Creep   int64      `json:"creep,omitempty"`
+	// Held is set while Ref holds a dose that was not told from noise: it is part
+	// of the next.
+	Held bool `json:"held,omitempty"`
 	// Gated is set once dosing was on since Ref, from Begun until Ended; the gate
 	// was switched last at Switched.
 	Gated    bool       `json:"on,omitempty"`
@@ -65,7 +68,7 @@ func (b *batchState) shift(step time.Duration) {
 }
 
 // gate notes that dosing was switched on or off, or is known again.
-func (r *Live) gate(s *LiveState, on bool, at rule.Stamp) {
+func (r *Live) gate(s *LiveState, on bool, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	b.Switched = at
 	if !on {
@@ -76,7 +79,30 @@ func (r *Live) gate(s *LiveState, on bool, at rule.Stamp) {
 	}
 	b.Way.Idle = false
 	if !b.Gated {
+		r.crept(s, at, out)
 		b.Gated, b.Begun, b.Ended, b.Words = true, at, rule.Stamp{}, s.Words
+	}
+}
+
+// crept books what the weight changed within the noise while dosing was off: it is
+// none of the dose that begins now.
+func (r *Live) crept(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	w, ok := r.steadyAt(s, at.At)
+	if fell := b.Ref - w; ok && b.Have && !b.Gap && !b.Held && fell != 0 && magnitude(fell) <= r.noise {
+		b.Creep += fell
+		b.Ref = w
+		b.Way.restart(w, s.Last.At)
+		r.creeps(s, at, out)
+	}
+}
+
+// creeps tells what crept once it is as much as a dose.
+func (r *Live) creeps(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	if magnitude(b.Creep) >= r.least {
+		r.drift(s, b.Creep, at, out)
+		b.Creep = 0
 	}
 }
 
@@ -108,7 +134,7 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	}
 	if !b.Have {
 		gated := b.Gated && on
-		*b = batchState{Have: true, Ref: w, Gated: gated, Begun: b.Begun, Switched: b.Switched, Words: b.Words, Fall: b.Fall, Time: b.Time}
+		*b = batchState{Have: true, Ref: w, Creep: b.Creep, Gated: gated, Begun: b.Begun, Switched: b.Switched, Words: b.Words, Fall: b.Fall, Time: b.Time}
 		b.Way.restart(w, s.Last.At)
 		return true
 	}
@@ -152,6 +178,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, ended bool, out Sink)
 	case magnitude(fell) <= r.noise:
 		// Not to be told from noise: Ref stays, so that small falls add up.
 		changed = b.Gated && !on || b.Gap
+		b.Held = b.Held || b.Gated && fell != 0
 	case b.Gated && fell > 0:
 		changed = true
 		r.dose(s, fell, &p, out)
@@ -160,6 +187,9 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, ended bool, out Sink)
 		changed = true
 		r.change(s, fell, &p, out)
 		b.Ref = w
+	}
+	if b.Ref == w {
+		b.Held = false
 	}
 	b.Refilled, b.Gap = 0, false
 	idle := on && b.Gated
@@ -228,10 +258,7 @@ func (r *Live) change(s *LiveState, fell int64, p *portion, out Sink) {
 		r.move(plant.KindRefill, -fell, p, out)
 	default:
 		b.Creep += fell
-		if magnitude(b.Creep) >= r.least {
-			r.drift(s, b.Creep, p.at, out)
-			b.Creep = 0
-		}
+		r.creeps(s, p.at, out)
 	}
 }
 
@@ -251,6 +278,9 @@ func (r *Live) batchEnds(s *LiveState, at rule.Stamp, out Sink) {
 // rest tells all that is too small as drift.
 func (r *Live) rest(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
+	if b.Small == 0 && magnitude(b.Creep) <= r.noise {
+		return // not told from noise; it adds up
+	}
 	rest := b.Creep
 	if component, _ := r.text(&s.Words, slotComponent); b.Small != 0 && b.SmallOf != component {
 		r.smallOfAnother(b, s.Words.Known, at, out)

@@ -25,13 +25,27 @@ type gainState struct {
 	Before rule.Stamp `json:"b0,omitzero"`
 	Ended  rule.Stamp `json:"b1,omitzero"`
 	Prior  words      `json:"pw,omitzero"`
-	// Falling is set while the vessel is emptied.
-	Falling bool `json:"fall,omitempty"`
-	Gap     bool `json:"gap,omitempty"`
+	// Falling is set while the vessel is emptied, down to Low so far.
+	Falling bool  `json:"fall,omitempty"`
+	Low     point `json:"low,omitzero"`
+	Gap     bool  `json:"gap,omitempty"`
+	// Peak is the highest weight since the newest that stood, without having stood
+	// itself. It was more than a dose above Ref first at High, and last not nearly
+	// down again at Until. Seen are the two weights before the newest: one that
+	// stands out is no peak.
+	Peak  int64      `json:"peak,omitempty"`
+	High  rule.Stamp `json:"th,omitzero"`
+	Until rule.Stamp `json:"tu,omitzero"`
+	Seen  [2]int64   `json:"seen,omitzero"`
+	// Rough is set while Ref is a weight that never stood: a component began
+	// before the vessel was seen to be empty.
+	Rough bool `json:"rough,omitempty"`
+	// Creep is what came while nothing was to come and is not told yet.
+	Creep int64 `json:"creep,omitempty"`
 }
 
 func (g *gainState) shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&g.Begun, &g.Before, &g.Ended} {
+	for _, at := range []*rule.Stamp{&g.Begun, &g.Before, &g.Ended, &g.High, &g.Until, &g.Low.At} {
 		at.Shift(step)
 	}
 }
@@ -51,6 +65,9 @@ func (r *Live) component(s *LiveState) string {
 // switched compares the component with the one that went in so far.
 func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	g := &s.Gain
+	if i := r.first(roleGate); i >= 0 && s.Known&(1<<i) == 0 {
+		return false // nobody can tell
+	}
 	now := r.component(s)
 	was, _ := r.text(&g.Words, slotComponent)
 	if g.Active == (now != "") && (!g.Active || now == was) {
@@ -74,8 +91,59 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 			}
 		}
 	}
+	if now != "" {
+		r.begins(s, at, out)
+	}
 	g.Active, g.Begun, g.Words = now != "", at, s.Words
 	return true
+}
+
+// begins settles from which weight on a component goes in that follows no other.
+func (r *Live) begins(s *LiveState, at rule.Stamp, out Sink) {
+	g := &s.Gain
+	switch {
+	case g.Falling:
+		// What the vessel holds now is what it was emptied to, as far as it is.
+		g.book(s.Last.W)
+		g.Falling, g.Waits, g.Rough = false, false, true
+	case !g.Have || g.Active || g.Waits || g.Gap:
+	default:
+		if w, ok := r.steadyAt(s, at.At); ok && w-g.Ref < r.least {
+			r.creep(s, w, at, out)
+		}
+	}
+}
+
+// creep books a change while no component was on: it belongs to none that goes in
+// later. It is told as drift once it is as much as a dose.
+func (r *Live) creep(s *LiveState, w int64, at rule.Stamp, out Sink) {
+	g := &s.Gain
+	g.Creep += w - g.Ref
+	g.book(w)
+	if magnitude(g.Creep) >= r.least {
+		r.gainDrift(s, at, out)
+	}
+}
+
+// gainDrift tells what crept, as of the component before.
+func (r *Live) gainDrift(s *LiveState, at rule.Stamp, out Sink) {
+	g := &s.Gain
+	of := g.Words
+	if text, _ := r.text(&of, slotComponent); text == "" || text == "0" {
+		of = g.Prior
+	}
+	if text, _ := r.text(&of, slotComponent); text == "" || text == "0" {
+		of = s.Words
+	}
+	ticks := g.Creep
+	g.Creep = 0
+	r.tell(&portion{ticks: ticks, at: at, drift: true, words: &of}, out)
+}
+
+// book takes w for the reference: all up to it is told.
+func (g *gainState) book(w int64) {
+	g.Ref, g.Top, g.Peak, g.Rough = w, w, w, false
+	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
 }
 
 // after tells of the component that ended: what the vessel gained up to w.
@@ -95,9 +163,11 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 	if magnitude(rise) <= r.noise {
 		return
 	}
+	p.estimated = p.estimated || g.Rough
 	p.ticks, p.before, p.after, p.weighed, p.unheard = rise, g.Ref, w, !p.estimated, g.Gap
 	p.drift = rise < r.least
-	g.Ref, g.Top, g.Gap = w, w, false
+	g.book(w)
+	g.Gap = false
 	if rise > 0 {
 		p.words.fill(&s.Words)
 		r.tell(p, out)
@@ -107,25 +177,91 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 // gainSample takes the newest weight of a vessel.
 func (r *Live) gainSample(s *LiveState, out Sink) (changed bool) {
 	g := &s.Gain
-	if g.Have && !g.Falling && g.Top-s.Last.W > max(r.least, r.noise) {
-		changed = true
-		r.emptied(s, out)
+	w := s.Last.W
+	if g.Have && !g.Falling {
+		changed = r.climb(s, w)
+		if g.Top-w > max(r.least, r.noise) || g.Seen[1] <= r.floor(g) && r.spilled(g, w) {
+			changed = true
+			r.emptied(s, out)
+		}
+	} else if low := max(g.Seen[1], min(g.Seen[0], w)-max(r.least, r.noise)); g.Falling && low < g.Low.W {
+		g.Low, changed = point{low, s.Last.At}, true
 	}
+	g.Seen = [2]int64{g.Seen[1], w}
 	return r.gainStand(s, s.Last.At, out) || changed
 }
 
-// emptied tells what went in before the vessel was emptied, which is no dose.
+// climb follows the weight of a vessel that is filled, to the highest that two
+// weights side by side bear out.
+func (r *Live) climb(s *LiveState, w int64) (changed bool) {
+	g := &s.Gain
+	tolerance := max(r.least, r.noise)
+	if g.Rough && w < g.Ref {
+		g.book(w) // the rest of what is emptied
+		g.Rough = true
+	}
+	if g.High.IsZero() {
+		if w-g.Ref > tolerance {
+			g.High, g.Until, changed = s.Last.At, s.Last.At, true
+		}
+		return changed
+	}
+	if peak := min(g.Seen[1], max(g.Seen[0], w)+tolerance); peak > g.Peak {
+		g.Peak = peak
+	}
+	if w > r.floor(g) {
+		g.Until = s.Last.At
+	}
+	return true
+}
+
+// floor is the weight under which a vessel that was filled is empty again, for all
+// that the scale shows: a splash falls less than that.
+func (r *Live) floor(g *gainState) int64 {
+	return g.Ref + max(r.noise, (g.Peak-g.Ref)/4)
+}
+
+// spilled reports whether the vessel was emptied from a weight that never stood,
+// down to what it held before.
+func (r *Live) spilled(g *gainState, w int64) bool {
+	return (g.Active || g.Waits) && magnitude(g.Top-g.Ref) <= r.noise && r.heaped(g) && w <= r.floor(g)
+}
+
+// heaped reports whether there was a weight above the newest that stood which is
+// no splash: as much as a dose, for as long as a weight takes to stand.
+func (r *Live) heaped(g *gainState) bool {
+	return !g.High.IsZero() && g.Until.At-g.High.At >= r.steady && g.Peak-g.Top > max(r.least, r.noise)
+}
+
+// emptied tells what went in before the vessel was emptied, which is no dose. Up
+// to a weight that never stood it is estimated.
 func (r *Live) emptied(s *LiveState, out Sink) {
 	g := &s.Gain
+	top, estimated := g.Top, false
+	if r.heaped(g) {
+		top, estimated = g.Peak, true
+	}
+	if g.Waits && g.Active && estimated {
+		r.after(s, g.At, s.Last.At, true, out)
+	}
 	switch {
 	case g.Waits:
-		r.after(s, g.Top, s.Last.At, false, out)
+		r.after(s, top, s.Last.At, estimated, out)
 	case g.Active:
-		r.gained(s, g.Top, &portion{at: s.Last.At, begun: g.Begun, ended: s.Last.At, words: &g.Words}, out)
+		r.gained(s, top, &portion{at: s.Last.At, begun: g.Begun, ended: s.Last.At, estimated: estimated, words: &g.Words}, out)
 	case g.Top-g.Ref >= r.least:
 		r.nobodys(s, g.Top, s.Last.At, s.Last.At, out)
 	}
-	g.Falling = true
+	g.Falling, g.Low = true, s.Last
+}
+
+// refills reports whether the component that was on while the vessel was emptied
+// went in again before it stood empty: the weight rose for longer than it takes
+// to stand, which the recoil of a valve does not.
+func (r *Live) refills(s *LiveState, w int64) bool {
+	g := &s.Gain
+	return g.Falling && (g.Active || g.Waits && g.Ended.At >= g.Low.At.At) &&
+		w-g.Low.W > max(r.least, r.noise) && s.Win.Since.At-g.Low.At.At >= r.steady
 }
 
 // gainStand closes what a weight that stands says.
@@ -142,9 +278,18 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		g.Top = w
 		return changed
 	}
+	if g.Have && !g.Falling && r.spilled(g, w) {
+		r.emptied(s, out)
+	}
+	if r.refills(s, w) {
+		g.Begun, g.Before = g.Low.At, g.Low.At
+		g.book(g.Low.W)
+		g.Falling, g.Gap, g.Rough, changed = false, false, true, true
+	}
 	if !g.Have || g.Falling {
 		changed = true
-		g.Have, g.Falling, g.Gap, g.Ref, g.Top = true, false, false, w, w
+		g.book(w)
+		g.Have, g.Falling, g.Gap, g.Seen = true, false, false, [2]int64{w, w}
 		if g.Active {
 			g.Begun = s.Win.Since
 		}
@@ -166,9 +311,13 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		r.nobodys(s, w, s.Win.Since, at, out)
 	case !g.Active && g.Ref-w > r.noise:
 		changed = true
-		g.Ref = w
+		r.creep(s, w, at, out)
+	case g.Active && g.Rough && magnitude(w-g.Ref) <= r.noise:
+		// It stands before anything comes.
+		changed = true
+		g.book(w)
 	}
-	g.Top = w
+	g.Top, g.Peak = w, w
 	if g.Gap && !g.Active && !g.Waits {
 		// All that came in the gap is told: it says nothing of the next dose.
 		changed, g.Gap = true, false
@@ -217,6 +366,10 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 	case g.Active:
 		r.gained(s, s.Last.W, &portion{at: at, begun: g.Begun, ended: at, estimated: true, words: &g.Words}, out)
 	}
+	if g.Creep != 0 {
+		r.gainDrift(s, at, out)
+	}
+	g.book(g.Ref)
 	g.Have, g.Waits, g.Gap, s.Win = false, false, false, window{}
 	g.Begun = at
 }

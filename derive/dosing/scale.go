@@ -240,7 +240,7 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		changed = on != old || !was
 		switch {
 		case in.role == roleGate && changed && r.method == byBatchOut:
-			r.gate(s, on, v.At)
+			r.gate(s, on, v.At, out)
 		case in.role == roleRebase && was && on != old:
 			r.newZero(s, v.At, out)
 		}
@@ -401,6 +401,8 @@ func (r *Live) Boundary(s *LiveState, at rule.Stamp, marked bool, now int64, out
 		r.interval(s, at, true, out)
 	case r.method == byBatchOut:
 		r.batchEnds(s, at, out)
+	case r.method == byGain && magnitude(s.Gain.Creep) > r.noise:
+		r.gainDrift(s, at, out)
 	}
 }
 
