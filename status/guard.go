@@ -27,6 +27,9 @@ var headers = [...][2]string{
 // guard refuses what the routes need not think of: foreign hosts, methods that
 // change something, and large bodies. A panic in a route becomes a 500.
 func guard(allowed func(host string) bool, log *zap.Logger, next http.Handler) http.Handler {
+	// A browser says which page a request is from; one of elsewhere may ask for
+	// nothing that does something.
+	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, h := range headers {
 			w.Header().Set(h[0], h[1])
@@ -45,7 +48,9 @@ func guard(allowed func(host string) bool, log *zap.Logger, next http.Handler) h
 		switch {
 		case !allowed(r.Host):
 			http.Error(w, "this name is not served here; ask by the address that the gateway listens on", http.StatusMisdirectedRequest)
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case r.Method == http.MethodPost && r.URL.Path == testPath && origin.Check(r) != nil:
+			http.Error(w, "this must be asked for by a page of this gateway", http.StatusForbidden)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPost && r.URL.Path == testPath):
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD are served", http.StatusMethodNotAllowed)
 		case r.ContentLength > maxBodyBytes:

@@ -22,15 +22,17 @@ var ui embed.FS
 
 // pageTemplate escapes whatever a PLC, a receiver or a config says. The page has
 // no script; it loads itself again by a meta tag.
-var pageTemplate = template.Must(template.ParseFS(ui, "ui/page.html"))
+var pageTemplate = template.Must(template.ParseFS(ui, "ui/page.html", "ui/head.html"))
 
 // page is what the template shows: words, ready to read.
 type page struct {
 	Gateway, Version, Now, Up string
 	// Sum is the page in one line; SumClass is "good", "unknown" if somebody should
 	// have a look, or "bad".
-	Sum, SumClass     string
-	Ready             bool
+	Sum, SumClass string
+	Ready         bool
+	// Desk is set if there are further pages.
+	Desk              bool
 	ClockUncertain    bool
 	Waiting           []string
 	Problems          []problemCard
@@ -63,7 +65,9 @@ func (c *card) add(label, text string) {
 func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	// Rendered into memory first, so that a failure is a 500 and not half a page.
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, newPage(s.source.Snapshot(), s.options.Location)); err != nil {
+	shown := newPage(s.source.Snapshot(), s.options.Location)
+	shown.Desk = s.options.Desk != nil
+	if err := pageTemplate.ExecuteTemplate(&b, "page.html", shown); err != nil {
 		s.log.Error("status: render the page", zap.Error(err))
 		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
 		return

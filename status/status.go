@@ -84,6 +84,8 @@ type Options struct {
 	// names and the host of Listen; everything else is refused, since a page
 	// whose name was rebound to this address must not read the plant's state.
 	Hosts []string
+	// Desk is asked for the pages about the central systems; nil leaves them out.
+	Desk Desk
 	// Location is the time zone of the page; nil means UTC. The API is always
 	// UTC.
 	Location *time.Location
@@ -99,6 +101,8 @@ type Server struct {
 	mu       sync.Mutex
 	listener net.Listener
 	closed   bool
+	// tested is when each uplink was tried from the page.
+	tested map[string]time.Time
 }
 
 // New returns a Server over source. It does no I/O.
@@ -106,7 +110,7 @@ func New(options Options, source Source, log *zap.Logger) *Server {
 	if options.Location == nil {
 		options.Location = time.UTC
 	}
-	s := &Server{options: options, source: source, log: log}
+	s := &Server{options: options, source: source, log: log, tested: map[string]time.Time{}}
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -136,6 +140,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/api/v1/schemas/{kind}/{version}", serveSchema)
 	mux.HandleFunc("/ui/style.css", serveStyle)
 	mux.HandleFunc("/{$}", s.servePage)
+	s.route(mux)
 	return guard(s.allowedHosts(), s.log, mux)
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	nodeFolder     = "SLUICE_NODE_FOLDER"
 	screenshotFile = "SLUICE_SCREENSHOT"
+	pictureFolder  = "SLUICE_PICTURES"
 )
 
 // phoneWidth is that of tools/browser/page.mjs, a usual phone held upright.
@@ -78,6 +79,8 @@ func TestBrowser(t *testing.T) {
 		phone.ask("shot " + file)
 	}
 
+	lookAtTheLog(t, b, phone)
+
 	b.plant.do("on", 1, 0)
 	phone.until(40*time.Second, "the page does not get well again", func(v *view) bool {
 		return len(v.troubles()) == 0 && v.card("devices", "plc-1").Edge == green && v.card("machines", "M-1").Word == "running"
@@ -86,9 +89,47 @@ func TestBrowser(t *testing.T) {
 	b.settle(cmd)
 }
 
+// lookAtTheLog finds what was delivered, searches it, tries the uplink, and looks
+// at the dead letters, by what a finger can press.
+func lookAtTheLog(t *testing.T, b *e2eBed, phone *phone) {
+	t.Helper()
+	v := phone.ask("visit /")
+	if !slices.Contains(v.Links, "/log") || !slices.Contains(v.Links, "/dead") {
+		t.Fatalf("the first page leads to %q", v.Links)
+	}
+	if v = phone.ask(`press nav a[href="/log"]`); len(v.Entries) == 0 || !strings.Contains(v.Entries[0], "delivered") || !strings.Contains(v.Entries[0], "mqtt · M-") {
+		t.Fatalf("the log shows %q", v.Entries)
+	}
+	if v = phone.ask("visit /log?outcome=delivered&machine=M-0"); len(v.Entries) == 0 || strings.Contains(strings.Join(v.Entries, "\n"), "M-2") {
+		t.Errorf("of M-0 the log shows %q", v.Entries)
+	}
+	if v = phone.ask("press form.filter button"); len(v.Entries) == 0 || !strings.Contains(v.Path, "machine=M-0") || !strings.Contains(v.Path, "outcome=delivered") {
+		t.Errorf("the form forgets what it shows: %s", v.Path)
+	}
+	if v = phone.ask("press #test button"); !strings.Contains(v.Text, "mqtt: it works") || !strings.Contains(v.Text, "the broker has acknowledged it") {
+		t.Errorf("the test says %q", v.Text)
+	}
+	if v = phone.ask("visit /log?outcome=test"); len(v.Entries) != 1 || !strings.Contains(v.Entries[0], "PUBLISH") {
+		t.Errorf("the log shows of the test %q", v.Entries)
+	}
+	if folder := os.Getenv(pictureFolder); folder != "" {
+		phone.ask("visit /log")
+		phone.ask("picture " + filepath.Join(folder, "log.png"))
+		phone.ask("visit /dead")
+		phone.ask("picture " + filepath.Join(folder, "dead.png"))
+	}
+	if v = phone.ask("visit /dead"); !strings.Contains(v.Text, "Nothing was refused") {
+		t.Errorf("the dead letters are %q", v.Text)
+	}
+}
+
 // view is what the phone shows.
 type view struct {
-	Status   int
+	Status int
+	// Path, Text, Entries and Links are of the pages behind the first one.
+	Path, Text     string
+	Entries, Links []string
+
 	Sum      string
 	Problems []string
 	Cards    []struct{ Section, Name, Word, Edge, Text string }

@@ -191,7 +191,12 @@ func (l *Log) tidy(now time.Time) error {
 func (l *Log) Flush() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	l.flush(time.Now())
+	l.mu.Lock()
+	closed := l.closed
+	l.mu.Unlock()
+	if !closed { // else end has written all there is
+		l.flush(time.Now())
+	}
 }
 
 // end writes the rest and closes the file.

@@ -1,6 +1,7 @@
 // Looks at the status page in headless Chromium, as a phone without JavaScript
-// would, and answers each line on stdin ("look", or "shot FILE") with one line
-// of JSON. It is started by cmd/sluice/browser_test.go.
+// would, and answers each line on stdin with one line of JSON: "look" and "shot
+// FILE" for the first page, "visit PATH" for another, "press SELECTOR" for a click
+// on what that one shows, "picture FILE" for a screenshot of it. It is started by cmd/sluice/browser_test.go.
 import { chromium } from 'playwright-core';
 import { createInterface } from 'node:readline';
 
@@ -35,9 +36,13 @@ async function look() {
   }
   const problems = await page.locator('#problems article').allInnerTexts();
   const sum = await page.locator('.sum').innerText();
-  // What a hand-held screen shows: nothing to the right of it, no letters that
-  // need a magnifier, and nothing that needs a script.
-  const shape = await page.evaluate(() => {
+  return { status: response.status(), sum, problems, cards, foreign, complaints, ...await shape() };
+}
+
+// What a hand-held screen shows: nothing to the right of it, no letters that need
+// a magnifier, and nothing that needs a script.
+async function shape() {
+  return page.evaluate(() => {
     const all = [...document.body.querySelectorAll('*')];
     return {
       wide: document.documentElement.scrollWidth > document.documentElement.clientWidth
@@ -47,15 +52,43 @@ async function look() {
       width: document.documentElement.clientWidth,
     };
   });
-  return { status: response.status(), sum, problems, cards, foreign, complaints, ...shape };
+}
+
+// What stands on another page.
+async function told(status) {
+  return {
+    status, path: new URL(page.url()).pathname + new URL(page.url()).search,
+    text: await page.locator('body').innerText(),
+    entries: await page.locator('article.entry').allInnerTexts(),
+    links: await page.locator('a').evaluateAll((all) => all.map((a) => a.getAttribute('href'))),
+    foreign, complaints, ...await shape(),
+  };
+}
+
+async function visit(path) {
+  const response = await page.goto(new URL(path, url).href, { waitUntil: 'load' });
+  return told(response.status());
+}
+
+async function press(selector) {
+  const [response] = await Promise.all([page.waitForNavigation({ waitUntil: 'load' }), page.locator(selector).first().click()]);
+  return told(response.status());
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const [command, file] = line.split(' ');
+  const [command] = line.split(' ', 1);
+  const rest = line.slice(command.length + 1);
   let answer;
   try {
-    answer = await look();
-    if (command === 'shot') await page.screenshot({ path: file, fullPage: false });
+    if (command === 'visit') answer = await visit(rest);
+    else if (command === 'press') answer = await press(rest);
+    else if (command === 'picture') {
+      await page.screenshot({ path: rest, fullPage: false });
+      answer = await told(200);
+    } else {
+      answer = await look();
+      if (command === 'shot') await page.screenshot({ path: rest, fullPage: false });
+    }
   } catch (e) {
     answer = { error: String(e) };
   }
