@@ -1,0 +1,240 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/fault"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+)
+
+const (
+	// maxAnswer bounds what is read of an answer: a page of 25 productions with
+	// everything in it is some 50 kB.
+	maxAnswer = 1 << 20
+	// keptFrom is the shortest Retry-After that is kept over a restart, which takes
+	// a few seconds itself.
+	keptFrom = 5 * time.Second
+)
+
+// call is one request.
+type call struct {
+	class  class
+	method string
+	// path is below /api/, escaped; query goes without the token.
+	path  string
+	query url.Values
+	body  []byte
+	// header says who asks.
+	header http.Header
+	// whole says that the body of a success matters.
+	whole bool
+
+	// machine, kind and events are what it is about, for the journal; first and
+	// last are 0 for a request that carries no event.
+	machine     plant.MachineID
+	kind        plant.EventKind
+	first, last plant.Sequence
+	events      int
+	asked       uplink.Outcome // what a success is called that carries no event
+	until       time.Time      // how long it may wait for its turn
+}
+
+// outcome is what an answer says of the request.
+type outcome uint8
+
+const (
+	// taken: Prodsmart has it.
+	taken outcome = iota
+	// refused: Prodsmart will never take it as it is.
+	refused
+	// missing: what the path names is not there.
+	missing
+	// stumbled: Prodsmart failed over this request; others may pass.
+	stumbled
+	// denied: whoever asks may not.
+	denied
+)
+
+// halt is why nothing more can be sent in this Send.
+type halt struct {
+	cause error
+	wait  time.Duration
+	put   []plant.KV
+	// doubt is set if the request may have arrived.
+	doubt bool
+}
+
+// noRoom is the halt for want of room in the share.
+func noRoom() *halt {
+	return &halt{cause: &uplink.NotYet{Why: "prodsmart: the gateway's share of requests is used up for the moment"}}
+}
+
+// waitsForRoom reports whether h is for want of room only.
+func waitsForRoom(h *halt) bool {
+	var later *uplink.NotYet
+	return errors.As(h.cause, &later)
+}
+
+// do waits for room, makes the request and judges the answer. With a halt nothing
+// else may be sent now.
+func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *halt) {
+	until := c.until
+	if end, bounded := ctx.Deadline(); bounded {
+		// To begin later would leave in doubt what became of it.
+		until = earlier(until, end.Add(-s.options.Timeout.Std()))
+	}
+	if !s.budget.take(ctx, string(c.machine)+"|"+c.path, c.class, until) {
+		return nil, stumbled, noRoom()
+	}
+	target := *s.base
+	target.RawPath = s.base.EscapedPath() + "api/" + c.path
+	path, err := url.PathUnescape(target.RawPath)
+	if err != nil {
+		panic(err) // it was escaped by us
+	}
+	target.Path, target.RawQuery = path, c.query.Encode()
+	began := time.Now()
+	fault.Pass("prodsmart.beforeRequest")
+	a, err := s.client.Do(ctx, &httplink.Request{
+		Method: c.method, URL: &target, Header: c.header, Body: c.body, Most: maxAnswer,
+		Whole: func(status int, _ http.Header) bool { return c.whole && status >= 200 && status <= 299 },
+	})
+	fault.Pass("prodsmart.afterResponse")
+	x := uplink.Exchange{
+		Time: began, Machine: c.machine, Kind: c.kind, First: c.first, Last: c.last, Events: c.events,
+		Method: c.method, Where: httplink.Show(&target), Duration: time.Since(began), Outcome: uplink.OutcomeRetry,
+	}
+	if err != nil {
+		x.Words = err.Error()
+		s.env.Journal.Note(x)
+		return nil, stumbled, s.unanswered(err)
+	}
+	o, h := s.judge(c, &target, a)
+	x.Status, x.Words = a.Status, s.client.Clean(a.Words())
+	switch {
+	case h != nil:
+		x.Words = h.cause.Error()
+	case o == taken && c.asked != "":
+		x.Outcome, x.Words = c.asked, ""
+	case o == taken:
+		x.Outcome = uplink.OutcomeDelivered
+	case o == refused && c.first > 0:
+		x.Outcome = uplink.OutcomeRefused
+	case o == missing && c.first > 0:
+		x.Outcome = uplink.OutcomeHeld
+	}
+	s.env.Journal.Note(x)
+	return a, o, h
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// unanswered is the halt of a request without an answer.
+func (s *Sender) unanswered(err error) *halt {
+	h := &halt{cause: &uplink.LinkError{Err: err}, doubt: true}
+	var f *httplink.Failure
+	if errors.As(err, &f) {
+		h.wait = f.Wait()
+	}
+	return h
+}
+
+// judge turns an answer into what it says of the request, or of Prodsmart as a
+// whole.
+func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *halt) {
+	words := fmt.Sprintf("prodsmart: %s %s: Prodsmart answers %s", c.method, httplink.Show(target), httplink.Title(a.Status))
+	if said := s.client.Clean(a.Words()); said != "" {
+		words += ": " + said
+	}
+	system := func(least time.Duration, advice string) (outcome, *halt) {
+		return stumbled, &halt{cause: &uplink.LinkError{Err: errors.New(words + advice)}, wait: max(least, httplink.RetryAfter(a.Header, time.Now()))}
+	}
+	switch status := a.Status; {
+	case a.Success() && a.Page:
+		return system(httplink.WrongWait, ", but a web page came where an answer was expected: is there a login portal or a proxy in between?")
+	case a.Success():
+		return taken, nil
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		_, h := system(0, "")
+		s.budget.pause(time.Now().Add(h.wait))
+		h.put = s.keepWait(status, h.wait)
+		return stumbled, h
+	case slices.Contains(s.options.RenewOn, status), status == http.StatusUnauthorized, status == http.StatusForbidden:
+		if c.query.Has(tokenParameter) || c.header.Get("Authorization") != s.basic.Get("Authorization") {
+			return denied, nil
+		}
+		return system(httplink.WrongWait, "; check key and secret: Prodsmart shows them where the user is edited")
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return missing, nil
+	case status == http.StatusInternalServerError:
+		return stumbled, nil
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status > 501 && status <= 599 && status != http.StatusHTTPVersionNotSupported:
+		return system(0, "")
+	case status == http.StatusMethodNotAllowed, status == http.StatusNotAcceptable, status == http.StatusProxyAuthRequired, status == http.StatusUnsupportedMediaType, status < 400, status >= 500:
+		if a.Elsewhere != "" {
+			return system(httplink.WrongWait, "; it sends us to "+s.client.Clean(a.Elsewhere)+", which is not followed; if that is right, write it as url")
+		}
+		return system(httplink.WrongWait, "; check url")
+	default:
+		return refused, nil
+	}
+}
+
+// keptWait is Prodsmart's wish to be left alone, as it is kept over a restart.
+type keptWait struct {
+	URL     string    `json:"url"`
+	Status  int       `json:"status"`
+	Asked   time.Time `json:"asked"`
+	Seconds int64     `json:"seconds"`
+}
+
+func (s *Sender) keepWait(status int, wait time.Duration) []plant.KV {
+	if wait < keptFrom {
+		return nil
+	}
+	value, err := json.Marshal(keptWait{httplink.Show(s.base), status, time.Now().UTC(), int64((wait + time.Second - 1) / time.Second)})
+	if err != nil {
+		panic(err) // text, numbers and a time of this century always have a JSON form
+	}
+	return []plant.KV{{Key: waitKey, Value: value}}
+}
+
+// quiet returns the halt by a wish from before the gateway was started, nil if
+// Prodsmart may be asked. It is read once. Its time is the wall clock's, which may
+// have been set since: no wait is longer than what was asked for.
+func (s *Sender) quiet() *halt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.recalled {
+		s.recalled = true
+		var kept keptWait
+		s.recall(waitKey, &kept)
+		asked := time.Duration(min(max(kept.Seconds, 0), int64(httplink.MaxWait/time.Second))) * time.Second
+		if left := min(time.Until(kept.Asked.Add(asked)), asked); left > 0 && kept.URL == httplink.Show(s.base) {
+			s.quietUntil = time.Now().Add(left)
+			s.budget.pause(s.quietUntil)
+			s.log.Info("Prodsmart asked to be left alone before the gateway was started", zap.Int("status", kept.Status), zap.Duration("for", left.Round(time.Second)))
+		}
+	}
+	left := time.Until(s.quietUntil)
+	if left <= 0 {
+		return nil
+	}
+	return &halt{cause: &uplink.LinkError{Err: errors.New("prodsmart: before the gateway was started, Prodsmart asked not to be called for a while")}, wait: left}
+}

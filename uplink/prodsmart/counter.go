@@ -1,0 +1,443 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+)
+
+// body is what one counter call says: cumulative numbers of Prodsmart's, with
+// those of ours that they stand for. Count is nil where the count did not grow.
+type body struct {
+	Count *told           `json:"count,omitempty"`
+	Waste map[string]told `json:"waste,omitempty"`
+	// Event is the counter event that it was made of.
+	Event plant.Sequence `json:"event"`
+}
+
+// empty reports whether there is nothing to say.
+func (b *body) empty() bool { return b.Count == nil && len(b.Waste) == 0 }
+
+// render writes the body of the request, waste in the order of its codes.
+func (b *body) render(parameters []parameter) []byte {
+	dst, sep := []byte{'{'}, ""
+	if b.Count != nil {
+		dst = strconv.AppendInt(append(dst, `"count":`...), b.Count.Theirs, 10)
+		sep = ","
+	}
+	if len(b.Waste) > 0 {
+		dst = append(append(dst, sep...), `"waste":[`...)
+		sep = ","
+		for i, code := range slices.Sorted(maps.Keys(b.Waste)) {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = plant.AppendJSONString(append(dst, `{"code":`...), code)
+			dst = strconv.AppendInt(append(dst, `,"quantity":`...), b.Waste[code].Theirs, 10)
+			dst = append(dst, '}')
+		}
+		dst = append(dst, ']')
+	}
+	if len(parameters) > 0 {
+		dst = appendParameters(append(append(dst, sep...), `"parameters":`...), "name", parameters)
+	}
+	return append(dst, '}')
+}
+
+// counts sends the counter events in their order: of several at most the last of
+// each order is left after merging.
+func (w *work) counts(ctx context.Context) *halt {
+	var open []int
+	for i := range w.events {
+		if !w.done[i].set && w.events[i].Kind == plant.KindCounter {
+			open = append(open, i)
+		}
+	}
+	for n, i := range open {
+		var c plant.Counter
+		if err := json.Unmarshal(w.events[i].Data, &c); err != nil {
+			w.settle(i, plant.Rejected, problem("unreadable", "the event's data cannot be read: %v", err), 0)
+			continue
+		}
+		stop, goOn := w.count(ctx, i, &c, n == len(open)-1)
+		if stop != nil || !goOn {
+			return stop
+		}
+	}
+	return nil
+}
+
+// maxTries bounds the requests for one count: as it is, and after each number
+// that a refusal taught.
+const maxTries = 4
+
+// count sends one count. newest says that no later one is in the batch. goOn is
+// false if those behind it have to wait for it.
+func (w *work) count(ctx context.Context, i int, c *plant.Counter, newest bool) (stop *halt, goOn bool) {
+	e := &w.events[i]
+	if e.Sequence <= w.m.Counter {
+		w.deliver(i) // Prodsmart has a newer one, which contains it
+		return nil, true
+	}
+	if w.again(i, classCounter) {
+		return nil, true
+	}
+	w.anchor(c)
+	if h, ok := w.m.held[classCounter]; ok {
+		if b, _ := w.body(e.Sequence, c, newest); time.Now().Before(h.until) || b.Count != nil && b.Count.Theirs <= h.count {
+			w.settle(i, plant.Held, h.cause, 0)
+			return nil, false
+		}
+	}
+	if stop := w.doubt(ctx, i); stop != nil || w.done[i].set {
+		return stop, w.answered(i)
+	}
+	for range maxTries {
+		b, waits := w.body(e.Sequence, c, newest)
+		switch {
+		case waits:
+			w.settle(i, plant.Retry, errWaste, lookAgain)
+			return nil, false
+		case b.empty():
+			w.m.Counter = e.Sequence
+			w.deliver(i)
+			return nil, true
+		}
+		if stop, settled := w.tell(ctx, i, b, c); stop != nil || settled {
+			return stop, w.answered(i)
+		}
+	}
+	w.hold(i, classCounter, problem("count", "Prodsmart takes no count of this machine, although each was larger than the number that it named; look at the machine's counter in Prodsmart"))
+	return nil, false
+}
+
+// errWaste is why waste waits.
+var errWaste = &uplink.NotYet{Why: "prodsmart: waste without pieces waits for the next count (waste_only: hold)"}
+
+// answered reports whether event i is through with, so that those behind it may go.
+func (w *work) answered(i int) bool {
+	return w.done[i].set && (w.done[i].Status == plant.Delivered || w.done[i].Status == plant.Rejected)
+}
+
+// doubt repeats the body of which nobody knows what became of it: the same, so
+// that it is not counted twice. Only when Prodsmart has answered anything newer
+// is sent.
+func (w *work) doubt(ctx context.Context, i int) *halt {
+	if w.m.Doubt == nil {
+		return nil
+	}
+	if w.options.LostReply == lostNewest {
+		w.m.Doubt = nil
+		return nil
+	}
+	b := *w.m.Doubt
+	stop, settled := w.tell(ctx, i, &b, nil)
+	if stop == nil && settled && w.done[i].Status == plant.Delivered && w.events[i].Sequence != b.Event {
+		w.done[i] = result{} // of an older event; what is new is sent next
+	}
+	return stop
+}
+
+// tell makes one request of a body. settled is false if the body has to be made
+// again, since a refusal has taught what Prodsmart has.
+func (w *work) tell(ctx context.Context, i int, b *body, c *plant.Counter) (stop *halt, settled bool) {
+	var with []parameter
+	var also []int
+	if c != nil {
+		with, also = w.parametersFor(i)
+	}
+	request := w.machineCall(classCounter, "counter", b.render(with), plant.KindCounter, i)
+	request.whole = w.options.CounterReply == replyCheck
+	a, o, h := w.do(ctx, request)
+	switch {
+	case h != nil && h.doubt:
+		kept := *b
+		w.m.Doubt = &kept
+		return h, false
+	case h == nil && o == taken:
+		w.compare(b, a)
+		w.accept(b)
+		w.m.Lost, w.m.Doubt = false, nil
+		delete(w.m.held, classCounter)
+		for _, p := range also {
+			w.m.Parameters = max(w.m.Parameters, w.events[p].Sequence)
+			w.deliver(p)
+		}
+		w.deliver(i)
+		return nil, true
+	case h == nil && o == refused && w.tooSmall.MatchString(a.Words()):
+		known := w.m.Doubt != nil
+		w.m.Doubt = nil
+		return nil, w.reconcile(i, b, a, known)
+	}
+	if h == nil && o == refused {
+		w.m.Doubt = nil
+	}
+	return w.concluded(request, o, a, h, i), true
+}
+
+// accept notes that Prodsmart has the numbers of b.
+func (w *work) accept(b *body) {
+	if b.Count != nil {
+		kept := *b.Count
+		w.m.Count = &kept
+	}
+	for code, t := range b.Waste {
+		w.waste(code, t)
+	}
+	w.m.Counter = max(w.m.Counter, b.Event)
+}
+
+func (w *work) waste(code string, t told) {
+	if w.m.Waste == nil {
+		w.m.Waste = make(map[string]told)
+	}
+	w.m.Waste[code] = t
+}
+
+// wasteOf returns the scrap of c by Prodsmart's codes, with the deltas: two codes
+// of ours may be one of theirs.
+func (w *work) wasteOf(c *plant.Counter) (quantity, delta map[string]int64) {
+	quantity, delta = make(map[string]int64), make(map[string]int64)
+	for _, scrap := range c.Scrap {
+		code, _ := w.env.Codes.Lookup(plant.CodeWaste, scrap.Code) // an unmapped one goes as it is, and is listed
+		quantity[code] += scrap.Quantity
+		delta[code] += scrap.Delta
+	}
+	if w.options.ReworkCode != "" && c.Rework > 0 {
+		quantity[w.options.ReworkCode] += c.Rework
+		delta[w.options.ReworkCode] += c.ReworkDelta
+	}
+	return quantity, delta
+}
+
+// anchor makes what is known of the machine fit to c. A machine that Prodsmart was
+// told nothing of is counted from the operator's offset, or from 0 with what is
+// new. A cumulative number that went back, since the gateway had lost its state,
+// goes on with what is new.
+func (w *work) anchor(c *plant.Counter) {
+	m := w.m
+	offset, set := w.options.Offsets[string(m.id)]
+	switch {
+	case set && (m.Offset == nil || *m.Offset != offset):
+		m.Offset = &offset
+		m.Count = &told{Theirs: offset}
+		delete(m.held, classCounter)
+	case m.Count == nil:
+		m.Count = &told{Ours: c.Good - c.GoodDelta}
+	case c.Good < m.Count.Ours:
+		w.log.Warn("the gateway counts this machine from less than before: only what is new is added in Prodsmart",
+			zap.String("machine", string(m.id)), zap.Int64("before", m.Count.Ours), zap.Int64("now", c.Good), zap.Int64("new", c.GoodDelta))
+		m.Count = &told{Ours: c.Good - c.GoodDelta, Theirs: m.Count.Theirs}
+	}
+	quantity, delta := w.wasteOf(c)
+	for code, q := range quantity {
+		if t, known := m.Waste[code]; !known || q < t.Ours {
+			w.waste(code, told{Ours: q - delta[code], Theirs: t.Theirs})
+		}
+	}
+}
+
+// body makes what is new of c. waits is set if there is nothing but waste, which
+// waits for the next count.
+func (w *work) body(event plant.Sequence, c *plant.Counter, newest bool) (b *body, waits bool) {
+	b = &body{Event: event}
+	grown := func(before told, ours int64) (told, bool) {
+		after := told{Ours: ours, Theirs: before.Theirs + ours - before.Ours}
+		return after, after.Theirs > before.Theirs || w.options.Unchanged == unchangedSend && after.Theirs > 0
+	}
+	if count, ok := grown(*w.m.Count, c.Good); ok {
+		b.Count = &count
+	}
+	quantity, _ := w.wasteOf(c)
+	for code, q := range quantity {
+		if t, ok := grown(w.m.Waste[code], q); ok {
+			if b.Waste == nil {
+				b.Waste = make(map[string]told)
+			}
+			b.Waste[code] = t
+		}
+	}
+	if b.Count == nil && len(b.Waste) > 0 && w.options.WasteOnly == wasteHold {
+		if newest {
+			return b, true
+		}
+		b.Waste = nil // the newer count has it too
+	}
+	return b, false
+}
+
+// reconcile learns from a refusal that says "too small" what Prodsmart has, and
+// reports whether the event is settled: if nothing could be learnt it waits.
+// repeated says that the body was sent before and got no answer, so that
+// Prodsmart has it.
+func (w *work) reconcile(i int, b *body, a *httplink.Answer, repeated bool) (settled bool) {
+	words := a.Words()
+	code, named := wasteNamed(words, b.Waste)
+	sent, ours := told{}, "count"
+	switch {
+	case named:
+		sent, ours = b.Waste[code], "waste "+code
+	case b.Count != nil:
+		sent = *b.Count
+	case len(b.Waste) == 1:
+		code = slices.Collect(maps.Keys(b.Waste))[0]
+		sent, named, ours = b.Waste[code], true, "waste "+code
+	default:
+		w.keepHeld(i, b, a)
+		return true
+	}
+	theirs, known := numberIn(strings.ReplaceAll(words, code, " "), sent.Theirs)
+	set := func(t told) {
+		if named {
+			w.waste(code, t)
+		} else {
+			w.m.Count = &t
+		}
+	}
+	switch {
+	case known && theirs == sent.Theirs, repeated && !known, known && theirs > sent.Theirs && w.m.Lost:
+		// It is there: an answer was lost, or the gateway has forgotten that it was
+		// told. Nothing is counted twice.
+		set(sent)
+		w.reconciled(ours, sent.Theirs, words)
+	case known && theirs > sent.Theirs && w.options.LearnOffset:
+		before := w.m.Count.Ours
+		if named {
+			before = w.m.Waste[code].Ours
+		}
+		set(told{Ours: before, Theirs: theirs})
+		w.log.Warn("Prodsmart has a larger number for this machine than the gateway: it is counted on from there. Did somebody else count it, or was it counted before the gateway? Set offsets: if the number is wrong",
+			zap.String("machine", string(w.m.id)), zap.String("of", ours), zap.Int64("gateway", sent.Theirs), zap.Int64("prodsmart", theirs))
+	default:
+		w.keepHeld(i, b, a)
+		return true
+	}
+	return false
+}
+
+func (w *work) reconciled(of string, number int64, words string) {
+	w.log.Info("Prodsmart has that number already, it is not counted again", zap.String("machine", string(w.m.id)), zap.String("of", of), zap.Int64("number", number), zap.String("words", w.client.Clean(words)))
+}
+
+// keepHeld lets the counts of a machine wait until they have grown.
+func (w *work) keepHeld(i int, b *body, a *httplink.Answer) {
+	name := string(w.m.id)
+	w.hold(i, classCounter, problem("count", "Prodsmart has a larger number than the gateway sends, and says: %s; starts and stops go on. Write what the machine's counter in Prodsmart stood at when the gateway began: offsets: {%s: …}",
+		w.client.Clean(a.Words()), name))
+	h := w.m.held[classCounter]
+	if b.Count != nil {
+		h.count = b.Count.Theirs
+	}
+	w.m.held[classCounter] = h
+}
+
+// wasteNamed finds the one waste code of a body that a refusal names.
+func wasteNamed(words string, waste map[string]told) (code string, ok bool) {
+	for c := range waste {
+		if strings.Contains(words, c) && len(c) > len(code) {
+			code, ok = c, true
+		}
+	}
+	return code, ok
+}
+
+// numbers are whole ones, also with a fraction of zeros; a sign or a letter before
+// makes it something else.
+var numbers = regexp.MustCompile(`(?:^|[^\w.,-])(\d{1,18})(?:\.0+)?(?:$|[^\w])`)
+
+// numberIn finds the number that a refusal names: the only one, or the only one
+// that is not what was sent. ok is false if there is none, or nobody can tell which.
+func numberIn(words string, sent int64) (n int64, ok bool) {
+	found := make(map[int64]bool)
+	for rest := words; ; {
+		at := numbers.FindStringSubmatchIndex(rest)
+		if at == nil {
+			break
+		}
+		if v, err := strconv.ParseInt(rest[at[2]:at[3]], 10, 64); err == nil {
+			found[v] = true
+		}
+		rest = rest[at[3]:]
+	}
+	if len(found) > 1 {
+		delete(found, sent)
+	}
+	for v := range found {
+		if v >= sent {
+			n = v
+		}
+	}
+	return n, len(found) == 1 && n > 0
+}
+
+// compare looks at the counter's new value, if the answer says it.
+func (w *work) compare(b *body, a *httplink.Answer) {
+	value, ok := counterValue(a.Body)
+	if !ok || b.Count == nil || w.options.CounterReply != replyCheck {
+		return
+	}
+	odd := value != b.Count.Theirs
+	if odd && !w.m.odd {
+		w.log.Warn("Prodsmart took the count and says another: does somebody else count this machine?",
+			zap.String("machine", string(w.m.id)), zap.Int64("sent", b.Count.Theirs), zap.Int64("answer", value))
+	}
+	w.m.odd = odd
+}
+
+// counterValue reads the answer to a count: a number, a numeric text, or an
+// object with one numeric member; the document does not say which.
+func counterValue(text []byte) (int64, bool) {
+	whole := func(raw json.RawMessage) (int64, bool) {
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			s = string(raw)
+		}
+		d, err := plant.ParseDecimal(strings.TrimSpace(s))
+		if err != nil {
+			return 0, false
+		}
+		return d.Int()
+	}
+	if n, ok := whole(text); ok {
+		return n, true
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(text, &object) != nil {
+		return 0, false
+	}
+	var value int64
+	count := 0
+	for _, raw := range object {
+		if n, ok := whole(raw); ok {
+			value = n
+			count++
+		}
+	}
+	return value, count == 1
+}
+
+// noteGap notes that counts which Prodsmart has had may be forgotten here.
+func (w *work) noteGap(e *plant.Event) {
+	var g plant.GapData
+	if json.Unmarshal(e.Data, &g) != nil {
+		return
+	}
+	switch g.Cause {
+	case plant.GapLostTail, plant.GapRestoredCopy, plant.GapMarkLost, plant.GapDamaged, plant.GapMissing:
+		w.m.Lost = true
+	}
+	w.log.Warn("something of this machine is missing; Prodsmart has no place for that", zap.String("machine", string(w.m.id)), zap.String("reason", fmt.Sprint(g.Reason)))
+}

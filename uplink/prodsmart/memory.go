@@ -1,0 +1,195 @@
+package prodsmart
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Keys of the uplink's memory; the machine's id follows.
+const (
+	machineKey = "machine/"
+	missedKey  = "missed/"
+	waitKey    = "retry_after"
+)
+
+// memory is what outlives the process of one machine: what Prodsmart was told
+// last, since its endpoints take only what is new and none can be read back.
+type memory struct {
+	// Count is the counter, Waste the waste by Prodsmart's code.
+	Count *told           `json:"count,omitempty"`
+	Waste map[string]told `json:"waste,omitempty"`
+	// Counter is the newest counter event of which they are.
+	Counter plant.Sequence `json:"counter,omitempty"`
+	// Doubt is a counter body of which nobody knows what became of it.
+	Doubt *body `json:"doubt,omitempty"`
+	// Offset is the operator's setting that Count began with.
+	Offset *int64 `json:"offset,omitempty"`
+	// Lost is set after a gap by which the gateway may have forgotten counts that
+	// Prodsmart has had, until Prodsmart takes a count again.
+	Lost bool `json:"lost,omitempty"`
+
+	// State is the newest start or stop that was dealt with.
+	State *state `json:"state,omitempty"`
+	// Parameters is the newest event that was sent as parameters.
+	Parameters plant.Sequence `json:"parameters,omitempty"`
+	// Movements up to Booked are in Prodsmart; those up to Begun may be, and are
+	// looked up before they are sent.
+	Booked place          `json:"booked,omitzero"`
+	Begun  plant.Sequence `json:"begun,omitempty"`
+}
+
+// told is a cumulative number: Ours was the gateway's when Prodsmart accepted
+// Theirs.
+type told struct {
+	Ours   int64 `json:"ours"`
+	Theirs int64 `json:"theirs"`
+}
+
+// state is what Prodsmart was last told of running and standing.
+type state struct {
+	Sequence plant.Sequence `json:"sequence"`
+	// Open: the stop StopID was sent with Type, and its start was not.
+	Open   bool   `json:"open,omitempty"`
+	StopID uint64 `json:"stop_id,omitempty"`
+	Type   string `json:"type,omitempty"`
+	// Begun is set once any start or stop was sent.
+	Begun bool `json:"begun,omitempty"`
+}
+
+// place is a part of an event: a dose of several lots makes several movements.
+type place struct {
+	Sequence plant.Sequence `json:"sequence,omitempty"`
+	Part     int            `json:"part,omitempty"`
+}
+
+// machine is what the Sender knows of one machine. Send has it alone, but for
+// what the Sender's lock guards.
+type machine struct {
+	id plant.MachineID
+	memory
+	// before is memory as it was last given to the Forwarder.
+	before string
+	// missed are the downtimes that were not told, oldest first; changed says that
+	// they are to be kept. The Sender's lock guards them.
+	missed  []Missed
+	changed bool
+
+	// held are the classes that wait for a person or for a larger count, and what
+	// was said; refused is the newest refusal of each class, so that a stream that
+	// is held costs a request only now and then.
+	held    map[class]hold
+	refused map[class]refusedEvent
+	// doubtful are the movements whose request got no answer.
+	doubtful map[place]bool
+	// booked are those that were sent in this run and may not be settled yet.
+	booked map[place]bool
+	// closed is set once it was told that no production is open on the machine;
+	// odd once the reply to a count was not the count.
+	closed, odd bool
+}
+
+// hold is why a class waits, and when it is tried again.
+type hold struct {
+	until time.Time
+	cause error
+	count int64
+}
+
+type refusedEvent struct {
+	sequence plant.Sequence
+	at       time.Time
+	cause    error
+}
+
+// load returns what is known of a machine, read from the memory once.
+func (s *Sender) load(id plant.MachineID) *machine {
+	s.mu.Lock()
+	m := s.machines[id]
+	s.mu.Unlock()
+	if m != nil {
+		return m
+	}
+	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}}
+	s.recall(machineKey+string(id), &m.memory)
+	s.recall(missedKey+string(id), &m.missed)
+	m.before = m.encode()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.machines[id] = m
+	return m
+}
+
+// recall reads a value of the memory into v, which stays as it is if there is
+// none. What cannot be read is as good as new: Prodsmart's refusals bring the
+// counts back.
+func (s *Sender) recall(key string, v any) {
+	value, err := s.env.Memory(key)
+	if err == nil && value != nil {
+		err = json.Unmarshal(value, v)
+	}
+	if err == nil {
+		return
+	}
+	what := "cannot be read"
+	if errors.Is(err, plant.ErrUnreadable) {
+		what = "is damaged"
+	}
+	s.log.Warn("what Prodsmart was told last "+what+"; it is worked out anew from its answers", zap.String("key", key), zap.Error(err))
+}
+
+func (m *machine) encode() string {
+	text, err := json.Marshal(&m.memory)
+	if err != nil {
+		panic(err) // numbers and text always have a JSON form
+	}
+	return string(text)
+}
+
+// put returns what a Result has to keep, nil if nothing has changed.
+func (s *Sender) put(m *machine) (kv []plant.KV) {
+	if now := m.encode(); now != m.before {
+		kv = append(kv, plant.KV{Key: machineKey + string(m.id), Value: []byte(now)})
+		m.before = now
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.changed {
+		text, err := json.Marshal(m.missed)
+		if err != nil {
+			panic(err) // as above
+		}
+		kv = append(kv, plant.KV{Key: missedKey + string(m.id), Value: text})
+		m.changed = false
+	}
+	return kv
+}
+
+// holding returns why the class waits now, nil if it may be tried.
+func (m *machine) holding(c class, now time.Time) error {
+	if h, ok := m.held[c]; ok && now.Before(h.until) {
+		return h.cause
+	}
+	return nil
+}
+
+// sortedError is a refusal whose sort is known, whatever its words.
+type sortedError struct {
+	text string
+	sort string
+}
+
+// Error implements error.
+func (e *sortedError) Error() string { return e.text }
+
+// Sort implements uplink.Sorter.
+func (e *sortedError) Sort() string { return e.sort }
+
+func problem(sort, format string, a ...any) error {
+	return &sortedError{text: "prodsmart: " + fmt.Sprintf(format, a...), sort: sort}
+}

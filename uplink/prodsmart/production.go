@@ -1,0 +1,126 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+const (
+	// pageSize is how many items Prodsmart gives a page.
+	pageSize = 25
+	// mostPages bounds the pages that are read of one list.
+	mostPages = 40
+)
+
+// openProductions is what Prodsmart said of productions that somebody has begun
+// and not ended: only those get the pieces of a counter. The Sender's lock guards
+// it.
+type openProductions struct {
+	// looking is set while one Send reads the list; next is when it is read again,
+	// page the next page of a list that is half read, and found its machines.
+	looking bool
+	next    time.Time
+	page    int
+	found   map[string]bool
+	// machines are those of the last whole list, read at at; nil before the first.
+	machines map[string]bool
+	at       time.Time
+}
+
+// lookForProductions asks, now and then and when nothing else is to be sent, on
+// which machines a production is open, and tells of a machine that counts without
+// one.
+func (w *work) lookForProductions(ctx context.Context) {
+	if w.options.OpenProduction > 0 && w.m.Count != nil && w.m.Count.Theirs > 0 && w.beginLook() {
+		w.endLook(w.readProductions(ctx))
+	}
+	w.tellClosed()
+}
+
+// beginLook reports whether it is time to read the list, and nobody else does.
+func (w *work) beginLook() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o := &w.open
+	if o.looking || time.Now().Before(o.next) {
+		return false
+	}
+	o.looking = true
+	if o.page == 0 {
+		o.page, o.found = 1, make(map[string]bool)
+	}
+	return true
+}
+
+// endLook keeps what was found; it is the whole list if through is set.
+func (w *work) endLook(through bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o := &w.open
+	o.looking = false
+	if through {
+		o.machines, o.at, o.page = o.found, time.Now(), 0
+		o.next = o.at.Add(w.options.OpenProduction.Std())
+	}
+}
+
+// readProductions reads pages until the list is through. A list that cannot be
+// read is left for later: nothing depends on it.
+func (w *work) readProductions(ctx context.Context) (through bool) {
+	for {
+		w.mu.Lock()
+		page := w.open.page
+		w.mu.Unlock()
+		a, o, h := w.withToken(ctx, &call{
+			class: classOrders, method: http.MethodGet, path: "productions", whole: true, asked: uplink.OutcomeAsked, until: w.until,
+			query: url.Values{"checked-out": {"false"}, "page": {strconv.Itoa(page)}},
+		})
+		var items []struct {
+			Machine    struct{ Code string } `json:"machine"`
+			CheckedOut *bool                 `json:"checked-out"`
+		}
+		if h != nil || o != taken || a.BodyErr != nil || json.Unmarshal(a.Body, &items) != nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if h == nil || !waitsForRoom(h) {
+				w.open.next, w.open.page = time.Now().Add(w.options.OpenProduction.Std()), 0
+			}
+			return false
+		}
+		w.mu.Lock()
+		for _, p := range items {
+			if p.CheckedOut == nil || !*p.CheckedOut {
+				w.open.found[p.Machine.Code] = true
+			}
+		}
+		w.open.page++
+		w.mu.Unlock()
+		if len(items) < pageSize || page >= mostPages {
+			return true
+		}
+	}
+}
+
+// tellClosed tells once of a machine whose pieces go nowhere.
+func (w *work) tellClosed() {
+	code, _ := w.env.Codes.Lookup(plant.CodeMachine, string(w.m.id)) // as it is where it is not mapped
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	closed := w.open.machines != nil && !w.open.machines[code] && w.m.Count != nil && w.m.Count.Theirs > 0
+	if closed != w.m.closed && closed {
+		w.log.Warn("no open production on this machine in Prodsmart: its pieces may be credited to nobody; a worker has to start one there", zap.String("machine", string(w.m.id)))
+	}
+	if closed != w.m.closed && !closed {
+		w.log.Info("a production is open on this machine in Prodsmart", zap.String("machine", string(w.m.id)))
+	}
+	w.m.closed = closed
+}

@@ -1,0 +1,175 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// states sends the starts and stops, and the reasons that became known later.
+func (w *work) states(ctx context.Context) *halt {
+	for i := range w.events {
+		if w.done[i].set {
+			continue
+		}
+		var stop *halt
+		switch w.events[i].Kind {
+		case plant.KindStartStop:
+			var r run
+			if err := json.Unmarshal(w.events[i].Data, &r); err != nil {
+				w.settle(i, plant.Rejected, problem("unreadable", "the event's data cannot be read: %v", err), 0)
+				continue
+			}
+			stop = w.change(ctx, i, &r)
+		case plant.KindReason:
+			var r plant.Reason
+			if err := json.Unmarshal(w.events[i].Data, &r); err != nil {
+				w.settle(i, plant.Rejected, problem("unreadable", "the event's data cannot be read: %v", err), 0)
+				continue
+			}
+			stop = w.reason(ctx, i, &r)
+		default:
+			continue
+		}
+		if stop != nil {
+			return stop
+		}
+		if !w.answered(i) {
+			break // those behind it wait, the counts do not
+		}
+	}
+	return nil
+}
+
+// known returns what Prodsmart was last told of running and standing.
+func (m *machine) known() state {
+	if m.State == nil {
+		return state{}
+	}
+	return *m.State
+}
+
+// change brings Prodsmart to the state that an event says, in one or two calls: a
+// stop that it knows is ended before another begins, and no start is sent whose
+// stop was not, which could end a downtime that an operator has opened.
+func (w *work) change(ctx context.Context, i int, r *run) *halt {
+	e := &w.events[i]
+	if e.Sequence <= w.m.known().Sequence {
+		w.deliver(i)
+		return nil
+	}
+	if w.waits(i) {
+		return nil
+	}
+	if r.Running == 0 {
+		return w.stand(ctx, i, r)
+	}
+	was := w.m.known()
+	first := r.StopID == 0 && !was.Begun && w.options.FirstStart == firstSend && w.options.defaultType(w.m.id) != ""
+	if was.Open || first {
+		startType := was.Type
+		if first || w.options.StartType == startDefault {
+			startType = w.options.defaultType(w.m.id)
+		}
+		if stop := w.set(ctx, i, startType, 1, state{Begun: true}); stop != nil || w.done[i].set {
+			return stop
+		}
+	} else if r.StopID != 0 && !r.Since.IsZero() {
+		w.missed(Missed{StopID: r.StopID, Type: r.Type, Reason: r.Reason, From: r.Since, To: e.Time})
+	}
+	w.through(i, r)
+	return nil
+}
+
+// stand tells a stop.
+func (w *work) stand(ctx context.Context, i int, r *run) *halt {
+	downtime, _ := w.env.Codes.DowntimeType(w.m.id, r.Type, r.Reason) // an unmapped one goes as it is, and is listed
+	if downtime == "" {
+		downtime = w.options.defaultType(w.m.id)
+	}
+	if downtime == "" {
+		w.refuse(i, classState, problem("type", "the stop has no downtime type, and Prodsmart wants one; set default_type"))
+		return nil
+	}
+	was := w.m.known()
+	if was.Open && was.StopID == r.StopID && was.Type == downtime {
+		w.through(i, r)
+		return nil
+	}
+	if was.Open && was.StopID != r.StopID {
+		if stop := w.set(ctx, i, was.Type, 1, state{Begun: true}); stop != nil || w.done[i].set {
+			return stop
+		}
+	}
+	if stop := w.set(ctx, i, downtime, 0, state{Open: true, StopID: r.StopID, Type: downtime, Begun: true}); stop != nil || w.done[i].set {
+		return stop
+	}
+	w.through(i, r)
+	return nil
+}
+
+// reason changes the type of a stop that lasts.
+func (w *work) reason(ctx context.Context, i int, r *plant.Reason) *halt {
+	e := &w.events[i]
+	was := w.m.known()
+	downtime, _ := w.env.Codes.DowntimeType(w.m.id, r.Type, r.Reason) // as above
+	if e.Sequence > was.Sequence && was.Open && was.StopID == r.StopID && downtime != "" && downtime != was.Type {
+		if w.waits(i) {
+			return nil
+		}
+		was.Type = downtime
+		if stop := w.set(ctx, i, downtime, 0, was); stop != nil || w.done[i].set {
+			return stop
+		}
+	}
+	w.explain(r)
+	w.deliver(i)
+	return nil
+}
+
+// waits reports whether starts and stops wait for a person, or were refused just
+// now; event i is settled then.
+func (w *work) waits(i int) bool {
+	if w.again(i, classState) {
+		return true
+	}
+	if h, ok := w.m.held[classState]; ok && time.Now().Before(h.until) {
+		w.settle(i, plant.Held, h.cause, 0)
+		return true
+	}
+	return false
+}
+
+// set makes one call and, if it is taken, remembers after. If it is not, event i
+// is settled, or a halt is returned. A lost answer does no harm: the same state
+// is set again.
+func (w *work) set(ctx context.Context, i int, downtime string, running int, after state) *halt {
+	body := plant.AppendJSONString([]byte(`{"type":`), downtime)
+	body = strconv.AppendInt(append(body, `,"running":`...), int64(running), 10)
+	request := w.machineCall(classState, "startstop", append(body, '}'), w.events[i].Kind, i)
+	a, o, h := w.do(ctx, request)
+	if h != nil || o != taken {
+		return w.concluded(request, o, a, h, i)
+	}
+	delete(w.m.held, classState)
+	after.Sequence = w.m.known().Sequence
+	w.m.State = &after
+	return nil
+}
+
+// through notes that Prodsmart is in the state of event i, and which stops it was
+// not told of.
+func (w *work) through(i int, r *run) {
+	was := w.m.known()
+	for _, m := range r.Missed {
+		if m.StopID != was.StopID || !was.Open {
+			w.missed(m)
+		}
+	}
+	was.Sequence = w.events[i].Sequence
+	w.m.State = &was
+	w.deliver(i)
+}
