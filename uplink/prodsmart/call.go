@@ -121,7 +121,7 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 		return nil, stumbled, s.unanswered(err)
 	}
 	o, h := s.judge(c, &target, a)
-	x.Status, x.Words = a.Status, s.client.Clean(a.Words())
+	x.Status, x.Words = a.Status, s.redactor.Clean(a.Words())
 	switch {
 	case h != nil:
 		x.Words = h.cause.Error()
@@ -159,7 +159,7 @@ func (s *Sender) unanswered(err error) *halt {
 // whole.
 func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *halt) {
 	words := fmt.Sprintf("prodsmart: %s %s: Prodsmart answers %s", c.method, httplink.Show(target), httplink.Title(a.Status))
-	if said := s.client.Clean(a.Words()); said != "" {
+	if said := s.redactor.Clean(a.Words()); said != "" {
 		words += ": " + said
 	}
 	system := func(least time.Duration, advice string) (outcome, *halt) {
@@ -188,7 +188,7 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		return system(0, "")
 	case status == http.StatusMethodNotAllowed, status == http.StatusNotAcceptable, status == http.StatusProxyAuthRequired, status == http.StatusUnsupportedMediaType, status < 400, status >= 500:
 		if a.Elsewhere != "" {
-			return system(httplink.WrongWait, "; it sends us to "+s.client.Clean(a.Elsewhere)+", which is not followed; if that is right, write it as url")
+			return system(httplink.WrongWait, "; it sends us to "+s.redactor.Clean(a.Elsewhere)+", which is not followed; if that is right, write it as url")
 		}
 		return system(httplink.WrongWait, "; check url")
 	default:

@@ -244,7 +244,10 @@ func (w *work) anchor(c *plant.Counter) {
 	}
 	quantity, delta := w.wasteOf(c)
 	for code, q := range quantity {
-		if t, known := m.Waste[code]; !known || q < t.Ours {
+		switch t, known := m.Waste[code]; {
+		case !known && m.Counter > 0:
+			w.waste(code, told{}) // the first of it
+		case !known || q < t.Ours:
 			w.waste(code, told{Ours: q - delta[code], Theirs: t.Theirs})
 		}
 	}
@@ -299,7 +302,11 @@ func (w *work) reconcile(i int, b *body, a *httplink.Answer, repeated bool) (set
 		w.keepHeld(i, b, a)
 		return true
 	}
-	theirs, known := numberIn(strings.ReplaceAll(words, code, " "), sent.Theirs)
+	bare := words
+	if named {
+		bare = strings.ReplaceAll(words, code, " ")
+	}
+	theirs, known := numberIn(bare, sent.Theirs)
 	set := func(t told) {
 		if named {
 			w.waste(code, t)
@@ -308,9 +315,16 @@ func (w *work) reconcile(i int, b *body, a *httplink.Answer, repeated bool) (set
 		}
 	}
 	switch {
-	case known && theirs == sent.Theirs, repeated && !known, known && theirs > sent.Theirs && w.m.Lost:
-		// It is there: an answer was lost, or the gateway has forgotten that it was
-		// told. Nothing is counted twice.
+	case repeated && (!known || theirs >= sent.Theirs):
+		// It has taken the whole body, and its answer was lost.
+		w.accept(b)
+		if known {
+			set(told{Ours: sent.Ours, Theirs: theirs})
+		}
+		w.reconciled(ours, sent.Theirs, words)
+	case known && theirs == sent.Theirs, known && theirs > sent.Theirs && w.m.Lost:
+		// It is there: the gateway was killed before it could note that, or has
+		// forgotten that it told it. Nothing is counted twice.
 		set(sent)
 		w.reconciled(ours, sent.Theirs, words)
 	case known && theirs > sent.Theirs && w.options.LearnOffset:
@@ -329,14 +343,14 @@ func (w *work) reconcile(i int, b *body, a *httplink.Answer, repeated bool) (set
 }
 
 func (w *work) reconciled(of string, number int64, words string) {
-	w.log.Info("Prodsmart has that number already, it is not counted again", zap.String("machine", string(w.m.id)), zap.String("of", of), zap.Int64("number", number), zap.String("words", w.client.Clean(words)))
+	w.log.Info("Prodsmart has that number already, it is not counted again", zap.String("machine", string(w.m.id)), zap.String("of", of), zap.Int64("number", number), zap.String("words", w.redactor.Clean(words)))
 }
 
 // keepHeld lets the counts of a machine wait until they have grown.
 func (w *work) keepHeld(i int, b *body, a *httplink.Answer) {
 	name := string(w.m.id)
 	w.hold(i, classCounter, problem("count", "Prodsmart has a larger number than the gateway sends, and says: %s; starts and stops go on. Write what the machine's counter in Prodsmart stood at when the gateway began: offsets: {%s: …}",
-		w.client.Clean(a.Words()), name))
+		w.redactor.Clean(a.Words()), name))
 	h := w.m.held[classCounter]
 	if b.Count != nil {
 		h.count = b.Count.Theirs
@@ -426,7 +440,10 @@ func counterValue(text []byte) (int64, bool) {
 			count++
 		}
 	}
-	return value, count == 1
+	if count != 1 {
+		return 0, false
+	}
+	return value, true
 }
 
 // noteGap notes that counts which Prodsmart has had may be forgotten here.

@@ -1,6 +1,7 @@
 package prodsmart
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,8 +80,6 @@ type Options struct {
 	// OpenProduction is how often Prodsmart is asked which machines somebody works
 	// on; 0 for never.
 	OpenProduction config.Duration `yaml:"open_production"`
-	// Kinds are the kinds of events that go to Prodsmart.
-	Kinds uplink.Kinds `yaml:"kinds"`
 
 	httplink.Settings `yaml:",inline"`
 	uplink.Options    `yaml:",inline"`
@@ -243,6 +242,14 @@ func (o Options) carries(k plant.EventKind) bool {
 	_, ok := o.AsParameters[string(k)]
 	return ok
 }
+
+// login is what HTTP Basic carries.
+func (o *Options) login() string {
+	return base64.StdEncoding.EncodeToString([]byte(o.Key.Reveal() + ":" + o.Secret.Reveal()))
+}
+
+// secrets is what nobody may be shown.
+func (o *Options) secrets() []string { return []string{o.Secret.Reveal(), o.login()} }
 
 // defaultType returns the downtime type of a machine where no other is known.
 func (o *Options) defaultType(m plant.MachineID) string {

@@ -8,7 +8,6 @@ package prodsmart
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -48,7 +47,10 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Carries: o.carries,
 		Codes:   o.Codes,
 		Options: o.Options,
-		Open:    func(env uplink.Env) uplink.Sender { return newSender(o, base, link, env) },
+		Open: func(env uplink.Env) uplink.Sender {
+			redactor := httplink.NewRedactor(o.secrets()...)
+			return newSender(o, base, link.Open("prodsmart", o.Concurrent, redactor), redactor, env)
+		},
 	}, nil
 }
 
@@ -58,7 +60,8 @@ type Sender struct {
 	env      uplink.Env
 	log      *zap.Logger
 	base     *url.URL
-	client   *httplink.Client
+	client   caller
+	redactor *httplink.Redactor
 	budget   *budget
 	token    token
 	tooSmall *regexp.Regexp
@@ -75,22 +78,30 @@ type Sender struct {
 	open       openProductions
 }
 
+// caller makes requests: a *httplink.Client, or what stands in for one and a
+// network in a test whose time is not the clock's.
+type caller interface {
+	Do(ctx context.Context, r *httplink.Request) (*httplink.Answer, error)
+	Context(ctx context.Context) (context.Context, context.CancelFunc)
+	Close()
+}
+
 var (
+	_ caller        = (*httplink.Client)(nil)
 	_ uplink.Sender = (*Sender)(nil)
 	_ uplink.Merger = (*Sender)(nil)
 )
 
-func newSender(o Options, base *url.URL, link *httplink.Link, env uplink.Env) *Sender {
-	login := base64.StdEncoding.EncodeToString([]byte(o.Key.Reveal() + ":" + o.Secret.Reveal()))
+func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redactor, env uplink.Env) *Sender {
 	plain := http.Header{
 		"Accept": {"application/json"}, "Accept-Encoding": {"identity"},
 		"Content-Type": {"application/json"}, "User-Agent": {"sluice"},
 	}
 	basic := plain.Clone()
-	basic.Set("Authorization", "Basic "+login)
+	basic.Set("Authorization", "Basic "+o.login())
 	s := &Sender{
 		options: o, env: env, log: env.Log, base: base, basic: basic, plain: plain,
-		client:   link.Open("prodsmart", o.Concurrent, httplink.NewRedactor(o.Secret.Reveal(), login)),
+		client: client, redactor: redactor,
 		budget:   newBudget(float64(o.RequestsPerMinute) * float64(o.RateUse) / 100),
 		token:    token{turn: make(chan struct{}, 1)},
 		machines: make(map[plant.MachineID]*machine),
@@ -308,7 +319,7 @@ func (w *work) concluded(c *call, o outcome, a *httplink.Answer, h *halt, indexe
 // said is what Prodsmart said to a call.
 func (s *Sender) said(c *call, a *httplink.Answer) string {
 	text := c.method + " " + c.path + ": Prodsmart answers " + httplink.Title(a.Status)
-	if words := s.client.Clean(a.Words()); words != "" {
+	if words := s.redactor.Clean(a.Words()); words != "" {
 		text += ": " + words
 	}
 	return text

@@ -3,6 +3,7 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,6 +12,13 @@ import (
 
 // states sends the starts and stops, and the reasons that became known later.
 func (w *work) states(ctx context.Context) *halt {
+	var reasons []plant.Reason
+	// Stops that were merged into a later start are listed by then.
+	defer func() {
+		for i := range reasons {
+			w.explain(&reasons[i])
+		}
+	}()
 	for i := range w.events {
 		if w.done[i].set {
 			continue
@@ -30,6 +38,7 @@ func (w *work) states(ctx context.Context) *halt {
 				w.settle(i, plant.Rejected, problem("unreadable", "the event's data cannot be read: %v", err), 0)
 				continue
 			}
+			reasons = append(reasons, r)
 			stop = w.reason(ctx, i, &r)
 		default:
 			continue
@@ -77,7 +86,7 @@ func (w *work) change(ctx context.Context, i int, r *run) *halt {
 		if stop := w.set(ctx, i, startType, 1, state{Begun: true}); stop != nil || w.done[i].set {
 			return stop
 		}
-	} else if r.StopID != 0 && !r.Since.IsZero() {
+	} else if r.StopID != 0 && !r.Since.IsZero() && !slices.ContainsFunc(r.Missed, func(d Missed) bool { return d.StopID == r.StopID }) {
 		w.missed(Missed{StopID: r.StopID, Type: r.Type, Reason: r.Reason, From: r.Since, To: e.Time})
 	}
 	w.through(i, r)
@@ -125,7 +134,6 @@ func (w *work) reason(ctx context.Context, i int, r *plant.Reason) *halt {
 			return stop
 		}
 	}
-	w.explain(r)
 	w.deliver(i)
 	return nil
 }

@@ -79,7 +79,7 @@ func (s *Sender) tokenBut(ctx context.Context, c *call, bad string) (string, *ha
 		return "", &halt{cause: problem("token", "POST %s: Prodsmart answers %s and gives no token; check key and secret", authorization, httplink.Title(status))}
 	}
 	s.token.text = text
-	s.client.Redactor().With(text)
+	s.redactor.With(text)
 	return text, nil
 }
 
