@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/mqtt"
+	"github.com/sluice-edge/sluice/uplink/prodsmart"
 	"github.com/sluice-edge/sluice/uplink/rest"
 )
 
@@ -19,6 +20,7 @@ var (
 	)
 	uplinkKinds = kind.NewRegistry[uplink.Plan](
 		mqtt.Kind,
+		prodsmart.Kind,
 		rest.Kind,
 	)
 )

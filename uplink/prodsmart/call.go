@@ -179,7 +179,7 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		if c.query.Has(tokenParameter) || c.header.Get("Authorization") != s.basic.Get("Authorization") {
 			return denied, nil
 		}
-		return system(httplink.WrongWait, "; check key and secret: Prodsmart shows them where the user is edited")
+		return system(httplink.WrongWait, "; check api_key and api_secret: Prodsmart shows them where the user is edited")
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return missing, nil
 	case status == http.StatusInternalServerError:

@@ -177,7 +177,7 @@ func (w *work) tell(ctx context.Context, i int, b *body, c *plant.Counter) (stop
 		}
 		w.deliver(i)
 		return nil, true
-	case h == nil && o == refused && w.tooSmall.MatchString(a.Words()):
+	case h == nil && o == refused && w.options.tooSmall(a.Words()):
 		known := w.m.Doubt != nil
 		w.m.Doubt = nil
 		return nil, w.reconcile(i, b, a, known)

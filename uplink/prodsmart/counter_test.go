@@ -83,7 +83,7 @@ func TestReconcile(t *testing.T) {
 			[]string{`M-1 counter {"count":5}`}, plant.Held, 100},
 		{"no number is named: waits for the operator", nil, true,
 			[]string{`M-1 counter {"count":5}`}, plant.Held, 100},
-		{"words that are not known are a refusal", func(o *Options) { o.TooSmall = "nothing like it" }, true,
+		{"words that are not known are a refusal", func(o *Options) { o.TooSmall = []string{"nothing like it"} }, true,
 			[]string{`M-1 counter {"count":5}`}, plant.Rejected, 100},
 	} {
 		t.Run(test.name, func(t *testing.T) {

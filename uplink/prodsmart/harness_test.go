@@ -133,7 +133,7 @@ func company() fake.Company {
 func newRig(t testing.TB, c fake.Company, change ...func(*Options)) *rig {
 	t.Helper()
 	o := defaults()
-	o.Key, o.Secret = config.NewSecret(apiKey), config.NewSecret(apiSecret)
+	o.APIKey, o.APISecret = config.NewSecret(apiKey), config.NewSecret(apiSecret)
 	o.DefaultType = "Run"
 	o.OpenProduction = 0
 	for _, ch := range change {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +20,9 @@ import (
 type Options struct {
 	// URL is the base URI of the API; /api/… is put behind it.
 	URL string `yaml:"url"`
-	// Key and Secret are the API key of this gateway.
-	Key    config.Secret `yaml:"key,required"`
-	Secret config.Secret `yaml:"secret,required"`
+	// APIKey and APISecret are those of this gateway.
+	APIKey    config.Secret `yaml:"api_key,required"`
+	APISecret config.Secret `yaml:"api_secret,required"`
 	// TokenIn says where the token goes that stock and lists need: query or header.
 	TokenIn string `yaml:"token_in"`
 	// RenewOn are the statuses that mean "the token is over".
@@ -60,10 +59,10 @@ type Options struct {
 	// Offsets are what the counters of machines in Prodsmart stood at when the
 	// gateway's stood at 0.
 	Offsets map[string]int64 `yaml:"offsets"`
-	// LearnOffset takes the offset from a refusal that names Prodsmart's number, and
-	// TooSmall tells such a refusal from others.
-	LearnOffset bool   `yaml:"learn_offset"`
-	TooSmall    string `yaml:"too_small"`
+	// LearnOffset takes the offset from a refusal that names Prodsmart's number;
+	// TooSmall are words by which such a refusal is told from others.
+	LearnOffset bool     `yaml:"learn_offset"`
+	TooSmall    []string `yaml:"too_small"`
 	// LostReply says what is sent after a count that got no answer: the same body
 	// (repeat), or the newest counts.
 	LostReply string `yaml:"lost_reply"`
@@ -125,7 +124,7 @@ func defaults() Options {
 		RequestsPerMinute: companyLimit, RateUse: 90,
 		LateStops: lateCurrent, StartType: startOfStop, FirstStart: firstSend,
 		Unchanged: unchangedLeaveOut, WasteOnly: wasteOmitCount, LearnOffset: true,
-		TooSmall:  `(?i)greater|higher|larger|bigger|increment|increas|maior|superior|crescente|większ|przyrost`,
+		TooSmall:  []string{"greater", "higher", "larger", "bigger", "increas", "increment", "maior", "superior", "crescente", "większ", "przyrost"},
 		LostReply: lostRepeat, CounterReply: replyCheck, Parameters: parametersOwn,
 		OpenProduction: config.Duration(10 * time.Minute),
 		Settings:       httplink.DefaultSettings(),
@@ -151,8 +150,8 @@ func (o Options) Validate() error {
 			bad("url", "it holds a query", "write the base URI alone, for example https://app.prodsmart.com/")
 		}
 	}
-	for path, secret := range map[string]config.Secret{"key": o.Key, "secret": o.Secret} {
-		if strings.ContainsFunc(secret.Reveal(), func(r rune) bool { return r < ' ' || r == 0x7f }) || path == "key" && strings.Contains(secret.Reveal(), ":") {
+	for path, secret := range map[string]config.Secret{"api_key": o.APIKey, "api_secret": o.APISecret} {
+		if strings.ContainsFunc(secret.Reveal(), func(r rune) bool { return r < ' ' || r == 0x7f }) || path == "api_key" && strings.Contains(secret.Reveal(), ":") {
 			bad(path, "it holds a colon, a line break or another character that no API key has", "look at how the secret was stored")
 		}
 	}
@@ -169,8 +168,10 @@ func (o Options) Validate() error {
 			bad(fmt.Sprintf("renew_on[%d]", i), "it is no status from 400 to 499", "leave it out for [401, 403]")
 		}
 	}
-	if _, err := regexp.Compile(o.TooSmall); err != nil {
-		bad("too_small", "it is no regular expression", "leave it out, or write words that stand in such a refusal, with | between them")
+	for i, word := range o.TooSmall {
+		if strings.TrimSpace(word) == "" {
+			bad(fmt.Sprintf("too_small[%d]", i), "it is empty, which stands in every refusal", "write a word that stands in the refusal of a number that is too small")
+		}
 	}
 	if o.OpenProduction != 0 && o.OpenProduction < config.Duration(time.Minute) {
 		bad("open_production", "it must be at least 1m, or 0 for never", "leave it out for 10m")
@@ -243,13 +244,20 @@ func (o Options) carries(k plant.EventKind) bool {
 	return ok
 }
 
+// tooSmall reports whether Prodsmart's words say that a number was not larger than
+// the one before.
+func (o *Options) tooSmall(words string) bool {
+	words = strings.ToLower(words)
+	return slices.ContainsFunc(o.TooSmall, func(word string) bool { return strings.Contains(words, strings.ToLower(word)) })
+}
+
 // login is what HTTP Basic carries.
 func (o *Options) login() string {
-	return base64.StdEncoding.EncodeToString([]byte(o.Key.Reveal() + ":" + o.Secret.Reveal()))
+	return base64.StdEncoding.EncodeToString([]byte(o.APIKey.Reveal() + ":" + o.APISecret.Reveal()))
 }
 
 // secrets is what nobody may be shown.
-func (o *Options) secrets() []string { return []string{o.Secret.Reveal(), o.login()} }
+func (o *Options) secrets() []string { return []string{o.APISecret.Reveal(), o.login()} }
 
 // defaultType returns the downtime type of a machine where no other is known.
 func (o *Options) defaultType(m plant.MachineID) string {

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +42,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	return uplink.Plan{
 		Endpoint: httplink.Show(base),
 		// Two gateways of one company are one Target only with one key.
-		Target:  base.String() + " " + o.Key.Reveal(),
+		Target:  base.String() + " " + o.APIKey.Reveal(),
 		Carries: o.carries,
 		Codes:   o.Codes,
 		Options: o.Options,
@@ -64,7 +63,6 @@ type Sender struct {
 	redactor *httplink.Redactor
 	budget   *budget
 	token    token
-	tooSmall *regexp.Regexp
 	// basic goes with the machine endpoints and the authorisation, plain with what
 	// needs a token.
 	basic, plain http.Header
@@ -99,15 +97,13 @@ func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redac
 	}
 	basic := plain.Clone()
 	basic.Set("Authorization", "Basic "+o.login())
-	s := &Sender{
+	return &Sender{
 		options: o, env: env, log: env.Log, base: base, basic: basic, plain: plain,
 		client: client, redactor: redactor,
 		budget:   newBudget(float64(o.RequestsPerMinute) * float64(o.RateUse) / 100),
 		token:    token{turn: make(chan struct{}, 1)},
 		machines: make(map[plant.MachineID]*machine),
 	}
-	s.tooSmall = regexp.MustCompile(o.TooSmall) // Validate has compiled it
-	return s
 }
 
 // Close implements io.Closer: it ends every connection. It does not wait for a

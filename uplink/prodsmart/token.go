@@ -76,7 +76,7 @@ func (s *Sender) tokenBut(ctx context.Context, c *call, bad string) (string, *ha
 		return "", h
 	}
 	if text == "" {
-		return "", &halt{cause: problem("token", "POST %s: Prodsmart answers %s and gives no token; check key and secret", authorization, httplink.Title(status))}
+		return "", &halt{cause: problem("token", "POST %s: Prodsmart answers %s and gives no token; check api_key and api_secret", authorization, httplink.Title(status))}
 	}
 	s.token.text = text
 	s.redactor.With(text)
