@@ -3,7 +3,6 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -456,5 +455,5 @@ func (w *work) noteGap(e *plant.Event) {
 	case plant.GapLostTail, plant.GapRestoredCopy, plant.GapMarkLost, plant.GapDamaged, plant.GapMissing:
 		w.m.Lost = true
 	}
-	w.log.Warn("something of this machine is missing; Prodsmart has no place for that", zap.String("machine", string(w.m.id)), zap.String("reason", fmt.Sprint(g.Reason)))
+	w.log.Warn("something of this machine is missing; Prodsmart has no place for that", zap.String("machine", string(w.m.id)), zap.String("reason", g.Reason))
 }

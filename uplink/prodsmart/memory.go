@@ -170,14 +170,6 @@ func (s *Sender) put(m *machine) (kv []plant.KV) {
 	return kv
 }
 
-// holding returns why the class waits now, nil if it may be tried.
-func (m *machine) holding(c class, now time.Time) error {
-	if h, ok := m.held[c]; ok && now.Before(h.until) {
-		return h.cause
-	}
-	return nil
-}
-
 // sortedError is a refusal whose sort is known, whatever its words.
 type sortedError struct {
 	text string

@@ -89,10 +89,10 @@ func (w *work) readProductions(ctx context.Context) (through bool) {
 			CheckedOut *bool                 `json:"checked-out"`
 		}
 		if h != nil || o != taken || a.BodyErr != nil || json.Unmarshal(a.Body, &items) != nil {
-			w.mu.Lock()
-			defer w.mu.Unlock()
 			if h == nil || !waitsForRoom(h) {
+				w.mu.Lock()
 				w.open.next, w.open.page = time.Now().Add(w.options.OpenProduction.Std()), 0
+				w.mu.Unlock()
 			}
 			return false
 		}
