@@ -110,7 +110,7 @@ func TestReconcile(t *testing.T) {
 				}
 				// No loop: a minute of tries costs no further request for the same count.
 				for range 10 {
-					time.Sleep(5 * time.Second)
+					elapse(5 * time.Second)
 					r.send(e)
 				}
 				r.want()
@@ -134,7 +134,7 @@ func TestHeldCountsGoOnWhenTheyHaveGrown(t *testing.T) {
 			t.Errorf("%+v", results)
 		}
 		r.want(`M-1 counter {"count":99}`, `M-1 startstop {"type":"Jam","running":0}`)
-		time.Sleep(2 * time.Minute)
+		elapse(2 * time.Minute)
 		r.deliver(first, stop, r.event("M-1", plant.KindCounter, counter(101, 2)))
 		r.want(`M-1 counter {"count":101}`)
 		r.strict(fake.RuleDecreasing)

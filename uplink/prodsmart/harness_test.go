@@ -283,7 +283,7 @@ func (r *rig) deliver(events ...plant.Event) {
 		if time.Now().After(end) {
 			r.t.Fatalf("not delivered: %+v, %v", last, last.Cause)
 		}
-		time.Sleep(max(last.Wait, time.Second))
+		elapse(max(last.Wait, time.Second))
 	}
 }
 
@@ -314,4 +314,10 @@ func (r *rig) strict(allowed ...string) {
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, test)
+}
+
+// elapse lets d go by in a bubble's time, and all that it causes come to rest.
+func elapse(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

@@ -258,13 +258,13 @@ func TestUnknownMachineWaits(t *testing.T) {
 			if results := r.send(stop); results[0].Status != plant.Held || !strings.Contains(results[0].Cause.Error(), "codes: machine:") {
 				t.Fatalf("%+v", results)
 			}
-			time.Sleep(5 * time.Second)
+			elapse(5 * time.Second)
 		}
 		if n := len(r.wire.asked()); n > 2 {
 			t.Errorf("%d requests in a minute for what a person must mend", n)
 		}
 		r.fake.Faults.Clear()
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		r.deliver(stop)
 		r.strict()
 	})
