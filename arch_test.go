@@ -46,7 +46,7 @@ var layers = []layer{
 	{"drivers/driverstest", []string{"drivers", "plant", "config", "internal/faultnet"}},
 	{"uplink", []string{"plant", "config", "internal/backoff", "internal/fault"}},
 	{"uplink/*", []string{"uplink", "uplink/internal/...", "plant", "config", "internal/kind", "internal/backoff", "internal/fault"}},
-	{"uplink/uplinktest", []string{"uplink", "plant", "config", "internal/faultnet"}},
+	{"uplink/uplinktest", []string{"uplink", "plant", "config", "internal/faultnet", "internal/central"}},
 	{"status", []string{"plant", "config", "drivers", "derive", "buffer", "uplink", "internal/journal"}},
 	{"internal/kind", []string{"config"}},
 	{"internal/schematest", []string{"plant"}},

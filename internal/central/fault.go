@@ -3,6 +3,7 @@ package central
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"strconv"
@@ -232,6 +233,9 @@ func (f *Faults) next(r *http.Request) *Fault {
 	return nil
 }
 
+// maxBody bounds what is read before a fault.
+const maxBody = 16 << 20
+
 // Serve lets the planned fault happen, or hands the request to the receiver.
 func (f *Faults) Serve(w http.ResponseWriter, r *http.Request, receive http.HandlerFunc) {
 	p := f.next(r)
@@ -239,6 +243,12 @@ func (f *Faults) Serve(w http.ResponseWriter, r *http.Request, receive http.Hand
 		receive(w, r)
 		return
 	}
+	// Only behind the whole body does net/http notice that a client has gone.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return // a part of a request is no request
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	if p.before != nil && p.before(w, r) {
 		return
 	}
