@@ -32,8 +32,9 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 		switch {
 		case why == orderEnds:
 			m.counter.FlushTo(&s.counter, at, r.now, r)
-		case why != gatewayStops && s.order.Reads > 0:
-			// What was read since another order showed waits for that to be sure.
+		case why != gatewayStops && s.order.Reads > 0 || r.waitForOrder():
+			// What was read since another order showed waits for that to be sure; the
+			// pieces of a gap that are the next order's do so over a stop of the gateway.
 			m.counter.FlushMarked(&s.counter, s.order.At, r.now, r)
 		default:
 			m.counter.Flush(&s.counter, r.now, r)

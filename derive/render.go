@@ -34,7 +34,7 @@ func (r *run) Count(c counter.Report) {
 	if c.Flags&counter.Unseen != 0 {
 		r.attribute(&c, &p)
 	}
-	p.Shift, p.AcrossShifts = r.shiftOf(c.From, c.Gap > 0)
+	p.Shift, p.AcrossShifts = r.shiftOf(c.From, c.To, c.Gap > 0)
 	g := &r.s.gateway
 	p.Rebase, g.Rebase = g.Rebase, false
 	p.MicroStops, p.MicroSeconds = r.microStops()

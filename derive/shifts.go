@@ -17,6 +17,10 @@ type shiftState struct {
 	Name  string `json:"n,omitempty"`
 	Begin int64  `json:"from,omitempty"`
 	End   int64  `json:"to,omitempty"`
+	// Before, from BeforeBegin to BeforeEnd, is the one that ended last.
+	Before      string `json:"b0,omitempty"`
+	BeforeBegin int64  `json:"b1,omitempty"`
+	BeforeEnd   int64  `json:"b2,omitempty"`
 }
 
 // stragglers is how much older than the present an input may be that is stepped
@@ -58,7 +62,7 @@ func (r *run) nextShift(at rule.Stamp) {
 	if s.Binding != "" {
 		r.boundary(at, shiftEnds)
 	}
-	next := shiftState{Binding: r.m.calendar.Binding()}
+	next := shiftState{Binding: r.m.calendar.Binding(), Before: s.Name, BeforeBegin: s.Begin, BeforeEnd: s.End}
 	if r.m.calendar != nil {
 		span := r.m.calendar.At(r.now)
 		next.Name, next.Begin, next.End = span.Name, span.Begin, span.End
@@ -67,12 +71,17 @@ func (r *run) nextShift(at rule.Stamp) {
 	r.changed = true
 }
 
-// shiftOf is the shift of pieces that are reported now and were made from from
-// on; across is set if they are those of a gap over the end of a shift.
-func (r *run) shiftOf(from rule.Stamp, gap bool) (name string, across bool) {
+// shiftOf is the shift of pieces that are reported now and were made between two
+// times; across is set if they are those of a gap over the end of a shift. The
+// pieces of a gap may have waited for an order while the shift ended.
+func (r *run) shiftOf(from, to rule.Stamp, gap bool) (name string, across bool) {
 	s := &r.s.shifts
-	if gap && s.Binding != "" && from.At < s.Begin {
+	switch {
+	case !gap || s.Binding == "" || from.At >= s.Begin:
+		return s.Name, false
+	case from.At >= s.BeforeBegin && to.At < s.BeforeEnd:
+		return s.Before, false
+	default:
 		return "", true
 	}
-	return s.Name, false
 }

@@ -124,8 +124,19 @@ func (r *Rule) gap(s *State, readings []Reading, snapshot bool, changed *bool) b
 	return r.EndsGap(s, readings, snapshot)
 }
 
-// take counts what the readings of one scan say.
+// take counts what the readings of one scan say: first what a gap left, then what
+// was made since it ended.
 func (r *Rule) take(s *State, readings []Reading, snapshot bool, now int64, out Sink, gap bool) (changed bool) {
+	changed, rest := r.count(s, readings, snapshot, now, out, gap, false)
+	if rest {
+		r.count(s, readings, false, now, out, false, true)
+	}
+	return changed
+}
+
+// count counts the readings of one scan; rest says that some of them count more,
+// and behind them only those are counted.
+func (r *Rule) count(s *State, readings []Reading, snapshot bool, now int64, out Sink, gap, behind bool) (changed, rest bool) {
 	var sum delta
 	hand := r.hand > 0 && r.keepBack(s, readings)
 	for _, main := range [...]bool{false, true} {
@@ -136,9 +147,16 @@ func (r *Rule) take(s *State, readings []Reading, snapshot bool, now int64, out 
 			}
 			in.Raw = r.turned(&in)
 			t := &s.Tracks[in.Input]
+			if behind && !t.rest {
+				continue
+			}
 			t.Lost = t.Lost || (snapshot && !t.Seen.IsZero())
 			d := r.judge(s, &r.inputs[in.Input], t, &in, out)
 			changed = changed || d.changed
+			t.rest, rest = d.rest, rest || d.rest
+			if d.rest {
+				in.At = d.at
+			}
 			if d.pieces != 0 || d.flags != 0 {
 				r.add(s, &sum, &in, &d)
 			}
@@ -155,7 +173,7 @@ func (r *Rule) take(s *State, readings []Reading, snapshot bool, now int64, out 
 	} else {
 		r.Due(s, now, out)
 	}
-	return changed || sum.any
+	return changed || sum.any, rest
 }
 
 // delta is what the readings of one scan add up to.

@@ -16,6 +16,10 @@ type verdict struct {
 	// since is when the number was read before.
 	since   rule.Stamp
 	changed bool
+	// at is when what it counts was read, if not with the reading; rest says that
+	// the reading counts more than that, and is to be judged once more.
+	at   rule.Stamp
+	rest bool
 }
 
 // judge tells pieces from noise. A drop, and a rise beyond what the machine can
@@ -82,7 +86,21 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 	if rise {
 		return r.jumped(s, in, t, v, step, elapsed, out)
 	}
+	if first, ok := r.endOfGap(in, t, v); ok {
+		d := r.dropped(s, in, t, &first, first.At.Since(t.Seen), out)
+		d.at, d.rest = first.At, true
+		return d
+	}
 	return r.dropped(s, in, t, v, elapsed, out)
+}
+
+// endOfGap is the reading that ended a gap with a drop, if the one that confirms
+// it has more: what was made in between was seen. A counter that counts down, is
+// corrected by hand or has cycles says that with its later numbers only.
+func (r *Rule) endOfGap(in *input, t *track, v *Reading) (first Reading, ok bool) {
+	first = Reading{Input: v.Input, At: t.Hold.FirstAt, Raw: t.Hold.First, Good: true}
+	ok = t.Lost && !first.At.IsZero() && first.Raw < v.Raw && !in.down && r.hand == 0 && r.cavity < 0 && r.preset < 0
+	return first, ok
 }
 
 // plausible reports whether the machine can have made n pieces. One piece more
@@ -106,7 +124,7 @@ func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
 	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.Since(h.At)) {
 		h.N++
 	} else {
-		*h = hold{N: 1, Drop: drop, First: v.Raw}
+		*h = hold{N: 1, Drop: drop, First: v.Raw, FirstAt: v.At}
 	}
 	h.Raw, h.At = v.Raw, v.At
 	return h.N >= r.confirm
@@ -212,7 +230,7 @@ func (r *Rule) takeBack(s *State, in *input, t *track, v *Reading, out Sink) ver
 func (r *Rule) outside(in *input, t *track, v *Reading, out Sink) verdict {
 	changed := !t.Alarm
 	r.raise(in, t, out, fmt.Sprintf("shows %d, outside of its range %d to %d", v.Raw, in.low, in.low+in.size-1),
-		"correct modulus: it is the number of values that the counter has")
+		"correct modulus (of scrap and rework: scrap_modulus): it is the number of values that the counter has")
 	return verdict{changed: changed}
 }
 

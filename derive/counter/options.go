@@ -30,9 +30,11 @@ type Options struct {
 	// tells a rollover from a reset and noise from pieces, and is required where
 	// a counter can roll over.
 	MaxRate config.Rate `yaml:"max_rate"`
-	// Modulus is the number of values that the counters have, where the type's
-	// width does not say it: 10000 for one that goes from 9999 to 0.
-	Modulus int64 `yaml:"modulus"`
+	// Modulus is the number of values that Good or Total has, where the type's
+	// width does not say it: 10000 for one that goes from 9999 to 0. ScrapModulus
+	// is that of the counters of scrap and rework.
+	Modulus      int64 `yaml:"modulus"`
+	ScrapModulus int64 `yaml:"scrap_modulus"`
 	// AtMax is what Good or Total does behind its highest number: "wrap" (the
 	// default) begins again, "saturate" stays there.
 	AtMax string `yaml:"at_max"`
@@ -108,6 +110,8 @@ func (o *Options) Validate() error {
 	fault(o.Pulses != "" && (o.Good != "" || o.Total != ""), "pulses", "pulses and a total are both given", "keep the total: it loses nothing while nobody looks")
 	fault(!main && o.Rework == "" && len(o.Scrap.Rows) == 0, "", "no tag counts anything", "name one with good: or total:")
 	fault(o.Modulus < 0 || o.Modulus == 1, "modulus", fmt.Sprintf("%d is no range of a counter", o.Modulus), "write how many values it has, for example 10000 for one that goes from 9999 to 0")
+	fault(o.ScrapModulus < 0 || o.ScrapModulus == 1, "scrap_modulus", fmt.Sprintf("%d is no range of a counter", o.ScrapModulus), "write how many values it has, for example 10000 for one that goes from 9999 to 0")
+	fault(o.ScrapModulus != 0 && o.Rework == "" && len(o.Scrap.Rows) == 0, "scrap_modulus", "is for counters of scrap and rework, and there are none", "remove it")
 	fault(o.ResetConfirm < 0 || o.ResetConfirm > 1000, "reset_confirm", fmt.Sprintf("%d is no number of readings", o.ResetConfirm), "write 1 to 1000; 3 is the default")
 	fault(o.Pieces < 0, "pieces", "is negative", "write 1 to report each change, or more")
 	fault(o.StartTotal < 0, "start_total", "is negative", "write how many good pieces the machine has made so far")

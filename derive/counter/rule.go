@@ -108,7 +108,34 @@ func New(o Options, resolve rule.Resolver) (*Rule, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return r, errors.Join(r.unseen()...)
+	return r, errors.Join(append(r.unseen(), r.endless(&o)...)...)
+}
+
+// endless warns of counters that begin again where nobody has said: the number of
+// one that is scaled does not tell, and what is said of the total says nothing of
+// scrap and rework.
+func (r *Rule) endless(o *Options) (warnings []error) {
+	for i := range r.inputs {
+		in := &r.inputs[i]
+		bits := in.Tag.Type.Bits()
+		if !in.counts() || in.pulse || in.down || bits == 0 || bits == 64 {
+			continue
+		}
+		key := "modulus"
+		if in.role == scrap || in.role == rework {
+			key = "scrap_modulus"
+		}
+		switch {
+		case in.Tag.Scaled && in.size == 0:
+			warnings = append(warnings, config.Warn(in.name, fmt.Sprintf("tag %s (%s) is scaled, so nobody knows at which number it begins again: it will be told as a reset", in.Ref, in.Tag.Type),
+				fmt.Sprintf("write %s: with the number of values of its type, times its scale; or let the device count pieces", key)))
+		case o.Modulus > 0 && key == "scrap_modulus" && o.ScrapModulus == 0 && in.size != o.Modulus:
+			warnings = append(warnings, config.Warn("modulus", fmt.Sprintf("is that of good or total alone: %s (tag %s) is taken to go on to %d", in.name, in.Ref, in.low+in.size-1),
+				fmt.Sprintf("write scrap_modulus: %d if scrap and rework begin again there, too, else scrap_modulus: %d", o.Modulus, in.size)))
+			return warnings
+		}
+	}
+	return warnings
 }
 
 // find looks up all inputs.
@@ -164,11 +191,15 @@ func (r *Rule) input(path, name string, role role, o *Options, resolve rule.Reso
 	}
 	in.down = main && o.Direction == "down"
 	in.saturates = main && o.AtMax == "saturate"
-	return in, in.bounds(o.Modulus)
+	if main {
+		return in, in.bounds("modulus", o.Modulus)
+	}
+	return in, in.bounds("scrap_modulus", o.ScrapModulus)
 }
 
-// bounds finds out which numbers a counter can show.
-func (in *input) bounds(modulus int64) error {
+// bounds finds out which numbers a counter can show, with what the config says of
+// it under a key.
+func (in *input) bounds(key string, modulus int64) error {
 	t := in.Tag.Type
 	switch {
 	case in.down:
@@ -185,7 +216,7 @@ func (in *input) bounds(modulus int64) error {
 		}
 	}
 	if bits := t.Bits(); modulus > 0 && bits > 0 && bits < 64 && !in.Tag.Scaled && modulus > 1<<bits {
-		return config.Field("modulus", fmt.Sprintf("%d is more than %s (%s) can hold", modulus, in.Ref, t), fmt.Sprintf("write at most %d, or leave it out", int64(1)<<bits))
+		return config.Field(key, fmt.Sprintf("%d is more than %s (%s) can hold", modulus, in.Ref, t), fmt.Sprintf("write at most %d, or leave it out", int64(1)<<bits))
 	}
 	if in.saturates && in.size == 0 {
 		return config.Field("at_max", fmt.Sprintf("nobody knows the highest number of tag %s", in.Ref), "write modulus: with that number plus 1, or remove at_max")

@@ -54,10 +54,11 @@ type hold struct {
 	// N readings agreed so far; 0 holds nothing.
 	N    int  `json:"n,omitempty"`
 	Drop bool `json:"d,omitempty"`
-	// First is the first of them, Raw and At the last.
-	First int64      `json:"f,omitempty"`
-	Raw   int64      `json:"r,omitempty"`
-	At    rule.Stamp `json:"a,omitzero"`
+	// First is the first of them, which was read at FirstAt, Raw and At the last.
+	First   int64      `json:"f,omitempty"`
+	Raw     int64      `json:"r,omitempty"`
+	At      rule.Stamp `json:"a,omitzero"`
+	FirstAt rule.Stamp `json:"fa,omitzero"`
 }
 
 // track is what the rule knows of one input.
@@ -89,6 +90,8 @@ type track struct {
 	// Full is set while the counter stands at its highest number and counts
 	// nothing any more.
 	Full bool `json:"u,omitempty"`
+	// rest is set while a reading is judged that counts more than the end of a gap.
+	rest bool
 }
 
 // prior is a number from before a reset.

@@ -72,6 +72,10 @@ func (b *liveBuilder) total(o *Options) {
 			b.fault("modulus", fmt.Sprintf("%s is no whole number of divisions", o.Modulus), "write the weight at which the total begins again from 0")
 		}
 	}
+	if bits := in.Tag.Type.Bits(); in.Tag.Scaled && bits > 0 && bits < 64 && o.Modulus.IsZero() {
+		b.warnings = append(b.warnings, config.Warn("total", fmt.Sprintf("tag %s (%s) is scaled, so nobody knows at which weight it begins again: it will be told as a reset", in.Ref, in.Tag.Type),
+			"write modulus: with the number of values of its type, times its scale, for example 6553.6 kg for a uint16 in tenths, and max_rate:"))
+	}
 	if !o.MaxRate.IsZero() {
 		c.MaxRate = config.Rate{Count: float64(b.ticks("max_rate", o.MaxRate.Mass)) / float64(t.step), Per: o.MaxRate.Per}
 	} else if c.Modulus != 0 || whole && in.Tag.Type.Bits() < 64 {

@@ -328,6 +328,9 @@ func (r *Rule) Observe(s *State, in *plant.Scan, slot int, maxSkew time.Duration
 		return changed
 	case r.protocol == counting && s.Number == strconv.FormatInt(n, 10):
 		return r.changedBehind(s, content, now)
+	}
+	r.gone(s, n, out)
+	switch {
 	case problem != "":
 		return r.unreadable(s, &Waiting{Content: content, Since: now, Problem: problem, Fields: rec.Fields(), Number: rec.Number, Value: n}, now, out)
 	case r.unsettled(s, rec, content, n, now):
@@ -401,6 +404,14 @@ func (r *Rule) refuse(s *State, out Sink) {
 	out.Refused(r.name, w.Problem, w.Fields)
 	if s.offered {
 		r.answer(s, w.Value, out)
+	}
+}
+
+// gone refuses a record that could not be read yet when the next number came: a
+// PLC that waits for nobody does not show it again.
+func (r *Rule) gone(s *State, n int64, out Sink) {
+	if w := s.Wait; r.protocol == counting && w != nil && w.Problem != "" && w.Value != n {
+		r.refuse(s, out)
 	}
 }
 
