@@ -71,6 +71,8 @@ var documentedIn = map[string]string{
 	"httplink.Auth":           "auth",
 	"httplink.Basic":          "basic",
 	"httplink.APIKey":         "api_key",
+	"httplink.OAuth2":         "oauth2",
+	"httplink.Signature":      "sign",
 	"rest.Request":            "requests",
 	"rest.List":               "list",
 	"uplink.CodeTables":       "codes",

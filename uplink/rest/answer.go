@@ -47,7 +47,7 @@ var statuses = map[int]struct {
 	404: {unsure, "check url"},
 	405: {wrong, "check url and method"},
 	406: {wrong, "check url"},
-	407: {wrong, "the proxy wants a login, which this uplink has not; let the proxy pass this computer"},
+	407: {wrong, "the proxy wants a login, or refuses that of proxy_auth; check proxy_auth, or let the proxy pass this computer"},
 	408: {down, ""},
 	409: {conflicting, "if that means that it has the event already, set conflict: delivered"},
 	410: {unsure, "check url"},

@@ -40,6 +40,10 @@ type Options struct {
 	WebPage string `yaml:"web_page"`
 	// Auth is how the gateway shows who it is; empty means not at all.
 	Auth httplink.Auth `yaml:"auth"`
+	// Sign signs each request; nil for no signature.
+	Sign *httplink.Signature `yaml:"sign"`
+	// Gzip packs bodies of some size.
+	Gzip bool `yaml:"gzip"`
 	// CursorURL is asked for the last event that the receiver has of {machine};
 	// empty means that it cannot be asked.
 	CursorURL string `yaml:"cursor_url"`
@@ -82,7 +86,8 @@ func (o Options) Validate() error {
 		o.validateTarget(),
 		o.validateCursor(),
 		o.validateRequests(),
-		validateHeaderNames("headers.", o.Headers, o.Auth.Header()),
+		validateHeaderNames("headers.", o.Headers, o.taken()),
+		o.validateSign(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	if o.Method != http.MethodPost && o.Method != http.MethodPut {
@@ -114,7 +119,7 @@ func (o Options) validateTarget() error {
 	if err != nil {
 		return err
 	}
-	errs := []error{o.Settings.Validate(target, !o.Auth.None(), o.SendTimeout)}
+	errs := []error{o.ValidateAuth(target, o.Auth, o.SendTimeout)}
 	for name := range target.Query() {
 		if httplink.Secretive(name) {
 			errs = append(errs, config.Warn("url", fmt.Sprintf("its query holds `%s`, which proxies and servers log", name), "use auth: or a header, if the receiver takes it there"))
@@ -124,8 +129,8 @@ func (o Options) validateTarget() error {
 }
 
 // validateHeaderNames checks that headers can be sent and hold no secret; taken
-// is a header that is set besides them.
-func validateHeaderNames(path string, headers map[string]string, taken string) error {
+// are those that are set besides them.
+func validateHeaderNames(path string, headers map[string]string, taken []string) error {
 	var errs []error
 	seen := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
@@ -135,16 +140,32 @@ func validateHeaderNames(path string, headers map[string]string, taken string) e
 			errs = append(errs, config.Field(at, "it is no name of a header", "use letters, digits and -"))
 		case httplink.OwnHeader(name):
 			errs = append(errs, config.Field(at, "the gateway sets this header itself", "leave it out"))
-		case httplink.Secretive(name):
+		case httplink.Secretive(name) && !slices.Contains(taken, name):
 			errs = append(errs, config.Field(at, "it looks like a secret in clear text", "use auth:, whose secrets are env:NAME or file:PATH"))
 		case !httplink.Printable(headers[name]):
 			errs = append(errs, config.Field(at, "its value holds a character that no header may hold", "use printable ASCII"))
-		case seen[canonical] || strings.EqualFold(name, taken):
+		case seen[canonical] || slices.ContainsFunc(taken, func(t string) bool { return strings.EqualFold(t, name) }):
 			errs = append(errs, config.Field(at, "the header is set twice", "name it once; upper and lower case are the same"))
 		}
 		seen[canonical] = true
 	}
 	return errors.Join(errs...)
+}
+
+// taken are the headers that show who the gateway is.
+func (o Options) taken() []string {
+	taken := []string{o.Auth.Header()}
+	if o.Sign != nil {
+		taken = append(taken, o.Sign.Headers()...)
+	}
+	return taken
+}
+
+func (o Options) validateSign() error {
+	if o.Sign != nil && strings.EqualFold(o.Sign.Header, o.Auth.Header()) {
+		return config.Field("sign.header", "auth sets this header", "write another one")
+	}
+	return nil
 }
 
 // validateRequests checks that each kind has one request, and what is in them.
@@ -157,7 +178,7 @@ func (o Options) validateRequests() error {
 	of := make(map[plant.EventKind]int)
 	for i := range o.Requests {
 		r, path := &o.Requests[i], fmt.Sprintf("requests[%d]", i)
-		errs = append(errs, r.validate(path, o.Method))
+		errs = append(errs, r.validate(path, o.Method, o.taken()))
 		for j, kind := range r.Kinds {
 			if first, twice := of[kind]; twice && first != i {
 				bad(fmt.Sprintf("%s.kinds[%d]", path, j), fmt.Sprintf("requests[%d] sends %q already", first, kind), "name each kind once")

@@ -78,8 +78,8 @@ func TestCheckNamesEachFault(t *testing.T) {
 		base + "headers: {X-A: a, x-a: b}":                                              "twice",
 		base + "headers: {X-Key: a}\nauth: {api_key: {header: x-key, value: env:GOOD}}": "twice",
 		base + "proxy: socks5://p":                                                      "proxy",
-		base + "proxy: https://p":                                                       "by TLS is not supported",
-		base + "proxy: http://u:hunter2@p":                                              "without a login",
+		base + "proxy: https://p/x":                                                     "behind host and port",
+		base + "proxy: http://u:hunter2@p":                                              "use proxy_auth",
 		base + "proxy: http://p/x":                                                      "behind host and port",
 		base + "urls: x":                                                                "did you mean `url`",
 	})

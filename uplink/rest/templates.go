@@ -68,7 +68,7 @@ func (r *Request) format() render.Format {
 func (r *Request) hasBody() bool { return r.Body != "" || r.BodyFile != "" }
 
 // validate checks what needs no file and no template.
-func (r *Request) validate(path, method string) error {
+func (r *Request) validate(path, method string, taken []string) error {
 	var errs []error
 	bad := func(key, problem, remedy string) {
 		errs = append(errs, config.Field(path+key, problem, remedy))
@@ -105,7 +105,7 @@ func (r *Request) validate(path, method string) error {
 	if r.List != nil {
 		errs = append(errs, r.List.validate(path+".list", r))
 	}
-	return errors.Join(append(errs, validateHeaderNames(path+".headers.", r.Headers, ""))...)
+	return errors.Join(append(errs, validateHeaderNames(path+".headers.", r.Headers, taken))...)
 }
 
 func (l *List) validate(path string, r *Request) error {

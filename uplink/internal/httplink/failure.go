@@ -37,12 +37,19 @@ func (f *Failure) Wait() time.Duration { return f.wait }
 var errTimeout = errors.New("no answer in time")
 
 // proxyRefusal is the answer of a proxy that opens no tunnel.
-type proxyRefusal struct{ status int }
+type proxyRefusal struct {
+	status int
+	// login is set if it was given one.
+	login bool
+}
 
 // Error implements error.
 func (p *proxyRefusal) Error() string {
-	if p.status == http.StatusProxyAuthRequired {
-		return "the proxy wants a login, which this uplink has not; let the proxy pass this computer"
+	switch {
+	case p.status == http.StatusProxyAuthRequired && p.login:
+		return "the proxy refuses the login of proxy_auth; check user and password"
+	case p.status == http.StatusProxyAuthRequired:
+		return "the proxy wants a login, which this uplink has not; set proxy_auth, or let the proxy pass this computer"
 	}
 	return fmt.Sprintf("the proxy answers %s to the wish for a connection; ask who runs it what it lets pass", Title(p.status))
 }
@@ -54,6 +61,15 @@ func (p *proxyRefusal) wait() time.Duration {
 	}
 	return WrongWait
 }
+
+// proxyHandshake is a failed TLS handshake with a proxy.
+type proxyHandshake struct{ err error }
+
+// Error implements error.
+func (p *proxyHandshake) Error() string { return "the proxy: " + p.err.Error() }
+
+// Unwrap returns the cause.
+func (p *proxyHandshake) Unwrap() error { return p.err }
 
 // failed gives a request that got no answer plain words; ctx is the caller's.
 func (c *Client) failed(ctx context.Context, r *Request, err error) *Failure {

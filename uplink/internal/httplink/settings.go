@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -28,8 +29,12 @@ type Settings struct {
 	// ServerName is the name that the receiver's certificate must carry; empty
 	// means the URL's host.
 	ServerName string `yaml:"server_name"`
-	// Proxy is the proxy to go through; the environment's are not looked at.
-	Proxy string `yaml:"proxy"`
+	// Proxy is the proxy to go through, http:// or https://; the environment's are
+	// not looked at. ProxyAuth is the login that it wants, NoProxy the hosts that
+	// are called without it.
+	Proxy     string   `yaml:"proxy"`
+	ProxyAuth *Basic   `yaml:"proxy_auth"`
+	NoProxy   []string `yaml:"no_proxy"`
 	// AllowInsecure lets secrets go over plain HTTP beyond this computer.
 	AllowInsecure bool `yaml:"allow_insecure"`
 	// Timeout bounds one request, from connecting to the end of the answer.
@@ -54,7 +59,7 @@ func (s Settings) Validate(target *url.URL, secret bool, sendTimeout config.Dura
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	secure := target.Scheme == "https"
 	errs = append(errs, s.files().Validate(secure, "https://"))
-	if !secure && (!Loopback(target.Hostname()) || s.Proxy != "") {
+	if !secure && (!Loopback(target.Hostname()) || s.Proxy != "" && !s.direct(target)) {
 		switch {
 		case !secret:
 			errs = append(errs, config.Warn("url", "events go over the network in clear text, and anybody may answer in the receiver's place", "use https://"))
@@ -80,22 +85,64 @@ func (s Settings) validateTimeout(sendTimeout config.Duration) error {
 
 func (s Settings) validateProxy() error {
 	if s.Proxy == "" {
+		if s.ProxyAuth != nil {
+			return config.Field("proxy_auth", "there is no proxy", "set proxy, or leave it out")
+		}
 		return nil
 	}
+	var errs []error
+	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	proxy, err := s.proxy()
+	errs = append(errs, err)
 	if err == nil && (strings.Trim(proxy.Path, "/") != "" || proxy.RawQuery != "") {
-		err = config.Field("proxy", "there is something behind host and port", "write it like http://proxy.example:3128")
+		bad("proxy", "there is something behind host and port", proxyRemedy)
 	}
-	return err
+	if s.ProxyAuth != nil {
+		if strings.Contains(s.ProxyAuth.User, ":") || strings.ContainsFunc(s.ProxyAuth.User, control) {
+			bad("proxy_auth.user", "it holds a colon or a control character, which no user of HTTP Basic may hold", "look up the user's name again")
+		}
+		if strings.ContainsFunc(s.ProxyAuth.Password.Reveal(), control) {
+			bad("proxy_auth.password", "the password holds a line break or another control character", "look at how the secret was stored")
+		}
+		if err == nil && proxy.Scheme == "http" && !Loopback(proxy.Hostname()) {
+			errs = append(errs, config.Warn("proxy_auth", "the login goes to the proxy in clear text", "use https:// in proxy, if it has such a port"))
+		}
+	}
+	for i, pattern := range s.NoProxy {
+		if _, _, err := net.ParseCIDR(pattern); err != nil && config.HostProblem(strings.TrimPrefix(pattern, ".")) != "" {
+			bad(fmt.Sprintf("no_proxy[%d]", i), "it is no host, no .domain and no network", "write for example mes.plant.example, .plant.example or 10.0.0.0/8")
+		}
+	}
+	return errors.Join(errs...)
 }
 
+const proxyRemedy = "write it like http://proxy.example:3128"
+
 func (s Settings) proxy() (*url.URL, error) {
-	const remedy = "write it like http://proxy.example:3128"
-	u, err := parseURL("proxy", s.Proxy, remedy, "let the proxy pass this computer without a login")
-	if err == nil && u.Scheme == "https" {
-		return nil, config.Field("proxy", "a proxy that is itself called by TLS is not supported", "use its plain port; what goes through it to an https:// url is encrypted end to end")
+	u, err := parseURL("proxy", s.Proxy, proxyRemedy, "use proxy_auth: {user: …, password: env:NAME}")
+	if err == nil && s.ProxyAuth != nil {
+		u.User = url.UserPassword(s.ProxyAuth.User, s.ProxyAuth.Password.Reveal())
 	}
 	return u, err
+}
+
+// direct reports whether target is called without the proxy.
+func (s Settings) direct(target *url.URL) bool {
+	host := strings.ToLower(target.Hostname())
+	ip := net.ParseIP(host)
+	for _, pattern := range s.NoProxy {
+		pattern = strings.ToLower(pattern)
+		_, network, err := net.ParseCIDR(pattern)
+		switch {
+		case err == nil && ip != nil && network.Contains(ip):
+			return true
+		case strings.HasPrefix(pattern, ".") && (strings.HasSuffix(host, pattern) || host == pattern[1:]):
+			return true
+		case host == pattern, ip != nil && ip.Equal(net.ParseIP(pattern)):
+			return true
+		}
+	}
+	return false
 }
 
 func (s Settings) files() tlsfiles.Files {
@@ -108,6 +155,9 @@ type Link struct {
 	timeout  time.Duration
 	security *tls.Config
 	proxy    *url.URL
+	secrets  []string
+	// tokens is the way to the token endpoint, nil if there is none.
+	tokens *Link
 }
 
 // Load reads the certificate files of good Settings and returns the way to
@@ -118,12 +168,49 @@ func (s Settings) Load(target *url.URL) (*Link, error) {
 		return nil, err
 	}
 	l := &Link{target: target, timeout: s.Timeout.Std(), security: security}
-	if s.Proxy != "" {
-		if l.proxy, err = s.proxy(); err != nil {
-			return nil, err // Validate has seen it, so this does not happen
+	if s.Proxy == "" || s.direct(target) {
+		return l, nil
+	}
+	if s.ProxyAuth != nil {
+		l.secrets = s.ProxyAuth.Secrets()
+	}
+	l.proxy, err = s.proxy()
+	return l, err
+}
+
+// LoadAuth is Load, with the way to the token endpoint that a may need. The name
+// in server_name is that of target alone.
+func (s Settings) LoadAuth(target *url.URL, a Auth) (*Link, error) {
+	l, err := s.Load(target)
+	if err != nil || a.OAuth2 == nil {
+		return l, err
+	}
+	endpoint, err := ParseURL("auth.oauth2.token_url", a.OAuth2.TokenURL)
+	if err != nil {
+		return nil, err // Validate has seen it, so this does not happen
+	}
+	if !strings.EqualFold(endpoint.Host, target.Host) {
+		s.ServerName = ""
+	}
+	l.tokens, err = s.Load(endpoint)
+	return l, err
+}
+
+// ValidateAuth is Validate for requests that a goes with.
+func (s Settings) ValidateAuth(target *url.URL, a Auth, sendTimeout config.Duration) error {
+	errs := []error{s.Validate(target, !a.None(), sendTimeout)}
+	if a.OAuth2 == nil {
+		return errs[0]
+	}
+	const path = "auth.oauth2.token_url"
+	if endpoint, err := ParseURL(path, a.OAuth2.TokenURL); err == nil && endpoint.Scheme == "http" && !Loopback(endpoint.Hostname()) {
+		if s.AllowInsecure {
+			errs = append(errs, config.Warn(path, "the client's secret goes over the network in clear text", "use https://"))
+		} else {
+			errs = append(errs, config.Field(path, "the client's secret would go over the network in clear text", "use https://, or set allow_insecure: true if you accept that"))
 		}
 	}
-	return l, nil
+	return errors.Join(errs...)
 }
 
 // Open returns a Client of its own transport and connections, at most so many at

@@ -49,9 +49,12 @@ func newTransport(security *tls.Config, proxy *url.URL, connections int, timeout
 	t.Protocols.SetHTTP1(true)
 	if proxy != nil {
 		t.Proxy = http.ProxyURL(proxy)
+		if proxy.Scheme == "https" {
+			t.DialTLSContext = dial.secured(security, proxy.Hostname())
+		}
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
-				return &proxyRefusal{answer.StatusCode}
+				return &proxyRefusal{answer.StatusCode, proxy.User != nil}
 			}
 			return nil
 		}
@@ -92,6 +95,27 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	d.conns[c] = struct{}{}
 	return c, nil
+}
+
+// secured dials a proxy that is called by TLS, and shakes hands with it by its
+// own name. Where there is a proxy the transport dials nobody else so.
+func (d *dialer) secured(security *tls.Config, host string) func(context.Context, string, string) (net.Conn, error) {
+	own := security.Clone()
+	own.ServerName = host
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		plain, err := d.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		bounded, cancel := context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+		c := tls.Client(plain, own)
+		if err := c.HandshakeContext(bounded); err != nil {
+			_ = plain.Close() // nothing was said on it
+			return nil, &proxyHandshake{err}
+		}
+		return c, nil
+	}
 }
 
 // close ends every connection, and every later one.
