@@ -112,6 +112,9 @@ const (
 	Rejected
 	// Held: it waits until WaitsFor, a key of the uplink's memory, is Put.
 	Held
+	// Skipped: it is no business of this receiver, by its config, and nothing was
+	// sent.
+	Skipped
 )
 
 // String returns the status in lower case.
@@ -123,6 +126,8 @@ func (s Status) String() string {
 		return "rejected"
 	case Held:
 		return "held"
+	case Skipped:
+		return "skipped"
 	default:
 		return "retry"
 	}

@@ -55,6 +55,18 @@ func (t CodeTables) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Only warns of tables of other kinds than those, which a dialect has no use for.
+// Its faults are config.FieldErrors below codes.
+func (t *CodeTables) Only(kinds ...plant.CodeKind) error {
+	var errs []error
+	for _, kind := range plant.CodeKinds() {
+		if !slices.Contains(kinds, kind) && len(t.Table(kind).Rows) > 0 {
+			errs = append(errs, config.Warn("codes."+string(kind), "this uplink sends no codes of that kind", "remove the table"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Table returns the table of a kind of code; it has no rows if none is set.
 func (t *CodeTables) Table(kind plant.CodeKind) config.Table[Code] {
 	switch kind {

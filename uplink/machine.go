@@ -109,6 +109,7 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 	now := time.Now()
 	f.stats.Delivered += v.delivered
 	f.stats.Rejected += v.rejected
+	f.stats.Skipped += v.skipped
 	f.stats.Retried += v.retried
 	if v.delivered > 0 {
 		f.stats.LastDelivery = now

@@ -64,7 +64,7 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 func (b *batch) taken(v *verdict) (x Exchange) {
 	refused := func(s plant.Sequence) bool {
 		for i := range v.results {
-			if r := &v.results[i]; r.Status == plant.Rejected && r.First <= s && s <= r.Last {
+			if r := &v.results[i]; (r.Status == plant.Rejected || r.Status == plant.Skipped) && r.First <= s && s <= r.Last {
 				return true
 			}
 		}
@@ -75,7 +75,7 @@ func (b *batch) taken(v *verdict) (x Exchange) {
 		if e.Sequence > v.upTo {
 			break
 		}
-		if v.rejected+v.shelved > 0 && refused(e.Sequence) {
+		if v.rejected+v.shelved+v.skipped > 0 && refused(e.Sequence) {
 			continue
 		}
 		if x.Events == 0 {

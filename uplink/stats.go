@@ -18,6 +18,9 @@ type Stats struct {
 	// Delivered and Rejected count events since the start. Retried counts how
 	// often an event was in a Send and has to be sent again.
 	Delivered, Rejected, Retried uint64
+	// Skipped counts the events that are no business of the system, by its config,
+	// so that nothing was sent.
+	Skipped uint64
 	// LastDelivery is when an event was last acknowledged.
 	LastDelivery time.Time
 	// LastError is the receiver's or the network's words; empty if none yet.

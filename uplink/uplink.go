@@ -18,7 +18,7 @@ import (
 type Sender interface {
 	// Send blocks until every event has a Result or ctx ends. Events that no
 	// Result covers count as Retry. The Results are in the order of the events;
-	// the first that is not Delivered or Rejected ends what may be settled. Only
+	// the first that is not Delivered, Skipped or Rejected ends what may be settled. Only
 	// one that is Held and says what it WaitsFor may have Results of later events
 	// behind it: it is set aside if there is room, and sent by itself once that key
 	// is there. What is Held for a key in a Send stays so until its end.

@@ -17,7 +17,7 @@ type verdict struct {
 	results []plant.Result
 	// delivered, rejected, shelved and retried count stored events; those that are
 	// shelved are not rejected.
-	delivered, rejected, shelved, retried uint64
+	delivered, rejected, shelved, skipped, retried uint64
 	// stop says why not everything was settled; its Status is Delivered if
 	// everything was. held marks refusals that look like configuration; kind is
 	// the kind of the event that stopped.
@@ -49,6 +49,9 @@ func judge(b *batch, results []plant.Result, how sending) verdict {
 			v.stop = plant.Result{Status: plant.Retry, Cause: fmt.Errorf("the sender answered for %d to %d where %d is next", r.First, r.Last, b.events[at].Sequence)}
 		case r.Status == plant.Delivered:
 			how.refusals.accepted(b.events[at:end])
+			v.accept(b, at, end, r)
+			at = end
+		case r.Status == plant.Skipped:
 			v.accept(b, at, end, r)
 			at = end
 		case r.Status == plant.Rejected:
@@ -92,7 +95,7 @@ func (v *verdict) lay(b *batch, at, end int, r plant.Result) {
 
 // settled counts the stored events that the receiver has answered for, or that are
 // set aside.
-func (v *verdict) settled() uint64 { return v.delivered + v.rejected + v.shelved }
+func (v *verdict) settled() uint64 { return v.delivered + v.rejected + v.shelved + v.skipped }
 
 // endedAtRefusal reports whether nothing stopped the Sender but that it ends at a
 // refusal, which is settled: what is behind it may go at once.
@@ -152,6 +155,8 @@ func (v *verdict) settle(b *batch, stop int) {
 	for _, r := range v.results {
 		for ; at < closed && b.events[at].Sequence <= r.Last; at++ {
 			switch size := uint64(b.size(at)); {
+			case r.Status == plant.Skipped:
+				v.skipped += size
 			case r.Status != plant.Rejected:
 				v.delivered += size
 			case onShelf(&r):

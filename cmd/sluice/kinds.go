@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/mqtt"
+	"github.com/sluice-edge/sluice/uplink/nextplus"
 	"github.com/sluice-edge/sluice/uplink/prodsmart"
 	"github.com/sluice-edge/sluice/uplink/rest"
 )
@@ -20,6 +21,7 @@ var (
 	)
 	uplinkKinds = kind.NewRegistry[uplink.Plan](
 		mqtt.Kind,
+		nextplus.Kind,
 		prodsmart.Kind,
 		rest.Kind,
 	)

@@ -322,6 +322,7 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		case plant.Rejected:
 			job.Refused += covered(events, r)
 			job.LastError = words(r.Cause)
+		case plant.Skipped: // no business of this receiver
 		default:
 			again = &later{text: words(r.Cause), wait: r.Wait}
 			job.LastError = again.text
@@ -391,7 +392,7 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	switch r.Status {
 	case plant.Delivered:
 		job.Delivered++
-	case plant.Rejected, plant.Held:
+	case plant.Rejected, plant.Held, plant.Skipped:
 		// One that waits for another event stays for the uplink to send: that other
 		// one may be behind it in this very job.
 		job.Refused++

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // message is one request before it is sent, all but who we are.
@@ -112,21 +112,5 @@ func key(events []plant.Event) string {
 		last := &events[len(events)-1]
 		first = fmt.Sprintf("%s..%s-%d/%d", first, last.Epoch, uint64(last.Sequence), len(events))
 	}
-	safe := func(c byte) bool { return c > ' ' && c <= '~' && c != '%' && c != '"' && c != ',' && c != ';' }
-	plain := true
-	for i := range len(first) {
-		plain = plain && safe(first[i])
-	}
-	if plain {
-		return first
-	}
-	var b strings.Builder
-	for i := range len(first) {
-		if c := first[i]; safe(c) {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
+	return httplink.HeaderSafe(first)
 }

@@ -50,6 +50,8 @@ type Request struct {
 	Body []byte
 	// AskFirst asks the receiver whether it wants the body before it comes.
 	AskFirst bool
+	// Stay leaves a redirect as the answer that it is, wherever it leads.
+	Stay bool
 	// Most bounds what is read of the answer's body, in bytes.
 	Most int
 	// Whole reports whether something depends on the body of an answer with that
@@ -121,7 +123,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 			return a, nil
 		}
 		next := follow(target, a, location)
-		if next == nil || hop == MaxHops {
+		if next == nil || r.Stay || hop == MaxHops {
 			return a, nil
 		}
 		target = next

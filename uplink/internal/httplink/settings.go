@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/tlsfiles"
 )
 
@@ -211,6 +212,23 @@ func (s Settings) ValidateAuth(target *url.URL, a Auth, sendTimeout config.Durat
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Expires returns when the client's certificate ends, if there is one.
+func (l *Link) Expires() []uplink.Expiry {
+	if len(l.security.Certificates) == 0 || l.security.Certificates[0].Leaf == nil {
+		return nil
+	}
+	return []uplink.Expiry{{What: "the certificate of the gateway (cert)", At: l.security.Certificates[0].Leaf.NotAfter}}
+}
+
+// Watched returns the same way, on which e is told when the receiver's
+// certificate ends.
+func (l *Link) Watched(e *uplink.Expiries) *Link {
+	watched := *l
+	watched.security = l.security.Clone()
+	e.Watch(watched.security, "the certificate of "+l.target.Host)
+	return &watched
 }
 
 // Open returns a Client of its own transport and connections, at most so many at

@@ -1,6 +1,7 @@
 package httplink
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"slices"
@@ -79,4 +80,27 @@ func Token(s string) bool {
 // Printable reports whether s is printable ASCII, as the value of a header is.
 func Printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// HeaderSafe returns text as a header can hold it safely, for an Idempotency-Key:
+// what it cannot hold is percent-encoded.
+func HeaderSafe(text string) string {
+	safe := func(c byte) bool { return c > ' ' && c <= '~' && c != '%' && c != '"' && c != ',' && c != ';' }
+	at := 0
+	for at < len(text) && safe(text[at]) {
+		at++
+	}
+	if at == len(text) {
+		return text
+	}
+	var b strings.Builder
+	b.WriteString(text[:at])
+	for ; at < len(text); at++ {
+		if c := text[at]; safe(c) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }

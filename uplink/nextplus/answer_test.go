@@ -1,0 +1,313 @@
+package nextplus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/central"
+	fake "github.com/sluice-edge/sluice/internal/central/nextplus"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// TestStatuses: below 400 is success, else the receiver's message is shown; what a
+// person must mend concerns the whole system, what may pass by itself is tried
+// again, and the rest is refused.
+func TestStatuses(t *testing.T) {
+	const said = `{"message":"the work order is closed"}`
+	for _, c := range []struct {
+		status int
+		body   string
+		want   plant.Status
+		// link is set if the whole system waits, and wait is how long at least.
+		link  bool
+		wait  time.Duration
+		words string
+	}{
+		{200, "", plant.Delivered, false, 0, ""},
+		{201, `{"externalId":"X"}`, plant.Delivered, false, 0, ""},
+		{299, "", plant.Delivered, false, 0, ""},
+		{302, "", plant.Delivered, false, 0, ""},
+		{399, "", plant.Delivered, false, 0, ""},
+		{400, said, plant.Rejected, false, 0, "the work order is closed"},
+		{401, said, plant.Retry, true, time.Minute, "check the secret of auth"},
+		{403, said, plant.Rejected, false, 0, "the work order is closed"},
+		{403, "", plant.Retry, true, time.Minute, "check what auth may do"},
+		{404, said, plant.Rejected, false, 0, "the work order is closed"},
+		{404, "", plant.Retry, true, time.Minute, "check the URL"},
+		{405, "", plant.Retry, true, time.Minute, "does not take POST"},
+		{409, said, plant.Rejected, false, 0, "the work order is closed"},
+		{413, "", plant.Rejected, false, 0, "413"},
+		{422, "no such sku", plant.Rejected, false, 0, "no such sku"},
+		{423, said, plant.Retry, false, 0, "the work order is closed"},
+		{429, "", plant.Retry, true, 7 * time.Second, "429"},
+		{500, said, plant.Retry, false, 7 * time.Second, "the work order is closed"},
+		{501, "", plant.Retry, true, time.Minute, "check the URL"},
+		{503, said, plant.Retry, true, 7 * time.Second, "the work order is closed"},
+		{599, "", plant.Retry, true, 0, "599"},
+	} {
+		t.Run(fmt.Sprintf("%d%s", c.status, c.body), func(t *testing.T) {
+			s := newShop(t, fake.ERP{}).open()
+			s.erp.Faults.Add(central.Answered(c.status, c.body, "Retry-After", "7"))
+			r := s.send(s.serial("add", "SN-1", ""))[0]
+			if r.Status != c.want || r.Wait < c.wait {
+				t.Fatalf("it is %v, and waits %v: %v", r.Status, r.Wait, r.Cause)
+			}
+			if r.Cause == nil {
+				return
+			}
+			var link *uplink.LinkError
+			if errors.As(r.Cause, &link) != c.link || !strings.Contains(r.Cause.Error(), c.words) {
+				t.Errorf("the cause is %T: %v", r.Cause, r.Cause)
+			}
+		})
+	}
+}
+
+// TestRedirects are a success by the letter, and none is followed.
+func TestRedirects(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, to := range []string{elsewhere(t) + "/device", "/device/elsewhere"} {
+			s := newShop(t, fake.ERP{}).open()
+			s.erp.Faults.Add(central.Redirected(status, to))
+			s.accepted(s.serial("add", "SN-1", ""))
+			if !strings.Contains(s.words(), "not followed") || s.erp.Faults.Hits() != 1 || len(s.erp.Accepted()) != 0 {
+				t.Errorf("%d to %s: %q", status, to, s.words())
+			}
+			s.faultless()
+		}
+	}
+	s := newShop(t, fake.ERP{})
+	s.options.Redirect = asRetry
+	s.open()
+	s.erp.Faults.Add(central.Redirected(302, "/login"))
+	same(t, statuses(s.send(s.serial("add", "SN-1", ""))), plant.Retry)
+}
+
+// TestWebPage: a login portal's page is no receiver's word, unless it is.
+func TestWebPage(t *testing.T) {
+	for want, setting := range map[plant.Status]string{plant.Retry: asRetry, plant.Delivered: asDelivered} {
+		s := newShop(t, fake.ERP{})
+		s.options.WebPage = setting
+		s.open()
+		s.erp.Faults.Add(central.Answered(200, "<!DOCTYPE html><p>sign in", "Content-Type", "text/html"))
+		same(t, statuses(s.send(s.serial("add", "SN-1", ""))), want)
+	}
+}
+
+// TestLostReply: sent again under the same key, and marked; or put aside for a
+// person, never twice.
+func TestLostReply(t *testing.T) {
+	t.Run("retry", func(t *testing.T) {
+		s := newShop(t, fake.ERP{HonoursKeys: true, NeedsKeys: true}).open()
+		for _, f := range []central.Fault{central.LostReply(), central.CutBody()} {
+			s.erp.Faults.Add(f)
+			add := s.serial("add", fmt.Sprintf("SN-%d", s.next), "")
+			r := s.send(add)
+			same(t, statuses(r), plant.Retry)
+			var link *uplink.LinkError
+			if !errors.As(r[0].Cause, &link) {
+				t.Errorf("a lost reply is no word on the event: %v", r[0].Cause)
+			}
+			s.accepted(add)
+			if !strings.Contains(s.words(), "the reply to the first request was lost") {
+				t.Errorf("nobody is told: %q", s.words())
+			}
+		}
+		if s.erp.Devices() != 2 {
+			t.Errorf("%d units", s.erp.Devices())
+		}
+		s.faultless()
+	})
+	t.Run("park", func(t *testing.T) {
+		s := newShop(t, fake.ERP{NeedsKeys: true})
+		s.options.OnLostReply = lostPark
+		s.open()
+		s.accepted(s.serial("add", "SN-0", "")) // so that a connection is kept, on which net/http might try again
+		for i, f := range []central.Fault{central.LostReply(), central.CutBody(), central.Dropped()} {
+			s.erp.Faults.Add(f)
+			serial := fmt.Sprintf("SN-%d", i+1)
+			r := s.send(s.serial("add", serial, ""))
+			same(t, statuses(r), plant.Rejected)
+			if !strings.Contains(r[0].Cause.Error(), "on_lost_reply is park") {
+				t.Errorf("nobody is told what to do: %v", r[0].Cause)
+			}
+			same(t, statuses(s.send(s.attach("add", uint64(i)+1, serial, ""))), plant.Held)
+		}
+		// What certainly did not arrive is not parked.
+		s.server.Close()
+		same(t, statuses(s.send(s.serial("add", "SN-9", ""))), plant.Retry)
+		s.faultless()
+	})
+	t.Run("the second request meets the effect of the first", func(t *testing.T) {
+		s := newShop(t, fake.ERP{}).open()
+		s.accepted(s.serial("add", "SN-1", ""))
+		remove := s.serial("remove", "SN-1", "")
+		s.erp.Faults.Add(central.LostReply())
+		same(t, statuses(s.send(remove)), plant.Retry)
+		s.accepted(remove)
+		add := s.serial("add", "SN-2", "")
+		s.erp.Faults.Add(central.LostReply(), central.Answered(http.StatusConflict, `{"externalId":"ERP-DEV-77"}`))
+		same(t, statuses(s.send(add)), plant.Retry)
+		s.accepted(add)
+		var unit device
+		if _, err := s.sender.view("STATION-1").get(deviceKey("PUMP", "SN-2"), &unit); err != nil || unit.ExternalID != "ERP-DEV-77" {
+			t.Errorf("got %+v, %v", unit, err)
+		}
+		s.faultless(fake.RuleUnknown)
+	})
+}
+
+// TestAnswersNobodyCanUse: the status has said that the receiver has it; an id that
+// cannot be read is none.
+func TestAnswersNobodyCanUse(t *testing.T) {
+	for name, f := range map[string]central.Fault{"malformed": central.Malformed(), "huge": central.HugeBody(1 << 20)} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, fake.ERP{}).open()
+			s.erp.Faults.Add(f)
+			s.accepted(s.serial("add", "SN-1", ""))
+			if !strings.Contains(s.words(), "names no externalId") {
+				t.Errorf("nobody is told: %q", s.words())
+			}
+		})
+	}
+	s := newShop(t, fake.ERP{}).open()
+	s.erp.Faults.Add(central.Answered(200, `{"externalId":4711}`, "Content-Type", "application/json"))
+	s.accepted(s.serial("add", "SN-1", ""))
+	if !strings.Contains(s.words(), "externalId 4711") {
+		t.Errorf("a number is an id as well: %q", s.words())
+	}
+}
+
+// TestHeaders: the key, the time of the event and who we are go with each request;
+// no secret comes back in words.
+func TestHeaders(t *testing.T) {
+	var got http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Clone()
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `{"message":"no: %s"}`, r.Header.Get("Authorization"))
+	}))
+	defer server.Close()
+	s := newShop(t, fake.ERP{})
+	s.options = testOptions(server.URL)
+	s.options.Auth.Bearer = config.NewSecret("hunter2")
+	s.open()
+	r := s.send(s.serial("add", "SN-1", ""))
+	if got.Get("Idempotency-Key") != "gw/STATION-1/0000000000000007-1" || got.Get("Event-Time") != "2026-02-02T02:40:01.000Z" ||
+		got.Get("Authorization") != "Bearer hunter2" || got.Get("Content-Type") != "application/json" || got.Get("Sluice-Repeated") != "" {
+		t.Errorf("got %v", got)
+	}
+	if text := r[0].Cause.Error() + s.words(); strings.Contains(text, "hunter2") || !strings.Contains(text, "no: Bearer (secret)") {
+		t.Errorf("the words are %q", text)
+	}
+}
+
+// TestTheTestAction tells what is there from what is not, and books nothing.
+func TestTheTestAction(t *testing.T) {
+	s := newShop(t, fake.ERP{}).open()
+	if err := s.sender.Test(t.Context()); err != nil {
+		t.Errorf("a receiver of POST alone is there as well: %v", err)
+	}
+	if len(s.notes) != 3 || s.notes[0].Outcome != uplink.OutcomeTest || s.notes[0].Method != http.MethodOptions || len(s.erp.Accepted()) != 0 {
+		t.Errorf("the journal has %+v", s.notes)
+	}
+	s.erp.Faults.Add(central.Answered(401, `{"message":"who are you"}`).Times(1))
+	if err := s.sender.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "who are you") || !strings.Contains(err.Error(), "device") {
+		t.Errorf("got %v", err)
+	}
+	s.server.Close()
+	if err := s.sender.Test(t.Context()); err == nil || strings.Count(err.Error(), "nextplus") < 3 {
+		t.Errorf("each URL that is away is named: %v", err)
+	}
+}
+
+// TestTheBatchEnds at what is not accepted, and in time.
+func TestTheBatchEnds(t *testing.T) {
+	s := newShop(t, fake.ERP{}).open()
+	s.erp.Faults.Add(central.Answered(400, "").After(1), central.Answered(503, "").After(2))
+	events := []plant.Event{s.operation("add", 1, 0, ""), s.operation("add", 2, 0, ""), s.operation("add", 3, 0, ""), s.operation("add", 4, 0, "")}
+	same(t, statuses(s.send(events...)), plant.Delivered, plant.Rejected)
+	same(t, statuses(s.send(events[2:]...)), plant.Delivered, plant.Retry)
+	ctx, cancel := context.WithTimeout(t.Context(), s.options.Timeout.Std()/2)
+	defer cancel()
+	r := s.sender.Send(ctx, "STATION-1", events[2:])
+	same(t, statuses(r), plant.Delivered, plant.Retry)
+	if !errors.Is(r[1].Cause, errLate) {
+		t.Errorf("got %v", r[1].Cause)
+	}
+}
+
+// TestOptionFaults are named where they are, with what to do.
+func TestOptionFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   []string
+	}{
+		"good":              {func(*Options) {}, nil},
+		"no url":            {func(o *Options) { o.Device, o.ItemAttach, o.Operation = "", "", "" }, []string{""}},
+		"no scheme":         {func(o *Options) { o.ItemAttach = "erp.example/item" }, []string{"item_attach"}},
+		"words":             {func(o *Options) { o.OnLostReply, o.Redirect, o.WebPage, o.UnknownParent = "a", "b", "c", "d" }, []string{"on_lost_reply", "redirect", "web_page", "unknown_parent"}},
+		"remember":          {func(o *Options) { o.Remember = 0 }, []string{"remember"}},
+		"secret in a query": {func(o *Options) { o.Device += "?api_key=1" }, []string{"device"}},
+		"secret in clear":   {func(o *Options) { o.Device = "http://erp.example/d"; o.Auth.Bearer = config.NewSecret("x") }, []string{"device"}},
+		"inline":            {func(o *Options) { o.HoldAfter = 0; o.Timeout = 0 }, []string{"hold_after", "timeout"}},
+		"a table for nothing": {func(o *Options) {
+			o.Codes.Machine.Rows = []config.Row[uplink.Code]{{Name: "M", Value: uplink.Code{Theirs: "1"}}}
+		}, []string{"codes.machine"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions("http://127.0.0.1:1")
+			c.change(&o)
+			var got []string
+			for _, err := range flat(o.Validate()) {
+				var f *config.FieldError
+				if !errors.As(err, &f) || f.Remedy == "" {
+					t.Fatalf("no remedy: %v", err)
+				}
+				got = append(got, f.Path)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got faults at %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func flat(err error) (all []error) {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, inner := range many.Unwrap() {
+			all = append(all, flat(inner)...)
+		}
+		return all
+	}
+	if err != nil {
+		all = append(all, err)
+	}
+	return all
+}
+
+// TestKeys holds the plan against its options.
+func TestPlan(t *testing.T) {
+	o := testOptions("https://erp.example:8443")
+	o.Operation = ""
+	p, err := plan("erp", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.Carries(plant.KindSerial) || !p.Carries(plant.KindItemAttach) || p.Carries(plant.KindOperation) || p.Carries(plant.KindGap) || p.Carries(plant.KindCounter) {
+		t.Error("the kinds are not those of the URLs")
+	}
+	if p.Options.Deduplicates || p.Options.BatchEvents != maxEvents || !strings.Contains(p.Endpoint, net.JoinHostPort("erp.example", "8443")) {
+		t.Errorf("got %+v", p)
+	}
+}
