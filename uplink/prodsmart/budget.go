@@ -2,6 +2,7 @@ package prodsmart
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ type ticket struct {
 // newBudget returns the budget of so many requests a minute. The first request is
 // one interval after the first wish: the gateway may have been started anew.
 func newBudget(perMinute float64) *budget {
-	return &budget{interval: time.Duration(float64(time.Minute) / perMinute)}
+	return &budget{interval: time.Duration(math.Ceil(float64(time.Minute) / perMinute))}
 }
 
 // take blocks until a request of that class may be made, and reports whether it
