@@ -76,12 +76,13 @@ func (w *work) endLook(through bool) {
 // readProductions reads pages until the list is through. A list that cannot be
 // read is left for later: nothing depends on it.
 func (w *work) readProductions(ctx context.Context) (through bool) {
+	until := time.Now().Add(2 * lookAgain) // the machine's next stop must not wait for long
 	for {
 		w.mu.Lock()
 		page := w.open.page
 		w.mu.Unlock()
 		a, o, h := w.withToken(ctx, &call{
-			class: classOrders, method: http.MethodGet, path: "productions", whole: true, asked: uplink.OutcomeAsked, until: w.until,
+			class: classOrders, method: http.MethodGet, path: "productions", whole: true, asked: uplink.OutcomeAsked, until: until,
 			query: url.Values{"checked-out": {"false"}, "page": {strconv.Itoa(page)}},
 		})
 		var items []struct {

@@ -17,20 +17,27 @@ const (
 )
 
 // token is the company's access token. It is everybody's: it is asked for before
-// one is made, and never revoked.
+// one is made, and never revoked. What is half done when the share of requests is
+// used up is gone on with by whoever needs it next.
 type token struct {
-	// turn holds one entry while it is renewed, so that it is renewed once.
+	// turn holds one entry while one is asked for, so that it is renewed once; it
+	// guards the rest.
 	turn chan struct{}
 	text string
+	// bad is the token that Prodsmart did not take any more. none is set once it was
+	// asked for one and gave none that is better.
+	bad  string
+	none bool
+	// made is set while text was made by us and has not been taken yet.
+	made bool
 }
 
 // withToken makes a request that needs the token, and renews it once if
-// Prodsmart does not take it. A halt whose cause is no LinkError concerns only
-// what needs a token.
+// Prodsmart does not take it. A halt whose cause is neither a LinkError nor a
+// NotYet concerns only what needs a token.
 func (s *Sender) withToken(ctx context.Context, c *call) (*httplink.Answer, outcome, *halt) {
-	bad := ""
-	for try := 0; ; try++ {
-		text, h := s.tokenBut(ctx, c, bad)
+	for {
+		text, h := s.theToken(ctx, c)
 		if h != nil {
 			return nil, denied, h
 		}
@@ -48,39 +55,74 @@ func (s *Sender) withToken(ctx context.Context, c *call) (*httplink.Answer, outc
 		}
 		a, o, h := s.do(ctx, &one)
 		if h != nil || o != denied {
+			if h == nil {
+				s.judged(text, true)
+			}
 			return a, o, h
 		}
-		if try > 0 || !slices.Contains(s.options.RenewOn, a.Status) {
+		renew := slices.Contains(s.options.RenewOn, a.Status)
+		if made := s.judged(text, !renew); made || !renew {
 			return nil, denied, &halt{cause: problem("token", "%s %s: Prodsmart answers %s, with a token that it gave just now; check what the API key may do", c.method, c.path, httplink.Title(a.Status))}
 		}
-		bad = text
 	}
 }
 
-// tokenBut returns a token that is not bad, asking for one if need be.
-func (s *Sender) tokenBut(ctx context.Context, c *call, bad string) (string, *halt) {
+// judged notes whether Prodsmart took a token, and reports whether it was a new
+// one of ours.
+func (s *Sender) judged(text string, good bool) (made bool) {
+	s.token.turn <- struct{}{}
+	defer func() { <-s.token.turn }()
+	t := &s.token
+	if t.text != text {
+		return false
+	}
+	made = t.made
+	if good {
+		t.made = false
+	} else {
+		t.bad = text
+	}
+	return made
+}
+
+// theToken returns a token that is not known to be bad, asking for one if need be.
+func (s *Sender) theToken(ctx context.Context, c *call) (string, *halt) {
 	select {
 	case s.token.turn <- struct{}{}:
 		defer func() { <-s.token.turn }()
 	case <-ctx.Done():
 		return "", noRoom()
 	}
-	if s.token.text != bad {
-		return s.token.text, nil
+	t := &s.token
+	if t.text != t.bad {
+		return t.text, nil
 	}
-	text, status, h := s.authorize(ctx, c, http.MethodGet, nil)
-	if h == nil && (text == "" || text == bad) {
-		text, status, h = s.authorize(ctx, c, http.MethodPost, []byte(`{"scopes":["productions_write"]}`))
+	if !t.none {
+		text, _, h := s.authorize(ctx, c, http.MethodGet, nil)
+		if h != nil {
+			return "", h
+		}
+		if text != "" && text != t.bad {
+			s.keepToken(text, false)
+			return text, nil
+		}
+		t.none = true
 	}
+	text, status, h := s.authorize(ctx, c, http.MethodPost, []byte(`{"scopes":["productions_write"]}`))
 	if h != nil {
 		return "", h
 	}
+	t.none = false
 	if text == "" {
 		return "", &halt{cause: problem("token", "POST %s: Prodsmart answers %s and gives no token; check api_key and api_secret", authorization, httplink.Title(status))}
 	}
-	s.token.text = text
-	s.redactor.With(text)
+	s.keepToken(text, true)
 	return text, nil
+}
+
+func (s *Sender) keepToken(text string, made bool) {
+	s.token.text, s.token.made, s.token.none = text, made, false
+	s.redactor.With(text)
 }
 
 // authorize asks for the token; it is empty if Prodsmart gives none.
