@@ -158,6 +158,26 @@ func (b *Buffer) eachIsThere(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// sideIsThere reports whether as much is kept beside events as the sums say: dead
+// letters, the memory of uplinks and of the ledger, values of machines, jobs. The
+// states need no look: what a state was committed with shows in the events. It reads
+// every key.
+func (b *Buffer) sideIsThere(ctx context.Context, sums *side) (bool, error) {
+	found, err := b.countSide(ctx)
+	if err != nil || found.doubtful {
+		return true, err // what a damaged table hides is told when it is read
+	}
+	if found.other < sums.other || sums.lostDead > 0 {
+		return false, nil
+	}
+	for of, sum := range sums.dead {
+		if now := found.dead[of]; now == nil || now.count < sum.count {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // misses reports whether an event of s is gone without a record of it. It is for
 // Open, while nobody else has s.
 func (b *Buffer) misses(ctx context.Context, s *stream) (missing bool, err error) {

@@ -187,20 +187,29 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 		return err
 	}
 	b.whole = len(recounted) == 0 && len(torn) == 0
+	sums, known, err := b.readSide(ctx, opening)
+	if err != nil {
+		return fmt.Errorf("buffer: read the index: %w", err)
+	}
 	if b.whole && len(left.kept) > 0 {
-		if b.whole, err = b.eachIsThere(ctx); err != nil {
+		if b.whole, err = b.eachIsThere(ctx); err == nil && b.whole && known {
+			b.whole, err = b.sideIsThere(ctx, &sums)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	if !b.whole && left.all {
 		return left.forgotten(b.home.folder)
 	}
-	summed, err := b.readSide(ctx, opening)
-	if err != nil {
-		return fmt.Errorf("buffer: read the index: %w", err)
+	if known && sums.lostDead > 0 {
+		b.damagedValue("", fmt.Sprintf("%d events that uplinks have refused", sums.lostDead), fmt.Errorf("%w: whose they were is not known any more", errUnread))
 	}
-	if summed = summed && b.whole; !summed {
-		if err := b.walkSide(ctx); err != nil {
+	summed := known && b.whole
+	if summed {
+		b.setSide(sums)
+	} else {
+		if err := b.walkSide(ctx, &sums); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,8 +117,8 @@ func (o *Options) salvageInto(ctx context.Context, s *salvage, folder string, ke
 	}
 	batch := db.NewManagedWriteBatch()
 	err = s.walk(ctx, func(f found) error {
-		if len(f.key) > 1 && class(f.key[1]) == classSums {
-			return nil // they are of what was there; the next opening counts
+		if bytes.Equal(f.key, appendClass(nil, classSums)) {
+			return nil // the next opening counts; how many dead letters there were it compares
 		}
 		*kept++
 		key := append([]byte{}, f.key...)

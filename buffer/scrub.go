@@ -3,6 +3,8 @@ package buffer
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,6 +36,10 @@ type scrubber struct {
 	after  plant.Sequence
 	side   int
 	key    []byte
+	// dead are whose dead letters are counted next, behind the other records; counted
+	// is set once it is known whose there are.
+	dead    []deadOf
+	counted bool
 	// events is what the pass has read, for the log.
 	events uint64
 	// told are the other records that were found damaged, by their keys.
@@ -87,6 +93,9 @@ func (b *Buffer) scrub(ctx context.Context) error {
 func (b *Buffer) scrubSide(ctx context.Context) error {
 	k := &b.keeper.scrubber
 	if k.side >= len(sideClasses) {
+		if more, err := b.scrubDead(ctx); more || err != nil {
+			return err
+		}
 		k.done = true
 		b.log.Debug("all that is stored was read", zap.Uint64("events", k.events), zap.Duration("took", time.Since(k.began)))
 		return nil
@@ -114,6 +123,41 @@ func (b *Buffer) scrubSide(ctx context.Context) error {
 	}
 	k.side, k.key = k.side+1, nil
 	return nil
+}
+
+// scrubDead counts the dead letters of one machine at one uplink, and has those told
+// that are gone: a block that a merge has dropped leaves nothing to stumble over. It
+// reports whether there are more to count.
+func (b *Buffer) scrubDead(ctx context.Context) (more bool, err error) {
+	k := &b.keeper.scrubber
+	if !k.counted {
+		b.mu.Lock()
+		k.dead, k.counted = slices.Collect(maps.Keys(b.side.dead)), true
+		b.mu.Unlock()
+	}
+	if len(k.dead) == 0 {
+		return false, nil
+	}
+	of := k.dead[0]
+	b.deadTurn.Lock()
+	defer b.deadTurn.Unlock()
+	list, err := b.listDead(ctx, of, 0)
+	if err != nil {
+		return false, err
+	}
+	b.mu.Lock()
+	gone := false
+	if sum := b.side.dead[of]; sum != nil {
+		gone = uint64(len(list.numbers)) < sum.count || list.damage != nil && !sum.audited
+	}
+	b.mu.Unlock()
+	if gone {
+		if err := b.auditDead(ctx, of); err != nil {
+			return false, err
+		}
+	}
+	k.dead = k.dead[1:]
+	return len(k.dead) > 0, nil
 }
 
 // sideNames are the classes in words.

@@ -27,6 +27,9 @@ type side struct {
 	// doubtful is set once something could not be measured: the next opening then
 	// walks.
 	doubtful bool
+	// lostDead is how many dead letters there are by the sums, and of whose no sum is
+	// left; it is of the opening only.
+	lostDead uint64
 }
 
 func (s *side) bytes() int64 { return s.states + s.other + s.deadBytes }
@@ -136,16 +139,17 @@ func (c *sideChange) put(b *Buffer, txn *badger.Txn) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := &request{}
-	if c.other != 0 || c.doubtful {
-		b.putSums(r, b.side.other+c.other, b.side.doubtful || c.doubtful)
-	}
+	dead := b.side.deadCount
 	for _, d := range c.dead {
-		now := deadSum{count: uint64(max(d.count, 0)), bytes: max(d.bytes, 0)}
+		was := deadSum{}
 		if s := b.side.dead[d.of]; s != nil {
-			now = deadSum{count: moved(s.count, d.count), bytes: max(s.bytes+d.bytes, 0)}
+			was = *s
 		}
+		now := deadSum{count: moved(was.count, d.count), bytes: max(was.bytes+d.bytes, 0)}
+		dead = dead + now.count - was.count
 		putDeadSum(r, d.of, now)
 	}
+	b.putSums(r, b.side.other+c.other, dead, b.side.doubtful || c.doubtful)
 	return fill(txn, r, nil)
 }
 
@@ -154,14 +158,14 @@ func moved(n uint64, d int64) uint64 { return uint64(max(int64(n)+d, 0)) }
 
 // putSums adds the record that says what is kept beside events, and at which
 // opening: one of an older gateway, which counts nothing, is seen by that.
-func (b *Buffer) putSums(r *request, other int64, doubtful bool) {
+func (b *Buffer) putSums(r *request, other int64, dead uint64, doubtful bool) {
 	opening := b.opening
 	if doubtful {
 		opening = 0
 	}
 	r.put(appendClass(nil, classSums), func(dst, key []byte) []byte {
 		at := len(dst)
-		dst = appendUvarints(appendEnvelope(dst), opening, uint64(max(other, 0)))
+		dst = appendUvarints(appendEnvelope(dst), opening, uint64(max(other, 0)), dead)
 		seal(dst, at, key, envelopeSize)
 		return dst
 	})
@@ -206,9 +210,11 @@ func (b *Buffer) applySide(c *sideChange) {
 }
 
 // readSide reads the sums, of a store that was opened as often as they say, and
-// reports whether they hold.
-func (b *Buffer) readSide(ctx context.Context, opening uint64) (known bool, err error) {
-	sums := side{dead: map[deadOf]*deadSum{}}
+// reports whether they hold. After a repair, which leaves out their head, those of
+// the dead letters are of what was there before the damage.
+func (b *Buffer) readSide(ctx context.Context, opening uint64) (sums side, known bool, err error) {
+	sums = side{dead: map[deadOf]*deadSum{}}
+	all, found, headed := uint64(0), uint64(0), false
 	prefix := appendClass(nil, classSums)
 	err = b.view(func(txn *badger.Txn) error {
 		return b.eachItem(ctx, txn, prefix, func(key, value []byte) error {
@@ -219,32 +225,45 @@ func (b *Buffer) readSide(ctx context.Context, opening uint64) (known bool, err 
 			f := fields{rest: body}
 			n, bytes := f.uvarint(), int64(f.uvarint())
 			if len(key) == len(prefix) {
-				known = opening > 0 && n == opening
+				headed, known = true, opening > 0 && n == opening
 				sums.other = bytes
+				if len(f.rest) > 0 { // an older gateway wrote none
+					all = f.uvarint()
+				}
 				return f.err("sums")
 			}
 			uplink, rest, _ := cutName(key[len(prefix):])
 			m, _, _ := cutName(rest)
 			sums.dead[deadOf{uplink, plant.MachineID(m)}] = &deadSum{count: n, bytes: bytes}
+			found += n
 			return f.err("sums of dead letters")
 		})
 	})
 	if errors.Is(err, errDamaged) {
 		b.log.Warn("the sums of what is kept beside events cannot be read: it is counted again", zap.Error(err))
-		return false, nil
+		return side{}, false, nil
 	}
-	if err == nil && known {
-		b.setSide(sums)
+	if headed && !known {
+		return side{}, false, err // an older gateway did not keep them up
 	}
-	return known, err
+	if all > found {
+		sums.lostDead = all - found
+	}
+	return sums, known, err
 }
 
 // walkSide counts what is kept beside events: once, in a store of an older
-// gateway, and after damage.
-func (b *Buffer) walkSide(ctx context.Context) error {
+// gateway, and after damage. Dead letters that were there by the sums count on until
+// the daily reading has told that they are gone.
+func (b *Buffer) walkSide(ctx context.Context, was *side) error {
 	sums, err := b.countSide(ctx)
 	if err != nil {
 		return err
+	}
+	for of, sum := range was.dead {
+		if now := sums.dead[of]; now == nil || now.count < sum.count {
+			sums.dead[of] = sum
+		}
 	}
 	b.setSide(sums)
 	return nil
@@ -341,7 +360,7 @@ func (b *Buffer) setSide(sums side) {
 // putSide adds all sums to the transaction that begins an epoch, in place of
 // those that are there.
 func (b *Buffer) putSide(ctx context.Context, r *request, known bool) error {
-	b.putSums(r, b.side.other, b.side.doubtful)
+	b.putSums(r, b.side.other, b.side.deadCount, b.side.doubtful)
 	if known {
 		return nil
 	}
