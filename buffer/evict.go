@@ -208,6 +208,11 @@ func (b *Buffer) evictFrom(ctx context.Context, s *stream, thin bool, busy map[*
 	if err != nil {
 		return false, err
 	}
+	if !thin {
+		// A reader that passes meanwhile misses nothing.
+		b.deletingUpTo(s, e.to.sequence)
+		defer b.deletingUpTo(s, 0)
+	}
 	fault.Pass("evict.before")
 	if err := b.submit(r); err != nil {
 		return false, err
@@ -415,6 +420,7 @@ func (e *eviction) encode(r *request) (rest func() error, err error) {
 		for _, key := range e.keys {
 			r.delete(key)
 		}
+		r.put(takenKey(s.machine, e.to.sequence), func(dst, key []byte) []byte { return appendTakenRecord(dst, key, e.from.sequence, runs(e.keys)) })
 	} else if after, done, err := b.deleteKeys(r, s, e.from.sequence, e.to.sequence); err != nil {
 		return nil, err
 	} else if !done {
@@ -427,8 +433,8 @@ func (e *eviction) encode(r *request) (rest func() error, err error) {
 			defer b.mu.Unlock()
 			return appendThinRecord(dst, key, &e.to, gone, &b.kinds)
 		})
-	} else {
-		b.putLow(r, s, &e.to)
+	} else if err := b.putLow(r, s, &e.to); err != nil {
+		return nil, err
 	}
 	after := r.apply
 	r.apply = func() {

@@ -107,11 +107,13 @@ func (b *Buffer) noteGaps(s *stream, gaps []gap) {
 const maxUntold = 256
 
 // addUntold notes a loss of events that no gap event tells yet. Nothing on disk
-// passes it before one does. It is called with b.mu held.
+// passes it before one does. Before the class mark, where the numbers between were
+// evicted, several are one. It is called with b.mu held.
 func (s *stream) addUntold(g gap) {
 	if n := len(s.untold); n > 0 && g.last > 0 {
 		last := &s.untold[n-1]
-		follows := last.last > 0 && last.last+1 == g.first && last.cause == g.cause && last.reason == g.reason
+		near := last.last+1 == g.first || g.cause == plant.GapMissing && last.last < g.first && g.last <= s.thin.sequence && g.first-last.last <= evictLook
+		follows := last.last > 0 && near && last.cause == g.cause && last.reason == g.reason
 		if follows || (n >= maxUntold && last.last > 0) {
 			last.first, last.last = min(last.first, g.first), max(last.last, g.last)
 			last.count += g.count

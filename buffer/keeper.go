@@ -273,9 +273,7 @@ func (b *Buffer) trim(ctx context.Context, s *stream, before int64) (more bool, 
 
 // delete removes the events after low up to to, and moves the low mark.
 func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool) error {
-	b.mu.Lock()
-	s.deleting = to.sequence
-	b.mu.Unlock()
+	b.deletingUpTo(s, to.sequence)
 	after, done := low.sequence, false
 	var err error
 	for err == nil && !done {
@@ -284,7 +282,9 @@ func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool
 			break
 		}
 		if done {
-			b.putLow(r, s, to)
+			if err = b.putLow(r, s, to); err != nil {
+				break
+			}
 			r.apply = func() {
 				b.eventBytes -= s.freed(to)
 				s.setLow(to)
@@ -295,14 +295,20 @@ func (b *Buffer) delete(s *stream, low, to *position, next int64, nextKnown bool
 		err = b.submit(r)
 		fault.Pass("delete.after")
 	}
-	b.mu.Lock()
-	s.deleting = 0
-	b.mu.Unlock()
+	b.deletingUpTo(s, 0)
 	return err
 }
 
-// putLow adds where the stream begins, and takes away a thin mark that it passes.
-func (b *Buffer) putLow(r *request, s *stream, to *position) {
+// deletingUpTo notes that a deletion is under way, 0 for its end.
+func (b *Buffer) deletingUpTo(s *stream, n plant.Sequence) {
+	b.mu.Lock()
+	s.deleting = n
+	b.mu.Unlock()
+}
+
+// putLow adds where the stream begins, and takes away a thin mark that it passes,
+// and what else is said of events before it.
+func (b *Buffer) putLow(r *request, s *stream, to *position) error {
 	r.put(machineKey(classLow, s.machine), func(dst, key []byte) []byte {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -311,6 +317,7 @@ func (b *Buffer) putLow(r *request, s *stream, to *position) {
 	if s.thin.sequence > 0 && to.sequence >= s.thin.sequence {
 		r.delete(machineKey(classThin, s.machine))
 	}
+	return b.dropTaken(r, s, to.sequence)
 }
 
 // deleteKeys adds the keys that are really there, damaged or not, at most twice

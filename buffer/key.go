@@ -26,6 +26,7 @@ const (
 	classStream class = 's'
 	classLow    class = 'l'
 	classThin   class = 'c'
+	classTaken  class = 't'
 	classEvent  class = 'e'
 	classState  class = 'm'
 	classKV     class = 'v'
@@ -79,6 +80,10 @@ func cursorKey(uplink string, m plant.MachineID) []byte {
 
 func deadKey(uplink string, m plant.MachineID, s plant.Sequence) []byte {
 	return appendSequence(appendName(uplinkKey(classDead, uplink), string(m)), s)
+}
+
+func takenKey(m plant.MachineID, upTo plant.Sequence) []byte {
+	return appendSequence(machineKey(classTaken, m), upTo)
 }
 
 func jobKey(id uint64) []byte {

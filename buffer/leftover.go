@@ -13,6 +13,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // tableExt is how the names of Badger's tables end.
@@ -185,18 +187,39 @@ func (b *Buffer) misses(ctx context.Context, s *stream) (missing bool, err error
 	err = b.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 		defer it.Close()
-		done := max(s.low.sequence, s.thin.sequence)
+		done := s.low.sequence
+		known := takenReader{b: b, machine: s.machine}
+		// gone reports whether one of those is missing that nobody has told.
+		gone := func(first, last plant.Sequence) (bool, error) {
+			for _, o := range s.lost.without(first, last) {
+				for n := o.first; n <= o.last; n++ {
+					fate, upTo, err := known.fate(n)
+					if err != nil || fate == fateKept || fate == fateUnknown && n > s.thin.sequence {
+						return err == nil, err
+					}
+					n = upTo
+				}
+			}
+			return false, nil
+		}
 		for it.Seek(appendSequence(prefix[:len(prefix):len(prefix)], done)); it.Valid() && !missing && done < s.head.sequence; it.Next() {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if n := sequenceOf(it.Item().Key()); n > done {
-				missing = n > done+1 && len(s.lost.without(done+1, n-1)) > 0
+				var err error
+				if missing, err = gone(done+1, n-1); err != nil {
+					return err
+				}
 				done = n
 			}
 		}
-		missing = missing || done < s.head.sequence && len(s.lost.without(done+1, s.head.sequence)) > 0
-		return nil
+		if missing || done >= s.head.sequence {
+			return nil
+		}
+		var err error
+		missing, err = gone(done+1, s.head.sequence)
+		return err
 	})
 	return missing, err
 }

@@ -54,6 +54,7 @@ func (b *Buffer) scanDisk(ctx context.Context, s *stream, after, upTo plant.Sequ
 }
 
 func (b *Buffer) run(p *pass) (complete bool, err error) {
+	p.taken = takenReader{b: b, machine: p.stream.machine}
 	if !p.disk {
 		err = p.recent()
 	}
@@ -85,6 +86,11 @@ type pass struct {
 	disk    bool
 	stopped bool
 	event   stored
+	// thin is up to where kinds are evicted, taken what is known of that.
+	thin  plant.Sequence
+	taken takenReader
+	// blind is up to where, before thin, no record says what was evicted.
+	blind plant.Sequence
 }
 
 // recent passes the events that are still in memory, as far as they follow on
@@ -175,6 +181,11 @@ func (p *pass) oneByOne(upTo plant.Sequence) error {
 			return err
 		}
 		next := p.done + 1
+		if evicted, err := p.skipEvicted(next, upTo); err != nil {
+			return err
+		} else if evicted {
+			continue
+		}
 		err := p.b.view(func(txn *badger.Txn) error {
 			key := eventKey(p.stream.machine, next)
 			item, err := txn.Get(key)
@@ -187,7 +198,9 @@ func (p *pass) oneByOne(upTo plant.Sequence) error {
 		case errors.Is(err, badger.ErrDBClosed):
 			return err
 		case errors.Is(err, badger.ErrKeyNotFound):
-			p.b.lose(p.stream, next, next, plant.GapMissing, "missing in the store")
+			if err := p.miss(next); err != nil {
+				return err
+			}
 			p.done = next
 		case err != nil:
 			p.b.lose(p.stream, next, next, plant.GapDamaged, err.Error())
@@ -198,11 +211,51 @@ func (p *pass) oneByOne(upTo plant.Sequence) error {
 	return nil
 }
 
+// skipEvicted passes over a number that was evicted, and those behind it.
+func (p *pass) skipEvicted(next, upTo plant.Sequence) (evicted bool, err error) {
+	if next > p.thin || next <= p.blind {
+		return false, nil
+	}
+	fate, last, err := p.taken.fate(next)
+	switch {
+	case err != nil:
+		return false, err
+	case fate == fateUnknown:
+		p.blind = min(last, p.thin)
+	case fate == fateEvicted:
+		p.done = min(last, upTo)
+		p.skipLost(upTo)
+		return true, nil
+	}
+	return false, nil
+}
+
+// miss counts an event as missing that is not there, if it was not evicted, also just
+// now. Where no record says so, as in a store of an older gateway, what is missing
+// before the class mark counts as evicted.
+func (p *pass) miss(n plant.Sequence) error {
+	if n <= p.blind {
+		return nil
+	}
+	fate, _, err := p.taken.fate(n)
+	if err != nil {
+		return err
+	}
+	p.b.mu.Lock()
+	thin := p.stream.thin.sequence
+	p.b.mu.Unlock()
+	if fate == fateKept || fate == fateUnknown && n > thin {
+		p.b.lose(p.stream, n, n, plant.GapMissing, "missing in the store")
+	}
+	return nil
+}
+
 // skipLost passes over what is deleted or known to be lost.
 func (p *pass) skipLost(upTo plant.Sequence) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
 	s := p.stream
+	p.thin = s.thin.sequence
 	p.done = max(p.done, min(max(s.low.sequence, s.deleting), upTo))
 	if left := s.lost.without(p.done+1, upTo); len(left) == 0 {
 		p.done = upTo
@@ -219,10 +272,6 @@ const maxDamage = 64
 func (b *Buffer) lose(s *stream, first, last plant.Sequence, cause plant.GapCause, reason string) (fresh uint64) {
 	b.mu.Lock()
 	first = max(first, s.low.sequence+1, s.deleting+1)
-	if cause == plant.GapMissing {
-		// What is missing there is evicted.
-		first = max(first, s.thin.sequence+1)
-	}
 	if first > last {
 		// Deleted by the keeper while the reader passed.
 		b.mu.Unlock()

@@ -23,7 +23,7 @@ const (
 )
 
 // sideClasses are the classes of records that are not read at every opening.
-var sideClasses = []class{classKV, classMemory, classDead}
+var sideClasses = []class{classKV, classMemory, classDead, classTaken}
 
 // scrubber is how far the reading of all has come. It belongs to the keeper.
 type scrubber struct {
@@ -163,4 +163,5 @@ func (b *Buffer) scrubDead(ctx context.Context) (more bool, err error) {
 // sideNames are the classes in words.
 var sideNames = map[class]string{
 	classKV: "a kept value of a machine", classMemory: "a value that an uplink keeps", classDead: "a dead letter",
+	classTaken: "which parameters of a machine were evicted",
 }

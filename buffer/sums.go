@@ -17,8 +17,8 @@ import (
 // one transaction with what it counts, and opening walks through nothing. It is
 // guarded by Buffer.mu, and changes in the committer only.
 type side struct {
-	// states is what the machines' states take, other what kept values, memory and
-	// jobs take.
+	// states is what the machines' states take, other what kept values, memory,
+	// jobs and the records of evictions take.
 	states, other int64
 	dead          map[deadOf]*deadSum
 	// deadCount and deadBytes are the sums over dead.
@@ -81,7 +81,7 @@ func (c *sideChange) measure(txn *badger.Txn, key []byte, value int) {
 		return
 	}
 	of := class(key[1])
-	if of != classKV && of != classMemory && of != classDead && of != classJob {
+	if of != classKV && of != classMemory && of != classDead && of != classJob && of != classTaken {
 		return
 	}
 	old, err := sizeOf(txn, key)
@@ -274,7 +274,7 @@ func (b *Buffer) walkSide(ctx context.Context, was *side) error {
 func (b *Buffer) countSide(ctx context.Context) (side, error) {
 	sums := side{dead: map[deadOf]*deadSum{}}
 	err := b.view(func(txn *badger.Txn) error {
-		for _, c := range []class{classKV, classMemory, classJob, classDead} {
+		for _, c := range []class{classKV, classMemory, classJob, classTaken, classDead} {
 			prefix := appendClass(nil, c)
 			if err := eachSize(ctx, txn, prefix, func(key []byte, size int64) {
 				if c != classDead {
