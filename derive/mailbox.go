@@ -51,9 +51,12 @@ type mailbox struct {
 	mu       sync.Mutex
 	items    []item
 	readings int
-	free     [][]plant.Reading
-	last     []plant.Value
-	gap      plant.Gap
+	// late are records that a driver reads once and that did not fit: of each
+	// handshake the newest.
+	late []item
+	free [][]plant.Reading
+	last []plant.Value
+	gap  plant.Gap
 	// stored is a loss of the store that waits; several are one.
 	stored    plant.Input
 	overflows uint64
@@ -161,7 +164,8 @@ func (b *mailbox) add(it item) {
 
 // putRecord queues a handshake record. It is never merged; one that waits
 // already, with its trigger unchanged since, is not queued again. What does not
-// fit is offered again for as long as nobody answers; what is read once is not.
+// fit is offered again for as long as nobody answers; what is read once is not, so
+// the newest is put aside.
 func (b *mailbox) putRecord(it item, once bool) {
 	for i := len(b.items) - 1; i >= 0; i-- {
 		o := &b.items[i]
@@ -177,17 +181,33 @@ func (b *mailbox) putRecord(it item, once bool) {
 			break
 		}
 	}
-	if len(b.items) < 3*b.limit && b.readings < 3*maxReadings {
+	switch {
+	case len(b.items) < 3*b.limit && b.readings < 3*maxReadings:
 		b.add(it)
+	case once:
+		b.putAside(it)
+	default:
+		b.release(it.scan.Readings)
+	}
+}
+
+// putAside keeps a record until there is room. One whose place it takes is lost: a
+// PLC that waits for its answer offers no other.
+func (b *mailbox) putAside(it item) {
+	i := slices.IndexFunc(b.late, func(o item) bool { return o.scan.Record == it.scan.Record })
+	if i < 0 {
+		b.late = append(b.late, it)
 		return
 	}
-	if once {
+	old := &b.late[i].scan
+	if !slices.Equal(old.Readings, it.scan.Readings) {
 		b.overflows++
-		b.gap.At, b.gap.Device = it.scan.Received, it.scan.Device
+		b.gap.At, b.gap.Device = old.Received, old.Device
 		b.gap.Count++
 		b.gap.Cause, b.gap.Reason = plant.GapMailbox, "the machine's mailbox was full while commits waited"
 	}
-	b.release(it.scan.Readings)
+	b.release(old.Readings)
+	b.late[i] = it
 }
 
 // newest returns the newest waiting scan of a device, if there is one. Records
@@ -287,8 +307,10 @@ func (b *mailbox) wake() {
 func (b *mailbox) take(spare []item) []item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	items := b.items
+	items := append(b.items, b.late...)
 	b.items, b.readings = spare[:0], 0
+	clear(b.late)
+	b.late = b.late[:0]
 	if b.stored != nil {
 		items = append(items, item{in: b.stored})
 		b.stored = nil

@@ -1,9 +1,11 @@
 package derive
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -72,5 +74,69 @@ func TestWhatAMachineDoesNotUseIsNotKept(t *testing.T) {
 	b.offer(plant.DeviceState{Device: "camera"})
 	if items := b.take(nil); len(items) != 0 {
 		t.Errorf("kept %+v", items)
+	}
+}
+
+// numberedModel is a machine with a handshake whose records are read once.
+func numberedModel(t *testing.T, protocol string) *Model {
+	t.Helper()
+	text := "device: press\ndosing: {trigger: no, ack: kept, protocol: " + protocol + ", component: SUGAR, quantity: qty}"
+	section, faults := config.ParseSection("PRESS-01", "m.yaml", text)
+	var o Options
+	faults = append(faults, section.Decode(&o)...)
+	if len(faults.Errors()) > 0 {
+		t.Fatal(faults)
+	}
+	m, err := NewModel("PRESS-01", o, Catalog{"press": {
+		{ID: "no", Type: plant.TypeUint16}, {ID: "kept", Type: plant.TypeUint16, Writable: true}, {ID: "qty", Type: plant.TypeInt32, Scaled: true, Unit: "kg"},
+	}})
+	if faulty(err) {
+		t.Fatal(section.Faults(err))
+	}
+	return m
+}
+
+// offeredRecord is record n of the press.
+func offeredRecord(n int64) *plant.Scan {
+	return &plant.Scan{Device: "press", Session: 1, Record: "PRESS-01/dosing", Received: base.Add(time.Duration(n) * time.Second), Readings: []plant.Reading{
+		{Tag: "no", Value: plant.IntValue(n), Quality: plant.Good},
+		{Tag: "qty", Value: plant.ExactValue(plant.Decimal{Unscaled: n, Scale: 1}), Quality: plant.Good},
+	}}
+}
+
+// TestARecordThatDoesNotFitIsPutAside: a driver reads it once, and the PLC may wait
+// for its answer. The newest comes behind what waits; those before it are a gap.
+func TestARecordThatDoesNotFitIsPutAside(t *testing.T) {
+	for _, protocol := range []string{"sequence", "counter"} {
+		b := newMailbox(numberedModel(t, protocol), 1)
+		for n := range int64(3) {
+			b.offer(offeredRecord(n + 1)) // as many as fit
+		}
+		b.offer(offeredRecord(4))
+		b.offer(offeredRecord(4)) // once more in the next session, say
+		if lost := b.lost(); lost != 0 {
+			t.Errorf("%s: %d lost while the newest is put aside", protocol, lost)
+		}
+		b.offer(offeredRecord(5))
+		items := b.take(nil)
+		var numbers []int64
+		for i := range items {
+			if items[i].in != nil {
+				continue
+			}
+			n, _ := items[i].scan.Readings[0].Value.Int()
+			numbers = append(numbers, n)
+		}
+		if !slices.Equal(numbers, []int64{1, 2, 3, 5}) {
+			t.Errorf("%s: records %v, want 1, 2, 3 and the newest", protocol, numbers)
+		}
+		gap, ok := items[len(items)-1].in.(plant.Gap)
+		if !ok || gap.Count != 1 || gap.Cause != plant.GapMailbox || gap.Device != "press" || !gap.At.Equal(base.Add(4*time.Second)) || b.lost() != 1 {
+			t.Errorf("%s: gap %+v, %d lost", protocol, items[len(items)-1].in, b.lost())
+		}
+		b.recycle(items)
+		if again := b.take(nil); len(again) != 0 {
+			t.Errorf("%s: told twice: %+v", protocol, again)
+		}
 	}
 }
