@@ -67,10 +67,21 @@ type book struct {
 	entries []Entry
 }
 
+// mostDays is more than any books have: a head that names more is damaged, and a
+// check would go through all of them.
+const mostDays = 200 * 366
+
 // open reads the head of a machine's books.
 func open(m plant.MachineID, read rows) (*book, error) {
 	b := &book{machine: m, read: read, changed: map[string][]byte{}}
-	return b, b.get(string(prefix(rowHead, m)), &b.head)
+	h := &b.head
+	if err := b.get(string(prefix(rowHead, m)), h); err != nil {
+		return b, err
+	}
+	if h.Day > h.Kept+mostDays || h.Kept > h.Day {
+		return b, fmt.Errorf("%w of machine %s: its head names the days %d to %d", errRow, m, h.Kept, h.Day)
+	}
+	return b, nil
 }
 
 // get reads a row into v, and leaves it alone if there is none.
