@@ -262,6 +262,24 @@ func (m *Model) Tags() []plant.TagRef {
 	return slices.DeleteFunc(slices.Clone(m.tags), func(r plant.TagRef) bool { return r.Device == valuesDevice })
 }
 
+// RawCounts names what the number raw of counter events counts, as counter.Rule's
+// Raw; empty for a machine without a counter.
+func (m *Model) RawCounts() string {
+	if m.counter == nil {
+		return ""
+	}
+	return m.counter.Raw()
+}
+
+// Shift returns the shift in which t is, or the time between two, with an empty
+// name; ok is false for a machine without shifts.
+func (m *Model) Shift(t time.Time) (span calendar.Span, ok bool) {
+	if m.calendar == nil {
+		return span, false
+	}
+	return m.calendar.At(t.UnixNano()), true
+}
+
 // Kinds returns the kinds of events that the rules can make, so that a config
 // whose uplinks carry none of them can be named.
 func (m *Model) Kinds() []plant.EventKind {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/internal/balance"
 	"github.com/sluice-edge/sluice/internal/journal"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
@@ -29,6 +30,9 @@ type Desk interface {
 	// DeadLetters are those of an uplink, of all machines if none is named. A
 	// damaged one comes with the error, and with what is known of it.
 	DeadLetters(ctx context.Context, uplink string, m plant.MachineID) (iter.Seq2[buffer.DeadLetter, error], error)
+	// Balance says where the pieces of a machine are, for the newest shifts up to a
+	// moment, newest first.
+	Balance(ctx context.Context, m plant.MachineID, until time.Time, shifts int) ([]balance.Sheet, error)
 	// TestUplink tries an uplink and notes who asked for it. It blocks for
 	// uplink.TryTimeout at most.
 	TestUplink(ctx context.Context, name string) (uplink.Tested, error)
@@ -38,7 +42,7 @@ type Desk interface {
 var ErrNotYet = errors.New("the gateway is starting: try again in a moment")
 
 // subpages are the pages besides the first one.
-var subpages = template.Must(template.ParseFS(ui, "ui/head.html", "ui/log.html", "ui/dead.html", "ui/test.html"))
+var subpages = template.Must(template.ParseFS(ui, "ui/head.html", "ui/log.html", "ui/dead.html", "ui/counts.html", "ui/test.html"))
 
 // route adds the pages and paths that need a Desk.
 func (s *Server) route(mux *http.ServeMux) {
@@ -49,6 +53,8 @@ func (s *Server) route(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/log", s.serveLog)
 	mux.HandleFunc("GET /dead", s.serveDeadPage)
 	mux.HandleFunc("GET /api/v1/dead", s.serveDead)
+	mux.HandleFunc("GET /counts", s.serveCountsPage)
+	mux.HandleFunc("GET /api/v1/counts", s.serveCounts)
 	mux.HandleFunc("POST "+testPath, s.serveTest)
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/internal/balance"
 	"github.com/sluice-edge/sluice/internal/journal"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
@@ -28,6 +29,7 @@ import (
 type fakeDesk struct {
 	log     *journal.Log
 	letters []buffer.DeadLetter
+	sheets  []balance.Sheet
 	damaged error
 	tests   []string
 	tested  uplink.Tested
@@ -54,6 +56,16 @@ func (d *fakeDesk) DeadLetters(_ context.Context, up string, m plant.MachineID) 
 			}
 		}
 	}, nil
+}
+
+func (d *fakeDesk) Balance(_ context.Context, m plant.MachineID, until time.Time, shifts int) ([]balance.Sheet, error) {
+	var all []balance.Sheet
+	for i := range min(shifts, len(d.sheets)) {
+		s := d.sheets[i]
+		s.Machine = m
+		all = append(all, s)
+	}
+	return all, d.err
 }
 
 func (d *fakeDesk) TestUplink(_ context.Context, name string) (uplink.Tested, error) {
@@ -102,7 +114,7 @@ func TestLogPage(t *testing.T) {
 	d := newDesk(t)
 	w := get(t, d, "/log")
 	body := html.UnescapeString(w.Body.String())
-	if w.Code != 200 || strings.Count(body, `<article class="entry `) != 7 || strings.Contains(w.Body.String(), "<b>") || strings.Contains(body, "<script") {
+	if w.Code != 200 || strings.Count(body, `<article class="entry `) != 8 || strings.Contains(w.Body.String(), "<b>") || strings.Contains(body, "<script") {
 		t.Fatalf("%d\n%s", w.Code, body)
 	}
 	for _, want := range []string{
@@ -156,7 +168,7 @@ func TestLogForPrograms(t *testing.T) {
 	d := newDesk(t)
 	var doc logDoc
 	w := get(t, d, "/api/v1/log?limit=2&machine=PRESS-01")
-	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || len(doc.Entries) != 2 || !doc.More || doc.Entries[0].Number != 7 || doc.Before != 6 {
+	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || len(doc.Entries) != 2 || !doc.More || doc.Entries[0].Number != 8 || doc.Before != 7 {
 		t.Errorf("%s, %v", w.Body, err)
 	}
 	w = get(t, d, "/api/v1/log?limit=10&before=6")
@@ -173,7 +185,7 @@ func TestLogForPrograms(t *testing.T) {
 		t.Errorf("%v, %v, %v", rows, err, w.Header())
 	}
 	lines := strings.Split(strings.TrimSpace(get(t, d, "/api/v1/log?format=jsonl&after=4").Body.String()), "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], `{"n":5,`) {
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], `{"n":5,`) {
 		t.Errorf("%q", lines)
 	}
 	for _, path := range []string{"?limit=0", "?limit=100000", "?format=xml", "?after=x", "?to=soon", "?other=1"} {
@@ -225,6 +237,46 @@ func TestShellWord(t *testing.T) {
 		if got := shellWord(word); got != want {
 			t.Errorf("%q: %s", word, got)
 		}
+	}
+}
+
+// TestCountsPage: where the pieces of each shift are, in words and for programs.
+func TestCountsPage(t *testing.T) {
+	d := newDesk(t)
+	d.sheets = []balance.Sheet{
+		{Window: balance.Window{Shift: "early", Begin: noon.Add(-6 * time.Hour), End: noon.Add(2 * time.Hour)}, Pieces: 1200, Good: 1190, Scrap: 10, Balanced: true,
+			Device:  &balance.Device{Counts: "total", From: 7000, To: 8200, Moved: 1200, Gateway: 1200},
+			Uplinks: []balance.Line{{Uplink: "broker", Accepted: 1000, Pending: 200}}},
+		{Window: balance.Window{Begin: noon.Add(-36 * time.Hour), End: noon.Add(-12 * time.Hour)}, Pieces: 9, Good: 9, Doubts: []string{"<odd>"},
+			Uplinks: []balance.Line{{Uplink: "broker", Accepted: 4, Dead: 2, Dropped: 1, Gaps: 2}}},
+	}
+	w := get(t, d, "/counts")
+	body := html.UnescapeString(w.Body.String())
+	if w.Code != 200 || strings.Contains(w.Body.String(), "<odd>") {
+		t.Fatalf("%d\n%s", w.Code, body)
+	}
+	for _, want := range []string{
+		"early, Sat 2026-03-14 06:00 – 14:00 (now)", "it adds up", "1\u202f200 (total, from 7\u202f000 to 8\u202f200)", "1\u202f200 (1\u202f190 good, 10 scrap, 0 rework)",
+		"<dt>Pending</dt><dd>200</dd>", "Fri 2026-03-13", "not all arrived", "<dt>Given up</dt><dd>1</dd>", "<dt>Lost</dt><dd>2</dd>", "<dt>Together</dt><dd>9</dd>", "<odd>",
+		`href="/counts?machine=PRESS-01&until=2026-03-12T23%3A59"`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q\n%s", want, body)
+		}
+	}
+	text := get(t, d, "/api/v1/counts?machine=PRESS-01&shifts=1").Body.String()
+	if !strings.Contains(text, `{"shifts":[{"begin":"2026-03-14T06:00:00.000Z","end":"2026-03-14T14:00:00.000Z","machine":"PRESS-01","shift":"early","device":{"counts":"total",`) ||
+		!strings.Contains(text, `{"uplink":"broker","accepted":1000,"pending":200,"dead":0,"dropped":0,"gaps":0}`) {
+		t.Error(text)
+	}
+	for _, path := range []string{"", "?machine=none", "?machine=PRESS-01&shifts=0", "?machine=PRESS-01&until=soon", "?machine=PRESS-01&x=1"} {
+		if w := get(t, d, "/api/v1/counts"+path); w.Code != 400 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	d.err = ErrNotYet
+	if w := get(t, d, "/counts"); w.Code != 503 {
+		t.Errorf("%d", w.Code)
 	}
 }
 

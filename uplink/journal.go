@@ -26,6 +26,9 @@ const (
 	// OutcomeHeld: the machine's stream waits: for a refusal that looks like a wrong
 	// setting to be mended, or for what another event has to bring first.
 	OutcomeHeld Outcome = "held"
+	// OutcomeDropped: a dead letter that a person has given up, for the reason in
+	// Words.
+	OutcomeDropped Outcome = "dropped"
 	// OutcomeAsked: a request that carries no event, for a token for example; it
 	// was answered as it should be.
 	OutcomeAsked Outcome = "asked"
@@ -35,7 +38,7 @@ const (
 
 // Outcomes returns all outcomes, in the order in which people meet them.
 func Outcomes() []Outcome {
-	return []Outcome{OutcomeDelivered, OutcomeRefused, OutcomeRetry, OutcomeHeld, OutcomeAsked, OutcomeTest}
+	return []Outcome{OutcomeDelivered, OutcomeRefused, OutcomeRetry, OutcomeHeld, OutcomeDropped, OutcomeAsked, OutcomeTest}
 }
 
 // Exchange is one request to a receiver and what came of it, or what the

@@ -87,10 +87,15 @@ type gateway struct {
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
 	g := &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
-	g.journal = journal.New(string(p.Config.Buffer.Path), journal.Options{
-		Bytes: int64(p.Config.Log.Size), Keep: p.Config.Log.Keep.Std(), Room: g.roomForLog,
-	}, log.Named("log"))
+	g.journal = logOf(p, g.roomForLog, log)
 	return g
+}
+
+// logOf is the integration log of a plan; who has the store open may write it.
+func logOf(p *plan, room func() bool, log *zap.Logger) *journal.Log {
+	return journal.New(string(p.Config.Buffer.Path), journal.Options{
+		Bytes: int64(p.Config.Log.Size), Keep: p.Config.Log.Keep.Std(), Room: room,
+	}, log.Named("log"))
 }
 
 // roomForLog reports whether the disk has room for more than events: the log

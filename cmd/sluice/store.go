@@ -107,11 +107,12 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 	fmt.Fprintln(c.Err, "sluice: the gateway is stopped; the store itself is open, and a gateway cannot start until this command ends")
 	books := sync.OnceValues(func() (*ledger.Keeper, error) { return openLedger(p, store, c.Log) })
 	log := audit.New(folder, audit.Options{})
+	notes := logOf(p, func() bool { return true }, c.Log)
 	server := admin.NewServer(admin.Options{
-		Store: store, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
+		Store: store, Note: notes.Add, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
 	})
 	local := admin.Local(server.Handler(), admin.Me())
-	return &access{Client: local, plan: p, end: func() error { return errors.Join(log.Close(), store.Close()) }}, nil
+	return &access{Client: local, plan: p, end: func() error { return errors.Join(notes.Close(), log.Close(), store.Close()) }}, nil
 }
 
 // Close ends the access.

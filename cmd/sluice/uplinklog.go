@@ -37,7 +37,7 @@ type uplinkLogCmd struct {
 	Uplink  string `help:"Only this uplink." short:"u"`
 	Machine string `help:"Only this machine." short:"m"`
 	Kind    string `help:"Only this kind of event." short:"k"`
-	Outcome string `help:"Only this outcome: delivered, refused, retry, held, asked, test or lost."`
+	Outcome string `help:"Only this outcome: delivered, refused, retry, held, dropped, asked, test or lost."`
 	Status  string `help:"Only this answer of the receiver: 503, or 5xx." placeholder:"NUMBER"`
 	ID      string `name:"id" help:"Only what is about this event (its id, or MACHINE/NUMBER) or request."`
 	Search  string `help:"Only lines that hold this text, in any case." short:"s" placeholder:"TEXT"`

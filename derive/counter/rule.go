@@ -53,6 +53,15 @@ func (in *input) shown(raw int64) int64 {
 	return raw
 }
 
+// Raw names what the number of the device counts that events have as raw: "total",
+// "good", "scrap" or "rework"; empty for signals, which have no number.
+func (r *Rule) Raw() string {
+	if len(r.inputs) == 0 || r.inputs[0].pulse {
+		return ""
+	}
+	return [...]string{good: "good", total: "total", scrap: "scrap", rework: "rework", perCycle: "", reload: ""}[r.inputs[0].role]
+}
+
 // Rule is one machine's counter. It is immutable.
 type Rule struct {
 	// inputs begin with the good or total counter, where there is one.

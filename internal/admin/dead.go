@@ -175,6 +175,7 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 				return fmt.Errorf("%d of %d were dropped: %w", n.Dropped, len(found), err)
 			}
 			n.Dropped++
+			s.noteDropped(q.Uplink, id, peer(r)+": "+q.Reason)
 		}
 		return nil
 	})
@@ -182,6 +183,18 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return answer(w, n)
+}
+
+// noteDropped keeps in the integration log that one was given up, so that a
+// balance knows where its pieces are.
+func (s *Server) noteDropped(up string, id plant.EventID, words string) {
+	if s.Note == nil {
+		return
+	}
+	s.Note(uplink.Exchange{
+		Time: time.Now().UTC(), Uplink: up, Machine: id.Machine, First: id.Sequence, Last: id.Sequence, Events: 1,
+		Outcome: uplink.OutcomeDropped, Words: words,
+	})
 }
 
 func name(id plant.EventID) string {

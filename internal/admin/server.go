@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 // Options is what a Server works with.
@@ -36,6 +37,8 @@ type Options struct {
 	Rules Rules
 	// Test tries an uplink; nil where the gateway is stopped.
 	Test TestFunc
+	// Note keeps in the integration log that a dead letter was given up.
+	Note func(uplink.Exchange)
 	// Gateway is the gateway's name, Version the program's.
 	Gateway, Version string
 	Log              *zap.Logger

@@ -67,7 +67,7 @@ func ParseFilter(q url.Values, zone *time.Location) (f Filter, err error) {
 			known = known || o == f.Outcome
 		}
 		if !known {
-			return f, fmt.Errorf("%q is no outcome: write delivered, refused, retry, held, asked, test or lost", f.Outcome)
+			return f, fmt.Errorf("%q is no outcome: write delivered, refused, retry, held, dropped, asked, test or lost", f.Outcome)
 		}
 	}
 	if err := f.parseStatus(get(keyStatus)); err != nil {

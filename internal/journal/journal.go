@@ -166,7 +166,7 @@ func (l *Log) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return l.end()
+			return l.Close()
 		case <-l.full:
 		case <-ticker.C:
 		}
@@ -194,13 +194,14 @@ func (l *Log) Flush() {
 	l.mu.Lock()
 	closed := l.closed
 	l.mu.Unlock()
-	if !closed { // else end has written all there is
+	if !closed { // else Close has written all there is
 		l.flush(time.Now())
 	}
 }
 
-// end writes the rest and closes the file.
-func (l *Log) end() error {
+// Close writes the rest and closes the file, without an error: it is logged. Run
+// does it; who does not Run the Log calls it.
+func (l *Log) Close() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.mu.Lock()

@@ -215,7 +215,7 @@ func TestSizeIsBounded(t *testing.T) {
 				l.Flush()
 			}
 		}
-		if err := l.end(); err != nil {
+		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

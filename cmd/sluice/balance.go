@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/internal/balance"
+	"github.com/sluice-edge/sluice/internal/journal"
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/status"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// books is what a balance is made of.
+type books struct {
+	store *buffer.Buffer
+	log   journal.Reader
+	zone  *time.Location
+}
+
+// Balance implements status.Desk.
+func (d *desk) Balance(ctx context.Context, m plant.MachineID, until time.Time, shifts int) ([]balance.Sheet, error) {
+	if !d.built.Load() {
+		return nil, status.ErrNotYet
+	}
+	i := slices.IndexFunc(d.plan.Machines, func(model *derive.Model) bool { return model.Machine() == m })
+	if i < 0 {
+		return nil, fmt.Errorf("the config has no machine %q", m)
+	}
+	d.journal.Flush()
+	b := books{store: d.buffer, log: d.journal.Reader, zone: d.plan.Config.Site.Location()}
+	return b.sheets(ctx, d.plan.Machines[i], until, shifts)
+}
+
+// sheets returns the balances of the newest shifts up to a moment, newest first.
+// The time between two shifts has one only if pieces were made in it.
+func (b *books) sheets(ctx context.Context, model *derive.Model, until time.Time, shifts int) ([]balance.Sheet, error) {
+	m := model.Machine()
+	uplinks, err := b.uplinks(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	var all []balance.Sheet
+	for range 2*shifts + 1 {
+		if len(all) == shifts {
+			break
+		}
+		w, named := b.window(model, until)
+		sheet, err := b.sheet(ctx, model, w, uplinks)
+		if err != nil {
+			return nil, err
+		}
+		if named || sheet.Pieces > 0 {
+			all = append(all, sheet)
+		}
+		until = w.Begin.Add(-1)
+	}
+	return all, nil
+}
+
+// window returns the shift, or the day, of a moment; named is set unless it is the
+// time between two shifts.
+func (b *books) window(model *derive.Model, t time.Time) (w balance.Window, named bool) {
+	w.Machine = model.Machine()
+	if span, ok := model.Shift(t); ok && span.Begin > 0 && span.End > span.Begin {
+		w.Shift, w.Begin, w.End = span.Name, time.Unix(0, span.Begin), time.Unix(0, span.End)
+		return w, span.Name != ""
+	}
+	year, month, day := t.In(b.zone).Date()
+	w.Begin, w.End = time.Date(year, month, day, 0, 0, 0, 0, b.zone), time.Date(year, month, day+1, 0, 0, 0, 0, b.zone)
+	return w, true
+}
+
+// uplinks returns how far each one is, before the events are read: what comes
+// meanwhile is then pending at worst.
+func (b *books) uplinks(ctx context.Context, m plant.MachineID) (all []balance.Uplink, err error) {
+	for _, s := range b.store.Standings(m, plant.KindCounter) {
+		dead, dropped := map[plant.Sequence]bool{}, map[plant.Sequence]bool{}
+		for d, err := range b.store.DeadLettersOf(ctx, s.Uplink, m, 0) {
+			if err != nil && d.Event.Sequence == 0 {
+				return nil, err
+			}
+			dead[d.Event.Sequence] = true
+		}
+		f := journal.Filter{Uplink: s.Uplink, Machine: m, Outcome: uplink.OutcomeDropped}
+		if _, _, err := b.log.Each(ctx, f, 0, func(e *journal.Entry) error { dropped[e.Last] = true; return nil }); err != nil {
+			return nil, err
+		}
+		all = append(all, balance.Uplink{
+			Name: s.Uplink, Settled: s.Settled,
+			Dead:    func(n plant.Sequence) bool { return dead[n] },
+			Dropped: func(n plant.Sequence) bool { return dropped[n] },
+		})
+	}
+	return all, nil
+}
+
+func (b *books) sheet(ctx context.Context, model *derive.Model, w balance.Window, uplinks []balance.Uplink) (balance.Sheet, error) {
+	m := model.Machine()
+	after, whole, err := b.begin(ctx, m, w.Begin)
+	if err != nil {
+		return balance.Sheet{}, err
+	}
+	return balance.Compute(w, model.RawCounts(), uplinks, whole, b.events(ctx, m, after), func() (gaps []plant.GapData, err error) {
+		for e, err := range b.events(ctx, m, after) {
+			if err != nil {
+				return nil, err
+			}
+			if e.Kind != plant.KindGap {
+				continue
+			}
+			var g plant.GapData
+			if err := json.Unmarshal(e.Data, &g); err == nil && g.First > 0 {
+				gaps = append(gaps, g)
+			}
+		}
+		return gaps, nil
+	})
+}
+
+func (b *books) events(ctx context.Context, m plant.MachineID, after plant.Sequence) iter.Seq2[plant.Event, error] {
+	return b.store.Events(ctx, m, after, math.MaxInt)
+}
+
+const (
+	// slack is how much older than its place in the stream an event may be.
+	slack = time.Hour
+	// step is how many events are looked through at once for the last count before a
+	// shift, mostSteps how often.
+	step, mostSteps = 1000, 50
+)
+
+// begin returns a place in the stream before the last count that belongs to the
+// time before t, or where the stream begins; whole is set if that is where the
+// machine began.
+func (b *books) begin(ctx context.Context, m plant.MachineID, t time.Time) (after plant.Sequence, whole bool, err error) {
+	first, ok, err := b.next(ctx, m, 0)
+	if err != nil || !ok {
+		return 0, true, err
+	}
+	low, high := plant.Sequence(0), first.Sequence
+	for _, s := range b.store.Stats().Streams {
+		if s.Machine == m {
+			high = s.Last
+		}
+	}
+	for high-low > step {
+		middle := low + (high-low)/2
+		e, ok, err := b.next(ctx, m, middle)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok && e.Time.Before(t.Add(-slack)) {
+			low = max(middle, e.Sequence)
+		} else {
+			high = middle
+		}
+	}
+	for range mostSteps {
+		from := plant.Sequence(0)
+		if low > step {
+			from = low - step
+		}
+		if from < first.Sequence {
+			return 0, first.Sequence == 1, nil
+		}
+		found := false
+		for e, err := range b.store.Events(ctx, m, from, int(low-from)) {
+			if err != nil {
+				return 0, false, err
+			}
+			if found = e.Kind == plant.KindCounter && !e.Time.After(t); found || e.Sequence > low {
+				break
+			}
+		}
+		if found {
+			return from, false, nil
+		}
+		low = from
+	}
+	return low, false, nil
+}
+
+// next returns the first stored event behind a number.
+func (b *books) next(ctx context.Context, m plant.MachineID, after plant.Sequence) (e plant.Event, ok bool, err error) {
+	for e, err := range b.store.Events(ctx, m, after, 1) {
+		return e, err == nil, err
+	}
+	return e, false, nil
+}
