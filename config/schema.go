@@ -265,7 +265,7 @@ func (s *schema) text(v reflect.Value) map[string]any {
 // short is the schema of the text of a type. The type itself is asked what it
 // reads: what it says to who wrote what it cannot read, an editor says before
 // that, and whether a number unquoted may be text is tried by samples, which may
-// be counts, shares or addresses to it.
+// be counts, shares, statuses or addresses to it.
 func short(t reflect.Type) map[string]any {
 	var field *FieldError
 	if err := unmarshal(t, "\x00"); err == nil {
@@ -277,7 +277,7 @@ func short(t reflect.Type) map[string]any {
 	if field.Remedy != "" {
 		out["description"] = field.Remedy
 	}
-	if slices.ContainsFunc([]string{"1", "0.5", "40001", "400001"}, func(number string) bool { return unmarshal(t, number) == nil }) {
+	if slices.ContainsFunc([]string{"1", "0.5", "404", "40001", "400001"}, func(number string) bool { return unmarshal(t, number) == nil }) {
 		out["type"] = []string{"string", "number"}
 	}
 	if decimal := reflect.TypeFor[plant.Decimal](); t == decimal || t.Kind() == reflect.Struct && t.NumField() == 1 && t.Field(0).Type == decimal {

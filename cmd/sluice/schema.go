@@ -73,6 +73,7 @@ var documentedIn = map[string]string{
 	"httplink.APIKey":         "api_key",
 	"httplink.OAuth2":         "oauth2",
 	"httplink.Signature":      "sign",
+	"rest.Answer":             "answer",
 	"rest.Request":            "requests",
 	"rest.List":               "list",
 	"uplink.CodeTables":       "codes",

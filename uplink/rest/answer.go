@@ -92,6 +92,9 @@ func (s *Sender) outcome(a *httplink.Answer) outcome {
 	case a.Status == http.StatusRequestEntityTooLarge && a.Header.Get("Retry-After") != "":
 		return again // for now only, RFC 9110 section 15.5.14
 	}
+	if o, ok := s.options.Answer.outcome(a.Status); ok {
+		return o
+	}
 	return outcomeOf(a.Status)
 }
 
@@ -203,34 +206,80 @@ func (s *Sender) settled(m plant.MachineID) {
 	}
 }
 
-// judgeTaken turns a 2xx into Results: all delivered, unless the body speaks
-// for each event.
+// judgeTaken turns a 2xx into Results: all delivered, unless the body says
+// otherwise by the receiver's own rules, or speaks for each event. It returns nil
+// if several events were refused as one.
 func (s *Sender) judgeTaken(msg *message, a *httplink.Answer) []plant.Result {
 	events := msg.events
-	must := a.Status == http.StatusMultiStatus || s.options.Results == resultsRequired
-	silent := func(why string) []plant.Result {
-		return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", httplink.Title(a.Status), why))}
+	if s.ruled(a.Status) {
+		if results, failed := s.judgeRules(msg, a); failed {
+			return results
+		}
 	}
+	must := a.Status == http.StatusMultiStatus || s.options.Results == resultsRequired
 	if !s.speaks(msg, a.Status, a.Header) {
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
-	if a.BodyErr != nil {
-		return silent("what it says of each event cannot be read: " + a.BodyErr.Error())
+	if why := unreadable(a); why != "" {
+		return silent(events, a, why)
 	}
-	if coding := a.Coding(); coding != "" && len(a.Body) > 0 {
-		return silent("what it says of each event is packed (" + s.client.Clean(coding) + "), which it was asked not to do")
+	if why := s.items().unusable(a.Body); why != "" {
+		return silent(events, a, why)
 	}
-	if why := unusable(a.Body); why != "" {
-		return silent(why)
-	}
-	items, spoken := parseItems(a.Body)
+	items, spoken := s.items().parse(a.Body)
 	if !spoken {
 		if must {
-			return silent("says nothing of each event")
+			return silent(events, a, "says nothing of each event")
 		}
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
 	return s.judgeItems(msg, items, httplink.RetryAfter(a.Header, time.Now()))
+}
+
+// silent is an answer of which nobody knows what it says.
+func silent(events []plant.Event, a *httplink.Answer, why string) []plant.Result {
+	return []plant.Result{answerFor(events[:1], plant.Retry, fmt.Errorf("rest: read results: the receiver answers %s, but %s", httplink.Title(a.Status), why))}
+}
+
+// unreadable says why the body of an answer cannot be read; empty if it can.
+func unreadable(a *httplink.Answer) string {
+	if a.BodyErr != nil {
+		return "what it says of each event cannot be read: " + a.BodyErr.Error()
+	}
+	if coding := a.Coding(); coding != "" && len(a.Body) > 0 {
+		return "what it says of each event is packed (" + coding + "), which it was asked not to do"
+	}
+	return ""
+}
+
+// judgeRules holds a success against the receiver's own rules. failed is false if
+// it is one by them; the results are nil if several events were refused as one.
+func (s *Sender) judgeRules(msg *message, a *httplink.Answer) (results []plant.Result, failed bool) {
+	rules := &s.options.Answer
+	if rules.Success == "" && rules.Error == "" {
+		return nil, false // the id alone is of interest, and no reason to send again
+	}
+	if why := unreadable(a); why != "" {
+		return silent(msg.events, a, s.client.Clean(why)), true
+	}
+	why, err := rules.failed(a.Body)
+	switch {
+	case err != nil:
+		return silent(msg.events, a, s.client.Clean(err.Error())), true
+	case why == "":
+		return nil, false
+	}
+	cause := &refusal{fmt.Sprintf("rest: %s %s: the receiver answers %s, but in it: %s", msg.method, httplink.Show(msg.target), httplink.Title(a.Status), s.client.Clean(why))}
+	switch {
+	case rules.Failure == failureRetry:
+		r := answerFor(msg.events[:1], plant.Retry, cause)
+		r.Wait = httplink.RetryAfter(a.Header, time.Now())
+		return []plant.Result{r}, true
+	case len(msg.events) > 1:
+		return nil, true
+	default:
+		return []plant.Result{answerFor(msg.events, plant.Rejected, cause)}, true
+	}
 }
 
 // cause returns what the receiver said, in words.

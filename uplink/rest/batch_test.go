@@ -270,7 +270,7 @@ func FuzzResults(f *testing.F) {
 	s := p.Open(uplink.Env{}).(*Sender)
 	events := uplinktest.Events("M", 1, 2)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		items, spoken := parseItems(body)
+		items, spoken := s.items().parse(body)
 		if !spoken {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+	"github.com/sluice-edge/sluice/uplink/internal/render"
 )
 
 // Options is what a config says of a rest uplink.
@@ -33,6 +34,8 @@ type Options struct {
 	// Results says whether the answer to a batch speaks for each event: read,
 	// ignore or required.
 	Results string `yaml:"results"`
+	// Answer are the receiver's own rules for what its answers mean.
+	Answer Answer `yaml:"answer"`
 	// Conflict says what 409 means: refused or delivered.
 	Conflict string `yaml:"conflict"`
 	// WebPage says what a success with a web page as its body means: retry, since
@@ -44,6 +47,9 @@ type Options struct {
 	Sign *httplink.Signature `yaml:"sign"`
 	// Gzip packs bodies of some size.
 	Gzip bool `yaml:"gzip"`
+	// TestPath is what a person's test gets, behind the url; empty: OPTIONS of the
+	// url itself.
+	TestPath string `yaml:"test_path"`
 	// CursorURL is asked for the last event that the receiver has of {machine};
 	// empty means that it cannot be asked.
 	CursorURL string `yaml:"cursor_url"`
@@ -88,6 +94,7 @@ func (o Options) Validate() error {
 		o.validateRequests(),
 		validateHeaderNames("headers.", o.Headers, o.taken()),
 		o.validateSign(),
+		o.validateTest(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	if o.Method != http.MethodPost && o.Method != http.MethodPut {
@@ -159,6 +166,16 @@ func (o Options) taken() []string {
 		taken = append(taken, o.Sign.Headers()...)
 	}
 	return taken
+}
+
+func (o Options) validateTest() error {
+	if o.TestPath == "" {
+		return nil
+	}
+	if err := render.Path.Check([]byte(o.TestPath)); err != nil {
+		return fieldOf("test_path", "", err)
+	}
+	return nil
 }
 
 func (o Options) validateSign() error {

@@ -95,7 +95,7 @@ func (s *Sender) post(ctx context.Context, m *message, again bool) (*httplink.An
 		Method: m.method, URL: m.target, Header: header, Body: body,
 		AskFirst: again && len(m.body) >= httplink.AskFirst,
 		Most:     maxAnswer + len(m.events)*maxAnswerEvent + maxAnswerEcho*len(m.body),
-		Whole:    func(status int, h http.Header) bool { return s.speaks(m, status, h) },
+		Whole:    func(status int, h http.Header) bool { return s.speaks(m, status, h) || s.ruled(status) },
 	})
 }
 
@@ -115,6 +115,12 @@ func (s *Sender) packed(body []byte) []byte {
 		panic(err) // as above
 	}
 	return out.Bytes()
+}
+
+// ruled reports whether the receiver's own rules look into the body of an answer.
+func (s *Sender) ruled(status int) bool {
+	o, ok := s.options.Answer.outcome(status)
+	return s.options.Answer.reads() && (ok && o == taken || !ok && status >= 200 && status <= 299)
 }
 
 // speaks reports whether the body of the answer may say something of each

@@ -158,7 +158,23 @@ func (s *Sender) late(ctx context.Context) bool {
 // without a word on which event is at fault. again is that of post.
 func (s *Sender) deliver(ctx context.Context, m plant.MachineID, msg *message, again bool) []plant.Result {
 	events := msg.events
+	began := time.Now()
 	a, err := s.post(ctx, msg, again)
+	results := s.settle(m, msg, a, err)
+	s.note(m, msg, began, a, err, results)
+	if results != nil {
+		return results
+	}
+	if a.Status == http.StatusRequestEntityTooLarge {
+		s.tooLarge(len(msg.body))
+	}
+	return s.halves(ctx, m, events)
+}
+
+// settle turns what came of one message into Results. It returns nil if several
+// events were refused as one.
+func (s *Sender) settle(m plant.MachineID, msg *message, a *httplink.Answer, err error) []plant.Result {
+	events := msg.events
 	if err != nil {
 		r := answerFor(events[:1], plant.Retry, &uplink.LinkError{Err: err})
 		if token, ok := errors.AsType[*httplink.TokenError](err); ok {
@@ -172,15 +188,14 @@ func (s *Sender) deliver(ctx context.Context, m plant.MachineID, msg *message, a
 		return []plant.Result{r}
 	}
 	results := s.judge(m, msg, a)
-	if results != nil {
-		if a.BodyErr != nil && results[0].Status == plant.Retry {
-			s.doubt(m, events)
-		}
-		return results
+	if results != nil && a.BodyErr != nil && results[0].Status == plant.Retry {
+		s.doubt(m, events)
 	}
-	if a.Status == http.StatusRequestEntityTooLarge {
-		s.tooLarge(len(msg.body))
-	}
+	return results
+}
+
+// halves sends events in two messages, the second if the first is delivered.
+func (s *Sender) halves(ctx context.Context, m plant.MachineID, events []plant.Event) (results []plant.Result) {
 	half := len(events) / 2
 	for _, part := range [][]plant.Event{events[:half], events[half:]} {
 		if len(results) > 0 && s.late(ctx) {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,19 +22,45 @@ type item struct {
 	Error  json.RawMessage `json:"error"`
 }
 
-// parseItems finds the results in the body of an answer: {"results": […]}, or
-// an array. spoken is false if there are none: an array counts only if all its
-// items are objects and one has a status.
-func parseItems(body []byte) (items []item, spoken bool) {
-	raw := bare(body)
-	if len(raw) > 0 && raw[0] == '{' {
-		var object struct{ Results json.RawMessage }
-		if json.Unmarshal(raw, &object) != nil {
-			return nil, false
-		}
-		raw = object.Results
+// itemsAt says where in an answer what is said of each event is.
+type itemsAt struct{ results, id, status, error JSONPath }
+
+// items returns where the receiver has what it says of each event.
+func (s *Sender) items() itemsAt {
+	a := &s.options.Answer
+	return itemsAt{
+		results: cmp.Or(a.Results, "results"),
+		id:      cmp.Or(a.ItemID, "id"), status: cmp.Or(a.ItemStatus, "status"), error: cmp.Or(a.ItemError, "error"),
 	}
-	if json.Unmarshal(raw, &items) != nil {
+}
+
+// list returns the items of a JSON text; ok is false if not all are objects.
+func (at itemsAt) list(raw json.RawMessage) (items []item, ok bool) {
+	var objects []map[string]json.RawMessage
+	if json.Unmarshal(raw, &objects) != nil {
+		return nil, false
+	}
+	var all []json.RawMessage
+	if json.Unmarshal(raw, &all) != nil {
+		return nil, false // it could be read a moment ago
+	}
+	items = make([]item, len(all))
+	for i := range all {
+		items[i] = item{at.id.raw(all[i]), at.status.raw(all[i]), at.error.raw(all[i])}
+	}
+	return items, true
+}
+
+// parse finds the results in the body of an answer: the list in an object, or an
+// array. spoken is false if there are none: an array counts only if all its
+// items are objects and one has a status.
+func (at itemsAt) parse(body []byte) (items []item, spoken bool) {
+	raw := json.RawMessage(bare(body))
+	if len(raw) > 0 && raw[0] == '{' {
+		raw = at.results.raw(raw)
+	}
+	items, ok := at.list(raw)
+	if !ok {
 		return nil, false
 	}
 	for i := range items {
@@ -45,7 +72,7 @@ func parseItems(body []byte) (items []item, spoken bool) {
 // unusable says why nobody knows what a JSON answer said of each event: it is
 // damaged, or its results are no list. An empty answer says nothing, and one
 // without results speaks of other things.
-func unusable(body []byte) string {
+func (at itemsAt) unusable(body []byte) string {
 	raw := bare(body)
 	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
 		return "" // "OK", whatever its content type says
@@ -54,22 +81,21 @@ func unusable(body []byte) string {
 		return "what it says is no valid JSON"
 	}
 	const noList = "its results are no list of items"
-	var object struct{ Results json.RawMessage }
-	var items []item
 	if raw[0] == '{' {
-		if json.Unmarshal(raw, &object) == nil && len(object.Results) > 0 &&
-			object.Results[0] != '"' && json.Unmarshal(object.Results, &items) != nil {
-			return noList
+		found := at.results.raw(raw)
+		if len(found) > 0 && found[0] != '"' && string(found) != "null" {
+			if _, ok := at.list(found); !ok {
+				return noList
+			}
 		}
 		return ""
 	}
 	var all []json.RawMessage
-	if json.Unmarshal(raw, &items) == nil || json.Unmarshal(raw, &all) != nil {
+	if _, ok := at.list(raw); ok || json.Unmarshal(raw, &all) != nil {
 		return ""
 	}
 	for _, one := range all {
-		var it item
-		if json.Unmarshal(one, &it) == nil && it.Status != nil {
+		if at.status.raw(one) != nil {
 			return noList // of one event it spoke, and of the others nobody knows
 		}
 	}
@@ -195,14 +221,14 @@ func (s *Sender) judgeItem(msg *message, it *item) (plant.Status, error) {
 	case it.Status == nil:
 	case isNumber:
 		said, status = httplink.Title(number), s.itemStatus(number)
-	case json.Unmarshal(it.Status, &word) == nil:
+	case json.Unmarshal(it.Status, &word) == nil, s.options.Answer.flag(it.Status, &word):
 		said = s.client.Clean(word)
-		switch strings.ToLower(word) {
-		case "delivered":
+		switch s.options.Answer.meaning(word) {
+		case wordDelivered:
 			status = plant.Delivered
-		case "rejected":
+		case wordRejected:
 			status = plant.Rejected
-		case "retry":
+		case wordRetry:
 		default:
 			said += ", which is no status"
 		}

@@ -242,7 +242,7 @@ func (s *sheet) finish(m *message, h head, most int) error {
 			return &misfit{err: err, kind: kind}
 		}
 	}
-	target, err := s.target(h.path)
+	target, err := behind(s.base, h.path)
 	if err != nil {
 		return &misfit{err: err, kind: kind}
 	}
@@ -281,23 +281,23 @@ func (s *sheet) head(value map[string]any, most int) (h head, err error) {
 	return h, nil
 }
 
-// target puts the path behind url, whose host stays.
-func (s *sheet) target(path string) (*url.URL, error) {
+// behind puts path behind url, whose host stays.
+func behind(base *url.URL, path string) (*url.URL, error) {
 	if path == "" {
-		return s.base, nil
+		return base, nil
 	}
 	before, query, _ := strings.Cut(path, "?")
-	base := *s.base
-	base.RawQuery, base.ForceQuery = "", false
-	text := strings.TrimSuffix(base.String(), "/")
-	if before == "" {
-		text = base.String()
+	plain := *base
+	plain.RawQuery, plain.ForceQuery = "", false
+	text := plain.String()
+	if before != "" {
+		text = strings.TrimSuffix(text, "/")
 	}
 	target, err := url.Parse(text + before)
-	if err != nil || !httplink.SameOrigin(target, s.base) {
+	if err != nil || !httplink.SameOrigin(target, base) {
 		return nil, &render.Error{Problem: "the path leads nowhere", Remedy: "this event cannot be sent there", Result: path}
 	}
-	target.RawQuery = s.base.RawQuery
+	target.RawQuery = base.RawQuery
 	if query != "" && target.RawQuery != "" {
 		target.RawQuery += "&"
 	}

@@ -17,7 +17,7 @@ func TestUnusableAnswers(t *testing.T) {
 		`{"results":{"x":{"status":422}}}`:       "its results are no list of items",
 		`{"results":[{"status":422},"oops"]}`:    "its results are no list of items",
 	} {
-		if got := unusable([]byte(body)); got != want {
+		if got := (&Sender{}).items().unusable([]byte(body)); got != want {
 			t.Errorf("%q: %q, want %q", body, got, want)
 		}
 	}
