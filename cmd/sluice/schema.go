@@ -76,6 +76,8 @@ var documentedIn = map[string]string{
 	"rest.Answer":             "answer",
 	"rest.Request":            "requests",
 	"rest.List":               "list",
+	"prodsmart.Movements":     "movements",
+	"prodsmart.Component":     "A component in Prodsmart",
 	"uplink.CodeTables":       "codes",
 	"uplink.Code":             "A code of the other side",
 	"handshake.Options":       "A handshake",

@@ -86,6 +86,12 @@ func waitsForRoom(h *halt) bool {
 	return errors.As(h.cause, &later)
 }
 
+// linked reports whether h concerns Prodsmart as a whole.
+func linked(h *halt) bool {
+	var link *uplink.LinkError
+	return errors.As(h.cause, &link)
+}
+
 // do waits for room, makes the request and judges the answer. With a halt nothing
 // else may be sent now.
 func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *halt) {

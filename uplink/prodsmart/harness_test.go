@@ -277,7 +277,12 @@ func (r *rig) deliver(events ...plant.Event) {
 	for end := time.Now().Add(time.Minute); ; {
 		results := r.send(events...)
 		last := results[len(results)-1]
-		if last.Status == plant.Delivered && last.Last == events[len(events)-1].Sequence {
+		for _, result := range results {
+			for len(events) > 0 && result.Status == plant.Delivered && events[0].Sequence <= result.Last {
+				events = events[1:]
+			}
+		}
+		if len(events) == 0 {
 			return
 		}
 		if time.Now().After(end) {

@@ -38,10 +38,9 @@ type memory struct {
 	State *state `json:"state,omitempty"`
 	// Parameters is the newest event that was sent as parameters.
 	Parameters plant.Sequence `json:"parameters,omitempty"`
-	// Movements up to Booked are in Prodsmart; those up to Begun may be, and are
-	// looked up before they are sent.
-	Booked place          `json:"booked,omitzero"`
-	Begun  plant.Sequence `json:"begun,omitempty"`
+	// Begun is the newest movement event that may be booked: it is noted before it is
+	// sent.
+	Begun plant.Sequence `json:"begun,omitempty"`
 }
 
 // told is a cumulative number: Ours was the gateway's when Prodsmart accepted
@@ -64,8 +63,8 @@ type state struct {
 
 // place is a part of an event: a dose of several lots makes several movements.
 type place struct {
-	Sequence plant.Sequence `json:"sequence,omitempty"`
-	Part     int            `json:"part,omitempty"`
+	Sequence plant.Sequence
+	Part     int
 }
 
 // machine is what the Sender knows of one machine. Send has it alone, but for
@@ -89,6 +88,10 @@ type machine struct {
 	doubtful map[place]bool
 	// booked are those that were sent in this run and may not be settled yet.
 	booked map[place]bool
+	// begunBefore is Begun at the start, and grows with what is settled: what is not
+	// above it may be booked, and is looked up.
+	begunBefore plant.Sequence
+	lookup      lookup
 	// closed is set once it was told that no production is open on the machine;
 	// odd once the reply to a count was not the count.
 	closed, odd bool
@@ -118,7 +121,7 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}}
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
-	m.before = m.encode()
+	m.before, m.begunBefore = m.encode(), m.Begun
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.machines[id] = m

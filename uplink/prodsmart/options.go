@@ -76,6 +76,9 @@ type Options struct {
 	// parameter.
 	AsParameters map[string]string `yaml:"as_parameters"`
 
+	// Movements books what was dosed; nil books nothing.
+	Movements *Movements `yaml:"movements"`
+
 	// OpenProduction is how often Prodsmart is asked which machines somebody works
 	// on; 0 for never.
 	OpenProduction config.Duration `yaml:"open_production"`
@@ -241,7 +244,7 @@ func (o Options) carries(k plant.EventKind) bool {
 		return true
 	}
 	_, ok := o.AsParameters[string(k)]
-	return ok
+	return ok || o.Movements.carries(k)
 }
 
 // tooSmall reports whether Prodsmart's words say that a number was not larger than

@@ -1,6 +1,6 @@
 // Package prodsmart is the uplink to Prodsmart (today Autodesk Fusion
 // Operations), by the letter of its REST API: machine counters, starts and
-// stops, parameters. Prodsmart takes 120 requests a minute from a whole company,
+// stops, parameters, inventory movements. Prodsmart takes 120 requests a minute from a whole company,
 // and its machine endpoints take no time and no id: so requests are spread over
 // the gateway's share, what a newer count contains is merged into it, and what is
 // late is brought to the present state instead of being booked at a wrong hour.
@@ -34,6 +34,9 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	}
 	if !strings.HasSuffix(base.Path, "/") {
 		base = base.JoinPath("/")
+	}
+	if o.Movements != nil {
+		o.Movements.fill()
 	}
 	link, err := o.Load(base)
 	if err != nil {
@@ -74,6 +77,10 @@ type Sender struct {
 	recalled   bool
 	quietUntil time.Time
 	open       openProductions
+	// bills are the bills of materials that were asked for.
+	bills map[string]bill
+	// components are those that are booked, by our code; it is never changed.
+	components map[string]Component
 }
 
 // caller makes requests: a *httplink.Client, or what stands in for one and a
@@ -97,7 +104,14 @@ func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redac
 	}
 	basic := plain.Clone()
 	basic.Set("Authorization", "Basic "+o.login())
+	components := make(map[string]Component)
+	if o.Movements != nil {
+		for _, row := range o.Movements.Components.Rows {
+			components[row.Name] = row.Value
+		}
+	}
 	return &Sender{
+		bills: make(map[string]bill), components: components,
 		options: o, env: env, log: env.Log, base: base, basic: basic, plain: plain,
 		client: client, redactor: redactor,
 		budget:   newBudget(float64(o.RequestsPerMinute) * float64(o.RateUse) / 100),
@@ -167,7 +181,7 @@ func (s *Sender) Send(ctx context.Context, id plant.MachineID, events []plant.Ev
 // run sends what is to be sent, class by class, and returns why not all of it.
 func (w *work) run(ctx context.Context) *halt {
 	w.sort()
-	for _, step := range []func(context.Context) *halt{w.states, w.counts, w.parameters} {
+	for _, step := range []func(context.Context) *halt{w.states, w.movements, w.counts, w.parameters} {
 		if stop := step(ctx); stop != nil {
 			return stop
 		}
@@ -189,7 +203,7 @@ func (w *work) sort() {
 			if !named {
 				w.deliver(i)
 			}
-		case named, e.Kind == plant.KindCounter, e.Kind == plant.KindParameters, e.Kind == plant.KindStartStop, e.Kind == plant.KindReason:
+		case named, w.options.Movements.carries(e.Kind), e.Kind == plant.KindCounter, e.Kind == plant.KindParameters, e.Kind == plant.KindStartStop, e.Kind == plant.KindReason:
 		default:
 			w.deliver(i)
 		}

@@ -1,0 +1,288 @@
+package prodsmart
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Movements is what a config says of inventory movements.
+type Movements struct {
+	// Components are those that are booked, and nobody else's: Prodsmart consumes a
+	// product's bill of materials itself.
+	Components config.Table[Component] `yaml:"components,required"`
+	// Kinds are the kinds of events that are booked.
+	Kinds []plant.EventKind `yaml:"kinds"`
+	// Types are Prodsmart's types of movements, by kind of event.
+	Types map[string]string `yaml:"types"`
+	// BillOfMaterials says what becomes of a component that Prodsmart consumes by the
+	// bill of materials of the order's product: refuse or ignore.
+	BillOfMaterials string `yaml:"bill_of_materials"`
+	// LookupPages bounds the search for a movement whose answer was lost.
+	LookupPages int `yaml:"lookup_pages"`
+	// ProductKey, Quantity and Path are the form of the request.
+	ProductKey string `yaml:"product_key"`
+	Quantity   string `yaml:"quantity"`
+	Path       string `yaml:"path"`
+}
+
+// Component is a material as Prodsmart has it.
+type Component struct {
+	// UoM is the unit that Prodsmart has it in.
+	UoM string `yaml:"uom,required"`
+	// Factor is how many of UoM one Per is, where that is no unit of weight.
+	Factor config.Number `yaml:"factor"`
+	Per    string        `yaml:"per"`
+	// Warehouse, WarehouseLocation and Location are where it is taken from.
+	Warehouse         string `yaml:"warehouse"`
+	WarehouseLocation string `yaml:"warehouse_location"`
+	Location          string `yaml:"location"`
+}
+
+// UnmarshalText reads the short form, the unit alone.
+func (c *Component) UnmarshalText(b []byte) error {
+	c.UoM = string(b)
+	return nil
+}
+
+// Validate returns the faults of c as config.FieldErrors, nil if there are none.
+func (c Component) Validate() error {
+	_, weight := plant.ParseMassUnit(c.UoM)
+	switch {
+	case c.UoM == "":
+		return config.Field("uom", "it is empty", "write the unit that Prodsmart has this component in, for example kg")
+	case (c.Factor.IsZero()) != (c.Per == ""):
+		return config.Field("factor", "factor and per belong together, and one is missing", "write for example uom: bag, factor: 0.04, per: kg")
+	case c.Factor.Unscaled < 0:
+		return config.Field("factor", "it is below 0", "write how many of uom one of per is")
+	case !weight && c.Per == "":
+		return config.Warn("uom", fmt.Sprintf("%q is no unit of weight: only what comes in %q itself can be booked", c.UoM, c.UoM), "set factor and per, for example factor: 0.04, per: kg")
+	}
+	return nil
+}
+
+// The values of BillOfMaterials, ProductKey, Quantity and Path.
+const (
+	bomRefuse = "refuse"
+	bomIgnore = "ignore"
+
+	keyProductCode = "product-code"
+	keyProduct     = "product"
+
+	quantityText   = "text"
+	quantityNumber = "number"
+
+	pathSlash   = "inventory-movements/"
+	pathNoSlash = "inventory-movements"
+)
+
+// movementKinds are the kinds that may be booked, with their types.
+var movementKinds = map[plant.EventKind]string{plant.KindDosing: "consumption", plant.KindRefill: "in", plant.KindRemoval: "out"}
+
+// fill puts the defaults in the place of what a config does not say.
+func (m *Movements) fill() {
+	if m.Kinds == nil {
+		m.Kinds = []plant.EventKind{plant.KindDosing}
+	}
+	if m.BillOfMaterials == "" {
+		m.BillOfMaterials = bomRefuse
+	}
+	if m.LookupPages == 0 {
+		m.LookupPages = mostPages
+	}
+	if m.ProductKey == "" {
+		m.ProductKey = keyProductCode
+	}
+	if m.Quantity == "" {
+		m.Quantity = quantityText
+	}
+	if m.Path == "" {
+		m.Path = pathSlash
+	}
+}
+
+// Validate returns the faults of m as config.FieldErrors, nil if there are none.
+func (m Movements) Validate() error {
+	var errs []error
+	m.fill()
+	known := slices.Sorted(maps.Keys(movementKinds))
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = string(k)
+	}
+	for i, k := range m.Kinds {
+		if _, ok := movementKinds[k]; !ok {
+			errs = append(errs, config.Unknown(fmt.Sprintf("kinds[%d]", i), "kind", string(k), names))
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(m.Types)) {
+		if _, ok := movementKinds[plant.EventKind(k)]; !ok {
+			errs = append(errs, config.Unknown("types."+k, "kind", k, names))
+		} else if m.Types[k] == "" {
+			errs = append(errs, config.Field("types."+k, "it is empty", "write the type of movement as Prodsmart calls it, for example out"))
+		}
+	}
+	for _, w := range []struct {
+		path, value string
+		allowed     []string
+	}{
+		{"bill_of_materials", m.BillOfMaterials, []string{bomRefuse, bomIgnore}},
+		{"product_key", m.ProductKey, []string{keyProductCode, keyProduct}},
+		{"quantity", m.Quantity, []string{quantityText, quantityNumber}},
+		{"path", m.Path, []string{pathSlash, pathNoSlash}},
+	} {
+		if !slices.Contains(w.allowed, w.value) {
+			errs = append(errs, config.Unknown(w.path, "value", w.value, w.allowed))
+		}
+	}
+	if m.LookupPages < 1 || m.LookupPages > 1000 {
+		errs = append(errs, config.Field("lookup_pages", "it must be from 1 to 1000", "leave it out for 40, 1000 movements of a component"))
+	}
+	return errors.Join(errs...)
+}
+
+// carries reports whether events of that kind are booked.
+func (m *Movements) carries(k plant.EventKind) bool { return m != nil && slices.Contains(m.Kinds, k) }
+
+// typeOf returns Prodsmart's type of a movement.
+func (m *Movements) typeOf(k plant.EventKind) string {
+	if t, ok := m.Types[string(k)]; ok {
+		return t
+	}
+	return movementKinds[k]
+}
+
+// convert returns a quantity in the unit that Prodsmart has it in, exactly.
+func (c *Component) convert(d plant.Decimal, unit string) (plant.Decimal, error) {
+	if unit == c.UoM {
+		return d, nil
+	}
+	if c.Per != "" {
+		in, err := weigh(d, unit, c.Per)
+		if err != nil {
+			return plant.Decimal{}, err
+		}
+		return in.Mul(c.Factor.Decimal)
+	}
+	return weigh(d, unit, c.UoM)
+}
+
+// weigh converts between units of weight, or leaves a unit as it is.
+func weigh(d plant.Decimal, unit, into string) (plant.Decimal, error) {
+	if unit == into {
+		return d, nil
+	}
+	from, ok := plant.ParseMassUnit(unit)
+	to, alike := plant.ParseMassUnit(into)
+	if !ok || !alike {
+		return plant.Decimal{}, fmt.Errorf("nobody knows how many %s a %q is; set uom, factor and per of the component", into, unit)
+	}
+	return from.Convert(d, to)
+}
+
+// movement is one inventory movement.
+type movement struct {
+	place     place
+	component string
+	product   string
+	article   string // what is made of it, empty if nobody knows
+	quantity  plant.Decimal
+	kind      string
+	lot       string
+	at        time.Time
+	// ref is by what it is found again; order is for people.
+	ref, order string
+}
+
+// movementsOf returns the movements of an event: one for each lot, none for a
+// component that is not booked.
+func (s *Sender) movementsOf(e *plant.Event) ([]movement, error) {
+	base := movement{at: e.Time}
+	var unit string
+	var lots []plant.DosedLot
+	var head plant.Head
+	if e.Kind == plant.KindDosing {
+		var d plant.Dosing
+		if err := json.Unmarshal(e.Data, &d); err != nil {
+			return nil, err
+		}
+		base.component, base.quantity, unit, lots, head = d.Component, d.Quantity, d.Unit, d.Lots, d.Head
+		if !d.Ended.IsZero() {
+			base.at = d.Ended
+		}
+	} else {
+		var m plant.Movement
+		if err := json.Unmarshal(e.Data, &m); err != nil {
+			return nil, err
+		}
+		base.component, base.quantity, base.lot, unit, head = m.Component, m.Quantity, m.Lot, m.Unit, m.Head
+	}
+	component, booked := s.components[base.component]
+	if !booked {
+		return nil, nil
+	}
+	base.product, _ = s.env.Codes.Lookup(plant.CodeComponent, base.component) // an unmapped one goes as it is, and is listed
+	base.kind = s.options.Movements.typeOf(e.Kind)
+	if head.Order != nil {
+		base.order = head.Order.Number
+		base.article, _ = s.env.Codes.Lookup(plant.CodeArticle, head.Order.SKU)
+	}
+	if len(lots) == 0 {
+		lots = []plant.DosedLot{{Lot: base.lot, Quantity: base.quantity}}
+	}
+	var all []movement
+	for i, lot := range lots {
+		m := base
+		quantity, err := component.convert(lot.Quantity, unit)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s of %s: %w", lot.Quantity, unit, base.component, err)
+		}
+		if quantity.Unscaled < 0 { // drift that came back
+			quantity, m.kind = quantity.Neg(), s.options.Movements.typeOf(plant.KindRefill)
+		}
+		if quantity.IsZero() {
+			continue
+		}
+		m.quantity, m.lot, m.place = quantity.Normal(), lot.Lot, place{e.Sequence, i + 1}
+		m.ref = "sluice:" + strings.ReplaceAll(e.ID().String(), " ", "%20") + "#" + strconv.Itoa(i+1)
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// comment is what stands in a movement for people, and to find it again.
+func (m *movement) comment() string {
+	if m.order == "" {
+		return m.ref
+	}
+	return m.ref + " order " + m.order
+}
+
+// render writes the body in the order of the document's example.
+func (m *movement) render(o *Movements, c *Component) []byte {
+	dst := plant.AppendJSONString(append(append([]byte(`{"`), o.ProductKey...), `":`...), m.product)
+	dst = plant.AppendJSONString(append(dst, `,"date-time":`...), m.at.UTC().Format("2006-01-02T15:04:05Z"))
+	dst = append(dst, `,"quantity":`...)
+	if o.Quantity == quantityText {
+		dst = plant.AppendJSONString(dst, m.quantity.String())
+	} else {
+		dst = m.quantity.Append(dst)
+	}
+	for _, f := range []struct{ key, value string }{
+		{"type", m.kind}, {"lot", m.lot}, {"comment", m.comment()},
+		{"warehouse", c.Warehouse}, {"warehouse-location", c.WarehouseLocation}, {"location", c.Location},
+	} {
+		if f.value != "" {
+			dst = plant.AppendJSONString(append(append(append(dst, `,"`...), f.key...), `":`...), f.value)
+		}
+	}
+	return append(dst, '}')
+}

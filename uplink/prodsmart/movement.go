@@ -1,0 +1,288 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+)
+
+const (
+	// noted is how many movement events are noted at a time before they are sent, so
+	// that a gateway that is killed knows which may be booked already.
+	noted = 20
+	// bomFor is how long a product's bill of materials is remembered.
+	bomFor = 10 * time.Minute
+	// mostProducts bounds how many are remembered.
+	mostProducts = 500
+)
+
+// errNoted is why movements wait for the disk.
+var errNoted = &uplink.NotYet{Why: "prodsmart: movements are noted before they are sent"}
+
+// lookup is a search for a movement that may be booked, over as many Sends as the
+// share of requests needs.
+type lookup struct {
+	place place
+	page  int
+	// first is the first item of the page before: a list that does not turn its
+	// pages would be read for ever.
+	first string
+}
+
+// movements books what was dosed, one request for each lot. Nothing is booked
+// twice: what may have been sent before is looked up by its comment.
+func (w *work) movements(ctx context.Context) *halt {
+	for i := range w.events {
+		if w.done[i].set || !w.options.Movements.carries(w.events[i].Kind) {
+			continue
+		}
+		if stop := w.book(ctx, i); stop != nil {
+			return stop
+		}
+		if !w.answered(i) {
+			return nil // those behind it wait, the counts do not
+		}
+	}
+	return nil
+}
+
+// book books the movements of one event.
+func (w *work) book(ctx context.Context, i int) *halt {
+	e := &w.events[i]
+	if w.again(i, classMovement) {
+		return nil
+	}
+	if h, ok := w.m.held[classMovement]; ok && time.Now().Before(h.until) {
+		w.settle(i, plant.Held, h.cause, 0)
+		return nil
+	}
+	all, err := w.movementsOf(e)
+	if err != nil {
+		w.refuse(i, classMovement, problem("quantity", "the dose cannot be booked: %v", err))
+		return nil
+	}
+	if len(all) > 0 && e.Sequence > w.m.Begun {
+		w.note(i)
+		w.settle(i, plant.Retry, errNoted, 0)
+		return nil
+	}
+	for k := range all {
+		m := &all[k]
+		if w.m.booked[m.place] {
+			continue
+		}
+		if stop := w.bookOne(ctx, i, m); stop != nil || w.done[i].set {
+			return stop
+		}
+		delete(w.m.held, classMovement)
+		delete(w.m.doubtful, m.place)
+		w.m.booked[m.place] = true
+	}
+	w.deliver(i)
+	for p := range w.m.booked {
+		if p.Sequence <= w.events[0].Previous { // it is settled; if it comes again it is a resend
+			delete(w.m.booked, p)
+			w.m.begunBefore = max(w.m.begunBefore, p.Sequence)
+		}
+	}
+	return nil
+}
+
+// note makes the next movements of the machine ones that may be booked from now
+// on.
+func (w *work) note(i int) {
+	n := 0
+	for j := i; j < len(w.events) && n < noted; j++ {
+		if w.options.Movements.carries(w.events[j].Kind) {
+			w.m.Begun = w.events[j].Sequence
+			n++
+		}
+	}
+}
+
+// bookOne books one movement, unless it is there. Event i is settled if that
+// cannot be.
+func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
+	if stop := w.checkBill(ctx, i, m); stop != nil || w.done[i].set {
+		return stop
+	}
+	if w.m.doubtful[m.place] || m.place.Sequence <= w.m.begunBefore {
+		found, stop := w.find(ctx, i, m)
+		if stop != nil || found || w.done[i].set {
+			return stop
+		}
+	}
+	component := w.components[m.component]
+	request := &call{
+		class: classMovement, method: http.MethodPost, path: w.options.Movements.Path, body: m.render(w.options.Movements, &component),
+		machine: w.m.id, kind: w.events[i].Kind, first: m.place.Sequence, last: m.place.Sequence, events: 1, until: w.until,
+	}
+	w.m.doubtful[m.place] = true
+	a, o, h := w.withToken(ctx, request)
+	if h != nil && !h.doubt || h == nil && o != taken && o != stumbled {
+		delete(w.m.doubtful, m.place) // it was not taken
+	}
+	return w.bookedOr(i, request, a, o, h)
+}
+
+// bookedOr settles event i if the request was not taken.
+func (w *work) bookedOr(i int, request *call, a *httplink.Answer, o outcome, h *halt) *halt {
+	if h != nil {
+		return w.onlyMovements(i, h)
+	}
+	switch o {
+	case taken:
+	case stumbled:
+		w.settle(i, plant.Retry, problem("stumbled", "%s", w.said(request, a)), 0)
+	case missing:
+		w.hold(i, classMovement, problem("missing", "%s; check path and url", w.said(request, a)))
+	default:
+		w.refuse(i, classMovement, problem("refused "+letters(a.Words()), "%s", w.said(request, a)))
+	}
+	return nil
+}
+
+// onlyMovements turns a halt that concerns only what needs a token into a hold of
+// the movements.
+func (w *work) onlyMovements(i int, h *halt) *halt {
+	if linked(h) || waitsForRoom(h) {
+		return h
+	}
+	w.hold(i, classMovement, h.cause)
+	return nil
+}
+
+// find looks for a movement by its comment, page by page. Event i is settled if
+// nobody can say whether it is there.
+func (w *work) find(ctx context.Context, i int, m *movement) (found bool, stop *halt) {
+	l := &w.m.lookup
+	if l.place != m.place {
+		*l = lookup{place: m.place, page: 1}
+	}
+	for l.page <= w.options.Movements.LookupPages {
+		request := &call{
+			class: classMovement, method: http.MethodGet, path: w.options.Movements.Path, whole: true, asked: uplink.OutcomeAsked, machine: w.m.id, until: w.until,
+			query: url.Values{"product-code": {m.product}, "page": {strconv.Itoa(l.page)}},
+		}
+		a, o, h := w.withToken(ctx, request)
+		if h != nil || o != taken {
+			return false, w.bookedOr(i, request, a, o, h)
+		}
+		var items []struct {
+			ID      json.RawMessage `json:"id"`
+			Comment string          `json:"comment"`
+		}
+		if err := json.Unmarshal(a.Body, &items); err != nil || a.BodyErr != nil {
+			w.settle(i, plant.Retry, problem("list", "the list of movements cannot be read, so nobody knows whether this one is booked: %v", cmpErr(a.BodyErr, err)), 0)
+			return false, nil
+		}
+		for k := range items {
+			if slices.Contains(strings.Fields(items[k].Comment), m.ref) {
+				*l = lookup{}
+				return true, nil
+			}
+		}
+		if len(items) < pageSize || string(items[0].ID) == l.first {
+			*l = lookup{}
+			return false, nil
+		}
+		l.first = string(items[0].ID)
+		l.page++
+	}
+	*l = lookup{}
+	w.refuse(i, classMovement, problem("lookup", "the answer to this movement was lost, and it is not among the %d newest or oldest that were looked at: search Prodsmart for the comment %s; if it is not there, retry the dead letter",
+		w.options.Movements.LookupPages*pageSize, m.ref))
+	return false, nil
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// bill is what Prodsmart consumes by itself for a product.
+type bill struct {
+	components []string
+	until      time.Time
+}
+
+// checkBill holds a movement of what Prodsmart consumes by the bill of materials
+// of the order's product: it would be taken from stock twice.
+func (w *work) checkBill(ctx context.Context, i int, m *movement) *halt {
+	if m.article == "" || w.options.Movements.BillOfMaterials == bomIgnore {
+		return nil
+	}
+	b, stop := w.billOf(ctx, i, m.article)
+	if stop == nil && !w.done[i].set && slices.Contains(b.components, m.product) {
+		w.hold(i, classMovement, doubleError(m.article, m.product))
+	}
+	return stop
+}
+
+func doubleError(article, product string) error {
+	return problem("bill of materials", "Prodsmart consumes %s itself, by the bill of materials of %s: booking doses too would take it from stock twice; take it out of movements: components:, or out of the bill of materials", product, article)
+}
+
+// billOf asks for a product's bill of materials, now and then. Event i is settled
+// if it cannot be had.
+func (w *work) billOf(ctx context.Context, i int, article string) (bill, *halt) {
+	w.mu.Lock()
+	b, known := w.bills[article]
+	w.mu.Unlock()
+	if known && time.Now().Before(b.until) {
+		return b, nil
+	}
+	request := &call{
+		class: classMovement, method: http.MethodGet, path: "products/" + url.PathEscape(article), whole: true,
+		asked: uplink.OutcomeAsked, machine: w.m.id, until: w.until,
+	}
+	a, o, h := w.withToken(ctx, request)
+	if h != nil || o != taken && o != missing {
+		return bill{}, w.bookedOr(i, request, a, o, h)
+	}
+	b = bill{until: time.Now().Add(bomFor)}
+	if o == taken {
+		var err error
+		if b.components, err = componentsIn(a.Body); err != nil {
+			w.settle(i, plant.Retry, problem("product", "the product %s cannot be read: %v", article, err), 0)
+			return bill{}, nil
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.bills) >= mostProducts {
+		clear(w.bills)
+	}
+	w.bills[article] = b
+	return b, nil
+}
+
+// componentsIn reads the codes of a product's bill of materials. The document
+// calls them code in one place; product-code is what other items are called by.
+func componentsIn(text []byte) ([]string, error) {
+	var product struct {
+		Components []struct {
+			Code        string `json:"code"`
+			ProductCode string `json:"product-code"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(text, &product); err != nil {
+		return nil, err
+	}
+	var codes []string
+	for _, c := range product.Components {
+		codes = append(codes, c.Code, c.ProductCode)
+	}
+	return codes, nil
+}
