@@ -301,7 +301,7 @@ func (d doses) Take(rec *handshake.Record) {
 	}
 	dose.Head = d.recordHead(dose.OwnOrder, begun)
 	d.lots(&dose.Dosing)
-	d.emitJSON(plant.KindDosing, dose.At, dose.Dosing)
+	d.emitDosing(dose.At, &dose.Dosing)
 	d.dosed(&dose.Dosing)
 	d.doubt(d.rule.Handshake().Name(), dose.Flagged, &d.s.dosing[d.i].Flagged)
 }

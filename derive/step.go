@@ -470,6 +470,13 @@ func (r *run) emitJSON(kind plant.EventKind, at rule.Stamp, data any) {
 	r.emit(kind, at, start)
 }
 
+// emitDosing emits a dose.
+func (r *run) emitDosing(at rule.Stamp, d *plant.Dosing) {
+	start := len(r.data)
+	r.data = d.AppendJSON(r.data)
+	r.emit(plant.KindDosing, at, start)
+}
+
 // emit emits an event whose data was appended to r.data from start on.
 func (r *run) emit(kind plant.EventKind, at rule.Stamp, start int) {
 	g := &r.s.gateway

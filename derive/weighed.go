@@ -127,7 +127,7 @@ func (w *weighs) Dose(d *dosing.Dose) {
 	}
 	d.Head = w.recordHead(d.OwnOrder, begun)
 	w.lots(&d.Dosing)
-	w.emitJSON(plant.KindDosing, d.At, d.Dosing)
+	w.emitDosing(d.At, &d.Dosing)
 	w.dosed(&d.Dosing)
 	w.doubt(w.m.weighed[w.i].Name(), d.Flagged, &w.s.weighed[w.i].Flagged)
 }

@@ -91,6 +91,60 @@ func TestHandWrittenJSONReadsBack(t *testing.T) {
 	})
 }
 
+// TestADoseIsWrittenAsByEncodingJSON, to the last byte, but for <, > and &, which
+// need no escape outside of a web page.
+func TestADoseIsWrittenAsByEncodingJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string { return rapid.StringMatching(`[ -%'-;=?-~éÜ\n]{0,6}`).Draw(t, name) }
+		amount := func(name string) plant.Decimal {
+			return plant.Decimal{Unscaled: rapid.Int64().Draw(t, name), Scale: rapid.Uint8Range(0, 18).Draw(t, "scale")}
+		}
+		maybe := func(name string) *plant.Decimal {
+			if rapid.Bool().Draw(t, name+" known") {
+				d := amount(name)
+				return &d
+			}
+			return nil
+		}
+		at := func(name string) time.Time {
+			switch rapid.IntRange(0, 3).Draw(t, name) {
+			case 0:
+				return time.Time{}
+			case 1:
+				return time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), 0).UTC()
+			case 2:
+				return time.Unix(0, rapid.Int64Range(0, 4e18).Draw(t, "ns")).In(time.FixedZone("", 3600))
+			default:
+				return drawTime(t, "ms")
+			}
+		}
+		d := plant.Dosing{
+			Head: plant.Head{Machine: "M1", Mode: plant.Production, Order: &plant.Order{Number: text("number"), SKU: text("sku")}}, Component: text("component"), Quantity: amount("quantity"), Unit: text("unit"), Target: maybe("target"), Deviation: maybe("deviation"),
+			Status: text("status"), Purpose: text("purpose"), Started: at("started"), Ended: at("ended"), Recipe: text("recipe"), Batch: text("batch"),
+			ProcessUnit: text("unit"), Phase: text("phase"), Scale: text("scale"), Method: text("method"), Dose: text("dose"), Location: text("location"), Gap: drawSeconds(t, "gap"),
+		}
+		if rapid.Bool().Draw(t, "tolerance") {
+			in := rapid.Bool().Draw(t, "in")
+			d.Tolerance, d.InTolerance = &plant.Tolerance{Minus: amount("minus"), Plus: amount("plus"), Unit: text("unit")}, &in
+			d.Weights = &plant.Weights{Before: amount("before"), After: amount("after")}
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "lots") {
+			d.Lots = append(d.Lots, plant.DosedLot{Lot: text("lot"), Quantity: amount("of it")})
+			d.Flagged = append(d.Flagged, text("flag"))
+		}
+		for _, flag := range []*bool{&d.Estimated, &d.Drift, &d.Reset, &d.Rollover, &d.LowerBound, &d.Ambiguous, &d.Suspect} {
+			*flag = rapid.Bool().Draw(t, "flag")
+		}
+		want, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(d.AppendJSON(nil)); got != string(want) {
+			t.Fatalf("%s\nencoding/json: %s", got, want)
+		}
+	})
+}
+
 func TestAppendTimeIsRFC3339(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := drawTime(t, "at")
