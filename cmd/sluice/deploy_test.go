@@ -52,7 +52,7 @@ func TestDeployedExamplesLoad(t *testing.T) {
 		found++
 		t.Run(strings.TrimPrefix(filepath.ToSlash(file), filepath.ToSlash(examples)+"/"), func(t *testing.T) {
 			for _, m := range envSecret.FindAllStringSubmatch(readPage(t, file), -1) {
-				t.Setenv(m[1], "for the test")
+				t.Setenv(m[1], "for-the-test")
 			}
 			p, faults := loadPlan(file, driverKinds, uplinkKinds)
 			for _, f := range faults {

@@ -285,7 +285,7 @@ func (s *Sender) judgeRules(msg *message, a *httplink.Answer) (results []plant.R
 // cause returns what the receiver said, in words.
 func (s *Sender) cause(msg *message, a *httplink.Answer) error {
 	text := fmt.Sprintf("rest: %s %s: the receiver answers %s", msg.method, httplink.Show(msg.target), httplink.Title(a.Status))
-	if words := s.client.Clean(a.Words()); words != "" {
+	if words := s.client.Clean(s.options.Answer.words(a)); words != "" {
 		text += ": " + words
 	}
 	switch advice := statuses[a.Status].advice; {

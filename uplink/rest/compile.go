@@ -42,6 +42,13 @@ func (o Options) sheet(base *url.URL, r *Request, path string) (*sheet, error) {
 	s.header.Set("Accept", "application/json, */*;q=0.5")
 	s.header.Del("Content-Type")
 	var errs []error
+	if r.When != "" {
+		when, err := s.condition(r.Kinds, path+".when", r.When)
+		if err != nil {
+			return s, err
+		}
+		s.when = when
+	}
 	read := func(key, file string, format render.Format, text string) *render.Template {
 		t, err := s.read(r.Kinds, path+key, file, format, text, int(o.MaxBody))
 		errs = append(errs, err)
@@ -102,8 +109,30 @@ func (s *sheet) read(kinds uplink.Kinds, path, file string, format render.Format
 		return nil, fieldOf(path, file, err)
 	}
 	for _, kind := range kinds {
-		if _, err := t.Try(kind, most); err != nil {
+		if err := t.Try(kind, most, s.when); err != nil {
 			return t, fieldOf(path, file, err)
+		}
+	}
+	return t, nil
+}
+
+// condition parses and tries a condition, which must let something through.
+func (s *sheet) condition(kinds uplink.Kinds, path, text string) (*render.Template, error) {
+	t, err := render.Parse(render.Text, text, s.kinds)
+	if err != nil {
+		return nil, fieldOf(path, "", err)
+	}
+	for _, kind := range kinds {
+		if err := t.Try(kind, render.Longest, nil); err != nil {
+			return nil, fieldOf(path, "", err)
+		}
+		e := render.Sample(kind, render.Full)
+		value, err := s.kinds.Value(&e)
+		if err != nil {
+			return nil, fieldOf(path, "", err)
+		}
+		if applies, err := t.Applies(value); err != nil || !applies {
+			return nil, config.Field(path, fmt.Sprintf("it leaves out a `%s` event with all that it can have", kind), "write what must be there, for example {{.data.order.number}}, or a text in {{if …}}")
 		}
 	}
 	return t, nil

@@ -18,6 +18,9 @@ type message struct {
 	// body is nil for none.
 	body   []byte
 	events []plant.Event
+	// leftOut is set if the receiver is not told of the events; nothing else is set
+	// then.
+	leftOut bool
 	// list is set if the body is a list, also of one event, so that the answer may
 	// speak for each.
 	list bool

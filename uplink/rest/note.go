@@ -30,7 +30,7 @@ func (s *Sender) note(m plant.MachineID, msg *message, began time.Time, a *httpl
 		return
 	}
 	x.Status = a.Status
-	x.Words = s.client.Clean(a.Words())
+	x.Words = s.client.Clean(s.options.Answer.words(a))
 	if id := s.options.Answer.id(a.Body); id != "" && s.outcome(a) == taken {
 		x.RequestID += " → " + s.client.Clean(id)
 	}

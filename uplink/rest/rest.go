@@ -137,6 +137,11 @@ func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Eve
 			return add(results, answerFor(events[at:at+1], plant.Rejected, err))
 		}
 		n := len(msg.events)
+		if msg.leftOut {
+			results = add(results, answerFor(msg.events, plant.Delivered, nil))
+			at += n
+			continue
+		}
 		answers := s.deliver(ctx, m, msg, again == n)
 		results = add(results, answers...)
 		if results[len(results)-1].Status != plant.Delivered || len(answers) > 1 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 // Answer says what answers of a receiver mean that has rules of its own.
@@ -136,6 +137,19 @@ func (a *Answer) failed(body []byte) (why string, err error) {
 		return fmt.Sprintf("%s is %s", a.Success, word), nil
 	}
 	return "", nil
+}
+
+// words returns what an answer that is no success says to people: what stands
+// where errors are, else the usual.
+func (a *Answer) words(answer *httplink.Answer) string {
+	if a.Error != "" && answer.Coding() == "" {
+		if document, err := decoded(answer.Body); err == nil {
+			if found, ok := a.Error.find(document); ok && !nothing(found) {
+				return wordOf(found)
+			}
+		}
+	}
+	return answer.Words()
 }
 
 // id returns the receiver's own id, empty if it gave none.

@@ -23,6 +23,9 @@ type Request struct {
 	Kinds uplink.Kinds `yaml:"kinds,required"`
 	// Skip leaves events of these kinds out; nothing else is then set.
 	Skip bool `yaml:"skip"`
+	// When is a template over one event: one of which it makes nothing but blanks
+	// is left out. Empty: each is sent.
+	When string `yaml:"when"`
 	// Method is that of the uplink if it is empty.
 	Method string `yaml:"method"`
 	// Path is what stands behind the uplink's url, with a query if there is one.
@@ -77,8 +80,8 @@ func (r *Request) validate(path, method string, taken []string) error {
 		bad(".kinds", "it names no kind", "write the kinds that are sent so, for example [counter, startstop]")
 	}
 	if r.Skip {
-		if r.Method != "" || r.Path != "" || r.hasBody() || len(r.Headers) > 0 || r.List != nil {
-			bad(".skip", "what is left out needs no method, path, headers or body", "leave out skip, or the others")
+		if r.When != "" || r.Method != "" || r.Path != "" || r.hasBody() || len(r.Headers) > 0 || r.List != nil {
+			bad(".skip", "what is left out needs no when, method, path, headers or body", "leave out skip, or the others")
 		}
 		return errors.Join(errs...)
 	}
@@ -142,8 +145,8 @@ type sheet struct {
 	base   *url.URL
 	// header is what does not depend on the event.
 	header http.Header
-	// path is nil for none, and so is body.
-	path, body          *render.Template
+	// when is nil for none, and so are path and body.
+	when, path, body    *render.Template
 	values              []named
 	list                bool
 	begin, between, end string
@@ -194,6 +197,14 @@ func (s *sheet) message(events []plant.Event, f *templated, limit, most int) (*m
 		if err != nil {
 			return nil, &misfit{err: err, kind: e.Kind}
 		}
+		if applies, err := s.applies(value); err != nil {
+			return nil, &misfit{err: err, kind: e.Kind}
+		} else if !applies {
+			if i == 0 {
+				return &message{events: events[:1], leftOut: true}, nil
+			}
+			break
+		}
 		h, err := s.head(value, most)
 		if err != nil {
 			return nil, &misfit{err: err, kind: e.Kind}
@@ -214,6 +225,14 @@ func (s *sheet) message(events []plant.Event, f *templated, limit, most int) (*m
 		m.events = events[:i+1]
 	}
 	return m, s.finish(m, first, most)
+}
+
+// applies reports whether an event is sent at all.
+func (s *sheet) applies(value map[string]any) (bool, error) {
+	if s.when == nil {
+		return true, nil
+	}
+	return s.when.Applies(value)
 }
 
 // add appends the body of one more event.
@@ -331,6 +350,9 @@ func (f *templated) with(codes render.Codes) *templated {
 	for kind, s := range f.of {
 		if copies[s] == nil {
 			c := *s
+			if c.when != nil {
+				c.when = c.when.With(codes)
+			}
 			if c.path != nil {
 				c.path = c.path.With(codes)
 			}

@@ -17,16 +17,20 @@ import (
 // Variants returns every variant that a template has to work with.
 func Variants() []Variant { return []Variant{Full, Bare, Awkward} }
 
-// Try runs the template on sample events of a kind and returns what it makes of
-// the one with everything. Its error is an *Error whose problem names the kind;
-// most is that of Append.
-func (t *Template) Try(kind plant.EventKind, most int) ([]byte, error) {
-	var full []byte
+// Try runs the template on sample events of a kind. Its error is an *Error whose
+// problem names the kind; most is that of Append. Events that when, which may be
+// nil, leaves out are not tried.
+func (t *Template) Try(kind plant.EventKind, most int, when *Template) error {
 	for _, v := range Variants() {
 		e := Sample(kind, v)
 		value, err := t.kinds.Value(&e)
 		if err != nil {
-			return nil, &Error{Problem: err.Error(), Remedy: "report this: the sample is the program's own"}
+			return &Error{Problem: err.Error(), Remedy: "report this: the sample is the program's own"}
+		}
+		if when != nil {
+			if applies, err := when.Applies(value); err != nil || !applies {
+				continue // when itself is tried as well
+			}
 		}
 		parsed := t.parsed
 		if v == Full {
@@ -41,13 +45,20 @@ func (t *Template) Try(kind plant.EventKind, most int) ([]byte, error) {
 			if errors.As(err, &wrong) {
 				wrong.Problem = fmt.Sprintf("for a `%s` event %s: %s", kind, v, wrong.Problem)
 			}
-			return nil, wrong
-		}
-		if v == Full {
-			full = out
+			return wrong
 		}
 	}
-	return full, nil
+	return nil
+}
+
+// longestCondition bounds what a condition may make, in bytes.
+const longestCondition = 64 << 10
+
+// Applies reports whether the template, which is a condition, makes more of an
+// event than blanks. Its error is an *Error.
+func (t *Template) Applies(value map[string]any) (bool, error) {
+	out, err := t.Append(nil, value, longestCondition)
+	return len(bytes.TrimSpace(out)) > 0, err
 }
 
 // Check reports what is wrong with a whole text of the format, as an *Error; nil

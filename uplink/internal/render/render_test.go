@@ -161,7 +161,7 @@ func TestFaultsOfTemplates(t *testing.T) {
 		kinds := NewKinds(plant.KindCounter)
 		tmpl, err := Parse(test.format, test.text, kinds)
 		if err == nil {
-			_, err = tmpl.Try(plant.KindCounter, 1024)
+			err = tmpl.Try(plant.KindCounter, 1024, nil)
 		}
 		wrong := new(Error)
 		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), test.want) || wrong.Remedy == "" {
