@@ -75,18 +75,11 @@ func (d *decoder) secretVariable(name, path string, at Position) Secret {
 }
 
 func (d *decoder) secretFile(where, path string, at Position) (s Secret, ok bool) {
-	const largest = 64 << 10
 	name := d.absolute(where)
-	info, err := os.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", name)
-	}
-	if err == nil && info.Size() > largest {
-		err = fmt.Errorf("%s is larger than %s", name, Size(largest))
-	}
-	var b []byte
-	if err == nil {
-		b, err = os.ReadFile(name)
+	clear, err := readSecret(name)
+	if errors.Is(err, errEmptySecret) {
+		d.fault(at, path, "the secret file "+name+" is empty", "write the secret into it")
+		return Secret{}, false
 	}
 	if err != nil {
 		var system *os.PathError
@@ -96,16 +89,37 @@ func (d *decoder) secretFile(where, path string, at Position) (s Secret, ok bool
 		d.fault(at, path, "the secret cannot be read: "+err.Error(), "create the file, readable by the gateway's user only")
 		return Secret{}, false
 	}
-	clear := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
-	if clear == "" {
-		d.fault(at, path, "the secret file "+name+" is empty", "write the secret into it")
-		return Secret{}, false
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
+	info, err := os.Stat(name)
+	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
 		d.faults = append(d.faults, Fault{
 			Position: at, Path: join(d.s.path, path), Warning: true,
 			Problem: "the secret file " + name + " is readable by every user", Remedy: "chmod 600 " + name,
 		})
 	}
-	return Secret{clear: clear}, true
+	return Secret{clear: clear, file: name}, true
+}
+
+// errEmptySecret says that a secret file holds nothing.
+var errEmptySecret = errors.New("it is empty")
+
+// readSecret returns what a secret file holds, without the line end.
+func readSecret(name string) (string, error) {
+	const largest = 64 << 10
+	switch info, err := os.Stat(name); {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a file", name)
+	case info.Size() > largest:
+		return "", fmt.Errorf("%s is larger than %s", name, Size(largest))
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	clear := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if clear == "" {
+		return "", errEmptySecret
+	}
+	return clear, nil
 }

@@ -159,6 +159,8 @@ type Secret struct {
 	// absent says that the config names a secret which is not there on this
 	// computer, so that the rest is checked as if it were.
 	absent bool
+	// file is where it was read, empty for a variable.
+	file string
 }
 
 // NewSecret returns a Secret for tests and for simulated systems.
@@ -166,6 +168,20 @@ func NewSecret(clear string) Secret { return Secret{clear: clear} }
 
 // Reveal returns the clear text, for the one call that needs it.
 func (s Secret) Reveal() string { return s.clear }
+
+// Renewed returns the clear text as it is now: a file is read again, so that a
+// secret can be renewed while the gateway runs. Where the file cannot be read, or
+// is empty, it returns what it was at first, and why. It blocks on a small read.
+func (s Secret) Renewed() (string, error) {
+	if s.file == "" {
+		return s.clear, nil
+	}
+	clear, err := readSecret(s.file)
+	if err != nil {
+		return s.clear, fmt.Errorf("the secret file %s cannot be read again, so the secret of the start is used: %w", s.file, err)
+	}
+	return clear, nil
+}
 
 // IsZero reports whether the secret is not set.
 func (s Secret) IsZero() bool { return s.clear == "" && !s.absent }

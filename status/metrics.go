@@ -53,8 +53,8 @@ type collector struct {
 	bufferFree, bufferReserve, bufferFull, bufferFaulted, bufferDamaged, bufferQuota *prometheus.Desc
 	bufferMissing                                                                    *prometheus.Desc
 
-	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered                                      *prometheus.Desc
-	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck, uplinkSilent, uplinkShelved *prometheus.Desc
+	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered                                                                                                                           *prometheus.Desc
+	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck, uplinkSilent, uplinkShelved, uplinkAccepted, uplinkUnaccepted, uplinkUnacceptedAge, uplinkBadAcks, uplinkNotices *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -116,6 +116,11 @@ func newCollector(source Source) *collector {
 	c.uplinkDown = d("uplink_down", "1 while the system cannot be reached.", "uplink")
 	c.uplinkSilent = d("uplink_silent_machines", "Machines of which the receiver was asked what it had last, and does not say it.", "uplink")
 	c.uplinkShelved = d("uplink_shelved_events", "Events among the dead letters that wait for another event's answer and are sent by themselves then.", "uplink")
+	c.uplinkAccepted = d("uplink_accepted_events_total", "Events that the receiver behind a broker has acknowledged itself, since the start.", "uplink")
+	c.uplinkUnaccepted = d("uplink_unaccepted_events", "Events that a broker has, and the receiver behind it has not acknowledged.", "uplink")
+	c.uplinkUnacceptedAge = d("uplink_unaccepted_age_seconds", "How long the oldest of them waits; 0 without any.", "uplink")
+	c.uplinkBadAcks = d("uplink_bad_acknowledgements_total", "Acknowledgements of the receiver that could not be read, since the start.", "uplink")
+	c.uplinkNotices = d("uplink_notices", "What the page tells of the uplink while it delivers: a spare broker in use, a certificate that cannot be read.", "uplink")
 	c.uplinkStuck = d("uplink_stuck_machines", "Machines whose events do not go out while those of others do.", "uplink")
 	c.uplinkBacklog = d("uplink_backlog_events", "Events recorded and not yet settled at the receiver.", "uplink")
 	c.uplinkOldest = d("uplink_backlog_age_seconds", "Age of the oldest event that waits; 0 without any.", "uplink")
@@ -221,6 +226,11 @@ func (c *collector) uplinks(out sink, snap Snapshot) {
 		out.flag(c.uplinkDown, s.Down, s.Uplink)
 		out.gauge(c.uplinkStuck, float64(len(s.Problems)), s.Uplink)
 		out.gauge(c.uplinkSilent, float64(s.Silent), s.Uplink)
+		out.counter(c.uplinkAccepted, s.Accepted, s.Uplink)
+		out.gauge(c.uplinkUnaccepted, float64(s.Unaccepted), s.Uplink)
+		out.gauge(c.uplinkUnacceptedAge, age(snap.At, s.Oldest).Seconds(), s.Uplink)
+		out.counter(c.uplinkBadAcks, s.BadAcks, s.Uplink)
+		out.gauge(c.uplinkNotices, float64(len(s.Notices)), s.Uplink)
 		out.gauge(c.uplinkShelved, float64(s.Shelved), s.Uplink)
 		out.gauge(c.uplinkBacklog, float64(queue.Backlog), s.Uplink)
 		out.gauge(c.uplinkOldest, age(snap.At, queue.Oldest).Seconds(), s.Uplink)

@@ -309,6 +309,9 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	for _, stuck := range u.Problems {
 		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+inWords(stuck.Text))
 	}
+	if u.Accepted > 0 || u.Unaccepted > 0 {
+		k.add("Accepted by the receiver", number(u.Accepted)+" since start, "+number(uint64(u.Unaccepted))+" at the broker only")
+	}
 	if u.Shelved > 0 {
 		k.add("Set aside", count(uint64(u.Shelved), "event")+" until another event is answered")
 	}

@@ -304,6 +304,9 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 			ps = append(ps, streamProblem(u.Uplink, stuck))
 		}
 	}
+	for _, n := range u.Notices {
+		ps = append(ps, Problem{Severity: Doubtful, What: "Uplink " + u.Uplink + ": " + n.Text, Since: n.Since, Do: n.Do})
+	}
 	if n := refused(queue, u); n > 0 {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(n, "event")),

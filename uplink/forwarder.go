@@ -104,6 +104,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	f.aside = start
 	f.loadShelf(run)
 	start(func() error { return f.tendShelf(run, sends) })
+	start(func() error { f.beside(run); return nil })
 	start(func() error { return f.lease(run, leases) })
 	for range f.options.Concurrent {
 		start(func() error { return f.work(run, sends, leases) })

@@ -278,5 +278,8 @@ func (f *Forwarder) Stats() Stats {
 	f.mu.Unlock()
 	slices.SortFunc(s.Problems, func(a, b Problem) int { return cmp.Compare(a.Machine, b.Machine) })
 	f.link.fill(&s)
+	if informer, ok := f.sender.(Informer); ok {
+		informer.Inform(&s)
+	}
 	return s
 }

@@ -42,6 +42,16 @@ type Stats struct {
 	// Silent is the number of machines of which the receiver was asked what it had
 	// last, and has not said it.
 	Silent int
+	// Accepted counts the events that the receiver behind a broker has acknowledged
+	// itself; Unaccepted are those that it has not, since Oldest. Both are 0 where
+	// nobody is asked: then Delivered is all that is known.
+	Accepted   uint64
+	Unaccepted int
+	Oldest     time.Time
+	// BadAcks counts acknowledgements that could not be read.
+	BadAcks uint64
+	// Notices are what the Sender has to tell.
+	Notices []Notice
 	// Problems are the machines whose streams do not move, in the order of
 	// their codes.
 	Problems []Problem

@@ -144,6 +144,9 @@ type Env struct {
 	// sender goes on with what is safe: it asks the receiver again, sends again
 	// under the same id, or holds the events with that as the cause.
 	Memory func(key string) ([]byte, error)
+	// States returns what the machines are doing now; nil if nobody knows. It may be
+	// called from any goroutine.
+	States func() []State
 	// Shelved reports whether older events of a machine wait for a key: what needs
 	// the key is Held then, too, also if the key is there. It may be nil, and then
 	// nothing is set aside.

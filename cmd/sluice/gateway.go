@@ -218,6 +218,7 @@ func (g *gateway) build() error {
 		sender := u.Plan.Open(uplink.Env{
 			Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Journal: notes,
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
+			States:  g.statesFor(u.Plan.Options.Machines),
 			Shelved: func(m plant.MachineID, key string) bool { return forwarder.Shelved(m, key) },
 			Codes:   uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
 		})

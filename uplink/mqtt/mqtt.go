@@ -5,8 +5,6 @@ package mqtt
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -23,21 +21,22 @@ var Kind = kind.NewKind("mqtt", defaults, plan)
 
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
-	endpoint, err := parseURL(o.URL)
+	endpoints, err := o.endpoints()
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen
 	}
-	security, err := o.tls(endpoint)
+	var files trouble
+	brokers, err := o.brokers(endpoints, files.note)
 	if err != nil {
 		return uplink.Plan{}, err
 	}
 	return uplink.Plan{
-		Endpoint: endpoint.String(),
-		Target:   endpoint.String() + " " + o.Topic,
+		Endpoint: endpoints[0].String(),
+		Target:   endpoints[0].String() + " " + o.Topic,
 		Carries:  o.Kinds.Carry,
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
-			return open(o, endpoint, security, env)
+			return open(o, brokers, &files, env)
 		},
 	}, nil
 }
@@ -50,7 +49,17 @@ type Sender struct {
 	// cursors are the topics that say what a receiver had last; nil if nobody is
 	// asked.
 	cursors *topics
-	env     uplink.Env
+	// states are the topics of the machines' states; nil if they are not published.
+	states *topics
+	// acks is nil if the receiver acknowledges nothing itself; ackWait is set if an
+	// event is delivered only then.
+	acks    *acks
+	ackWait bool
+	// files is what is wrong with renewed certificates, secret with the password.
+	files, secret *trouble
+	brokers       int
+	sendTimeout   time.Duration
+	env           uplink.Env
 
 	// testing keeps two tests apart and guards tests, their number so far.
 	testing sync.Mutex
@@ -59,67 +68,93 @@ type Sender struct {
 
 var _ uplink.Sender = (*Sender)(nil)
 
-func open(o Options, endpoint endpoint, security *tls.Config, env uplink.Env) *Sender {
+func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.Env) *Sender {
 	place := newPlace(env.Path, env.Gateway)
-	id := o.ClientID
-	if id == "" {
-		id = "sluice-" + env.Gateway + "-" + env.Name
+	place.lines, place.cells = o.Lines, o.Cells
+	s := &Sender{
+		topics: newTopics(o.Topic, place), maxPacket: int(o.MaxPacket), env: env,
+		files: files, secret: &trouble{}, brokers: len(brokers), sendTimeout: o.SendTimeout.Std(), ackWait: o.AckWait,
 	}
-	var cursors *topics
 	if o.CursorTopic != "" {
-		cursors = newTopics(o.CursorTopic, place)
+		s.cursors = newTopics(o.CursorTopic, place)
 	}
-	return &Sender{
-		topics:    newTopics(o.Topic, place),
-		cursors:   cursors,
-		env:       env,
-		maxPacket: int(o.MaxPacket),
-		session: mqttsession.New(mqttsession.Options{
-			Address:        endpoint.address,
-			TLS:            security,
-			ClientID:       id,
-			User:           o.User,
-			Password:       o.Password.Reveal,
-			StatusTopic:    expand(o.StatusTopic, place.value),
-			Online:         status(env.Gateway, "online"),
-			Offline:        status(env.Gateway, "offline"),
-			Window:         o.Window,
-			WindowBytes:    int(o.WindowBytes),
-			KeepAlive:      o.KeepAlive.Std(),
-			ConnectTimeout: o.ConnectTimeout.Std(),
-			WriteTimeout:   writeTimeout,
-			AckTimeout:     o.AckTimeout.Std(),
-			Log:            env.Log,
-		}),
+	if o.StateTopic != "" {
+		s.states = newTopics(o.StateTopic, place)
 	}
+	self := whoami(env.Gateway)
+	settings := mqttsession.Options{
+		Brokers:  brokers,
+		FailBack: o.FailBack.Std(),
+		ClientID: o.ClientID,
+		User:     o.User,
+		Password: func() string {
+			clear, err := o.Password.Renewed()
+			s.secret.note(err)
+			return clear
+		},
+		StatusTopic:    expand(o.StatusTopic, place.value),
+		Online:         self.status("online"),
+		Offline:        self.status("offline"),
+		Rival:          self.rival,
+		Window:         o.Window,
+		WindowBytes:    int(o.WindowBytes),
+		KeepAlive:      o.KeepAlive.Std(),
+		ConnectTimeout: o.ConnectTimeout.Std(),
+		WriteTimeout:   writeTimeout,
+		AckTimeout:     o.AckTimeout.Std(),
+		Log:            env.Log,
+	}
+	if settings.ClientID == "" {
+		settings.ClientID = "sluice-" + env.Gateway + "-" + env.Name
+	}
+	if o.AckTopic != "" {
+		s.acks = newAcks(o.AckWithin.Std(), env.Log)
+		settings.Listen = &mqttsession.Listen{Topic: expand(o.AckTopic, place.value), Limit: maxAck, Heard: s.acks.heard, Refused: s.acks.listening}
+	}
+	s.session = mqttsession.New(settings)
+	return s
 }
 
 // writeTimeout bounds one write to the socket.
 const writeTimeout = 5 * time.Second
 
-// status returns the payload of the status topic.
-func status(gateway, state string) []byte {
-	name, err := json.Marshal(gateway)
-	if err != nil {
-		panic(err) // a string always has a JSON form
-	}
-	return fmt.Appendf(nil, `{"gateway":%s,"status":%q}`, name, state)
-}
-
 // Send implements uplink.Sender: it publishes the events in order and waits for
 // each PUBACK.
 func (s *Sender) Send(ctx context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
 	messages, large := s.render(m, events)
+	if s.acks != nil {
+		s.acks.onTheirWay(m, events[:len(messages)])
+	}
 	acked, err := s.session.Publish(ctx, string(m), messages)
+	if s.acks != nil {
+		s.acks.notThere(m, events[acked:len(messages)])
+		if s.ackWait && acked > 0 {
+			var unheard error
+			if acked, unheard = s.acks.wait(ctx, m, events[:acked]); unheard != nil {
+				return taken(events, acked, plant.Result{Cause: unheard})
+			}
+		}
+	}
+	switch {
+	case acked == len(messages) && large != nil:
+		return taken(events, acked, large[0])
+	case err != nil:
+		return taken(events, acked, failure(&events[acked], err))
+	default:
+		return taken(events, acked, plant.Result{})
+	}
+}
+
+// taken are the Results where the first n events are delivered and rest is what
+// became of the next, if there is one.
+func taken(events []plant.Event, n int, rest plant.Result) []plant.Result {
 	results := make([]plant.Result, 0, 2)
-	if acked > 0 {
-		results = append(results, plant.Result{First: events[0].Sequence, Last: events[acked-1].Sequence, Status: plant.Delivered})
+	if n > 0 {
+		results = append(results, plant.Result{First: events[0].Sequence, Last: events[n-1].Sequence, Status: plant.Delivered})
 	}
-	if acked == len(messages) && large != nil {
-		return append(results, large...)
-	}
-	if err != nil {
-		return append(results, failure(&events[acked], err))
+	if n < len(events) && (rest.Cause != nil || rest.Status != plant.Retry) {
+		rest.First, rest.Last = events[n].Sequence, events[n].Sequence
+		results = append(results, rest)
 	}
 	return results
 }

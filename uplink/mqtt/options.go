@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ type Options struct {
 	// URL is the broker: tcp:// or mqtt:// (port 1883), tls://, mqtts:// or
 	// ssl:// (port 8883).
 	URL string `yaml:"url,required"`
+	// Fallback are further brokers, in the order in which they are tried when the
+	// ones before cannot be had; FailBack is how soon those are tried again.
+	Fallback []string        `yaml:"fallback"`
+	FailBack config.Duration `yaml:"fail_back"`
 	// ClientID is the MQTT client identifier; empty means
 	// sluice-<gateway>-<uplink>.
 	ClientID string        `yaml:"client_id"`
@@ -38,6 +43,19 @@ type Options struct {
 	// CursorTopic is a template of the topic at which a receiver keeps, retained,
 	// which event of {machine} it had last; empty means that it is not asked.
 	CursorTopic string `yaml:"cursor_topic"`
+	// StateTopic is a template of the topic at which the broker keeps, retained, what
+	// {machine} is doing; empty for nothing.
+	StateTopic string `yaml:"state_topic"`
+	// Lines and Cells say which machines, by code or pattern, are in which line and
+	// cell, for {line} and {cell}.
+	Lines map[string]uplink.Machines `yaml:"lines"`
+	Cells map[string]uplink.Machines `yaml:"cells"`
+	// AckTopic is a template of the topic at which the receiver acknowledges events,
+	// within AckWithin; empty means that it does not. With AckWait an event counts as
+	// delivered only then.
+	AckTopic  string          `yaml:"ack_topic"`
+	AckWithin config.Duration `yaml:"ack_within"`
+	AckWait   bool            `yaml:"ack_wait"`
 	// Window and WindowBytes bound what is in flight without a PUBACK.
 	Window      int         `yaml:"window"`
 	WindowBytes config.Size `yaml:"window_bytes"`
@@ -55,6 +73,8 @@ func defaults() Options {
 	return Options{
 		Topic:          "sluice/{enterprise}/{site}/{area}/{machine}/{kind}",
 		StatusTopic:    "sluice/{enterprise}/{site}/{area}/" + string(plant.GatewayStream) + "/{gateway}/status",
+		FailBack:       config.Duration(time.Minute),
+		AckWithin:      config.Duration(30 * time.Second),
 		Window:         20,
 		WindowBytes:    1 << 20,
 		MaxPacket:      256 << 10,
@@ -74,14 +94,17 @@ func (o Options) Validate() error {
 		checkTemplate("status_topic", o.StatusTopic, statusPlaceholders),
 		o.validateCursor(),
 		o.validateTimes(),
+		o.validateAcks(),
+		o.validateState(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
-	endpoint, err := parseURL(o.URL)
+	endpoint, err := parseURL("url", o.URL)
 	if err != nil {
 		errs = append(errs, err)
 	} else {
 		errs = append(errs, o.validateSecurity(endpoint), endpoint.doubtfulPort())
 	}
+	errs = append(errs, o.validateFallback())
 	if strings.ContainsFunc(o.ClientID, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(o.ClientID) > 256 {
 		bad("client_id", "it holds a control character or is longer than 256 bytes", "leave it out for sluice-<gateway>-<uplink>")
 	}
@@ -97,6 +120,71 @@ func (o Options) Validate() error {
 	// An MQTT packet ends at 256 MiB (MQTT 3.1.1 section 2.2.3).
 	if o.MaxPacket < 1<<10 || o.MaxPacket > 256<<20 {
 		bad("max_packet", "it must be from 1 KiB to 256 MiB", "leave it out for 256 KiB")
+	}
+	return errors.Join(errs...)
+}
+
+// validateFallback checks the further brokers, which share certificates and user.
+func (o Options) validateFallback() error {
+	var errs []error
+	if o.FailBack < config.Duration(time.Second) || o.FailBack > config.Duration(10*time.Minute) {
+		errs = append(errs, config.Field("fail_back", "it must be from 1s to 10m", "leave it out for 1m"))
+	}
+	if len(o.Fallback) > maxFallback {
+		errs = append(errs, config.Field("fallback", fmt.Sprintf("there are more than %d", maxFallback), "name fewer brokers"))
+	}
+	if limit := o.ConnectTimeout*config.Duration(1+len(o.Fallback)) + 2*o.AckTimeout; len(o.Fallback) > 0 && o.SendTimeout < limit {
+		errs = append(errs, config.Field("send_timeout", fmt.Sprintf("it must leave time to try each broker (%v)", limit), "raise it, or lower connect_timeout"))
+	}
+	seen := []string{}
+	if first, err := parseURL("url", o.URL); err == nil {
+		seen = append(seen, first.address)
+	}
+	for i, text := range o.Fallback {
+		path := fmt.Sprintf("fallback[%d]", i)
+		e, err := parseURL(path, text)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if slices.Contains(seen, e.address) {
+			errs = append(errs, config.Field(path, "that broker is named already", "name each broker once"))
+		}
+		seen = append(seen, e.address)
+		if !e.secure && !e.loopback() && !o.Password.IsZero() {
+			errs = append(errs, config.Warn(path, "the password goes over the network in clear text", "use tls://"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxFallback bounds the further brokers.
+const maxFallback = 4
+
+// validateState checks state_topic and the levels of the machines.
+func (o Options) validateState() error {
+	var errs []error
+	if o.StateTopic != "" {
+		if err := checkTemplate("state_topic", o.StateTopic, cursorPlaceholders); err != nil {
+			errs = append(errs, err)
+		} else if !strings.Contains(o.StateTopic, "{"+inMachine+"}") {
+			errs = append(errs, config.Field("state_topic", "it does not say where the machine's code goes", "write {machine} there, for example sluice/{site}/{machine}/state"))
+		}
+		if o.StateTopic == o.Topic || o.StateTopic == o.CursorTopic {
+			errs = append(errs, config.Field("state_topic", "another topic of this uplink is the same", "give states a topic of their own"))
+		}
+	}
+	for _, level := range []struct {
+		path  string
+		names map[string]uplink.Machines
+	}{{inLine, o.Lines}, {inCell, o.Cells}} {
+		used := strings.Contains(o.Topic+o.StateTopic+o.CursorTopic, "{"+level.path+"}")
+		if len(level.names) > 0 && !used {
+			errs = append(errs, config.Warn(level.path+"s", "no topic names the {"+level.path+"}", "write {"+level.path+"} into topic, or leave this out"))
+		}
+		if len(level.names) == 0 && used {
+			errs = append(errs, config.Field(level.path+"s", "a topic names the {"+level.path+"}, and nothing says which machine is in which", "write for example "+level.path+"s: {"+strings.ToUpper(level.path[:1])+"1: [PRESS-*]}"))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -151,9 +239,9 @@ func (e endpoint) doubtfulPort() error {
 
 // parseURL reads a broker's URL; its error is a config.FieldError and never
 // holds a password.
-func parseURL(text string) (endpoint, error) {
+func parseURL(path, text string) (endpoint, error) {
 	bad := func(problem, remedy string) (endpoint, error) {
-		return endpoint{}, config.Field("url", problem, remedy)
+		return endpoint{}, config.Field(path, problem, remedy)
 	}
 	const remedy = "write it like tls://broker.example:8883 or tcp://127.0.0.1:1883"
 	u, err := url.Parse(text)

@@ -54,7 +54,7 @@ func TestCheckNamesEachFault(t *testing.T) {
 		"url: tcp://b\ntopic: /a/{machine}":           "empty level",
 		"url: tcp://b\ntopic: a/{machine":             "braces",
 		"url: tcp://b\ntopic: a/{machine}}":           "braces",
-		"url: tcp://b\ntopic: a/{line}/{machine}":     "no placeholder {line}",
+		"url: tcp://b\ntopic: a/{shelf}/{machine}":    "no placeholder {shelf}",
 		"url: tcp://b\ntopic: $SYS/{machine}":         "begins with $",
 		"url: tcp://b\ntopic: ''":                     "empty",
 		"url: tcp://b\ntopic: \"a\\u0000/{machine}\"": "control character",

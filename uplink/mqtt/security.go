@@ -3,8 +3,10 @@ package mqtt
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/uplink/internal/mqttsession"
 	"github.com/sluice-edge/sluice/uplink/internal/tlsfiles"
 )
 
@@ -25,12 +27,42 @@ func (o Options) validateSecurity(e endpoint) error {
 	return errors.Join(errs...)
 }
 
-// tls reads the certificate files and returns the TLS settings, nil for plain
-// TCP; its errors are config.FieldErrors.
-func (o Options) tls(e endpoint) (*tls.Config, error) {
-	c, err := o.files().Load(e.host)
-	if err != nil || !e.secure {
+// brokers returns the brokers in their order; it reads the certificates. Its
+// errors are config.FieldErrors. changed is told what is wrong with certificates
+// that were renewed, nil once nothing is.
+func (o Options) brokers(endpoints []endpoint, changed func(error)) ([]mqttsession.Broker, error) {
+	var all []mqttsession.Broker
+	for _, e := range endpoints {
+		b := mqttsession.Broker{Address: e.address}
+		if e.secure {
+			live, err := o.files().Live(e.host)
+			if err != nil {
+				return nil, err
+			}
+			b.TLS = func() (*tls.Config, error) {
+				config, err := live.Config()
+				changed(err)
+				return config, err
+			}
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+// endpoints returns the brokers of good options in their order.
+func (o Options) endpoints() ([]endpoint, error) {
+	first, err := parseURL("url", o.URL)
+	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	all := []endpoint{first}
+	for i, text := range o.Fallback {
+		e, err := parseURL(fmt.Sprintf("fallback[%d]", i), text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }

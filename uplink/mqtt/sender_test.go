@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,13 +32,25 @@ func TestStatusIsRetained(t *testing.T) {
 	o.StatusTopic = defaults().StatusTopic
 	s := openWith(t, o)
 	const topic = "sluice/acme/lisbon/packing/_gateway/gw/status "
-	online, offline := topic+`{"gateway":"gw","status":"online"}`, topic+`{"gateway":"gw","status":"offline"}`
+	online, offline := topic+`{"gateway":"gw","status":"online","host":"here"}`, topic+`{"gateway":"gw","status":"offline","host":"here"}`
 	want := []string{online}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Host and instance are this process's own.
+	mine := regexp.MustCompile(`"host":"` + regexp.QuoteMeta(host) + `","instance":"[0-9a-f]{8}"`)
+	statuses := func() (all []string) {
+		for _, text := range b.hook.statuses() {
+			all = append(all, mine.ReplaceAllString(text, `"host":"here"`))
+		}
+		return all
+	}
 	settle := func() {
 		t.Helper()
-		for deadline := time.Now().Add(5 * time.Second); !slices.Equal(b.hook.statuses(), want); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Second); !slices.Equal(statuses(), want); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("statuses %q, want %q", b.hook.statuses(), want)
+				t.Fatalf("statuses %q, want %q", statuses(), want)
 			}
 		}
 	}

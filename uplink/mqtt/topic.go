@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 // The placeholders of a topic.
@@ -20,12 +22,15 @@ const (
 	inMachine    = "machine"
 	inKind       = "kind"
 	inGateway    = "gateway"
+	// The ISA-95 levels between the area and the machine, by the config's lists.
+	inLine = "line"
+	inCell = "cell"
 )
 
 var (
-	eventPlaceholders  = []string{inEnterprise, inSite, inArea, inMachine, inKind, inGateway}
+	eventPlaceholders  = []string{inEnterprise, inSite, inArea, inLine, inCell, inMachine, inKind, inGateway}
 	statusPlaceholders = []string{inEnterprise, inSite, inArea, inGateway}
-	cursorPlaceholders = []string{inEnterprise, inSite, inArea, inMachine, inGateway}
+	cursorPlaceholders = []string{inEnterprise, inSite, inArea, inLine, inCell, inMachine, inGateway}
 )
 
 // maxTemplate leaves room for long names below the 65535 bytes of an MQTT
@@ -129,8 +134,22 @@ func escapeLevel(name string) string {
 	return b.String()
 }
 
-// place is where the gateway stands.
-type place struct{ enterprise, site, area, gateway string }
+// place is where the gateway stands, and in which line and cell the machines are.
+type place struct {
+	enterprise, site, area, gateway string
+	lines, cells                    map[string]uplink.Machines
+}
+
+// level returns the name under which a machine is listed, empty for none; of
+// several the first by the alphabet.
+func level(names map[string]uplink.Machines, m plant.MachineID) string {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if len(names[name]) > 0 && names[name].Take(m) {
+			return name
+		}
+	}
+	return ""
+}
 
 // newPlace reads the path "/enterprise/site/area".
 func newPlace(path, gateway string) place {
@@ -186,6 +205,10 @@ func (t *topics) of(m plant.MachineID, k plant.EventKind) string {
 		switch name {
 		case inMachine:
 			return string(m)
+		case inLine:
+			return level(t.place.lines, m)
+		case inCell:
+			return level(t.place.cells, m)
 		case inKind:
 			return string(k)
 		default:

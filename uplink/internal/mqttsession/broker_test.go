@@ -218,7 +218,7 @@ func (b *broker) published() []publish {
 
 func (b *broker) options() Options {
 	return Options{
-		Address: b.listener.Addr().String(), ClientID: "c-1", Password: func() string { return "" },
+		Brokers: []Broker{{Address: b.listener.Addr().String()}}, FailBack: time.Minute, ClientID: "c-1", Password: func() string { return "" },
 		StatusTopic: statusTopic, Online: []byte("online"), Offline: []byte("offline"),
 		Window: 4, WindowBytes: 1 << 20, KeepAlive: time.Second,
 		ConnectTimeout: time.Second, WriteTimeout: time.Second, AckTimeout: 500 * time.Millisecond,

@@ -24,15 +24,22 @@ var errOwn = errors.New("given up by this side")
 // session and never again.
 type connection struct {
 	session *Session
-	client  mqtt.Client
-	wire    *wire
-	window  *window
+	// at is the broker, by its place in Options.Brokers.
+	at     int
+	client mqtt.Client
+	wire   *wire
+	window *window
 	// born is when CONNACK came. The session may be lost before it is set.
 	born atomic.Pointer[time.Time]
 	// served counts the events that were acknowledged; trial is the one that is
 	// alone in flight, if any.
 	served atomic.Int64
 	trial  atomic.Pointer[trial]
+
+	// leaving is set once the session goes on at another broker.
+	leaving atomic.Bool
+	// looking is set while it asks for the status of another client.
+	looking atomic.Bool
 
 	once sync.Once
 	// lost is closed when the session is over; err and ended are set before.
@@ -45,26 +52,26 @@ type connection struct {
 
 // open connects, waits for CONNACK and for the acknowledgement of the online
 // status: a session that is handed out has worked once.
-func (s *Session) open() (*connection, error) {
+func (s *Session) open(at int) (*connection, error) {
 	connected := func() bool { return true }
-	c := &connection{session: s, window: newWindow(s.o.Window, s.o.WindowBytes), lost: make(chan struct{})}
+	c := &connection{session: s, at: at, window: newWindow(s.o.Window, s.o.WindowBytes), lost: make(chan struct{})}
 	options := mqtt.NewClientOptions().
-		AddBroker("tcp://" + s.o.Address). // for the URL only, dialWire does the dialling
+		AddBroker("tcp://" + s.o.Brokers[at].Address). // for the URL only, dialWire does the dialling
 		SetClientID(s.o.ClientID).
 		SetProtocolVersion(4). // else paho tries every refused CONNECT again as 3.1
 		SetCleanSession(true).
 		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetOrderMatters(false).
-		SetKeepAlive(s.o.KeepAlive).
-		SetPingTimeout(max(s.o.KeepAlive/2, time.Second)).
+		SetKeepAlive(pingAfter(s.o.KeepAlive)).
+		SetPingTimeout(s.o.KeepAlive / 4).
 		SetConnectTimeout(s.o.ConnectTimeout).
 		// Handing a packet to the wire never blocks while the session lives, so
 		// this only bounds a Publish that meets its end.
 		SetWriteTimeout(time.Second).
 		SetStore(noStore{}).
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-			w, err := s.dialWire()
+			w, err := s.dialWire(at)
 			if err != nil {
 				return nil, err
 			}
@@ -95,10 +102,14 @@ func (s *Session) open() (*connection, error) {
 	}
 	now := time.Now()
 	c.born.Store(&now)
+	c.lookForRival()
 	if err := c.announce(); err != nil {
 		return nil, err
 	}
-	s.o.Log.Debug("mqtt session open", zap.String("broker", s.o.Address), zap.String("client_id", s.o.ClientID))
+	if err := c.subscribe(); err != nil {
+		return nil, err
+	}
+	s.o.Log.Debug("mqtt session open", zap.String("broker", s.o.Brokers[at].Address), zap.String("client_id", s.o.ClientID))
 	return c, nil
 }
 
@@ -110,18 +121,32 @@ func (c *connection) age() time.Duration {
 	return 0
 }
 
+// pingAfter is the keep-alive that paho and the broker are told, so that a broker
+// that says nothing is given up within one and a half of the one that is asked
+// for: paho looks each quarter of what it was told, and waits a quarter of what is
+// asked for, for the answer to its ping.
+func pingAfter(keepAlive time.Duration) time.Duration {
+	return max(time.Second, (keepAlive * 3 / 4).Truncate(time.Second))
+}
+
 // dialWire opens the network connection, with TLS if it is configured.
-func (s *Session) dialWire() (*wire, error) {
+func (s *Session) dialWire(at int) (*wire, error) {
+	broker := &s.o.Brokers[at]
 	ctx, cancel := context.WithTimeout(s.life, s.o.ConnectTimeout)
 	defer cancel()
 	var dialer net.Dialer
-	tcp, err := dialer.DialContext(ctx, "tcp", s.o.Address)
+	tcp, err := dialer.DialContext(ctx, "tcp", broker.Address)
 	if err != nil {
 		return nil, err
 	}
 	conn := tcp
-	if s.o.TLS != nil {
-		secure := tls.Client(tcp, s.o.TLS)
+	if broker.TLS != nil {
+		config, err := broker.TLS()
+		if config == nil {
+			_ = tcp.Close() // nothing was said on it
+			return nil, err
+		}
+		secure := tls.Client(tcp, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = tcp.Close() // the handshake's error is the one to tell
 			return nil, err
@@ -179,7 +204,7 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone *tri
 	for acked < len(messages) {
 		for sent < len(messages) && ctx.Err() == nil {
 			now := time.Now()
-			if now.After(stop) {
+			if now.After(stop) || c.leaving.Load() {
 				break
 			}
 			slots, size := 1, len(messages[sent].Payload)+len(messages[sent].Topic)
@@ -196,6 +221,10 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone *tri
 					}
 					return acked, sent, err
 				}
+				if c.leaving.Load() {
+					c.window.release(slots, size)
+					return acked, sent, errMoved
+				}
 				now = time.Now()
 			}
 			if head > 0 && len(flights) == cap(flights) {
@@ -205,12 +234,15 @@ func (c *connection) publish(ctx context.Context, messages []Message, alone *tri
 			if alone != nil {
 				c.begin(alone)
 			}
-			token := c.client.Publish(messages[sent].Topic, 1, false, messages[sent].Payload)
+			token := c.client.Publish(messages[sent].Topic, 1, messages[sent].Retained, messages[sent].Payload)
 			flights = append(flights, flight{token: token, at: now, slots: slots, bytes: size})
 			sent++
 			fault.Pass("mqtt.afterPublish")
 		}
 		if sent == acked {
+			if c.leaving.Load() && ctx.Err() == nil {
+				return acked, sent, errMoved
+			}
 			return acked, sent, context.DeadlineExceeded
 		}
 		f := &flights[head]
@@ -291,7 +323,7 @@ func (c *connection) abandon(err error) error {
 		close(c.lost)
 		c.wire.abort()
 		c.client.Disconnect(0) // frees paho's goroutines, and waits for nothing
-		c.session.o.Log.Debug("mqtt session over", zap.String("broker", c.session.o.Address), zap.Error(c.err))
+		c.session.o.Log.Debug("mqtt session over", zap.String("broker", c.session.o.Brokers[c.at].Address), zap.Error(c.err))
 	})
 	return c.cause()
 }

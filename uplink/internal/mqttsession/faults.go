@@ -51,6 +51,10 @@ func connectError(o Options, code byte, err error) error {
 type takeover struct {
 	losses []time.Time
 	seen   bool
+	// looked is set once it was looked who that is.
+	looked bool
+	// rival is who wrote the status in between, empty if nobody knows.
+	rival string
 }
 
 const (
@@ -80,5 +84,9 @@ func (t *takeover) lost(now time.Time, age time.Duration, id string, err error) 
 	if !t.seen {
 		return err
 	}
-	return &WaitError{fmt.Errorf("the broker ends each session right after accepting it: another client probably uses the client_id %q; give each gateway its own: %w", id, err), takeoverWait}
+	who := "another client probably uses"
+	if t.rival != "" {
+		who = t.rival + " uses"
+	}
+	return &WaitError{fmt.Errorf("the broker ends each session right after accepting it: %s the client_id %q too; give each gateway its own: %w", who, id, err), takeoverWait}
 }

@@ -12,7 +12,6 @@ package mqttsession
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"sync"
 	"time"
@@ -23,9 +22,11 @@ import (
 // Options says how a Session connects. All fields but TLS, User, Password and
 // the status are needed; there are no defaults here.
 type Options struct {
-	// Address is the broker's host:port; TLS is nil for plain TCP.
-	Address string
-	TLS     *tls.Config
+	// Brokers are tried in their order at each connect: the first that can be had
+	// is used. There is one at least. FailBack is how soon, after another than the
+	// first is used, those before it are tried again.
+	Brokers  []Broker
+	FailBack time.Duration
 	// ClientID must be unique at the broker: MQTT 3.1.1 section 3.1.4 lets a
 	// second client of the same id throw out the first.
 	ClientID string
@@ -38,9 +39,17 @@ type Options struct {
 	StatusTopic     string
 	Online, Offline []byte
 
+	// Rival names who wrote a status that is not this client's, empty if it is; nil
+	// for nobody is named.
+	Rival func(status []byte) string
+
+	// Listen is what the Session takes besides; nil for nothing.
+	Listen *Listen
+
 	// Window and WindowBytes bound what is in flight, over all machines.
 	Window, WindowBytes int
-	// KeepAlive is a whole number of seconds (section 3.1.2.10).
+	// KeepAlive is a whole number of seconds (section 3.1.2.10). A broker that says
+	// nothing is given up within one and a half of it.
 	KeepAlive time.Duration
 	// ConnectTimeout bounds dialling, TLS and CONNACK together; WriteTimeout one
 	// write; AckTimeout the wait for one PUBACK.
@@ -49,13 +58,15 @@ type Options struct {
 	Log *zap.Logger
 }
 
-// Message is one message to be published with QoS 1, not retained. ID names it
+// Message is one message to be published with QoS 1. ID names it
 // within its stream, the same at each attempt. Payload must not change until
 // the session has ended.
 type Message struct {
 	ID      uint64
 	Topic   string
 	Payload []byte
+	// Retained makes the broker keep it as the topic's last.
+	Retained bool
 }
 
 // ErrClosed is returned by a Publish during or after Close.
@@ -72,8 +83,12 @@ type Session struct {
 	life context.Context
 	end  context.CancelFunc
 
+	// returning are the attempts to go back to an earlier broker.
+	returning sync.WaitGroup
+
 	mu       sync.Mutex
 	current  *connection
+	place    Place
 	dialling *dial
 	closed   bool
 	suspects map[string]suspect
@@ -89,7 +104,7 @@ type Session struct {
 
 // New returns a Session. It connects at the first Publish.
 func New(o Options) *Session {
-	s := &Session{o: o, controlAge: controlAge, suspects: map[string]suspect{}}
+	s := &Session{o: o, place: Place{Address: o.Brokers[0].Address}, controlAge: controlAge, suspects: map[string]suspect{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -101,9 +116,18 @@ func New(o Options) *Session {
 // enough before ctx's deadline that what is in flight can be acknowledged.
 // Two calls for one stream must not overlap.
 func (s *Session) Publish(ctx context.Context, stream string, messages []Message) (acked int, err error) {
-	if len(messages) == 0 {
-		return 0, nil
+	for acked < len(messages) {
+		n, err := s.publishOnce(ctx, stream, messages[acked:])
+		acked += n
+		if err != nil && !errors.Is(err, errMoved) {
+			return acked, err
+		}
 	}
+	return acked, nil
+}
+
+// publishOnce publishes on the session under way, or a new one.
+func (s *Session) publishOnce(ctx context.Context, stream string, messages []Message) (acked int, err error) {
 	c, err := s.connect(ctx)
 	if err != nil {
 		return 0, err
@@ -149,6 +173,7 @@ func (s *Session) Close() error {
 	if c != nil {
 		c.close()
 	}
+	s.returning.Wait() // ends at once with its context, but for a farewell
 	return nil
 }
 
@@ -189,7 +214,8 @@ func (s *Session) connect(ctx context.Context) (*connection, error) {
 // dial makes one attempt and tells everybody.
 func (s *Session) dial(d *dial) {
 	defer close(d.done)
-	d.c, d.err = s.open()
+	var passed error
+	d.c, passed, d.err = s.openAny()
 	s.mu.Lock()
 	s.dialling = nil
 	closed := s.closed
@@ -198,7 +224,7 @@ func (s *Session) dial(d *dial) {
 		s.doubt()
 	}
 	if d.err == nil && !closed && !d.c.over() {
-		s.current = d.c
+		s.settled(d.c, passed)
 		s.mu.Unlock()
 		return
 	}
@@ -219,11 +245,12 @@ func (s *Session) forget(c *connection, err error) error {
 	defer s.mu.Unlock()
 	if s.current == c {
 		s.current = nil
+		s.place.Connected, s.place.Since = false, time.Now()
 	}
 	if s.closed {
 		return ErrClosed
 	}
-	if topic, ok := c.wire.asking(); ok && (!errors.Is(err, errOwn) || errors.Is(err, errUnconfirmed)) {
+	if topic, ok := c.wire.asking(); ok && !c.looking.Load() && (!errors.Is(err, errOwn) || errors.Is(err, errUnconfirmed)) {
 		s.doubt() // it may be the question, and no message is to blame for that
 		return s.restQuestions(topic, err)
 	}

@@ -249,6 +249,9 @@ func (w *wire) hear() error {
 	if _, err := io.ReadFull(w.in, topic); err != nil {
 		return err
 	}
+	if ours, err := w.heard(string(topic), size); ours {
+		return err
+	}
 	q, err := w.addressee(string(topic))
 	if err != nil {
 		return err

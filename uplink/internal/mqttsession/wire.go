@@ -60,8 +60,9 @@ type wire struct {
 	// broker owes for a SUBSCRIBE or UNSUBSCRIBE of that identifier.
 	questions map[string]*question
 	owedAcks  map[uint16]byte
-	// asked is set once there was a question.
-	asked bool
+	// asked is set once there was a question, or somebody listens.
+	asked     bool
+	listening *Listen
 
 	timeout time.Duration
 	mu      sync.Mutex
