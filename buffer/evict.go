@@ -164,6 +164,8 @@ type eviction struct {
 	bytes       int64
 	first, last plant.Sequence
 	kinds       map[plant.EventKind]uint64
+	// pieces are those of the counter events among them.
+	pieces *plant.GapPieces
 	// earlier are gap events that go too, and whose losses are told again.
 	earlier []plant.Event
 	merged  []plant.GapData
@@ -347,6 +349,22 @@ func (e *eviction) take(r *stored, name plant.EventKind, kind int) {
 	}
 	e.last = r.sequence
 	e.kinds[name]++
+	if name == plant.KindCounter {
+		e.countPieces(r.data)
+	}
+}
+
+// countPieces adds those of a counter event that goes.
+func (e *eviction) countPieces(data []byte) {
+	var c plant.Counter
+	if json.Unmarshal(data, &c) != nil {
+		return
+	}
+	all, delta := c.Pieces()
+	if e.pieces == nil {
+		e.pieces = &plant.GapPieces{From: all - delta}
+	}
+	e.pieces.To, e.pieces.Count = max(e.pieces.To, all), e.pieces.Count+delta
 }
 
 // missed reports whether somebody who has not had an event of that kind would
@@ -385,8 +403,9 @@ func (e *eviction) names() (names []string) {
 
 // gaps is what is told of it: nothing where everybody has had the events.
 func (e *eviction) gaps() []gap {
-	g := gap{span: span{e.first, e.last}, cause: plant.GapEvicted, kinds: maps.Clone(e.kinds), uplinks: e.names()}
+	g := gap{span: span{e.first, e.last}, cause: plant.GapEvicted, kinds: maps.Clone(e.kinds), uplinks: e.names(), pieces: e.pieces}
 	for _, m := range e.merged {
+		g.pieces = joinPieces(g.pieces, m.Pieces)
 		if g.first == 0 || m.First < g.first {
 			g.first = m.First
 		}
@@ -409,6 +428,17 @@ func (e *eviction) gaps() []gap {
 		g.reason = "evicted to make room: the disk is nearly full of events that are not delivered"
 	}
 	return []gap{g}
+}
+
+// joinPieces returns the pieces of two gaps together.
+func joinPieces(a, b *plant.GapPieces) *plant.GapPieces {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return &plant.GapPieces{From: min(a.From, b.From), To: max(a.To, b.To), Count: a.Count + b.Count}
 }
 
 // encode adds to r the deletions and where the stream begins then. rest deletes

@@ -22,6 +22,8 @@ type gap struct {
 	reason string
 	// kinds is how many of each kind are missing, nil where that is not known.
 	kinds map[plant.EventKind]uint64
+	// pieces are those of the missing counter events, nil where that is not known.
+	pieces *plant.GapPieces
 	// delivered is set if every uplink had had them.
 	delivered bool
 	// drop is the key of a damaged record that the rules go on without.
@@ -79,7 +81,7 @@ func (b *Buffer) gapData(m plant.MachineID, g *gap) plant.GapData {
 	}
 	return plant.GapData{
 		Head:  plant.Head{Machine: m, Mode: mode},
-		First: g.first, Last: g.last, Count: g.count, Cause: g.cause, Reason: g.reason, Kinds: g.kinds, Delivered: g.delivered, Uplinks: g.uplinks,
+		First: g.first, Last: g.last, Count: g.count, Cause: g.cause, Reason: g.reason, Kinds: g.kinds, Delivered: g.delivered, Uplinks: g.uplinks, Pieces: g.pieces,
 	}
 }
 

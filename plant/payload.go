@@ -115,6 +115,17 @@ type Counter struct {
 	MicroSeconds Seconds `json:"micro_seconds,omitempty"`
 }
 
+// Pieces returns how many pieces of any quality the machine has made in all, and
+// how many of them the event tells: good, scrap and rework.
+func (c *Counter) Pieces() (all, delta int64) {
+	all, delta = c.Good+c.Rework, c.GoodDelta+c.ReworkDelta
+	for i := range c.Scrap {
+		all += c.Scrap[i].Quantity
+		delta += c.Scrap[i].Delta
+	}
+	return all, delta
+}
+
 // StartStop is the data of a KindStartStop event: the machine began to run or
 // to stand.
 type StartStop struct {
@@ -322,6 +333,20 @@ type GapData struct {
 	// Uplinks are those that had not had the missing events; absent where that
 	// holds for all, or is not known.
 	Uplinks []string `json:"uplinks,omitempty"`
+	// Pieces says how many the missing counter events told, where that is known.
+	Pieces *GapPieces `json:"pieces,omitempty"`
+}
+
+// GapPieces are the pieces of missing counter events: good, scrap and rework. All
+// of them lie between two cumulative counts of the machine.
+type GapPieces struct {
+	// From is the cumulative count before the first missing event, To that after the
+	// last one.
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Count is how many are missing; less than To - From if events in between are not
+	// missing.
+	Count int64 `json:"count"`
 }
 
 // StoreGapKey is the key among a machine's kept values by which the store tells

@@ -79,6 +79,10 @@ type Exchange struct {
 	Outcome  Outcome       `json:"outcome"`
 	// Words are the receiver's own, or those of the network.
 	Words string `json:"words,omitempty"`
+	// EventTime and Pieces are of a counter event that was OutcomeDropped: when it
+	// happened, and how many pieces it told.
+	EventTime time.Time `json:"event_time,omitzero"`
+	Pieces    int64     `json:"pieces,omitempty"`
 }
 
 // Plain reports whether x says no more than that events were delivered: what

@@ -23,6 +23,8 @@ type books struct {
 	store *buffer.Buffer
 	log   journal.Reader
 	zone  *time.Location
+	// shifts says with which counts shifts began; nil if nobody has kept that.
+	shifts *shiftBook
 }
 
 // Balance implements status.Desk.
@@ -35,7 +37,7 @@ func (d *desk) Balance(ctx context.Context, m plant.MachineID, until time.Time, 
 		return nil, fmt.Errorf("the config has no machine %q", m)
 	}
 	d.journal.Flush()
-	b := books{store: d.buffer, log: d.journal.Reader, zone: d.plan.Config.Site.Location()}
+	b := books{store: d.buffer, log: d.journal.Reader, zone: d.plan.Config.Site.Location(), shifts: d.shifts}
 	return b.sheets(ctx, d.plan.Machines[i], until, shifts)
 }
 
@@ -70,12 +72,23 @@ func (b *books) sheets(ctx context.Context, model *derive.Model, until time.Time
 func (b *books) window(model *derive.Model, t time.Time) (w balance.Window, named bool) {
 	w.Machine = model.Machine()
 	if span, ok := model.Shift(t); ok && span.Begin > 0 && span.End > span.Begin {
-		w.Shift, w.Begin, w.End = span.Name, time.Unix(0, span.Begin), time.Unix(0, span.End)
-		return w, span.Name != ""
+		w.Shift, named = span.Name, span.Name != ""
+	} else {
+		named = true
 	}
-	year, month, day := t.In(b.zone).Date()
-	w.Begin, w.End = time.Date(year, month, day, 0, 0, 0, 0, b.zone), time.Date(year, month, day+1, 0, 0, 0, 0, b.zone)
-	return w, true
+	w.Begin, w.End = shiftAround(b.zone)(model, t)
+	return w, named
+}
+
+// shiftAround returns what finds the shift, or else the day, that a moment is in.
+func shiftAround(zone *time.Location) func(*derive.Model, time.Time) (begin, end time.Time) {
+	return func(model *derive.Model, t time.Time) (begin, end time.Time) {
+		if span, ok := model.Shift(t); ok && span.Begin > 0 && span.End > span.Begin {
+			return time.Unix(0, span.Begin), time.Unix(0, span.End)
+		}
+		year, month, day := t.In(zone).Date()
+		return time.Date(year, month, day, 0, 0, 0, 0, zone), time.Date(year, month, day+1, 0, 0, 0, 0, zone)
+	}
 }
 
 // uplinks returns how far each one is, before the events are read: what comes
@@ -83,18 +96,29 @@ func (b *books) window(model *derive.Model, t time.Time) (w balance.Window, name
 func (b *books) uplinks(ctx context.Context, m plant.MachineID) (all []balance.Uplink, err error) {
 	for _, s := range b.store.Standings(m, plant.KindCounter) {
 		dead, dropped := map[plant.Sequence]bool{}, map[plant.Sequence]bool{}
+		var letters, given []balance.Letter
 		for d, err := range b.store.DeadLettersOf(ctx, s.Uplink, m, 0) {
 			if err != nil && d.Event.Sequence == 0 {
 				return nil, err
 			}
 			dead[d.Event.Sequence] = true
+			var c plant.Counter
+			if d.Event.Kind == plant.KindCounter && json.Unmarshal(d.Event.Data, &c) == nil {
+				_, pieces := c.Pieces()
+				letters = append(letters, balance.Letter{Sequence: d.Event.Sequence, To: c.To, Pieces: pieces})
+			}
 		}
 		f := journal.Filter{Uplink: s.Uplink, Machine: m, Outcome: uplink.OutcomeDropped}
-		if _, _, err := b.log.Each(ctx, f, 0, func(e *journal.Entry) error { dropped[e.Last] = true; return nil }); err != nil {
+		keep := func(e *journal.Entry) error {
+			dropped[e.Last] = true
+			given = append(given, balance.Letter{Sequence: e.Last, To: e.EventTime, Pieces: e.Pieces})
+			return nil
+		}
+		if _, _, err := b.log.Each(ctx, f, 0, keep); err != nil {
 			return nil, err
 		}
 		all = append(all, balance.Uplink{
-			Name: s.Uplink, Settled: s.Settled,
+			Name: s.Uplink, Settled: s.Settled, Letters: letters, Given: given,
 			Dead:    func(n plant.Sequence) bool { return dead[n] },
 			Dropped: func(n plant.Sequence) bool { return dropped[n] },
 		})
@@ -108,7 +132,7 @@ func (b *books) sheet(ctx context.Context, model *derive.Model, w balance.Window
 	if err != nil {
 		return balance.Sheet{}, err
 	}
-	return balance.Compute(w, model.RawCounts(), uplinks, whole, b.events(ctx, m, after), func() (gaps []plant.GapData, err error) {
+	return balance.Compute(w, model.RawCounts(), uplinks, whole, balance.Bases{Begin: b.shifts.at(m, w.Begin), End: b.shifts.at(m, w.End)}, b.events(ctx, m, after), func() (gaps []plant.GapData, err error) {
 		for e, err := range b.events(ctx, m, after) {
 			if err != nil {
 				return nil, err

@@ -31,6 +31,7 @@ type press struct {
 	piecesOf map[plant.Sequence]int64
 	made     map[string]int64
 	names    map[*buffer.Queue]string
+	book     *shiftBook
 }
 
 func shiftAt(t time.Time) string {
@@ -67,6 +68,7 @@ func (p *press) make(events int) {
 			}
 			return err == nil
 		})
+		p.book.note("PRESS-01", []plant.Event{{Kind: plant.KindCounter, Time: p.at, Data: data}})
 		shift := shiftAt(from)
 		p.shiftOf[seq], p.piecesOf[seq] = shift, good+scrap
 		p.made[shift] += good + scrap
@@ -115,8 +117,8 @@ func (p *press) backlog(q *buffer.Queue) uint64 {
 	return 0
 }
 
-// TestThePiecesAddUp: through refusals, one that is given up and one that is sent
-// again, what the PLC counted is what the gateway recorded,
+// TestThePiecesAddUp: through an outage, refusals, one that is given up, one that
+// is sent again and an eviction, what the PLC counted is what the gateway recorded,
 // and what each uplink accepted, has to get, refused or will never get; the
 // receivers count themselves.
 func TestThePiecesAddUp(t *testing.T) {
@@ -150,10 +152,14 @@ func TestThePiecesAddUp(t *testing.T) {
 		names[q] = name
 		return q
 	}
+	book := newShiftBook(folder, p.Machines, shiftAround(time.UTC), zap.NewNop())
+	if err := book.load(t.Context(), store.Newest); err != nil {
+		t.Fatal(err)
+	}
 	mes, erp := queue("mes"), queue("erp")
 	machine := &press{
 		t: t, store: store, at: time.Date(2026, 7, 27, 13, 30, 0, 0, time.UTC), raw: 5000,
-		shiftOf: map[plant.Sequence]string{}, piecesOf: map[plant.Sequence]int64{}, made: map[string]int64{}, names: names,
+		shiftOf: map[plant.Sequence]string{}, piecesOf: map[plant.Sequence]int64{}, made: map[string]int64{}, names: names, book: book,
 	}
 	machine.raw = 0
 	atMES, atERP := map[string]int64{}, map[string]int64{}
@@ -166,7 +172,7 @@ func TestThePiecesAddUp(t *testing.T) {
 
 	log := logOf(p, func() bool { return true }, zap.NewNop())
 	defer log.Close()
-	b := books{store: store, log: log.Reader, zone: time.UTC}
+	b := books{store: store, log: log.Reader, zone: time.UTC, shifts: book}
 	sheets := func() []balance.Sheet {
 		t.Helper()
 		log.Flush()
@@ -227,4 +233,53 @@ func TestThePiecesAddUp(t *testing.T) {
 	if late, _ := check("in an outage"); late.Uplinks[0].Pending == 0 || late.Uplinks[0].Accepted < before || late.Uplinks[1].Pending != 0 {
 		t.Errorf("%+v", late.Uplinks)
 	}
+
+	// It stays away for so long that the oldest events that wait for it go, and with
+	// them those that both have had.
+	for i := 0; store.Stats().Missing[plant.GapEvicted] < 100; i++ {
+		if i > 200 {
+			t.Fatal("nothing is evicted")
+		}
+		machine.make(50)
+		machine.take(erp, 1000, tenth, atERP)
+	}
+	evicted := func(when string) (late balance.Sheet) {
+		t.Helper()
+		for _, s := range sheets() {
+			if s.Pieces != machine.made[s.Shift] || s.Lost == 0 || s.Good+s.Scrap+s.Lost != s.Pieces {
+				t.Errorf("%s, %s: made %d, sheet %+v", when, s.Shift, machine.made[s.Shift], s)
+			}
+			for i, has := range []map[string]int64{atMES, atERP} {
+				if line := s.Uplinks[i]; line.Accepted != has[s.Shift] || line.Sum() != s.Pieces {
+					t.Errorf("%s, %s: %s has %d, line %+v of %d pieces", when, s.Shift, line.Uplink, has[s.Shift], line, s.Pieces)
+				}
+			}
+			if s.Shift == "late" {
+				late = s
+			}
+		}
+		return late
+	}
+	late := evicted("after an eviction")
+	if late.Uplinks[0].Gaps == 0 || late.Uplinks[0].Pending == 0 || late.Uplinks[1].Gaps != 0 || late.Uplinks[1].Dead == 0 || late.Device.Moved != late.Pieces {
+		t.Errorf("%+v %+v", late, late.Device)
+	}
+
+	// It is back: what is left arrives, and what went is still named, also to a
+	// gateway that has just started.
+	machine.take(mes, 1_000_000, never, atMES)
+	if err := book.save(); err != nil {
+		t.Fatal(err)
+	}
+	again := newShiftBook(folder, p.Machines, shiftAround(time.UTC), zap.NewNop())
+	if err := again.load(t.Context(), store.Newest); err != nil {
+		t.Fatal(err)
+	}
+	b.shifts, machine.book = again, again
+	gone := late.Uplinks[0].Gaps
+	if late = evicted("after the drain"); late.Uplinks[0].Pending != 0 || late.Uplinks[0].Gaps != gone {
+		t.Errorf("%+v, %d were gone", late.Uplinks, gone)
+	}
+	machine.make(3)
+	evicted("after three more")
 }

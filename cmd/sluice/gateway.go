@@ -71,8 +71,10 @@ type gateway struct {
 	forwarders []*uplink.Forwarder
 	senders    []uplink.Sender
 	// journal is the integration log; journals has the view of each uplink on it.
-	journal    *journal.Log
-	journals   []*uplink.Journal
+	journal  *journal.Log
+	journals []*uplink.Journal
+	// shifts keeps with which counts shifts began.
+	shifts     *shiftBook
 	tests      sync.Mutex
 	admin      *administration
 	audit      *audit.Log
@@ -88,6 +90,7 @@ type gateway struct {
 func newGateway(p *plan, log *zap.Logger) *gateway {
 	g := &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 	g.journal = logOf(p, g.roomForLog, log)
+	g.shifts = newShiftBook(string(p.Config.Buffer.Path), p.Machines, shiftAround(p.Config.Site.Location()), log.Named("shifts"))
 	return g
 }
 
@@ -196,8 +199,11 @@ func (g *gateway) serve(s *stages) error {
 // build makes every part; nothing does I/O yet but the queues, which read where
 // they stand.
 func (g *gateway) build() error {
+	if err := g.shifts.load(context.Background(), g.buffer.Newest); err != nil {
+		return err
+	}
 	for _, m := range g.plan.Machines {
-		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(g.buffer), g.seamWriter(g), derive.WorkerOptions{Clock: g.clock}, g.log.Named("machine")))
+		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(&bookedLog{g.buffer, g.shifts}), g.seamWriter(g), derive.WorkerOptions{Clock: g.clock}, g.log.Named("machine")))
 	}
 	for _, d := range g.plan.Devices {
 		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
@@ -250,7 +256,7 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 // start starts the stages behind the page: uplinks, machines, drivers.
 func (g *gateway) start(s *stages) {
 	// Before the uplinks, and so behind them on the way out: their last words count.
-	s.start("log", stopLog, g.journal.Run)
+	s.start("log", stopLog, g.journal.Run, g.shifts.Run)
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
 	g.startRecordings(s)

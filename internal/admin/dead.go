@@ -156,7 +156,10 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var found []plant.EventID
-	collect := func(d *buffer.DeadLetter) { found = append(found, d.Event.ID()) }
+	var notes []uplink.Exchange
+	collect := func(d *buffer.DeadLetter) {
+		found, notes = append(found, d.Event.ID()), append(notes, droppedNote(d, peer(r)+": "+q.Reason))
+	}
 	if err := s.eachDead(r, &q, collect); err != nil {
 		return err
 	}
@@ -170,12 +173,15 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	n := Dropped{}
 	detail := fmt.Sprintf("%d events, %s to %s; reason: %s", len(found), name(found[0]), name(found[len(found)-1]), q.Reason)
 	err := s.change(peer(r), "dead.drop", q.String(), detail, func() error {
-		for _, id := range found {
+		for i, id := range found {
 			if err := s.Store.RemoveDead(r.Context(), q.Uplink, id.Machine, id.Sequence, nil); err != nil {
 				return fmt.Errorf("%d of %d were dropped: %w", n.Dropped, len(found), err)
 			}
 			n.Dropped++
-			s.noteDropped(q.Uplink, id, peer(r)+": "+q.Reason)
+			if s.Note != nil {
+				notes[i].Time = time.Now().UTC()
+				s.Note(notes[i])
+			}
 		}
 		return nil
 	})
@@ -185,16 +191,19 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, n)
 }
 
-// noteDropped keeps in the integration log that one was given up, so that a
-// balance knows where its pieces are.
-func (s *Server) noteDropped(up string, id plant.EventID, words string) {
-	if s.Note == nil {
-		return
-	}
-	s.Note(uplink.Exchange{
-		Time: time.Now().UTC(), Uplink: up, Machine: id.Machine, First: id.Sequence, Last: id.Sequence, Events: 1,
+// droppedNote is what the integration log keeps of one that is given up, so that a
+// balance knows where its pieces are when the event is gone.
+func droppedNote(d *buffer.DeadLetter, words string) uplink.Exchange {
+	x := uplink.Exchange{
+		Uplink: d.Uplink, Machine: d.Event.Machine, Kind: d.Event.Kind, First: d.Event.Sequence, Last: d.Event.Sequence, Events: 1,
 		Outcome: uplink.OutcomeDropped, Words: words,
-	})
+	}
+	var c plant.Counter
+	if d.Event.Kind == plant.KindCounter && json.Unmarshal(d.Event.Data, &c) == nil {
+		x.EventTime = c.To.UTC()
+		_, x.Pieces = c.Pieces()
+	}
+	return x
 }
 
 func name(id plant.EventID) string {

@@ -30,6 +30,20 @@ type Uplink struct {
 	// Dead and Dropped report whether an event is a dead letter now, or was one
 	// that somebody has given up.
 	Dead, Dropped func(plant.Sequence) bool
+	// Letters are its dead letters, Given those that somebody has given up: their
+	// events may be stored no more.
+	Letters, Given []Letter
+}
+
+// Bases are the cumulative counts of pieces, of any quality, with which the window
+// begins and ends, where somebody has kept them; nil where not.
+type Bases struct{ Begin, End *int64 }
+
+// Letter is a dead letter of a counter event, or was one.
+type Letter struct {
+	Sequence plant.Sequence
+	To       time.Time
+	Pieces   int64
 }
 
 // Device is what the device's own counter did.
@@ -90,9 +104,10 @@ type Sheet struct {
 // for none with a number of its own. events are the stored ones of the machine,
 // of kinds counter and gap at least, from before the window on to its end, and
 // gaps those gap events behind it. first is set if the store holds the machine's
-// events from the very first. An error is the reader's.
-func Compute(w Window, counts string, uplinks []Uplink, first bool, events iter.Seq2[plant.Event, error], gaps func() ([]plant.GapData, error)) (Sheet, error) {
-	s := sheet{Sheet: Sheet{Window: w, Uplinks: []Line{}, Doubts: []string{}}, uplinks: uplinks, counts: counts, whole: first, scrap: map[string]int64{}}
+// events from the very first; bases make up for what it does not. An error is the
+// reader's.
+func Compute(w Window, counts string, uplinks []Uplink, first bool, bases Bases, events iter.Seq2[plant.Event, error], gaps func() ([]plant.GapData, error)) (Sheet, error) {
+	s := sheet{Sheet: Sheet{Window: w, Uplinks: []Line{}, Doubts: []string{}}, uplinks: uplinks, counts: counts, whole: first, bases: bases, scrap: map[string]int64{}}
 	for _, u := range uplinks {
 		s.Uplinks = append(s.Uplinks, Line{Uplink: u.Name})
 	}
@@ -124,6 +139,7 @@ type sheet struct {
 	Sheet
 	uplinks []Uplink
 	counts  string
+	bases   Bases
 	// whole is set once it is known that nothing is left out at the beginning.
 	whole bool
 
@@ -136,10 +152,12 @@ type sheet struct {
 	holes []hole
 }
 
-// hole is what lies between two stored events and is not there.
+// hole is what lies between two stored events and is not there: the pieces between
+// two cumulative counts. after is 0 at the beginning of what is stored, before at
+// its end.
 type hole struct {
 	after, before plant.Sequence
-	pieces        int64
+	from, to      int64
 }
 
 func (s *sheet) doubt(text string) {
@@ -158,6 +176,10 @@ func (s *sheet) take(seq plant.Sequence, c *plant.Counter) {
 	}
 	pieces := c.GoodDelta + scrap + c.ReworkDelta
 	missing := s.missing(c)
+	all, _ := c.Pieces()
+	if begin := s.bases.Begin; inside && s.previous == nil && !s.whole && begin != nil {
+		missing, s.whole = max(0, all-pieces-*begin), true
+	}
 	if inside {
 		s.flags(c)
 		s.Good, s.Scrap, s.Rework = s.Good+c.GoodDelta, s.Scrap+scrap, s.Rework+c.ReworkDelta
@@ -166,10 +188,10 @@ func (s *sheet) take(seq plant.Sequence, c *plant.Counter) {
 			s.share(i, seq, pieces)
 		}
 		if missing > 0 {
-			s.holes = append(s.holes, hole{s.seq, seq, missing})
+			s.holes = append(s.holes, hole{s.seq, seq, all - pieces - missing, all - pieces})
 			s.Lost += missing
 			s.Pieces += missing
-			if !s.previous.To.After(s.Begin) {
+			if s.previous != nil && !s.previous.To.After(s.Begin) && s.bases.Begin == nil {
 				s.doubt("events are missing over the beginning: of which shift their pieces are is not known")
 			}
 		}
@@ -260,9 +282,12 @@ func (s *sheet) device(c *plant.Counter, pieces, scrap, missing int64) {
 	d := s.Device
 	d.To = c.Raw
 	d.Gateway += counted
-	if missing > 0 && s.counts == "total" && c.Cycles == 0 {
+	switch {
+	case missing > 0 && s.previous == nil:
+		d.Gateway, d.Moved, d.Through = d.Gateway+missing, d.Moved+missing, d.Through+missing
+	case missing > 0 && s.counts == "total" && c.Cycles == 0:
 		d.Gateway += missing
-	} else if missing > 0 {
+	case missing > 0:
 		d.Gateway += abs(c.Raw-s.previous.Raw) - counted
 	}
 	if s.previous == nil || c.Reset || c.Rollover {
@@ -284,6 +309,7 @@ func abs(n int64) int64 {
 
 // close shares out the pieces of missing events and says whether all is well.
 func (s *sheet) close(gaps func() ([]plant.GapData, error)) error {
+	s.end()
 	if len(s.holes) > 0 {
 		told, err := gaps()
 		if err != nil {
@@ -303,29 +329,67 @@ func (s *sheet) close(gaps func() ([]plant.GapData, error)) error {
 	return nil
 }
 
-// fill shares out the pieces of one hole: an uplink that had the events before
-// they were lost has accepted them.
+// end finds pieces of the window behind all that is stored of it.
+func (s *sheet) end() {
+	begin, end := s.bases.Begin, s.bases.End
+	if s.Pieces > 0 || begin == nil || end == nil || *end <= *begin {
+		return
+	}
+	s.holes = append(s.holes, hole{from: *begin, to: *end})
+	s.Lost, s.Pieces, s.whole = *end-*begin, *end-*begin, true
+}
+
+// fill shares out the pieces of one hole: those of events that an uplink lost are
+// named by gap events, the others it had before they went.
 func (s *sheet) fill(h hole, told []plant.GapData) {
-	explained := false
+	pieces := h.to - h.from
 	for i := range s.uplinks {
-		gone := true
-		for g := range told {
-			if told[g].Last <= h.after || told[g].First >= h.before {
-				continue
-			}
-			explained = true
-			had := told[g].Delivered || len(told[g].Uplinks) > 0 && !slices.Contains(told[g].Uplinks, s.uplinks[i].Name)
-			if gone = !had; gone {
-				break // not even one of them may be taken for delivered
-			}
+		u, line := &s.uplinks[i], &s.Uplinks[i]
+		gone, explained := s.gone(h, u.Name, told)
+		if !explained && h.after > 0 {
+			s.doubt(fmt.Sprintf("%d pieces are missing behind event %d, and no gap event is kept that says why", pieces, uint64(h.after)))
+			gone = pieces
 		}
-		if gone {
-			s.Uplinks[i].Gaps += h.pieces
-		} else {
-			s.Uplinks[i].Accepted += h.pieces
+		dead := min(s.within(h, u.Letters), pieces-gone)
+		given := min(s.within(h, u.Given), pieces-gone-dead)
+		line.Gaps, line.Dead, line.Dropped, line.Accepted = line.Gaps+gone, line.Dead+dead, line.Dropped+given, line.Accepted+pieces-gone-dead-given
+	}
+}
+
+// within returns the pieces of those letters whose events are in a hole of the
+// window.
+func (s *sheet) within(h hole, letters []Letter) (n int64) {
+	for _, l := range letters {
+		if l.Sequence > h.after && (h.before == 0 || l.Sequence < h.before) && l.To.After(s.Begin) && !l.To.After(s.End) {
+			n += l.Pieces
 		}
 	}
-	if !explained && len(s.uplinks) > 0 {
-		s.doubt(fmt.Sprintf("%d pieces are missing between event %d and %d, and no gap event is kept that says why", h.pieces, uint64(h.after), uint64(h.before)))
+	return n
+}
+
+// gone returns how many pieces of a hole an uplink will not get, and whether a gap
+// event speaks of the hole at all.
+func (s *sheet) gone(h hole, uplink string, told []plant.GapData) (n int64, explained bool) {
+	for i := range told {
+		g := &told[i]
+		overlaps := g.Last > h.after && (h.before == 0 || g.First < h.before)
+		if p := g.Pieces; p != nil {
+			overlaps = p.From < h.to && h.from < p.To
+		}
+		if !overlaps || g.Cause == plant.GapRefused || g.Kinds != nil && g.Kinds[plant.KindCounter] == 0 {
+			continue
+		}
+		explained = true
+		if g.Delivered || len(g.Uplinks) > 0 && !slices.Contains(g.Uplinks, uplink) {
+			continue
+		}
+		if g.Pieces == nil {
+			return h.to - h.from, true // nothing of it may be taken for delivered
+		}
+		if g.Pieces.Count < g.Pieces.To-g.Pieces.From {
+			s.doubt("events were lost in several parts: which of them arrived in between is not known")
+		}
+		n += min(h.to, g.Pieces.To) - max(h.from, g.Pieces.From)
 	}
+	return min(n, h.to-h.from), explained
 }
