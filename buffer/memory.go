@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -24,7 +26,7 @@ func (q *Queue) Each(ctx context.Context, prefix string, do func(plant.KV) bool)
 		key := append(full[:len(full):len(full)], p.key...)
 		body, err := opaque(key, p.value)
 		if err != nil {
-			return fmt.Errorf("memory %q: %w", key[len(full)-len(prefix):], err)
+			return fmt.Errorf("memory %q: %w: %w", key[len(full)-len(prefix):], plant.ErrUnreadable, err)
 		}
 		if !do(plant.KV{Key: string(key[len(full)-len(prefix):]), Value: body}) {
 			return errEnough
@@ -35,6 +37,47 @@ func (q *Queue) Each(ctx context.Context, prefix string, do func(plant.KV) bool)
 		return fmt.Errorf("buffer: read memory of uplink %s: %w", q.name, err)
 	}
 	return nil
+}
+
+// Keys calls do for the keys that begin with prefix, in their order, until do returns
+// false; it reads no value, so damaged ones are no matter. It blocks on disk reads and
+// may be called from any goroutine.
+func (q *Queue) Keys(ctx context.Context, prefix string, do func(key string) bool) error {
+	if err := q.b.usable(ctx); err != nil {
+		return err
+	}
+	full := append(uplinkKey(classMemory, q.name), prefix...)
+	err := q.b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: full})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !do(string(it.Item().Key()[len(full)-len(prefix):])) {
+				return nil
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errDamaged) {
+		err = fmt.Errorf("%w: %s", err, remedyRepair)
+	}
+	if err != nil {
+		return fmt.Errorf("buffer: read memory of uplink %s: %w", q.name, err)
+	}
+	return nil
+}
+
+// Settled is up to where all of a machine is settled. It reads memory only.
+func (q *Queue) Settled(m plant.MachineID) plant.Sequence {
+	q.b.mu.Lock()
+	defer q.b.mu.Unlock()
+	s := q.b.streams[m]
+	if s == nil {
+		return 0
+	}
+	return q.cursor(s).at.sequence
 }
 
 // Put keeps values in the uplink's memory, all of them or none; a nil Value

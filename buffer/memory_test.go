@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -64,4 +65,37 @@ func TestADamagedNoteOfARollbackIsToldAgain(t *testing.T) {
 	if err := q.Reconcile(t.Context(), "M1", had); err != nil || b.Err() != nil {
 		t.Errorf("%v, %v", err, b.Err())
 	}
+}
+
+// TestADamagedValueHidesNoOther: the keys can be listed past it, the reading of all
+// says which it is.
+func TestADamagedValueHidesNoOther(t *testing.T) {
+	o := testOptions(quickDir(t))
+	b := open(t, o)
+	q := queue(t, b, "mes", all)
+	if err := q.Put(t.Context(), []plant.KV{{Key: "a1", Value: []byte("x")}, {Key: "a2", Value: []byte("y")}, {Key: "a3", Value: []byte("z")}, {Key: "b", Value: []byte("z")}}); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, b, "M1", count(1), count(2))
+	if got := q.Settled("M1"); got != 0 {
+		t.Errorf("nothing is settled, and: %d", uint64(got))
+	}
+	m := next(t, q)
+	peekAll(t, q, m, 0, 10)
+	settle(t, q, m, 2, delivered(1, 2))
+	if one, none := q.Settled("M1"), q.Settled("M9"); one != 2 || none != 0 {
+		t.Errorf("settled are %d and %d", uint64(one), uint64(none))
+	}
+	mustClose(t, b)
+	damage(t, o.Path, flip(append(uplinkKey(classMemory, "mes"), "a2"...)))
+	b = open(t, o)
+	q = queue(t, b, "mes", all)
+	if err := q.Each(t.Context(), "a", func(plant.KV) bool { return true }); !errors.Is(err, plant.ErrUnreadable) || !strings.Contains(err.Error(), "a2") {
+		t.Errorf("reading all says %v", err)
+	}
+	keys := ""
+	if err := q.Keys(t.Context(), "a", func(key string) bool { keys += key; return key != "a3" }); err != nil || keys != "a1a2a3" {
+		t.Errorf("the keys are %s, %v", keys, err)
+	}
+	mustClose(t, b)
 }

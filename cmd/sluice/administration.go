@@ -115,7 +115,7 @@ func (a *administration) notices() (all []status.Problem) {
 		if text, since := a.books.Problem(); text != "" {
 			all = append(all, status.Problem{
 				Severity: status.Doubtful, What: "The books of material cannot be read and wait", Cause: text, Since: since,
-				Do: "Events are recorded and delivered all the same. sluice ledger check --mend puts rows right; if that fails too, stop the gateway, run sluice uplink forget _ledger, and start it: the books begin anew with the oldest event that is kept.",
+				Do: "Events are recorded and delivered all the same. sluice ledger check --mend --reason \"...\" makes the rows again from the events that are kept, and names what it cannot. If that fails, a table of the store is damaged: sluice buffer check.",
 			})
 		}
 	}

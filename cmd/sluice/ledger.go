@@ -152,6 +152,9 @@ func (e *ledgerCheckCmd) Run(ctx context.Context, c *console) error {
 			}
 			for _, d := range m.Differences {
 				fmt.Fprintf(c.Out, "  %s\n    books  %s\n    events %s\n", plain(d.Row), plain(d.Stored), plain(d.Events))
+				if d.Lost != "" {
+					fmt.Fprintf(c.Out, "    lost   %s\n", plain(d.Lost))
+				}
 			}
 		}
 		if !e.JSON {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,6 +55,25 @@ func TestLedgerCommands(t *testing.T) {
 	if _, talk, code := sluice(t, "ledger", "check", "-c", config, "--mend"); code != exitUsage || !strings.Contains(talk, "reason") {
 		t.Errorf("without a reason: exit %d, %s", code, talk)
 	}
+	// A head that cannot be read is made again, in the audit log.
+	store = openStore(t, config, nil)
+	queue, err := store.Queue(ledger.Name, ledger.Carries)
+	if err == nil {
+		err = queue.Put(t.Context(), []plant.KV{{Key: "h\x08PRESS-01", Value: []byte("{")}})
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := sluice(t, "ledger", "check", "-c", config); code == 0 || !strings.Contains(out, "PRESS-01: head") || !strings.Contains(out, "cannot be read") {
+		t.Errorf("a damaged head: exit %d\n%s", code, out)
+	}
+	if out := works(t, "ledger", "check", "-c", config, "--mend", "--reason", "bit rot"); !strings.Contains(out, "1 row put right") || !strings.Contains(out, "lost   how many events were lost") {
+		t.Errorf("the mend:\n%s", out)
+	}
+	if out := works(t, "audit", "show", "-c", config); !strings.Contains(out, "ledger.mend") || !strings.Contains(out, "bit rot") {
+		t.Errorf("the audit log:\n%s", out)
+	}
+	ask()
 	// Who wants them anew gives them up; they begin with the oldest event.
 	works(t, "uplink", "forget", ledger.Name, "-c", config, "--reason", "test")
 	if _, talk, code := sluice(t, "ledger", "stock", "-c", config); code == 0 || !strings.Contains(talk, "no books") {

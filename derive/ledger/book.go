@@ -78,10 +78,18 @@ func open(m plant.MachineID, read rows) (*book, error) {
 	if err := b.get(string(prefix(rowHead, m)), h); err != nil {
 		return b, err
 	}
-	if h.Day > h.Kept+mostDays || h.Kept > h.Day {
-		return b, fmt.Errorf("%w of machine %s: its head names the days %d to %d", errRow, m, h.Kept, h.Day)
+	if err := h.plausible(); err != nil {
+		return b, fmt.Errorf("%w of machine %s: %w", errRow, m, err)
 	}
 	return b, nil
+}
+
+// plausible refuses a head that names days which there cannot be.
+func (h *head) plausible() error {
+	if h.Day > h.Kept+mostDays || h.Kept > h.Day {
+		return fmt.Errorf("its head names the days %d to %d", h.Kept, h.Day)
+	}
+	return nil
 }
 
 // get reads a row into v, and leaves it alone if there is none.

@@ -39,12 +39,17 @@ type Difference struct {
 	Row    string `json:"row"`
 	Stored string `json:"stored,omitempty"`
 	Events string `json:"events,omitempty"`
+	// Lost says what of a row that cannot be read does not follow from the events,
+	// empty for nothing.
+	Lost string `json:"lost,omitempty"`
 }
 
 // Check makes the books of a machine again from its events and compares. first
-// is the oldest event that is kept; events yields them in order and may yield
-// other kinds too. With mend the rows that differ are put right. Booking waits
-// meanwhile. It may be called from any goroutine.
+// is the oldest event that is kept; events yields them in order, each time it is
+// asked, and may yield other kinds too. Rows that cannot be read differ. With mend the
+// rows that differ are put right: what follows from the events is made anew, of the
+// rest Difference.Lost says what is not known any more. Booking waits meanwhile. It
+// may be called from any goroutine.
 func (k *Keeper) Check(ctx context.Context, m plant.MachineID, first plant.Sequence, events iter.Seq2[plant.Event, error], mend bool) (Verdict, error) {
 	k.turn.Lock()
 	defer k.turn.Unlock()
@@ -53,15 +58,24 @@ func (k *Keeper) Check(ctx context.Context, m plant.MachineID, first plant.Seque
 	if err != nil || c == nil {
 		return v, err
 	}
-	v.Kept, v.Missing, v.Unbooked, v.Reason = c.head.Day+1-c.head.Kept, c.head.Missing, c.head.Unbooked, c.head.Reason
-	if c.day > c.head.Day {
-		return v, nil // the current day began before the oldest event that is kept
+	v.Kept = c.head.Day + 1 - c.head.Kept
+	if c.day <= c.head.Day { // else the current day began before the oldest event that is kept
+		v.Days = c.head.Day + 1 - c.day
+		if v.Events, err = c.again(c.base, func(b *book) (uint64, error) { return c.replay(b, events) }); err != nil {
+			return v, err
+		}
 	}
-	v.Days = c.head.Day + 1 - c.day
-	if v.Events, err = c.replay(events); err != nil {
-		return v, err
+	if c.survey.adrift && v.Days == 0 {
+		// Nobody knows what is booked: rather once too few than twice.
+		for e, err := range events {
+			if err != nil {
+				return v, err
+			}
+			c.head.Last = max(c.head.Last, e.Sequence)
+		}
 	}
 	puts := c.compare(&v)
+	v.Missing, v.Unbooked, v.Reason = c.head.Missing, c.head.Unbooked, c.head.Reason
 	for chunk := range slices.Chunk(puts, batchDrop) {
 		if !mend {
 			break
@@ -77,111 +91,109 @@ func (k *Keeper) Check(ctx context.Context, m plant.MachineID, first plant.Seque
 // check is the books of a machine, once as they stand and once made again from
 // the beginning of a day on.
 type check struct {
-	head head
+	survey *survey
+	head   head
 	// day is the first that is wholly within the events that are kept, first its
 	// first event.
 	day   uint64
 	first plant.Sequence
 	// stored are the rows that events since then may have changed, under their
-	// keys; book makes them anew.
-	stored map[string][]byte
-	book   *book
+	// keys; book makes them anew. base are the stocks at the beginning of the day,
+	// baseless those that are not known then.
+	stored   map[string][]byte
+	base     map[string][]byte
+	baseless map[string]bool
+	book     *book
 }
 
 // load reads the books. It returns nil for a machine that has none.
 func (k *Keeper) load(ctx context.Context, m plant.MachineID, first plant.Sequence) (*check, error) {
-	b, err := open(m, k.store.Memory)
-	if err != nil || b.head.Day == 0 {
+	s, err := k.survey(ctx, m)
+	if err != nil || s == nil || s.head.Day == 0 {
 		return nil, err
 	}
-	c := &check{head: b.head, stored: map[string][]byte{}}
-	before := head{Missing: b.head.Missing, Unbooked: b.head.Unbooked, Kept: b.head.Kept}
-	for c.day = max(b.head.Kept, 1); c.day <= b.head.Day; c.day++ {
-		var d day
-		if err := b.get(string(dayKey(rowDay, m, c.day)), &d); err != nil {
-			return nil, err
-		}
-		if d.First >= first {
+	c := &check{survey: s, head: s.head, stored: map[string][]byte{}, base: map[string][]byte{}, baseless: map[string]bool{}}
+	before := head{Missing: c.head.Missing, Unbooked: c.head.Unbooked, Kept: c.head.Kept}
+	for c.day = max(c.head.Kept, 1); c.day <= c.head.Day; c.day++ {
+		d, known := s.days[c.day]
+		if known && d.First >= first {
 			c.first = d.First
 			break
 		}
-		before.Began, before.Last = d.Began, d.First
+		before.Began = d.Began
 	}
-	before.Day, before.Last = c.day-1, c.first-1
+	before.Day, before.Last = c.day-1, max(c.first, 1)-1
+	c.book = &book{machine: m, head: before, changed: map[string][]byte{}}
 	if c.first == 0 {
+		c.day = c.head.Day + 1
 		return c, nil
 	}
-	base := map[string][]byte{}
-	if err := k.loadRows(ctx, m, c, base); err != nil {
-		return nil, err
-	}
-	c.book = &book{machine: m, head: before, changed: map[string][]byte{}, read: func(key string) ([]byte, error) { return base[key], nil }}
-	return c, nil
+	return c, k.loadRows(ctx, m, c)
 }
 
 // loadRows collects the rows that events since the day may have changed, and
-// the stocks as they were at its beginning.
-func (k *Keeper) loadRows(ctx context.Context, m plant.MachineID, c *check, base map[string][]byte) error {
-	var bad error
-	each := func(prefix []byte, do func(kv plant.KV) error) error {
-		err := k.store.Each(ctx, string(prefix), func(kv plant.KV) bool { bad = do(kv); return bad == nil })
-		if err == nil {
-			err = bad
-		}
-		return err
-	}
-	stocks := len(prefix(rowStock, m))
-	err := each(prefix(rowStock, m), func(kv plant.KV) error {
+// the stocks as they were at its beginning. Rows that cannot be read are left out.
+func (k *Keeper) loadRows(ctx context.Context, m plant.MachineID, c *check) error {
+	ignored := map[string]string{} // the survey has them
+	stocks := string(prefix(rowStock, m))
+	err := k.each(ctx, []byte(stocks), ignored, func(key string, value []byte) error {
 		var s stock
-		if err := json.Unmarshal(kv.Value, &s); err != nil {
-			return fmt.Errorf("%w of machine %s: %w", errRow, m, err)
+		if err := json.Unmarshal(value, &s); err != nil {
+			return err
 		}
 		if s.Day >= c.day {
-			c.stored[kv.Key] = kv.Value
+			c.stored[key] = value
 		} else {
-			base[kv.Key] = kv.Value
+			c.base[key] = value
 		}
 		return nil
 	})
 	for d := c.day; d <= c.head.Day && err == nil; d++ {
 		before := dayKey(rowOpening, m, d)
-		err = each(before, func(kv plant.KV) error {
-			c.stored[kv.Key] = kv.Value
-			key := string(prefix(rowStock, m)[:stocks]) + kv.Key[len(before):]
-			if _, known := base[key]; known {
+		for key := range c.survey.bad {
+			if of := stocks + key[min(len(before), len(key)):]; key[0] == rowOpening && dayOf(key, m) == d && c.base[of] == nil {
+				c.baseless[of] = true
+			}
+		}
+		err = k.each(ctx, before, ignored, func(key string, value []byte) error {
+			c.stored[key] = value
+			of := stocks + key[len(before):]
+			if _, known := c.base[of]; known || c.baseless[of] {
 				return nil // an earlier day has it
 			}
 			s := stock{Day: c.day - 1}
-			if err := json.Unmarshal(kv.Value, &s.Quantity); err != nil {
-				return fmt.Errorf("%w of machine %s: %w", errRow, m, err)
+			if err := json.Unmarshal(value, &s.Quantity); err != nil {
+				return err
 			}
 			value, err := json.Marshal(s)
-			base[key] = value
+			c.base[of] = value
 			return err
 		})
-		if err == nil {
-			err = each(dayKey(rowUse, m, d), func(kv plant.KV) error { c.stored[kv.Key] = kv.Value; return nil })
+		for _, row := range []byte{rowUse, rowDay} {
+			if err == nil {
+				err = k.each(ctx, dayKey(row, m, d), ignored, func(key string, value []byte) error { c.stored[key] = value; return nil })
+			}
 		}
-		if err == nil {
-			err = each(dayKey(rowDay, m, d), func(kv plant.KV) error { c.stored[kv.Key] = kv.Value; return nil })
-		}
+	}
+	for key := range ignored {
+		delete(c.stored, key)
 	}
 	return err
 }
 
 // replay books the events of the days again.
-func (c *check) replay(events iter.Seq2[plant.Event, error]) (n uint64, err error) {
+func (c *check) replay(b *book, events iter.Seq2[plant.Event, error]) (n uint64, err error) {
 	for e, err := range events {
 		switch {
 		case err != nil:
 			return n, err
 		case e.Sequence < c.first || !Carries(e.Kind):
 			continue
-		case e.Sequence > c.head.Last:
+		case e.Sequence > c.head.Last && !c.survey.adrift:
 			return n, nil
 		}
 		n++
-		if err := c.book.add(&e); err != nil {
+		if err := b.add(&e); err != nil {
 			return n, err
 		}
 	}
@@ -190,15 +202,44 @@ func (c *check) replay(events iter.Seq2[plant.Event, error]) (n uint64, err erro
 
 // compare notes the rows that differ and returns what puts them right.
 func (c *check) compare(v *Verdict) (puts []plant.KV) {
-	delete(c.book.changed, string(prefix(rowHead, v.Machine))) // its counts go further back
-	keys := maps.Clone(c.stored)
-	maps.Copy(keys, c.book.changed)
+	bad := c.survey.bad
+	headKey := string(prefix(rowHead, v.Machine))
+	if c.survey.headless {
+		c.head.Missing, c.head.Unbooked = c.book.head.Missing, c.book.head.Unbooked
+		c.head.Refused, c.head.Reason = c.book.head.Refused, c.book.head.Reason
+		if v.Days > 0 {
+			c.head.Day, c.head.Began = max(c.head.Day, c.book.head.Day), c.book.head.Began
+			c.head.Last = max(c.head.Last, c.book.head.Last)
+		}
+		c.book.put(headKey, &c.head)
+	} else {
+		delete(c.book.changed, headKey) // its counts go further back
+	}
+	keys := map[string]bool{}
+	for key := range c.stored {
+		keys[key] = true
+	}
+	for key := range c.book.changed {
+		keys[key] = true
+	}
+	for key := range bad {
+		keys[key] = true
+	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		stored, again := c.stored[key], c.book.changed[key]
-		if bytes.Equal(stored, again) {
+		cause, unread := bad[key]
+		if !unread && bytes.Equal(stored, again) {
 			continue
 		}
-		v.Differences = append(v.Differences, Difference{Row: describe(key), Stored: string(stored), Events: string(again)})
+		d := Difference{Row: describe(key), Stored: string(stored), Events: string(again)}
+		if unread {
+			if again == nil && key[0] == rowStock {
+				again = c.base[key]
+				d.Events = string(again)
+			}
+			d.Stored, d.Lost = "cannot be read: "+cause, c.lost(key)
+		}
+		v.Differences = append(v.Differences, d)
 		puts = append(puts, plant.KV{Key: key, Value: again})
 	}
 	return puts

@@ -20,6 +20,12 @@ const Name = "_ledger"
 // Store is the ledger's view of all machines: a cursor in each stream, and rows
 // that are kept together with it. The buffer's Queue implements it.
 type Store interface {
+	Cursor
+	Shelf
+}
+
+// Cursor is how far each machine is booked. The buffer's Queue implements it.
+type Cursor interface {
 	// Next blocks until a machine has events that are not booked; the machine is
 	// the caller's until its Settle.
 	Next(ctx context.Context) (plant.MachineID, error)
@@ -27,16 +33,20 @@ type Store interface {
 	// Settle moves the cursor and keeps what the results Put in one transaction;
 	// a KV without a value deletes the key.
 	Settle(ctx context.Context, m plant.MachineID, upTo plant.Sequence, results []plant.Result) error
-	Shelf
+	// Settled is up to where all of a machine is settled.
+	Settled(m plant.MachineID) plant.Sequence
 }
 
 // Shelf is where the rows are. The buffer's Queue implements it.
 type Shelf interface {
-	// Memory returns the value of a key, nil for none.
+	// Memory returns the value of a key, nil for none. plant.ErrUnreadable is of one
+	// that is damaged.
 	Memory(key string) ([]byte, error)
 	// Each calls do for every key that begins with prefix, in order, until do
-	// returns false.
+	// returns false. A damaged value ends it with plant.ErrUnreadable.
 	Each(ctx context.Context, prefix string, do func(plant.KV) bool) error
+	// Keys does so without the values, and over damaged ones.
+	Keys(ctx context.Context, prefix string, do func(key string) bool) error
 	// Put keeps rows, all or none; a KV without a value deletes its key.
 	Put(ctx context.Context, values []plant.KV) error
 }
@@ -112,7 +122,7 @@ func (k *Keeper) book(ctx context.Context, m plant.MachineID) error {
 	if err != nil || len(events) == 0 {
 		return errors.Join(err, k.store.Settle(ctx, m, 0, nil))
 	}
-	b, err := open(m, k.store.Memory)
+	b, err := k.open(ctx, m)
 	for i := range events {
 		if err == nil {
 			err = b.add(&events[i])
@@ -127,6 +137,25 @@ func (k *Keeper) book(ctx context.Context, m plant.MachineID) error {
 	k.note(m, nil)
 	last := events[len(events)-1].Sequence
 	return k.settle(ctx, m, last, plant.Result{First: events[0].Sequence, Last: last, Status: plant.Delivered, Put: b.puts()})
+}
+
+// open reads the head of a machine's books. Where it is gone and rows are there, to
+// begin anew would book over them.
+func (k *Keeper) open(ctx context.Context, m plant.MachineID) (*book, error) {
+	b, err := open(m, k.store.Memory)
+	if err != nil || b.head.Day > 0 {
+		return b, err
+	}
+	rows := false
+	for _, row := range []byte{rowDay, rowStock} {
+		if err := k.store.Keys(ctx, string(prefix(row, m)), func(string) bool { rows = true; return false }); err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+	}
+	if rows {
+		return nil, fmt.Errorf("%w of machine %s: its first one is gone", errRow, m)
+	}
+	return b, nil
 }
 
 // hold gives back a machine whose rows cannot be read, for later.

@@ -80,10 +80,32 @@ func (s *store) Put(_ context.Context, values []plant.KV) error {
 	return nil
 }
 
-func (s *store) Memory(key string) ([]byte, error) { return s.rows[key], nil }
+// unreadable is a value that the store finds damaged.
+const unreadable = "\x00damaged"
+
+func (s *store) Memory(key string) ([]byte, error) {
+	if string(s.rows[key]) == unreadable {
+		return nil, plant.ErrUnreadable
+	}
+	return s.rows[key], nil
+}
+
+func (s *store) Settled(plant.MachineID) plant.Sequence { return s.cursor }
+
+func (s *store) Keys(_ context.Context, prefix string, do func(string) bool) error {
+	for _, key := range slices.Sorted(maps.Keys(s.rows)) {
+		if strings.HasPrefix(key, prefix) && !do(key) {
+			return nil
+		}
+	}
+	return nil
+}
 
 func (s *store) Each(_ context.Context, prefix string, do func(plant.KV) bool) error {
 	for _, key := range slices.Sorted(maps.Keys(s.rows)) {
+		if strings.HasPrefix(key, prefix) && string(s.rows[key]) == unreadable {
+			return plant.ErrUnreadable
+		}
 		if strings.HasPrefix(key, prefix) && !do(plant.KV{Key: key, Value: s.rows[key]}) {
 			return nil
 		}

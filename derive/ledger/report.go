@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -150,7 +151,10 @@ func (k *Keeper) walk(ctx context.Context, row byte, do func(p *parser, value []
 		}
 		return bad == nil
 	})
-	return cmp.Or(err, bad)
+	if errors.Is(err, plant.ErrUnreadable) || bad != nil {
+		return fmt.Errorf("%w: sluice ledger check names such rows, and with --mend --reason \"...\" puts them right", cmp.Or(bad, err))
+	}
+	return err
 }
 
 // Missing names the machines whose books lack events: lost ones, and such as
