@@ -103,6 +103,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 	f.aside = start
 	f.loadShelf(run)
+	f.loadHolds(run)
 	start(func() error { return f.tendShelf(run, sends) })
 	start(func() error { f.beside(run); return nil })
 	start(func() error { return f.lease(run, leases) })
@@ -240,6 +241,7 @@ func (f *Forwarder) serve(run, sends context.Context, m plant.MachineID) error {
 	pass.report(linked, v.delivered > 0, v.linkWait())
 	// Noted before the lease ends: whoever has the next one must find it.
 	f.note(st, &v, linked)
+	f.keepHolds(st, &v)
 	if v.stop.Status == plant.Held || len(v.stop.Put) > 0 {
 		v.results = append(v.results, v.stop)
 	}

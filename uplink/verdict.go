@@ -203,6 +203,8 @@ type refusals struct {
 	kinds map[plant.EventKind]refusal
 	// at is when the last one came.
 	at time.Time
+	// kept are the kinds of which it is durable that they are held.
+	kept map[plant.EventKind]bool
 }
 
 // careful reports whether events should go one by one, so that a held stream

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-const testWait = 100 * time.Millisecond
+const testWait = 300 * time.Millisecond
 
 func (b *broker) subscriptions() []string {
 	b.mu.Lock()
