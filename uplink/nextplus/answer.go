@@ -54,7 +54,8 @@ func (s *Sender) post(ctx context.Context, to target, e *plant.Event, content []
 		Whole: func(int, http.Header) bool { return true },
 	})
 	fault.Pass("nextplus.afterResponse")
-	return a, out.Load(), err
+	var token *httplink.TokenError
+	return a, out.Load() && !errors.As(err, &token), err
 }
 
 // decision is what becomes of an event.
@@ -74,8 +75,9 @@ type decision struct {
 // unanswered decides on a request without an answer.
 func (s *Sender) unanswered(err error, sent bool) decision {
 	d := decision{cause: &uplink.LinkError{Err: err}, lost: sent}
-	if f := (*httplink.Failure)(nil); errors.As(err, &f) {
-		d.wait = f.Wait()
+	var asks interface{ Wait() time.Duration }
+	if errors.As(err, &asks) {
+		d.wait = asks.Wait()
 	}
 	if sent && s.options.OnLostReply == lostPark {
 		d.status, d.cause = plant.Rejected, &parked{err}

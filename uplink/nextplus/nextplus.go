@@ -43,17 +43,17 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		if err != nil {
 			return uplink.Plan{}, err // Validate has seen it, so this does not happen
 		}
-		way, err := o.Load(to)
+		way, err := o.LoadAuth(to, o.Auth)
 		if err != nil {
 			return uplink.Plan{}, err
 		}
 		links[f.kind] = link{to, way}
-		p.Expires = way.Expires()
+		p.Expires = way.Expires(o.Auth)
 		shown, targets = append(shown, httplink.Show(to)), append(targets, to.String())
 	}
 	o.BatchEvents = min(o.BatchEvents, maxEvents)
 	p.Endpoint, p.Target, p.Options = strings.Join(shown, ", "), strings.Join(targets, " "), o.Options
-	p.Carries = func(k plant.EventKind) bool { _, has := links[k]; return has }
+	p.Carries = func(k plant.EventKind) bool { _, has := links[k]; return has && o.Kinds.Carry(k) }
 	p.Open = func(env uplink.Env) uplink.Sender { return open(o, links, env) }
 	return p, nil
 }
@@ -63,7 +63,7 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 		options: o, env: env, codes: env.Codes, memory: env.Memory, header: o.header(),
 		targets: make(map[plant.EventKind]target), lost: make(map[plant.MachineID]plant.Sequence),
 	}
-	clients := make(map[string]*httplink.Client)
+	clients := make(map[string]*httplink.Session)
 	for _, f := range forms {
 		l, has := links[f.kind]
 		if !has {
@@ -72,7 +72,9 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 		origin := l.url.Scheme + "://" + l.url.Host
 		client := clients[origin]
 		if client == nil {
-			client = l.way.Watched(env.Expiries).Open("nextplus", o.Concurrent, httplink.NewRedactor(o.Auth.Secrets()...))
+			client = l.way.Watched(env.Expiries).Session(httplink.SessionOptions{
+				Name: "nextplus", Connections: o.Concurrent, Auth: o.Auth, Note: httplink.NoteTokens(env.Journal, o.Auth),
+			})
 			clients[origin] = client
 		}
 		s.targets[f.kind] = target{l.url, client}

@@ -126,7 +126,7 @@ func (o Options) validateTargets() error {
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, moved(f.key, o.Settings.Validate(target, !o.Auth.None(), o.SendTimeout)))
+		errs = append(errs, moved(f.key, o.ValidateAuth(target, o.Auth, o.SendTimeout)))
 		for name := range target.Query() {
 			if httplink.Secretive(name) {
 				errs = append(errs, config.Warn(f.key, fmt.Sprintf("its query holds `%s`, which proxies and servers log", name), "use auth:, if the receiver takes it there"))
@@ -187,17 +187,15 @@ func dedupe(errs []error) error {
 // target is where events of one kind go.
 type target struct {
 	url    *url.URL
-	client *httplink.Client
+	client *httplink.Session
 }
 
-// header returns what each request carries.
+// header returns what each request carries, besides who we are.
 func (o Options) header() http.Header {
-	h := http.Header{
+	return http.Header{
 		"Accept":          {"application/json"},
 		"Accept-Encoding": {"identity"},
 		"Content-Type":    {"application/json"},
 		"User-Agent":      {"sluice"},
 	}
-	o.Auth.Set(h)
-	return h
 }

@@ -48,10 +48,11 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Target:  base.String() + " " + o.APIKey.Reveal(),
 		Carries: o.carries,
 		Codes:   o.Codes,
+		Expires: link.Expires(httplink.Auth{}),
 		Options: o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
 			redactor := httplink.NewRedactor(o.secrets()...)
-			return newSender(o, base, link.Open("prodsmart", o.Concurrent, redactor), redactor, env)
+			return newSender(o, base, link.Watched(env.Expiries).Open("prodsmart", o.Concurrent, redactor), redactor, env)
 		},
 	}, nil
 }

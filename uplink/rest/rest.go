@@ -47,7 +47,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Target:   target.String(),
 		Carries:  o.carries,
 		Codes:    o.Codes,
-		Expires:  o.expires(),
+		Expires:  link.Expires(o.Auth),
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
 			s := &Sender{
@@ -56,19 +56,10 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 				conflicts: make(map[plant.MachineID]conflict),
 				doubts:    make(map[plant.MachineID]span),
 			}
-			s.client = link.Session(httplink.SessionOptions{Name: "rest", Connections: o.Concurrent, Auth: o.Auth, Sign: o.Sign, Note: s.noteToken})
+			s.client = link.Watched(env.Expiries).Session(httplink.SessionOptions{Name: "rest", Connections: o.Concurrent, Auth: o.Auth, Sign: o.Sign, Note: httplink.NoteTokens(env.Journal, o.Auth)})
 			return s
 		},
 	}, nil
-}
-
-// expires returns what the config knows to end.
-func (o Options) expires() []uplink.Expiry {
-	what, at := o.Auth.Expiry()
-	if at.IsZero() {
-		return nil
-	}
-	return []uplink.Expiry{{What: what, At: at}}
 }
 
 // form returns what makes messages of events.

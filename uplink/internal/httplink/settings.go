@@ -214,12 +214,16 @@ func (s Settings) ValidateAuth(target *url.URL, a Auth, sendTimeout config.Durat
 	return errors.Join(errs...)
 }
 
-// Expires returns when the client's certificate ends, if there is one.
-func (l *Link) Expires() []uplink.Expiry {
-	if len(l.security.Certificates) == 0 || l.security.Certificates[0].Leaf == nil {
-		return nil
+// Expires returns when what the config names ends: the client's certificate, and
+// the secret of a as far as the config says so.
+func (l *Link) Expires(a Auth) (all []uplink.Expiry) {
+	if len(l.security.Certificates) > 0 && l.security.Certificates[0].Leaf != nil {
+		all = append(all, uplink.Expiry{What: "the certificate of the gateway (cert)", At: l.security.Certificates[0].Leaf.NotAfter})
 	}
-	return []uplink.Expiry{{What: "the certificate of the gateway (cert)", At: l.security.Certificates[0].Leaf.NotAfter}}
+	if what, at := a.Expiry(); !at.IsZero() {
+		all = append(all, uplink.Expiry{What: what, At: at})
+	}
+	return all
 }
 
 // Watched returns the same way, on which e is told when the receiver's
