@@ -38,6 +38,7 @@ type Model struct {
 	weighed    []*dosing.Live
 	material   *material.Rule
 	values     *values
+	codes      []Code
 	// devices says what each tag is used for.
 	devices map[plant.DeviceID]map[plant.TagID]*use
 	// tags are all of them; edges says where each change counts (a state, a
@@ -74,7 +75,7 @@ type use struct {
 func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	m := &Model{
 		machine: id, mode: o.Mode, maxSkew: o.MaxSkew.Std(), unobserved: o.UnobservedAfter.Std(), commitEvery: o.CommitEvery.Std(),
-		devices: make(map[plant.DeviceID]map[plant.TagID]*use),
+		devices: make(map[plant.DeviceID]map[plant.TagID]*use), codes: codesOf(id, &o),
 	}
 	if m.mode == "" {
 		m.mode = plant.Production

@@ -131,6 +131,15 @@ type uplinkDoc struct {
 	Waiting      int        `json:"waiting_machines"`
 	Shelved      int        `json:"shelved"`
 	Stuck        []stuckDoc `json:"stuck_machines"`
+	// Skipped are no business of the system by its config.
+	Skipped  uint64                `json:"skipped"`
+	Expires  []expiryDoc           `json:"expires"`
+	Unmapped []uplink.UnmappedCode `json:"unmapped_codes"`
+}
+
+type expiryDoc struct {
+	What string  `json:"what"`
+	At   instant `json:"at"`
 }
 
 // stuckDoc is a machine whose events one uplink does not get rid of.
@@ -328,6 +337,10 @@ func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkD
 		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
 		Down: s.Down, DownSince: instant(s.DownSince), Next: instant(s.Next), Waiting: s.Waiting, Shelved: s.Shelved, Stuck: []stuckDoc{},
+		Skipped: s.Skipped, Expires: []expiryDoc{}, Unmapped: list(s.Unmapped),
+	}
+	for _, e := range s.Expires {
+		doc.Expires = append(doc.Expires, expiryDoc{e.What, instant(e.At)})
 	}
 	for _, p := range s.Problems {
 		doc.Stuck = append(doc.Stuck, stuckDoc{string(p.Machine), string(p.Kind), p.Held, instant(p.Since), instant(p.Next), p.Text})

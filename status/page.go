@@ -315,6 +315,14 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	if u.Shelved > 0 {
 		k.add("Set aside", count(uint64(u.Shelved), "event")+" until another event is answered")
 	}
+	for _, e := range u.Expires {
+		if e.At.Sub(c.now) <= soon {
+			k.add("Ends", expiryText(e, c.now))
+		}
+	}
+	if n := len(u.Unmapped); n > 0 {
+		k.add("Not in its tables", count(uint64(n), "code"))
+	}
 	if q.DeadLetters > 0 {
 		k.add("Dead letters", number(q.DeadLetters))
 	}

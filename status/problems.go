@@ -313,7 +313,8 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 			Do: "The receiver did not accept them. They are kept as dead letters with its words.",
 		})
 	}
-	return ps
+	ps = append(ps, expiryProblems(snap, u)...)
+	return append(ps, codeProblem(u)...)
 }
 
 // refused returns how many dead letters were refused; the others wait for another

@@ -18,8 +18,12 @@ type Preflighter interface {
 // UsedCode is a code that the config names, in our words, with the machines that
 // use it.
 type UsedCode struct {
-	Kind     plant.CodeKind
-	Code     string
+	Kind plant.CodeKind
+	Code string
+	// Theirs is what the system calls it by the tables. Mapped is false if there is
+	// a table that does not have the code; Theirs is then the same as Code.
+	Theirs   string
+	Mapped   bool
 	Machines []plant.MachineID
 }
 

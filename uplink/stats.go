@@ -11,6 +11,12 @@ type Stats struct {
 	Uplink string
 	// Endpoint is for the gateway to fill in from the Plan.
 	Endpoint string
+	// Expires are the ends that are known, the nearest first, Unmapped the codes that
+	// its tables do not have, and UnmappedMore the lookups of others that had no
+	// room; all are for the gateway to fill in.
+	Expires      []Expiry
+	Unmapped     []UnmappedCode
+	UnmappedMore uint64
 	// Breaker is "closed", "half-open" or "open".
 	Breaker string
 	// Since is when Breaker last changed.

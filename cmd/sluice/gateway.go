@@ -70,6 +70,9 @@ type gateway struct {
 	byDevice   map[plant.DeviceID]*drivers.Poller
 	forwarders []*uplink.Forwarder
 	senders    []uplink.Sender
+	// codes and expiries are those of the uplinks, for the page.
+	codes    []*uplink.Codes
+	expiries []*uplink.Expiries
 	// journal is the integration log; journals has the view of each uplink on it.
 	journal  *journal.Log
 	journals []*uplink.Journal
@@ -220,13 +223,15 @@ func (g *gateway) build() error {
 		}
 		site := g.plan.Config.Site
 		notes := uplink.NewJournal(u.Name, g.journal.Add)
+		codes, expiries := uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), uplink.NewExpiries(u.Plan.Expires...)
+		g.codes, g.expiries = append(g.codes, codes), append(g.expiries, expiries)
 		var forwarder *uplink.Forwarder // the sender asks it, once it runs
 		sender := u.Plan.Open(uplink.Env{
 			Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Journal: notes,
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
 			States:  g.statesFor(u.Plan.Options.Machines),
 			Shelved: func(m plant.MachineID, key string) bool { return forwarder.Shelved(m, key) },
-			Codes:   uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), Expiries: uplink.NewExpiries(u.Plan.Expires...),
+			Codes:   codes, Expiries: expiries,
 		})
 		forwarder = uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log)
 		g.senders = append(g.senders, sender)
@@ -355,6 +360,8 @@ func (g *gateway) Snapshot() status.Snapshot {
 	for i, f := range g.forwarders {
 		s := f.Stats()
 		s.Endpoint = g.plan.Uplinks[i].Plan.Endpoint
+		s.Expires = g.expiries[i].List()
+		s.Unmapped, s.UnmappedMore = g.codes[i].Unmapped()
 		snap.Uplinks = append(snap.Uplinks, s)
 	}
 	return snap

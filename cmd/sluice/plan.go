@@ -59,6 +59,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 		k.owners()
 		k.named()
 		k.carried()
+		k.mapped()
 		k.used()
 	}
 	// The text of the sections has said all that it has to say, and in a large

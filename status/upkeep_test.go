@@ -1,0 +1,58 @@
+package status
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// TestWhatEndsIsSaidAhead: two weeks before, a day before, and when it has ended.
+func TestWhatEndsIsSaidAhead(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		left     time.Duration
+		severity Severity
+		want     string // empty for nothing
+	}{
+		{15 * 24 * time.Hour, 0, ""},
+		{14*24*time.Hour + time.Second, 0, ""},
+		{14 * 24 * time.Hour, Doubtful, "ends in 14 days"},
+		{3*24*time.Hour + time.Hour, Doubtful, "ends in 3 days"},
+		{24 * time.Hour, Stuck, "ends in less than a day"},
+		{time.Second, Stuck, "ends in less than a day"},
+		{0, Stuck, "has ended"},
+		{-time.Hour, Stuck, "has ended"},
+	} {
+		snap := Snapshot{At: now, Uplinks: []uplink.Stats{{Uplink: "erp", Breaker: "closed", Expires: []uplink.Expiry{{What: "the token of auth", At: now.Add(c.left)}}}}}
+		ps := Problems(snap)
+		if c.want == "" {
+			if len(ps) != 0 {
+				t.Errorf("%v ahead: %+v", c.left, ps)
+			}
+			continue
+		}
+		if len(ps) != 1 || ps[0].Severity != c.severity || !strings.Contains(ps[0].What, "Uplink erp: the token of auth "+c.want) || ps[0].Do == "" || ps[0].Cause == "" {
+			t.Errorf("%v ahead: %+v, want %q", c.left, ps, c.want)
+		}
+	}
+}
+
+// TestCodesThatATableDoesNotHave are named, the first few of them.
+func TestCodesThatATableDoesNotHave(t *testing.T) {
+	u := uplink.Stats{Uplink: "erp", Breaker: "closed", Unmapped: []uplink.UnmappedCode{{Kind: plant.CodeDowntimeType, Code: "Jam", Count: 3}}}
+	ps := Problems(Snapshot{At: time.Now(), Uplinks: []uplink.Stats{u}})
+	if len(ps) != 1 || ps[0].Cause != `downtime type "Jam" (3 times)` || !strings.Contains(ps[0].What, "do not have 1 code") {
+		t.Errorf("got %+v", ps)
+	}
+	for len(u.Unmapped) < 12 {
+		u.Unmapped = append(u.Unmapped, uplink.UnmappedCode{Kind: plant.CodeWaste, Code: "W", Count: 1})
+	}
+	u.UnmappedMore = 5
+	ps = Problems(Snapshot{At: time.Now(), Uplinks: []uplink.Stats{u}})
+	if len(ps) != 1 || !strings.Contains(ps[0].Cause, "and 2 more") || !strings.Contains(ps[0].Cause, "wrong address") {
+		t.Errorf("got %+v", ps)
+	}
+}
