@@ -40,6 +40,9 @@ var measures = []measure{
 	{"P8", "start with a backlog after SIGKILL", startTime},
 	{"P9", "50 good devices beside bad ones", badNeighbours},
 	{"P11", "binary size", binarySize},
+	{"R1", "REST, 50 ms an answer, one event a request", restSingle},
+	{"R2", "REST, 50 ms an answer, lists", restBatched},
+	{"R3", "REST, a byte a second", restByteASecond},
 }
 
 func main() {

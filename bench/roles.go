@@ -24,6 +24,8 @@ func playRole(role string) error {
 		return playTrouble(in, out)
 	case "broker":
 		return playBroker(in, out)
+	case "receiver":
+		return playReceiver(in, out)
 	case "backlog":
 		return answerOnce(in, out, writeBacklog)
 	case "limit-open":

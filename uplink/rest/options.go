@@ -76,13 +76,19 @@ const (
 // Bounds of Options.
 const maxBatch = 1000
 
+// concurrent is how many machines are sent at once if the config does not say:
+// each waits for its own answers, which take a while over HTTP.
+const concurrent = 32
+
 func defaults() Options {
-	return Options{
+	o := Options{
 		Method: http.MethodPost, Batch: 1, MaxBody: 1 << 20,
 		Results: resultsRead, Conflict: conflictRefused, WebPage: webPageRetry,
 		Settings: httplink.DefaultSettings(),
 		Options:  uplink.DefaultOptions(),
 	}
+	o.Concurrent = concurrent
+	return o
 }
 
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
