@@ -15,7 +15,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := bin/golangci-lint
 
-.PHONY: help build test race lint fuzz sim model e2e torture torture-table browser interop mutants bench bench-full demo check schema-freeze clean
+.PHONY: help build test race lint fuzz sim model e2e torture faults torture-table browser interop mutants bench bench-full demo check schema-freeze clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ torture: ## kill, cut, fill and damage the gateway under load: SEED=, N= factor,
 	$(GO) test -tags chaos ./internal/fault
 	$(GO) build -o bin/torture ./internal/torture
 	bin/torture $(if $(SEED),-seed $(SEED)) $(if $(N),-n $(N)) $(if $(ONLY),-only $(ONLY)) $(if $(LONG),-long) $(TORTURE)
+
+faults: ## cut, slow and confuse the network and the receivers of a gateway: SEED=, N=, ONLY=cases, LONG=1 for the whole programme
+	$(GO) build -o bin/torture ./internal/torture
+	bin/torture -faults $(if $(SEED),-seed $(SEED)) $(if $(N),-n $(N)) $(if $(ONLY),-only $(ONLY)) $(if $(LONG),-long) $(TORTURE)
 
 torture-table: ## bring the table of docs/reliability.md up to date with the ledger
 	$(GO) run ./internal/torture -table docs/reliability.md

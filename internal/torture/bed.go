@@ -35,6 +35,11 @@ type bed struct {
 	limits string // further keys of buffer:
 	uplink string // a further line of uplinks:
 	asks   string // further keys of the uplink to the broker
+	tells  string // further keys of the uplink over HTTP
+	// brokerAt and erpAt are where the gateway finds the receivers, ackTimeout how
+	// long it waits for the broker's word.
+	brokerAt, erpAt, ackTimeout string
+	pace                        int // factor of the devices' intervals
 
 	gateway *gateway
 	starts  int
@@ -66,6 +71,7 @@ func newBed(dir, binary, limits string, o oracle.Options) (*bed, error) {
 		// time that a settled cursor may wait for its fsync.
 		o.DuplicatesPerStart = 4*2*batchEvents + 400
 	}
+	b.brokerAt, b.erpAt, b.ackTimeout, b.pace = b.sinks.broker.Addr(), b.sinks.addr, "5s", 1
 	b.judge = oracle.New(b.plant, o)
 	b.sinks.tell(b.judge)
 	return b, nil
@@ -79,25 +85,25 @@ func (b *bed) writeConfig() error {
 	var y strings.Builder
 	fmt.Fprintf(&y, "site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}\n")
 	fmt.Fprintf(&y, "buffer: {path: %s, %s}\nhttp: {listen: \"127.0.0.1:0\"}\n", b.buffer, b.limits)
-	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: 5s, batch_events: %d%s}\n", broker, b.sinks.broker.Addr(), batchEvents, b.asks)
-	fmt.Fprintf(&y, "  %s: {driver: rest, url: \"http://%s/events\", batch_events: %d}\n", erp, b.sinks.addr, batchEvents)
+	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: %s, batch_events: %d%s}\n", broker, b.brokerAt, b.ackTimeout, batchEvents, b.asks)
+	fmt.Fprintf(&y, "  %s: {driver: rest, url: \"http://%s/events\", batch_events: %d%s}\n", erp, b.erpAt, batchEvents, b.tells)
 	y.WriteString(b.uplink)
 	fmt.Fprintf(&y, `devices:
   press:
     driver: modbus
     endpoint: %s
-    interval: 10ms
+    interval: %dms
     tags: {made: {address: "holding:0", type: uint16}}
   line:
     driver: modbus
     endpoint: %s
-    interval: 20ms
+    interval: %dms
     word_order: CDAB
     tags: {made: {address: "holding:0", type: uint32}, scrap: {address: "holding:2", type: uint32}}
   mixer:
     driver: modbus
     endpoint: %s
-    interval: 10ms
+    interval: %dms
     tags:
       offer: coil:0
       ack: coil:1
@@ -111,7 +117,7 @@ func (b *bed) writeConfig() error {
     endpoint: %s
     interval: 50ms
     tags:
-`, b.plant.press.Addr(), b.plant.line.Addr(), b.plant.mixer.PLC().Addr(), b.plant.oven.Addr())
+`, b.plant.press.Addr(), 10*b.pace, b.plant.line.Addr(), 20*b.pace, b.plant.mixer.PLC().Addr(), 10*b.pace, b.plant.oven.Addr())
 	for i := range ovenTags {
 		fmt.Fprintf(&y, "      t%02d: {address: \"holding:%d\", type: string, length: %d}\n", i, i*ovenRegisters, ovenRegisters)
 	}
@@ -186,6 +192,28 @@ func (b *bed) tail() string {
 // accepting waits until the gateway has accepted n events since its start.
 func (b *bed) accepting(n int64) error {
 	return b.until(waitReady, "recording has not begun", func() bool { return b.gateway.tapped.Load() >= n })
+}
+
+// drainedAtRest stops the plant until what was accepted is accounted for, so that
+// a loaded machine can catch up.
+func (b *bed) drainedAtRest() error {
+	b.rest()
+	err := b.drained()
+	b.work()
+	return err
+}
+
+// work lets the plant make what the cases of the network need: events that are
+// seldom long.
+func (b *bed) work() { b.load(2 * time.Second) }
+
+// working starts a gateway and lets the plant work.
+func (b *bed) working() error {
+	if err := b.start(); err != nil {
+		return err
+	}
+	b.work()
+	return b.accepting(50)
 }
 
 // drained waits until what was accepted so far is accounted for.

@@ -30,3 +30,23 @@ func cases() []testCase {
 		{name: "control-dedupe", what: "control: a receiver that does not know duplicates", inShort: true, short: 3, long: 3, control: true, run: controlDuplicates},
 	}
 }
+
+// faultCases are the faults of the network and of the receivers, T18 to T27 of the
+// design, in the order in which they run. Those with inShort are quick enough for
+// each change; together says that nothing in them depends on the time.
+func faultCases() []testCase {
+	own := []means{isRoot, hasNamespace, hasFilter}
+	shaped := append([]means{hasShaper}, own...)
+	return []testCase{
+		{name: "partition", what: "T18: the network is away, 1 s to 40 s", inShort: true, together: true, short: 3, long: 50, needs: own, run: partitions},
+		{name: "jitter", what: "T24: answers late, byte by byte, cut", inShort: true, together: true, short: 1, long: 10, run: jitter},
+		{name: "answers", what: "T26: 24 answers of a receiver", inShort: true, together: true, short: 1, long: 10, run: answers},
+		{name: "disorder", what: "T27: acknowledgements twice, reversed, wrong, unknown; lost sessions", inShort: true, together: true, short: 1, long: 10, run: disorder},
+		{name: "half-open", what: "T19: the peer is gone without a word", short: 2, long: 10, needs: own, run: halfOpen},
+		{name: "one-way", what: "T20: events arrive, acknowledgements do not", short: 2, long: 10, needs: own, run: oneWay},
+		{name: "resets", what: "T21: resets, an end after each CONNACK, a name nobody knows", short: 2, long: 10, needs: own, run: resets},
+		{name: "loss", what: "T22: 1, 5, 20, 50 % of the packets are lost", short: 4, long: 4, needs: own, run: losses},
+		{name: "narrow", what: "T23: a backlog over 64 kbit/s", short: 1, long: 2, needs: shaped, run: narrowed},
+		{name: "slow", what: "T25: a receiver that reads slowly, or not at all", short: 3, long: 6, run: slowConsumer},
+	}
+}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -26,7 +29,9 @@ type testCase struct {
 	// control is set for a case whose gateway or oracle is broken on purpose: it
 	// passes when the oracle finds a violation.
 	control bool
-	run     func(*trial) error
+	// together lets it run beside its neighbours in the list.
+	together bool
+	run      func(*trial) error
 }
 
 // trial is one run of a case.
@@ -95,16 +100,15 @@ func lane(ctx context.Context, s settings, picked []testCase, out io.Writer) (in
 	}
 	var all []outcome
 	code := 0
-	for _, c := range picked {
-		o := runCase(ctx, s, c, dir, binary, out)
-		all = append(all, o)
-		report(out, s, &o)
-		if o.err != nil {
-			code = 1
+	for len(picked) > 0 && ctx.Err() == nil {
+		n := max(1, slices.IndexFunc(append(picked, testCase{}), func(c testCase) bool { return !c.together }))
+		for _, o := range runSide(ctx, s, picked[:n], dir, binary, out) {
+			all = append(all, o)
+			if o.err != nil {
+				code = 1
+			}
 		}
-		if ctx.Err() != nil {
-			break
-		}
+		picked = picked[n:]
 	}
 	if ctx.Err() != nil {
 		fmt.Fprintf(out, "torture: not finished: %v\n", context.Cause(ctx))
@@ -127,6 +131,30 @@ func lane(ctx context.Context, s settings, picked []testCase, out io.Writer) (in
 		}
 	}
 	return code, nil
+}
+
+// runSide runs cases side by side; what each says is printed when it is over.
+func runSide(ctx context.Context, s settings, some []testCase, dir, binary string, out io.Writer) []outcome {
+	all := make([]outcome, len(some))
+	if len(some) == 1 {
+		all[0] = runCase(ctx, s, some[0], dir, binary, out)
+		report(out, s, &all[0])
+		return all
+	}
+	var mu sync.Mutex
+	var side sync.WaitGroup
+	for i, c := range some {
+		side.Go(func() {
+			var words bytes.Buffer
+			all[i] = runCase(ctx, s, c, dir, binary, &words)
+			report(&words, s, &all[i])
+			mu.Lock()
+			defer mu.Unlock()
+			_, _ = out.Write(words.Bytes()) // as for every other word to a person
+		})
+	}
+	side.Wait()
+	return all
 }
 
 // left names the cases that were left out.
@@ -220,8 +248,8 @@ func report(out io.Writer, s settings, o *outcome) {
 	case o.missing != "":
 		fmt.Fprintf(out, "LEFT OUT %-14s %s\n", o.name, o.missing)
 	case o.err != nil:
-		fmt.Fprintf(out, "FAILED   %-14s after %d of its iterations, %.1f s\n%v\nrepeat it: make torture ONLY=%s SEED=%d N=%g; data and journals are kept\n",
-			o.name, o.done, o.took.Seconds(), o.err, o.name, s.seed, s.factor)
+		fmt.Fprintf(out, "FAILED   %-14s after %d of its iterations, %.1f s\n%v\nrepeat it: make %s ONLY=%s SEED=%d N=%g; data and journals are kept\n",
+			o.name, o.done, o.took.Seconds(), o.err, s.target(), o.name, s.seed, s.factor)
 	default:
 		fmt.Fprintf(out, "ok       %-14s %4d iterations, %6.1f s  %s\n", o.name, o.done, o.took.Seconds(), o.what)
 	}

@@ -31,6 +31,15 @@ type settings struct {
 	budget       time.Duration
 	list         bool
 	table        string
+	faults       bool
+}
+
+// target is the target of the Makefile that runs the same.
+func (s *settings) target() string {
+	if s.faults {
+		return "faults"
+	}
+	return "torture"
 }
 
 func main() {
@@ -55,6 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	f.StringVar(&s.ledger, "ledger", "docs/reliability-ledger.json", "the ledger that the long lane appends to")
 	f.DurationVar(&s.budget, "budget", 0, "end after this time at most (default: 8 min, 6 h for the long lane)")
 	f.BoolVar(&s.list, "list", false, "list the cases and end")
+	f.BoolVar(&s.faults, "faults", false, "the faults of the network and of the receivers instead, in a network namespace of its own")
 	f.StringVar(&s.table, "table", "", "bring the table of this page up to date with the ledger and end")
 	if err := f.Parse(args); err != nil {
 		return 2
@@ -72,7 +82,17 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 			s.budget = 6 * time.Hour
 		}
 	}
-	picked, err := pick(s.only, s.long || s.list)
+	list := cases()
+	if s.faults {
+		list = faultCases()
+		if !s.list {
+			if err := enterNamespace(); err != nil {
+				fmt.Fprintln(out, err)
+				return 1
+			}
+		}
+	}
+	picked, err := pick(list, s.only, s.long || s.list)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return 2
@@ -92,10 +112,10 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 
 // pick returns the cases of those names; without names all, or those of the
 // short lane.
-func pick(only string, all bool) ([]testCase, error) {
+func pick(list []testCase, only string, all bool) ([]testCase, error) {
 	var picked []testCase
 	if only == "" {
-		for _, c := range cases() {
+		for _, c := range list {
 			if all || c.inShort {
 				picked = append(picked, c)
 			}
@@ -104,7 +124,7 @@ func pick(only string, all bool) ([]testCase, error) {
 	}
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
-		for _, c := range cases() {
+		for _, c := range list {
 			if c.name == name {
 				picked, found = append(picked, c), true
 			}

@@ -35,7 +35,9 @@ const (
 // know what is true. Its methods may be called from any goroutine.
 type workshop struct {
 	press, line, oven *plantsim.Modbus
-	mixer             *plantsim.Scale
+	// reads are when the press was read.
+	reads pulse
+	mixer *plantsim.Scale
 
 	mu      sync.Mutex
 	frozen  bool
@@ -70,6 +72,7 @@ func newWorkshop(dir string) (w *workshop, err error) {
 		return nil, err
 	}
 	w.press.OnRead(func(b *plantsim.Bank) {
+		w.reads.beat(press)
 		w.count(&w.pressed, press)
 		b.SetHolding(0, uint16(w.pressedNow()+pressStart))
 	})

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-edge/sluice/internal/central"
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/internal/torture/oracle"
 )
@@ -37,11 +38,17 @@ type sinks struct {
 	addr   string
 	ended  chan struct{}
 	closed atomic.Bool
+	// faults stand before what the HTTP server does.
+	faults central.Faults
+	// pulse is when something new last arrived at each.
+	pulse pulse
 
 	mu     sync.Mutex
 	judge  *oracle.Oracle
 	ledger *os.File
 	poison *regexp.Regexp
+	// refusal is the status of a refused event.
+	refusal int
 	// last is the event with the highest number by its machine, as its id.
 	last map[string]lastEvent
 }
@@ -56,7 +63,7 @@ func newSinks(dir string) (*sinks, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sinks{ledger: ledger, poison: poison, last: map[string]lastEvent{}, ended: make(chan struct{})}
+	s := &sinks{ledger: ledger, poison: poison, refusal: http.StatusUnprocessableEntity, last: map[string]lastEvent{}, ended: make(chan struct{})}
 	s.broker = plantsim.NewBroker(func(topic string, payload []byte) {
 		if !strings.HasSuffix(topic, "/status") && !strings.HasPrefix(topic, hadTopic) {
 			s.arrive(broker, payload, false)
@@ -93,6 +100,7 @@ func (s *sinks) arrive(name string, payload []byte, refused bool) {
 	}
 	fmt.Fprintf(s.ledger, "%d\t%s\t%t\t%s\n", time.Now().UnixMilli(), name, refused, payload)
 	s.judge.Arrive(name, payload, refused)
+	s.pulse.beat(name)
 	var e struct{ ID, Subject, Sequence string }
 	if json.Unmarshal(payload, &e) != nil {
 		return // the oracle has said so
@@ -136,20 +144,28 @@ func (s *sinks) shut(away bool) error {
 var poison = regexp.MustCompile(`"lot":"L\d*77"`)
 
 // refuse sets which events the HTTP receiver refuses.
-func (s *sinks) refuse(these *regexp.Regexp) {
+func (s *sinks) refuse(these *regexp.Regexp) { s.refuseWith(these, http.StatusUnprocessableEntity) }
+
+// refuseWith also sets the status that says so.
+func (s *sinks) refuseWith(these *regexp.Regexp, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.poison = these
+	s.poison, s.refusal = these, status
 }
 
-func (s *sinks) refuses(body []byte) bool {
+func (s *sinks) refuses(body []byte) (status int, yes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.poison.Match(body)
+	return s.refusal, s.poison.Match(body)
 }
 
 // ServeHTTP implements http.Handler.
 func (s *sinks) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
+	s.faults.Serve(answer, r, func(w http.ResponseWriter, r *http.Request) { s.take(erp, w, r) })
+}
+
+// take books one event for the uplink of that name and answers.
+func (s *sinks) take(name string, answer http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(answer, r.Body, 4<<20))
 	if err != nil {
 		return // the gateway was killed in the middle of its request
@@ -158,12 +174,12 @@ func (s *sinks) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 		http.Error(answer, "closed", http.StatusServiceUnavailable)
 		return
 	}
-	if s.refuses(body) {
-		s.arrive(erp, body, true)
-		http.Error(answer, "unknown lot", http.StatusUnprocessableEntity)
+	if status, yes := s.refuses(body); yes {
+		s.arrive(name, body, true)
+		http.Error(answer, "unknown lot", status)
 		return
 	}
-	s.arrive(erp, body, false)
+	s.arrive(name, body, false)
 	answer.WriteHeader(http.StatusNoContent)
 }
 

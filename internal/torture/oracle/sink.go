@@ -225,6 +225,26 @@ func (a *Oracle) Drained() bool {
 	return true
 }
 
+// DrainedAt reports whether what was accepted up to then is accounted for at one
+// sink.
+func (a *Oracle) DrainedAt(name string, then time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !slices.ContainsFunc(a.lost(a.sinks[name]), func(k Key) bool { return !a.accepted[k].At.After(then) })
+}
+
+// Has reports whether a sink has all accepted events of a machine.
+func (a *Oracle) Has(name, machine string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k := range a.sinks[name].missing {
+		if k.Machine == machine {
+			return false
+		}
+	}
+	return true
+}
+
 // lost returns the accepted events that are missing at s without an excuse.
 func (a *Oracle) lost(s *sink) (keys []Key) {
 	for k := range s.missing {
