@@ -302,6 +302,7 @@ func (r *Rule) Unmark(s *State, at rule.Stamp) {
 		p.Gap = max(p.Gap, b.Gap)
 	}
 	b.clear()
+	r.takeOff(s) // what was in the way of it is no boundary
 }
 
 // unmark takes back one of the marks at the same time and reports whether none
