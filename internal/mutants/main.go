@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,50 +29,57 @@ import (
 // switchVar names the mutant that is on, by its number from 1.
 const switchVar = "SLUICE_MUTANT"
 
-// patience is how long a mutant may take; one that loops for ever is noticed.
-const patience = 2 * time.Minute
+// reachedVar names the file to which a run without a mutant writes the numbers of
+// those that it came by.
+const reachedVar = "SLUICE_REACHED"
+
+// patience is how long a mutant may take; one that loops for ever is noticed. The
+// processor's time is bounded as well, since that is what a loop costs.
+const (
+	patience = 2 * time.Minute
+	cpuTime  = 3 // seconds
+)
 
 func main() {
 	most := flag.Int("n", 0, "try about so many mutants, evenly spread; 0 means all")
+	narrow := flag.Int("narrow", 0, "try as well all mutants that no more than so many scenarios come by: each costs little, and shows best what a scenario is for")
 	only := flag.String("only", "", "try only mutants of files whose path has this in it")
 	out := flag.String("out", "", "write the table there")
 	flag.Parse()
-	if err := run(*most, *only, *out); err != nil {
+	if err := run(*most, *narrow, *only, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(most int, only, out string) error {
+func run(most, narrow int, only, out string) error {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return err
 	}
-	return errors.Join(pass(dir, most, only, out), os.RemoveAll(dir))
+	return errors.Join(pass(dir, most, narrow, only, out), os.RemoveAll(dir))
 }
 
-func pass(dir string, most int, only, out string) error {
+func pass(dir string, most, narrow int, only, out string) error {
 	bench, err := prepare(dir, only)
 	if err != nil {
 		return err
 	}
-	chosen := bench.mutants
-	if step := len(chosen) / max(most, 1); most > 0 && step > 1 {
-		chosen = nil
-		for i := step / 2; i < len(bench.mutants); i += step {
-			chosen = append(chosen, bench.mutants[i])
-		}
-	}
-	whole, err := bench.play(0)
+	whole, err := bench.play(0, "")
 	if err != nil {
 		return err
 	}
 	if len(whole.failed) > 0 || !whole.passed {
 		return fmt.Errorf("the scenarios fail without any mutant: %v", whole.failed)
 	}
+	if err := bench.reach(whole.all); err != nil {
+		return err
+	}
+	chosen := bench.choose(most, narrow)
 	fmt.Printf("%d mutants, %d of them tried\n", len(bench.mutants), len(chosen))
 	results := bench.all(chosen)
 	r := newReport(len(bench.mutants), results, whole.all)
+	r.narrow = narrow
 	fmt.Print(r.text(false))
 	if out == "" {
 		return nil
@@ -84,6 +92,8 @@ type bench struct {
 	binary  string
 	folder  string
 	mutants []mutant
+	// reached are the scenarios that come by each mutant: no other can notice it.
+	reached map[int][]string
 }
 
 // prepare writes the changed copies of the sources and builds the binary.
@@ -150,13 +160,50 @@ type result struct {
 
 var verdict = regexp.MustCompile(`--- (PASS|FAIL): TestScenarios/(\S+)`)
 
-// play runs the scenarios with one mutant on.
-func (b *bench) play(id int) (result, error) {
+// reach plays each scenario by itself, without a mutant, and notes by which it
+// comes.
+func (b *bench) reach(scenarios []string) error {
+	b.reached = map[int][]string{}
+	file := b.binary + ".reached"
+	for _, s := range scenarios {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			return err
+		}
+		r, err := b.play(0, only([]string{s}), reachedVar+"="+file)
+		if err != nil || !r.passed {
+			return fmt.Errorf("scenario %s by itself: %w", s, cmp.Or(err, errors.New("it fails")))
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, n := range strings.Fields(string(text)) {
+			if id, err := strconv.Atoi(n); err == nil {
+				b.reached[id] = append(b.reached[id], s)
+			}
+		}
+	}
+	return nil
+}
+
+// only is a pattern of these scenarios, each FOLDER/NAME, and a few more.
+func only(scenarios []string) string {
+	var folders, names []string
+	for _, s := range scenarios {
+		folder, name, _ := strings.Cut(s, "/")
+		folders, names = append(folders, regexp.QuoteMeta(folder)), append(names, regexp.QuoteMeta(name))
+	}
+	slices.Sort(folders)
+	return "/^(" + strings.Join(slices.Compact(folders), "|") + ")$/^(" + strings.Join(names, "|") + ")$"
+}
+
+// play runs the scenarios of a pattern with one mutant on.
+func (b *bench) play(id int, pattern string, env ...string) (result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.binary, "-test.run", "^TestScenarios$", "-test.v")
+	cmd := exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf(`ulimit -t %d; exec "$0" "$@"`, cpuTime), b.binary, "-test.run", "^TestScenarios$"+pattern, "-test.v")
 	cmd.Dir = b.folder
-	cmd.Env = append(os.Environ(), fmt.Sprint(switchVar, "=", id))
+	cmd.Env = append(append(os.Environ(), fmt.Sprint(switchVar, "=", id)), env...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	err := cmd.Run()
@@ -172,8 +219,24 @@ func (b *bench) play(id int) (result, error) {
 		}
 	}
 	// A panic or a loop ends the run; who met it is not told from the others.
-	r.ended = !r.passed && (ctx.Err() != nil || bytes.Contains(said.Bytes(), []byte("\npanic: ")))
+	r.ended = !r.passed && (ctx.Err() != nil || exit != nil && !exit.Exited() || bytes.Contains(said.Bytes(), []byte("\npanic: ")))
 	return r, nil
+}
+
+// choose returns about so many mutants, evenly spread, or all for 0, and all that
+// no more than narrow scenarios come by.
+func (b *bench) choose(most, narrow int) (chosen []mutant) {
+	step := 1
+	if most > 0 {
+		step = max(len(b.mutants)/most, 1)
+	}
+	for i, m := range b.mutants {
+		by := len(b.reached[m.id])
+		if i%step == step/2 || by > 0 && by <= narrow {
+			chosen = append(chosen, m)
+		}
+	}
+	return chosen
 }
 
 // all plays the mutants, as many at once as there are processors.
@@ -184,7 +247,10 @@ func (b *bench) all(chosen []mutant) []result {
 	for range runtime.NumCPU() {
 		workers.Go(func() {
 			for i := range next {
-				r, err := b.play(chosen[i].id)
+				r, err := result{passed: true}, error(nil)
+				if by := b.reached[chosen[i].id]; len(by) > 0 {
+					r, err = b.play(chosen[i].id, only(by))
+				}
 				if err != nil {
 					fmt.Fprintln(os.Stderr, "mutants:", err)
 				}
@@ -207,6 +273,7 @@ func (b *bench) all(chosen []mutant) []result {
 // report says what the pass has shown.
 type report struct {
 	there, tried, ended int
+	narrow              int
 	unnoticed           []mutant
 	scenarios           []string
 	noticed, alone      map[string]int
@@ -240,6 +307,9 @@ func (r *report) text(page bool) string {
 	killed := r.tried - len(r.unnoticed)
 	fmt.Fprintf(&b, "%d mutants of %d tried: %d noticed (%.1f %%), %d of them by a panic or an endless loop; %d scenarios, %d of which notice a mutant that no other notices.\n",
 		r.tried, r.there, killed, 100*float64(killed)/float64(max(r.tried, 1)), r.ended, len(r.scenarios), len(r.alone))
+	if r.narrow > 0 {
+		fmt.Fprintf(&b, "Tried were some, evenly spread, and all that no more than %d scenarios come by: so the share that was noticed is not that of all.\n", r.narrow)
+	}
 	if !page {
 		for _, m := range r.unnoticed {
 			fmt.Fprintf(&b, "unnoticed: %s\n", m)

@@ -21,11 +21,28 @@ import (
 
 var on, _ = strconv.Atoi(os.Getenv("` + switchVar + `"))
 
+// reached notes which mutants a run comes by, if somebody wants to know.
+var (
+	reached    = map[int]bool{}
+	noted, err = os.OpenFile(os.Getenv("` + reachedVar + `"), os.O_APPEND|os.O_WRONLY, 0)
+)
+
+func pass(id int) {
+	if err == nil && !reached[id] {
+		reached[id] = true
+		noted.WriteString(strconv.Itoa(id) + "\n")
+	}
+}
+
 // Is reports whether a mutant is on.
-func Is(id int) bool { return on == id }
+func Is(id int) bool {
+	pass(id)
+	return on == id
+}
 
 // And is a && b, or a || b while the mutant is on; Or is the other way round.
 func And(id int, a bool, b func() bool) bool {
+	pass(id)
 	if on == id {
 		return a || b()
 	}
@@ -33,6 +50,7 @@ func And(id int, a bool, b func() bool) bool {
 }
 
 func Or(id int, a bool, b func() bool) bool {
+	pass(id)
 	if on == id {
 		return a && b()
 	}
