@@ -39,6 +39,7 @@ var measures = []measure{
 	{"P7", "memory", memoryUse},
 	{"P8", "start with a backlog after SIGKILL", startTime},
 	{"P9", "50 good devices beside bad ones", badNeighbours},
+	{"P10", "Prodsmart caught up after an outage", prodsmartOutage},
 	{"P11", "binary size", binarySize},
 	{"R1", "REST, 50 ms an answer, one event a request", restSingle},
 	{"R2", "REST, 50 ms an answer, lists", restBatched},

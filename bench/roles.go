@@ -28,6 +28,8 @@ func playRole(role string) error {
 		return playReceiver(in, out)
 	case "backlog":
 		return answerOnce(in, out, writeBacklog)
+	case "outage":
+		return answerOnce(in, out, writeOutage)
 	case "limit-open":
 		return answerOnce(in, out, openLimit)
 	case "commit-backlog":

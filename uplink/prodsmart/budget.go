@@ -74,6 +74,24 @@ func (b *budget) take(ctx context.Context, key string, c class, until time.Time)
 	return !b.leave(t)
 }
 
+// ahead is about how long who has kept a place still has to wait.
+func (b *budget) ahead(key string, c class) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	i := slices.IndexFunc(b.queue, func(t *ticket) bool { return t.key == key && t.class == c })
+	if i < 0 {
+		return 0
+	}
+	wait := max(b.next.Sub(now), 0)
+	for _, t := range b.queue {
+		if before(t, b.queue[i], now) {
+			wait += b.interval
+		}
+	}
+	return wait
+}
+
 // enter finds the place of key in class c, or gives one at the end.
 func (b *budget) enter(key string, c class) *ticket {
 	b.mu.Lock()

@@ -73,6 +73,8 @@ type halt struct {
 	put   []plant.KV
 	// doubt is set if the request may have arrived.
 	doubt bool
+	// ahead is, for want of room, about how long that will last.
+	ahead time.Duration
 }
 
 // noRoom is the halt for want of room in the share.
@@ -100,8 +102,10 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 		// To begin later would leave in doubt what became of it.
 		until = earlier(until, end.Add(-s.options.Timeout.Std()))
 	}
-	if !s.budget.take(ctx, string(c.machine)+"|"+c.path, c.class, until) {
-		return nil, stumbled, noRoom()
+	if key := string(c.machine) + "|" + c.path; !s.budget.take(ctx, key, c.class, until) {
+		h := noRoom()
+		h.ahead = s.budget.ahead(key, c.class)
+		return nil, stumbled, h
 	}
 	target := *s.base
 	target.RawPath = s.base.EscapedPath() + "api/" + c.path

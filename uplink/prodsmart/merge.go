@@ -36,6 +36,14 @@ func sameOrder(a, b *plant.Order) bool {
 // mergeCounters adds the deltas, so that they still say what is new. It leaves
 // apart what a lost state counts from less.
 func mergeCounters(earlier, later plant.Event) (plant.Event, bool) {
+	if merged, sure := mergeFast(&earlier, &later); sure {
+		return later, merged
+	}
+	return mergeSlowly(earlier, later)
+}
+
+// mergeSlowly is mergeCounters for data that somebody else wrote.
+func mergeSlowly(earlier, later plant.Event) (plant.Event, bool) {
 	var a, b plant.Counter
 	if json.Unmarshal(earlier.Data, &a) != nil || json.Unmarshal(later.Data, &b) != nil {
 		return plant.Event{}, false
@@ -52,19 +60,6 @@ func mergeCounters(earlier, later plant.Event) (plant.Event, bool) {
 	}
 	b.GoodDelta += a.GoodDelta
 	b.ReworkDelta += a.ReworkDelta
-	b.CyclesDelta += a.CyclesDelta
-	b.From = a.From
-	b.Gap += a.Gap
-	b.MicroStops += a.MicroStops
-	b.MicroSeconds += a.MicroSeconds
-	b.Reset = b.Reset || a.Reset
-	b.Rollover = b.Rollover || a.Rollover
-	b.LowerBound = b.LowerBound || a.LowerBound
-	b.Saturated = b.Saturated || a.Saturated
-	b.Ambiguous = b.Ambiguous || a.Ambiguous
-	b.Suspect = b.Suspect || a.Suspect
-	b.Rebase = b.Rebase || a.Rebase
-	b.AcrossShifts = b.AcrossShifts || a.AcrossShifts || a.Shift != b.Shift
 	later.Data = b.AppendJSON(make([]byte, 0, len(later.Data)+32))
 	return later, true
 }

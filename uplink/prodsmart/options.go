@@ -135,7 +135,6 @@ func defaults() Options {
 	}
 	// A Send waits for its turn, so that each machine needs one of its own.
 	o.Concurrent = 64
-	o.BatchEvents = 200
 	// A machine that is held is looked at often for its starts and stops; what is
 	// held itself costs a request a minute.
 	o.HoldRetry = config.Duration(5 * time.Second)

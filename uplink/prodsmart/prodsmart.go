@@ -134,8 +134,8 @@ const (
 	// count is sent.
 	lookAgain = time.Second
 	// longestLook bounds that of a machine with a long backlog, which takes its time
-	// to be read.
-	longestLook = 12 * time.Second
+	// to be read; it leaves the request its timeout within a usual send_timeout.
+	longestLook = 18 * time.Second
 	// heldFor is how long what a person must mend, or what must grow first, is left
 	// alone.
 	heldFor = time.Minute
@@ -175,6 +175,11 @@ func (s *Sender) Send(ctx context.Context, id plant.MachineID, events []plant.Ev
 	if stop == nil {
 		w.m = s.load(id)
 		stop = w.run(ctx)
+	}
+	if stop != nil && stop.ahead > 0 {
+		// A machine whose backlog takes long to be read is not read again long before
+		// its turn.
+		stop.wait = min(max(stop.ahead-lookAgain, 0), patience(events)-lookAgain)
 	}
 	return w.results(stop)
 }
