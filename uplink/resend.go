@@ -37,6 +37,16 @@ func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plan
 	return v.results, ctx.Err()
 }
 
+// Merge reports whether later contains earlier for this receiver, and returns
+// later with what it says besides: see Merger. It is false where the Sender merges
+// nothing. It may be called from any goroutine.
+func (f *Forwarder) Merge(earlier, later plant.Event) (plant.Event, bool) {
+	if f.merger == nil {
+		return plant.Event{}, false
+	}
+	return f.merger.Merge(earlier, later)
+}
+
 // Deduplicates reports whether the receiver recognises what it had before, so
 // that sending it again does no harm.
 func (f *Forwarder) Deduplicates() bool { return f.options.Deduplicates }

@@ -157,9 +157,17 @@ type fakeUplink struct {
 	answer func(plant.Event) plant.Result
 	got    []plant.EventID
 	block  chan struct{}
+	// merges is set where a newer count contains an older one, up to the event of
+	// that number, with which another order begins.
+	merges bool
+	order  plant.Sequence
 }
 
 func (f *fakeUplink) MostEvents() int { return 10 }
+
+func (f *fakeUplink) Merge(earlier, later plant.Event) (plant.Event, bool) {
+	return later, f.merges && later.Kind == earlier.Kind && later.Sequence < f.order
+}
 
 func (f *fakeUplink) Resend(ctx context.Context, m plant.MachineID, events []plant.Event) (results []plant.Result, err error) {
 	f.mu.Lock()
@@ -404,6 +412,38 @@ func TestDeadLettersAreRetried(t *testing.T) {
 	var st Stats
 	if err := b.Get(t.Context(), "/stats", nil, &st); err != nil || len(st.Uplinks) != 1 || st.Uplinks[0].DeadLetters != 2 {
 		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+// TestCountsAreRetriedWithTheCurrentTotal: a receiver of totals gets the newest
+// count of the order in the place of one that it has refused, and that is settled
+// then; others get the event itself.
+func TestCountsAreRetriedWithTheCurrentTotal(t *testing.T) {
+	b := openBed(t, t.TempDir(), true)
+	b.refuse("A", 9)
+	b.uplink.merges, b.uplink.order = true, 6
+	retry := func(n int) {
+		t.Helper()
+		var job Job
+		if err := b.Post(t.Context(), "/dead/retry", map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{n}}, &job); err != nil {
+			t.Fatal(err)
+		}
+		if ended := b.job(job.ID, func(j *Job) bool { return !j.Ended.IsZero() }); ended.Delivered != 1 || ended.Refused != 0 {
+			t.Errorf("%+v", ended)
+		}
+	}
+	retry(2)
+	retry(7)
+	b.uplink.mu.Lock()
+	b.uplink.merges = false
+	b.uplink.mu.Unlock()
+	retry(3)
+	if got := b.uplink.ids(); got != "A/5 A/7 A/3" {
+		t.Errorf("sent %s", got)
+	}
+	left := b.lines("/dead", url.Values{"uplink": {"mes"}})
+	if len(left) != 6 {
+		t.Errorf("%d dead letters are left", len(left))
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 type Uplink interface {
 	Resend(ctx context.Context, m plant.MachineID, events []plant.Event) ([]plant.Result, error)
 	MostEvents() int
+	// Merge returns later if that contains earlier for the receiver.
+	Merge(earlier, later plant.Event) (plant.Event, bool)
 }
 
 // Target is an uplink of the running gateway.
@@ -381,7 +383,11 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 		job.pass(s.Last)
 		return 0, nil, j.save(ctx, job, nil)
 	}
-	results, err := t.Uplink.Resend(ctx, s.Machine, []plant.Event{letter.Event})
+	event, err := j.current(ctx, t, letter.Event)
+	if err != nil {
+		return 0, nil, err
+	}
+	results, err := t.Uplink.Resend(ctx, s.Machine, []plant.Event{event})
 	if err != nil {
 		return 0, nil, err
 	}
@@ -402,6 +408,33 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	}
 	job.pass(letter.Event.Sequence)
 	return 1, nil, j.settleDead(ctx, job, letter, &r)
+}
+
+// countsLooked is how many events behind a dead letter are looked through for
+// newer counts.
+const countsLooked = 20_000
+
+// current returns what a dead letter is sent as: a count for a receiver of totals
+// with the newest total of its order, since one that is smaller than what the
+// receiver has had since would be refused again. Anything else goes as it is.
+func (j *Jobs) current(ctx context.Context, t Target, letter plant.Event) (plant.Event, error) {
+	if letter.Kind != plant.KindCounter {
+		return letter, nil
+	}
+	for e, err := range j.store.Events(ctx, letter.Machine, letter.Sequence, countsLooked) {
+		if err != nil {
+			return plant.Event{}, err
+		}
+		if e.Kind != plant.KindCounter {
+			continue
+		}
+		newer, ok := t.Uplink.Merge(letter, e)
+		if !ok {
+			break
+		}
+		letter = newer
+	}
+	return letter, nil
 }
 
 func (j *Jobs) settleDead(ctx context.Context, job *Job, letter *buffer.DeadLetter, r *plant.Result) error {

@@ -1,0 +1,31 @@
+package prodsmart
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+var _ uplink.Tester = (*Sender)(nil)
+
+// Test implements uplink.Tester: it asks for the company's token with the API key,
+// which changes nothing and creates none. Prodsmart may have no token yet; that the
+// key is right is all that a test has to show.
+func (s *Sender) Test(ctx context.Context) error {
+	ctx, cancel := s.client.Context(ctx)
+	defer cancel()
+	_, _, h := s.do(ctx, &call{
+		class: classState, method: http.MethodGet, path: authorization, header: s.basic, whole: true,
+		asked: uplink.OutcomeTest, until: time.Now().Add(uplink.TryTimeout / 2),
+	})
+	switch {
+	case h == nil:
+		return nil
+	case waitsForRoom(h):
+		return problem("test", "the gateway's share of requests is used up for the moment, so it cannot be tried; deliveries go on: try again in a minute")
+	default:
+		return h.cause
+	}
+}

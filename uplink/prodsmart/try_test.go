@@ -1,0 +1,46 @@
+package prodsmart
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/config"
+	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// TestTest: the key is tried by one request that creates nothing, with a token and
+// without one, and a wrong one is told with what to do.
+func TestTest(t *testing.T) {
+	for name, test := range map[string]struct {
+		before func(*fake.Fake)
+		option func(*Options)
+		words  string
+	}{
+		"there is a token": {before: func(f *fake.Fake) { f.Authorize(time.Hour) }},
+		"there is none":    {},
+		"a wrong secret":   {option: func(o *Options) { o.APISecret = config.NewSecret("other-secret") }, words: "check api_key and api_secret"},
+		"no room":          {before: func(f *fake.Fake) { f.Burn(1000) }, words: "429"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var change []func(*Options)
+				if test.option != nil {
+					change = append(change, test.option)
+				}
+				r := newRig(t, company(), change...)
+				if test.before != nil {
+					test.before(r.fake)
+				}
+				got := uplink.Try(t.Context(), "prodsmart", r.sender, r.sender.env.Journal)
+				if got.OK != (test.words == "") || !strings.Contains(got.Error, test.words) || strings.Contains(got.Error, "secret\"") {
+					t.Errorf("%+v", got)
+				}
+				if asked := r.wire.asked(); len(asked) != 1 || asked[0] != "GET /api/authorization" {
+					t.Errorf("asked %q", asked)
+				}
+			})
+		})
+	}
+}
