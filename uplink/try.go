@@ -26,8 +26,8 @@ type Tested struct {
 // TryTimeout bounds a Try.
 const TryTimeout = 20 * time.Second
 
-// errNoTest says that a kind of uplink has no test.
-var errNoTest = errors.New("an uplink of this driver cannot be tested: look at its deliveries instead (sluice uplink log)")
+// ErrNoTest says that a kind of uplink has no test.
+var ErrNoTest = errors.New("an uplink of this driver cannot be tested: look at its deliveries instead (sluice uplink log)")
 
 // Try tests the uplink behind s by its own test action and tells what was said;
 // j is the Journal that s notes in. It blocks for TryTimeout at most, may be
@@ -62,7 +62,7 @@ func Try(ctx context.Context, name string, s Sender, j *Journal) Tested {
 func try(ctx context.Context, s Sender) (err error) {
 	tester, ok := s.(Tester)
 	if !ok {
-		return errNoTest
+		return ErrNoTest
 	}
 	defer func() {
 		if p := recover(); p != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/plant"
@@ -20,7 +22,7 @@ import (
 func check(t *testing.T, c checkCmd) (out, talk string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
-	err := c.Run(&console{Out: &o, Err: &e})
+	err := c.Run(t.Context(), &console{Out: &o, Err: &e, Log: zap.NewNop()})
 	var exit *exitError
 	switch {
 	case errors.As(err, &exit):
@@ -78,7 +80,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, os.ErrClosed }
 func TestCheckCannotPrint(t *testing.T) {
 	file := filepath.Join("..", "..", "config", "testdata", "several.bad.yaml")
 	for _, c := range []checkCmd{{configFlag: configFlag{Config: file}}, {configFlag: configFlag{File: file}, JSON: true}} {
-		err := c.Run(&console{Out: brokenPipe{}, Err: &bytes.Buffer{}})
+		err := c.Run(t.Context(), &console{Out: brokenPipe{}, Err: &bytes.Buffer{}, Log: zap.NewNop()})
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("got %v", err)
 		}

@@ -42,16 +42,7 @@ func (u *uplinkTestCmd) Run(ctx context.Context, c *console) error {
 	if i < 0 {
 		return &exitError{code: exitUsage, cause: fmt.Errorf("the config has no uplink %q: %s", u.Name, known(p))}
 	}
-	var t uplink.Tested
-	client, err := admin.Dial(ctx, string(p.Config.Buffer.Path))
-	switch {
-	case err == nil:
-		fmt.Fprintln(c.Err, "sluice: asking the running gateway")
-		err = errors.Join(client.Post(ctx, "/uplink/test", map[string]string{"uplink": u.Name}, &t), client.Close())
-	case errors.Is(err, admin.ErrNotRunning):
-		fmt.Fprintln(c.Err, "sluice: no gateway is running; the uplink is opened for the test alone")
-		t, err = tryAlone(ctx, c, p, &p.Uplinks[i]), nil
-	}
+	t, err := tryUplink(ctx, c, p, &p.Uplinks[i])
 	if err != nil {
 		return err
 	}
@@ -64,6 +55,20 @@ func (u *uplinkTestCmd) Run(ctx context.Context, c *console) error {
 		err = &exitError{code: exitFailed}
 	}
 	return err
+}
+
+// tryUplink tries an uplink in the running gateway, or by itself where none runs.
+func tryUplink(ctx context.Context, c *console, p *plan, u *uplinkPlan) (t uplink.Tested, err error) {
+	client, err := admin.Dial(ctx, string(p.Config.Buffer.Path))
+	switch {
+	case err == nil:
+		fmt.Fprintln(c.Err, "sluice: asking the running gateway")
+		err = errors.Join(client.Post(ctx, "/uplink/test", map[string]string{"uplink": u.Name}, &t), client.Close())
+	case errors.Is(err, admin.ErrNotRunning):
+		fmt.Fprintln(c.Err, "sluice: no gateway is running; the uplink is opened for the test alone")
+		t, err = tryAlone(ctx, c, p, u), nil
+	}
+	return t, err
 }
 
 // known lists the uplinks of a config.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/internal/central"
+	fake "github.com/sluice-edge/sluice/internal/central/nextplus"
+	"github.com/sluice-edge/sluice/uplink"
+)
+
+// TestCheckOnline asks a system that is there, one that does not let the gateway
+// in, and one that is away; what cannot be compared is amber and fails nothing.
+func TestCheckOnline(t *testing.T) {
+	erp := fake.New(fake.ERP{})
+	server := httptest.NewServer(erp)
+	defer server.Close()
+	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+buffer: {path: `+t.TempDir()+`}
+devices:
+  press-plc: {driver: modbus, endpoint: 10.0.0.7, tags: {made: {address: "holding:0", type: uint32}}}
+machines:
+  PRESS-01: {device: press-plc, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+uplinks:
+  erp: {driver: nextplus, work_order_source: SAP, operation: `+server.URL+fake.OperationPath+`, codes: {operation: {ASSY: "30"}}}
+`)
+	online := checkCmd{configFlag: configFlag{File: file}, Online: true}
+	out, talk, code := check(t, online)
+	for _, want := range []string{"uplink erp: " + server.URL, "  ok     access: ", "  amber  operation: cannot be checked", "  amber  work center: cannot be checked", "  amber  operation TEST: the table of this uplink does not have it"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if code != 0 || strings.Contains(out, "RED") {
+		t.Errorf("got %d, %s, %s", code, out, talk)
+	}
+	erp.Faults.Add(central.Answered(401, `{"message":"who are you"}`).Always())
+	online.JSON = true
+	out, talk, code = check(t, online)
+	var report checkReport
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitFailed || report.OK || len(report.Online) != 1 || report.Online[0].Findings[0].Level != uplink.Red || !strings.Contains(report.Online[0].Findings[0].Words, "who are you") ||
+		!strings.Contains(talk, "1 finding must be mended") {
+		t.Errorf("got %d, %+v, %s", code, report, talk)
+	}
+	server.Close()
+	if out, _, code = check(t, checkCmd{configFlag: configFlag{File: file}, Online: true}); code != exitFailed || !strings.Contains(out, "  RED    access: ") {
+		t.Errorf("got %d, %s", code, out)
+	}
+	// A bad config is not asked about.
+	bad := writeConfig(t, "site: {enterprise: acme, site: lisbon, area: packing}\n")
+	if out, _, code = check(t, checkCmd{configFlag: configFlag{File: bad}, Online: true}); code != exitUsage || strings.Contains(out, "uplink") && strings.Contains(out, "access") {
+		t.Errorf("got %d, %s", code, out)
+	}
+	if len(erp.Accepted()) != 0 {
+		t.Errorf("%d events were booked by a check", len(erp.Accepted()))
+	}
+}
+
+// TestWhatEndsSoon: the distances are those of the page.
+func TestWhatEndsSoon(t *testing.T) {
+	now := time.Now()
+	for left, want := range map[time.Duration]uplink.Level{
+		15 * 24 * time.Hour: uplink.OK, 14 * 24 * time.Hour: uplink.Amber, 25 * time.Hour: uplink.Amber, 24 * time.Hour: uplink.Red, 0: uplink.Red, -time.Hour: uplink.Red,
+	} {
+		found := ends(uplink.NewExpiries(uplink.Expiry{What: "the token", At: now.Add(left)}), now)
+		if len(found) != 1 || found[0].Level != want || want != uplink.OK && found[0].Remedy == "" {
+			t.Errorf("%v ahead: %+v, want %s", left, found, want)
+		}
+	}
+}
