@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
@@ -165,6 +163,14 @@ func (s *Sender) unanswered(err error) *halt {
 	return h
 }
 
+// wrong are the statuses that only a person can cure, and that are no event's fault.
+var wrong = []int{
+	http.StatusPaymentRequired, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusProxyAuthRequired,
+	http.StatusRequestURITooLong, http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired,
+	http.StatusRequestHeaderFieldsTooLarge, http.StatusUnavailableForLegalReasons, http.StatusNotImplemented,
+	http.StatusHTTPVersionNotSupported, http.StatusNetworkAuthenticationRequired,
+}
+
 // judge turns an answer into what it says of the request, or of Prodsmart as a
 // whole.
 func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *halt) {
@@ -182,7 +188,7 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		return taken, nil
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		_, h := system(0, "")
-		s.budget.pause(time.Now().Add(h.wait))
+		s.leaveAlone(time.Now().Add(h.wait), h.cause)
 		h.put = s.keepWait(status, h.wait)
 		return stumbled, h
 	case slices.Contains(s.options.RenewOn, status), status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -192,15 +198,15 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		return system(httplink.WrongWait, "; check api_key and api_secret: Prodsmart shows them where the user is edited")
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return missing, nil
-	case status == http.StatusInternalServerError:
+	case status == http.StatusInternalServerError, status == http.StatusExpectationFailed, status == http.StatusLocked, status == http.StatusFailedDependency:
 		return stumbled, nil
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status > 501 && status <= 599 && status != http.StatusHTTPVersionNotSupported:
-		return system(0, "")
-	case status == http.StatusMethodNotAllowed, status == http.StatusNotAcceptable, status == http.StatusProxyAuthRequired, status == http.StatusUnsupportedMediaType, status < 400, status >= 500:
+	case slices.Contains(wrong, status), status < 400:
 		if a.Elsewhere != "" {
 			return system(httplink.WrongWait, "; it sends us to "+s.redactor.Clean(a.Elsewhere)+", which is not followed; if that is right, write it as url")
 		}
 		return system(httplink.WrongWait, "; check url")
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+		return system(0, "")
 	default:
 		return refused, nil
 	}
@@ -225,26 +231,40 @@ func (s *Sender) keepWait(status int, wait time.Duration) []plant.KV {
 	return []plant.KV{{Key: waitKey, Value: value}}
 }
 
-// quiet returns the halt by a wish from before the gateway was started, nil if
-// Prodsmart may be asked. It is read once. Its time is the wall clock's, which may
-// have been set since: no wait is longer than what was asked for.
-func (s *Sender) quiet() *halt {
+// leaveAlone keeps every request back until then, also of Sends that are under way.
+func (s *Sender) leaveAlone(until time.Time, cause error) {
+	s.budget.pause(until)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.recalled {
-		s.recalled = true
+	if until.After(s.quietUntil) {
+		s.quietUntil, s.quietCause = until, cause
+	}
+}
+
+// quiet returns the halt while Prodsmart is to be left alone, nil if it may be
+// asked. Its wish from before the gateway was started is read once. That one's time
+// is the wall clock's, which may have been set since: no wait is longer than what
+// was asked for.
+func (s *Sender) quiet() *halt {
+	s.mu.Lock()
+	recall := !s.recalled
+	s.recalled = true
+	s.mu.Unlock()
+	if recall {
 		var kept keptWait
 		s.recall(waitKey, &kept)
 		asked := time.Duration(min(max(kept.Seconds, 0), int64(httplink.MaxWait/time.Second))) * time.Second
-		if left := min(time.Until(kept.Asked.Add(asked)), asked); left > 0 && kept.URL == httplink.Show(s.base) {
-			s.quietUntil = time.Now().Add(left)
-			s.budget.pause(s.quietUntil)
-			s.log.Info("Prodsmart asked to be left alone before the gateway was started", zap.Int("status", kept.Status), zap.Duration("for", left.Round(time.Second)))
+		end := kept.Asked.Add(asked)
+		if left := min(time.Until(end), asked); left > 0 && kept.URL == httplink.Show(s.base) {
+			s.leaveAlone(time.Now().Add(left), &uplink.LinkError{Err: fmt.Errorf("prodsmart: before the gateway was started, Prodsmart answered %s and asked not to be called before %s",
+				httplink.Title(kept.Status), end.UTC().Format("2006-01-02 15:04:05 UTC"))})
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	left := time.Until(s.quietUntil)
 	if left <= 0 {
 		return nil
 	}
-	return &halt{cause: &uplink.LinkError{Err: errors.New("prodsmart: before the gateway was started, Prodsmart asked not to be called for a while")}, wait: left}
+	return &halt{cause: s.quietCause, wait: left}
 }

@@ -74,9 +74,10 @@ type Sender struct {
 	mu       sync.Mutex
 	machines map[plant.MachineID]*machine
 	// recalled is set once a kept Retry-After was looked for; until quietUntil
-	// Prodsmart is left alone by it.
+	// Prodsmart is left alone, for quietCause.
 	recalled   bool
 	quietUntil time.Time
+	quietCause error
 	open       openProductions
 	// bills are the bills of materials that were asked for.
 	bills map[string]bill

@@ -26,7 +26,8 @@ func RunHTTP(t *testing.T, s HTTPSubject) {
 		{"books each event once", patient, booksOnce},
 		{"keeps an event at each passing answer", patient, keepsAtPassingAnswers},
 		{"gives up what is refused for good, and goes on", patient, givesUpRefused},
-		{"waits as long as it is asked to", patient, honoursRetryAfter},
+		{"waits as long as a 429 asks for", patient, func(r *httpRig) { r.honoursRetryAfter(http.StatusTooManyRequests) }},
+		{"waits as long as a 503 asks for", patient, func(r *httpRig) { r.honoursRetryAfter(http.StatusServiceUnavailable) }},
 		{"survives a storm of failures", patient, survivesStorm},
 		{"sends again after a lost reply", patient, afterLostReply},
 		{"bears a cut, a malformed and a trickling answer", short, bearsBadAnswers},
@@ -90,19 +91,17 @@ func givesUpRefused(r *httpRig) {
 	}
 }
 
-func honoursRetryAfter(r *httpRig) {
+func (r *httpRig) honoursRetryAfter(status int) {
 	events := r.events(1, 2)
-	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		r.system.Faults.Add(central.Answered(status, "later", "Retry-After", "7").Always())
-		before := r.system.Faults.Hits()
-		if n, stop := r.try(events); n != 0 || stop.Status != plant.Retry || stop.Wait < 6*time.Second || stop.Wait > 8*time.Second {
-			r.Errorf("%d: asked to wait for 7 s, it says %v after %v", status, stop.Status, stop.Wait)
-		}
-		if asked := r.system.Faults.Hits() - before; asked != 1 {
-			r.Errorf("%d: %d requests in one Send that was asked to wait", status, asked)
-		}
-		r.system.Faults.Clear()
+	r.system.Faults.Add(central.Answered(status, "later", "Retry-After", "7").Always())
+	before := r.system.Faults.Hits()
+	if n, stop := r.try(events); n != 0 || stop.Status != plant.Retry || stop.Wait < 6*time.Second || stop.Wait > 8*time.Second {
+		r.Errorf("%d: asked to wait for 7 s, it says %v after %v", status, stop.Status, stop.Wait)
 	}
+	if asked := r.system.Faults.Hits() - before; asked != 1 {
+		r.Errorf("%d: %d requests in one Send that was asked to wait", status, asked)
+	}
+	r.system.Faults.Clear()
 	r.patiently(events)
 }
 
