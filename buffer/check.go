@@ -4,19 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
-	"github.com/dgraph-io/badger/v4/table"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -172,6 +168,7 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 	if s.registry != "" && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == badger.KeyRegistryFileName }) {
 		s.add(FileCheck{Name: badger.KeyRegistryFileName, Problem: s.registry})
 	}
+	var unlisted []string
 	all := manifestProblem != "" || s.missing(listed, tables)
 	for _, e := range append(tables, logs...) {
 		if err := ctx.Err(); err != nil {
@@ -179,17 +176,45 @@ func (s *salvage) walk(ctx context.Context, each func(found) error) error {
 		}
 		if filepath.Ext(e.Name()) == tableExt && !all && !listed[e.Name()] {
 			s.add(FileCheck{Name: e.Name(), Note: "not in use: a kill left it behind, Badger removes it"})
+			unlisted = append(unlisted, e.Name())
 			continue
 		}
 		if err := s.read(e.Name()); err != nil {
 			return err
 		}
 	}
+	if err := s.readUnlisted(unlisted); err != nil {
+		return err
+	}
 	if err := s.search(ctx); err != nil {
 		return err
 	}
 	if !s.format && s.report.Records > 0 && s.report.Problems == 0 { // else a file's damage explains it
-		s.add(FileCheck{Name: "the format record", Problem: "it is gone or damaged, which says what wrote the store and which one it is: a repair writes it again"})
+		s.add(FileCheck{Name: formatName, Problem: "it is gone or damaged, which says what wrote the store and which one it is: a repair writes it again"})
+	}
+	return nil
+}
+
+// formatName is how a report names the format record, which is in no file of its own.
+const formatName = "the format record"
+
+// readUnlisted reads the tables that the manifest does not list where the format
+// record is in none of the others: a manifest that is cut within its first entry is
+// whole for Badger, and lists nothing.
+func (s *salvage) readUnlisted(names []string) error {
+	if s.format || len(names) == 0 {
+		return nil
+	}
+	s.report.Files = slices.DeleteFunc(s.report.Files, func(c FileCheck) bool { return slices.Contains(names, c.Name) })
+	for _, name := range names {
+		if err := s.read(name); err != nil {
+			return err
+		}
+	}
+	i := slices.IndexFunc(s.report.Files, func(c FileCheck) bool { return c.Name == badger.ManifestFilename })
+	if s.format && i >= 0 && s.report.Files[i].Problem == "" {
+		s.report.Files[i].Problem = "it has lost its end: it does not name " + strings.Join(names, ", ")
+		s.report.Problems++
 	}
 	return nil
 }
@@ -349,142 +374,4 @@ func (s *salvage) take(f found) error {
 		return &stopped{err}
 	}
 	return nil
-}
-
-// Badger's marks of a value (value.go): removed, and kept in another file.
-const (
-	badgerRemoved = 1 << 0
-	badgerPointer = 1 << 1
-)
-
-// table reads a table block by block: one that is damaged hides no other.
-func (s *salvage) table(data []byte) (err error) {
-	defer recovered(&err)
-	t, err := table.OpenInMemoryTable(data, 1, &table.Options{ChkMode: options.OnBlockRead, Compression: options.None})
-	if err != nil {
-		return err
-	}
-	blocks := t.KeySplits(math.MaxInt, nil)
-	damaged := 0
-	for i, first := range blocks {
-		end := ""
-		if i+1 < len(blocks) {
-			end = blocks[i+1]
-		}
-		var stop *stopped
-		if err := s.block(t, first, end); errors.As(err, &stop) {
-			return err
-		} else if err != nil {
-			damaged++
-		}
-	}
-	if damaged > 0 {
-		return fmt.Errorf("%w: %d of %d blocks have another checksum", errDamaged, damaged, len(blocks))
-	}
-	return nil
-}
-
-// recovered makes an error of a panic of Badger's.
-func recovered(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: %v", errDamaged, p)
-	}
-}
-
-// block reads the keys from first up to end.
-func (s *salvage) block(t *table.Table, first, end string) (err error) {
-	defer recovered(&err)
-	it := t.NewIterator(0)
-	defer func() {
-		// The table is in memory: there is nothing to give back but a count.
-		_ = it.Close()
-	}()
-	seen := 0
-	for it.Seek([]byte(first)); it.Valid(); it.Next() {
-		key := it.Key()
-		if end != "" && string(key) == end {
-			return nil
-		}
-		seen++
-		if len(key) < logStamp {
-			return fmt.Errorf("%w: a key of %d bytes", errDamaged, len(key))
-		}
-		v := it.Value()
-		f := found{key: key[:len(key)-logStamp], version: versionOf(key), value: v.Value, removed: v.Meta&badgerRemoved != 0}
-		if v.Meta&badgerPointer != 0 {
-			s.file.Damaged++ // no value of ours is that large
-			continue
-		}
-		if err := s.take(f); err != nil {
-			return err
-		}
-	}
-	if seen == 0 {
-		return fmt.Errorf("%w: a block", errDamaged)
-	}
-	// Without its end, it is the last one, or the next one is damaged.
-	return nil
-}
-
-// versionOf reads the version at the end of Badger's keys (y/y.go, ParseTs).
-func versionOf(key []byte) uint64 {
-	return math.MaxUint64 - binary.BigEndian.Uint64(key[len(key)-logStamp:])
-}
-
-// log reads a log. A transaction counts once its end is there, or a later one:
-// it was written whole then.
-func (s *salvage) log(data []byte) error {
-	data = trimZeros(data)
-	var pending []found
-	emit := func() error {
-		for _, f := range pending {
-			if err := s.take(f); err != nil {
-				return err
-			}
-		}
-		pending = pending[:0]
-		return nil
-	}
-	damaged := 0
-	for at := min(logHeaderSize, len(data)); at < len(data); {
-		e, ok := nextLogEntry(data, at)
-		if !ok {
-			next := nextMarker(data, at+1)
-			if next < 0 {
-				break
-			}
-			damaged++
-			at = next
-			continue
-		}
-		value := data[at+e.valueAt : at+e.valueAt+e.valueSize]
-		at += e.size
-		version := versionOf(e.key)
-		if len(pending) > 0 && pending[0].version != version {
-			if err := emit(); err != nil {
-				return err
-			}
-		}
-		if e.marker() {
-			if err := emit(); err != nil {
-				return err
-			}
-			continue
-		}
-		pending = append(pending, found{key: e.key[:len(e.key)-logStamp], version: version, value: value, removed: e.meta&badgerRemoved != 0})
-	}
-	if len(pending) > 0 {
-		s.file.Note = "it ends with a write that is not whole, as a kill leaves it; nothing of it was acknowledged"
-	}
-	if damaged > 0 {
-		return fmt.Errorf("%w: %d places cannot be read", errDamaged, damaged)
-	}
-	return nil
-}
-
-func trimZeros(data []byte) []byte {
-	for len(data) > 0 && data[len(data)-1] == 0 {
-		data = data[:len(data)-1]
-	}
-	return data
 }

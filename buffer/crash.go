@@ -63,8 +63,11 @@ func (o *Options) afterCrash(ctx context.Context, log *zap.Logger) error {
 		}
 		for _, f := range check.Files {
 			if f.Problem != "" || f.Damaged > 0 {
-				return fmt.Errorf("buffer: open %s: %w: %s; it has ended the process (%s has the words): %s",
-					filepath.Join(check.Path, f.Name), errDamaged, f.problem(), crashFile, remedyRepair)
+				at := filepath.Join(check.Path, f.Name)
+				if f.Name == formatName {
+					at = check.Path + ": " + formatName
+				}
+				return fmt.Errorf("buffer: open %s: %w: %s; it has ended the process (%s has the words): %s", at, errDamaged, f.problem(), crashFile, remedyRepair)
 			}
 		}
 	}

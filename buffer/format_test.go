@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,5 +110,44 @@ func TestAForeignStoreIsNotCalledDamaged(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "another buffer path") || strings.Contains(err.Error(), "--repair") {
 		t.Error(err)
+	}
+}
+
+// TestAManifestThatListsNothingIsNamed: cut within its first entry it is whole for
+// Badger. The check finds the tables that it does not name, with or without the words
+// of a crash.
+func TestAManifestThatListsNothingIsNamed(t *testing.T) {
+	o := testOptions(quickDir(t))
+	b := open(t, o)
+	commit(t, b, "M1", count(1), count(2))
+	mustClose(t, b)
+	for _, crashed := range []bool{false, true} {
+		for _, size := range []int{8, 13, 20} {
+			o.Path = clone(t, o.Path, true)
+			spoil(t, filepath.Join(o.Path, storeFolder, badger.ManifestFilename), func(data []byte) []byte { return data[:min(size, len(data))] })
+			check, err := Check(t.Context(), o)
+			if err != nil || check.Problems != 1 || check.Events != 2 || !slices.ContainsFunc(check.Files, func(c FileCheck) bool { return c.Name == badger.ManifestFilename && c.Problem != "" }) {
+				t.Errorf("cut to %d bytes: %+v, %v", size, check, err)
+			}
+			if crashed {
+				if err := os.WriteFile(filepath.Join(o.Path, crashFile), append([]byte("panic: x\n"), badgerFrame...), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refused(t, o.Path, badger.ManifestFilename)
+			if _, err := Repair(t.Context(), o, func() error { return nil }, zap.NewNop()); err != nil {
+				t.Fatal(err)
+			}
+			if crashed {
+				if err := os.Remove(filepath.Join(o.Path, crashFile)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := open(t, o)
+			if n, _ := readable(t, b, "M1"); n != 2 || b.Stats().Lost != 0 {
+				t.Errorf("cut to %d bytes: %d events, %d lost", size, n, b.Stats().Lost)
+			}
+			mustClose(t, b)
+		}
 	}
 }

@@ -97,6 +97,9 @@ type check struct {
 	// first event.
 	day   uint64
 	first plant.Sequence
+	// whole is set where every event that was ever recorded is kept: before the day
+	// there was nothing.
+	whole bool
 	// stored are the rows that events since then may have changed, under their
 	// keys; book makes them anew. base are the stocks at the beginning of the day,
 	// baseless those that are not known then.
@@ -116,12 +119,16 @@ func (k *Keeper) load(ctx context.Context, m plant.MachineID, first plant.Sequen
 	before := head{Missing: c.head.Missing, Unbooked: c.head.Unbooked, Kept: c.head.Kept}
 	for c.day = max(c.head.Kept, 1); c.day <= c.head.Day; c.day++ {
 		d, known := s.days[c.day]
+		if !known && c.day == 1 && first <= 1 {
+			d.First, known = 1, true // every event ever recorded is kept
+		}
 		if known && d.First >= first {
 			c.first = d.First
 			break
 		}
 		before.Began = d.Began
 	}
+	c.whole = c.day == 1 && first <= 1
 	before.Day, before.Last = c.day-1, max(c.first, 1)-1
 	c.book = &book{machine: m, head: before, changed: map[string][]byte{}}
 	if c.first == 0 {
@@ -151,15 +158,15 @@ func (k *Keeper) loadRows(ctx context.Context, m plant.MachineID, c *check) erro
 	for d := c.day; d <= c.head.Day && err == nil; d++ {
 		before := dayKey(rowOpening, m, d)
 		for key := range c.survey.bad {
-			if of := stocks + key[min(len(before), len(key)):]; key[0] == rowOpening && dayOf(key, m) == d && c.base[of] == nil {
+			if of := stocks + key[min(len(before), len(key)):]; !c.whole && key[0] == rowOpening && dayOf(key, m) == d && c.base[of] == nil {
 				c.baseless[of] = true
 			}
 		}
 		err = k.each(ctx, before, ignored, func(key string, value []byte) error {
 			c.stored[key] = value
 			of := stocks + key[len(before):]
-			if _, known := c.base[of]; known || c.baseless[of] {
-				return nil // an earlier day has it
+			if _, known := c.base[of]; known || c.baseless[of] || c.whole {
+				return nil // an earlier day has it, or it was 0
 			}
 			s := stock{Day: c.day - 1}
 			if err := json.Unmarshal(value, &s.Quantity); err != nil {

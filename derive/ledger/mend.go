@@ -117,6 +117,11 @@ func (s *survey) behead(m plant.MachineID, settled plant.Sequence) {
 	for n := range s.days {
 		h.Kept = min(h.Kept, n)
 	}
+	for key := range s.bad {
+		if n := dayOf(key, m); key[0] == rowDay && n > 0 {
+			h.Kept = min(h.Kept, n)
+		}
+	}
 	if h.plausible() != nil {
 		h.Kept = h.Day // a row of a day that never was
 	}
@@ -224,7 +229,7 @@ func (c *check) lost(key string) string {
 	switch key[0] {
 	case rowStock:
 		_, changed := c.book.changed[key]
-		if _, known := c.base[key]; known && !c.baseless[key] {
+		if _, known := c.base[key]; c.whole || known && !c.baseless[key] {
 			return ""
 		}
 		text := "the events from before are not kept: it begins again at 0"
