@@ -37,8 +37,8 @@ func (q *Queue) Letter(ctx context.Context, m plant.MachineID, s plant.Sequence)
 }
 
 // AnswerLetter keeps what a receiver has said of a dead letter that was sent once
-// more, and what the result Put, in one transaction: a Delivered one is removed,
-// a Rejected one gets the newest words, any other stays as it is. Where there is
+// more, and what the result Put, in one transaction: a Delivered or Skipped one is
+// removed, a Rejected one gets the newest words, any other stays as it is. Where there is
 // no such dead letter any more only what is Put is kept. It blocks for the fsync
 // and may be called from any goroutine; plant.ErrFull means that nothing was
 // changed.
@@ -50,7 +50,7 @@ func (q *Queue) AnswerLetter(ctx context.Context, m plant.MachineID, s plant.Seq
 			}
 		}
 		switch result.Status {
-		case plant.Delivered:
+		case plant.Delivered, plant.Skipped:
 			r.delete(key)
 		case plant.Rejected:
 			first, event, err := cutDeadLetter(key, old)

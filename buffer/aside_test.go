@@ -16,15 +16,15 @@ func TestLettersAreAnswered(t *testing.T) {
 	b := open(t, testOptions(path))
 	q := queue(t, b, "mes", all)
 	ctx := context.Background()
-	commit(t, b, "M1", count(1), count(2), count(3))
+	commit(t, b, "M1", count(1), count(2), count(3), count(4))
 	m := next(t, q)
 	peekAll(t, q, m, 0, 10)
 	waits := errors.New("waits for its parent")
 	var results []plant.Result
-	for n := range plant.Sequence(3) {
+	for n := range plant.Sequence(4) {
 		results = append(results, plant.Result{First: n + 1, Last: n + 1, Status: plant.Rejected, Cause: waits})
 	}
-	settle(t, q, m, 3, results...)
+	settle(t, q, m, 4, results...)
 
 	e, ok, err := q.Letter(ctx, m, 2)
 	if err != nil || !ok || e.Sequence != 2 || e.Machine != m || string(e.Data) != string(count(2).Data) || e.Epoch != b.Epoch() {
@@ -35,6 +35,7 @@ func TestLettersAreAnswered(t *testing.T) {
 		1: {Status: plant.Delivered, Put: put("delivered")},
 		2: {Status: plant.Rejected, Cause: errors.New("no such serial"), Put: put("refused")},
 		3: {Status: plant.Held, Put: put("held")},
+		4: {Status: plant.Skipped},
 		9: {Status: plant.Delivered, Put: put("gone")},
 	} {
 		if err := q.AnswerLetter(ctx, m, s, r); err != nil {

@@ -372,6 +372,36 @@ func TestResendIsRefused(t *testing.T) {
 
 // What is taken is a dead letter no more, what is refused again has the newest
 // words, and what the receiver wants later stays.
+// One that waits for another event keeps no job: that other one may be behind it,
+// in a resend and in a retry.
+func TestAnEventThatWaitsForAnotherKeepsNoJob(t *testing.T) {
+	b := openBed(t, t.TempDir(), true)
+	b.refuse("A", 3)
+	b.uplink.answer = func(e plant.Event) plant.Result {
+		if e.Sequence == 1 {
+			return plant.Result{Status: plant.Held, WaitsFor: "parent", Cause: errors.New("the parent's id is not known")}
+		}
+		return plant.Result{Status: plant.Delivered}
+	}
+	for _, path := range []string{"/resend", "/dead/retry"} {
+		query := map[string]any{"uplink": "mes", "rate": 10000}
+		if path == "/dead/retry" {
+			query["all"] = true
+		}
+		var job Job
+		if err := b.Post(t.Context(), path, query, &job); err != nil {
+			t.Fatal(err)
+		}
+		ended := b.job(job.ID, func(j *Job) bool { return !j.Ended.IsZero() })
+		if ended.Delivered != 2 || ended.Refused != 1 || ended.LastError != "the parent's id is not known" {
+			t.Errorf("%s: %+v", path, ended)
+		}
+	}
+	if lines := b.lines("/dead", url.Values{"uplink": {"mes"}}); len(lines) != 1 || !strings.Contains(lines[0], "the parent's id is not known") {
+		t.Errorf("dead letters %q", lines)
+	}
+}
+
 func TestDeadLettersAreRetried(t *testing.T) {
 	b := openBed(t, t.TempDir(), true)
 	b.refuse("A", 4)

@@ -315,7 +315,7 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		return 0, nil, err
 	}
 	var put []plant.KV
-	done, again := plant.Sequence(0), (*later)(nil)
+	done, again, held := plant.Sequence(0), (*later)(nil), false
 	for _, r := range results {
 		put = append(put, r.Put...)
 		switch r.Status {
@@ -325,6 +325,11 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 			job.Refused += covered(events, r)
 			job.LastError = words(r.Cause)
 		case plant.Skipped: // no business of this receiver
+		case plant.Held:
+			// It waits for another event, which may be behind it; the results end here.
+			job.Refused += covered(events, r)
+			job.LastError = words(r.Cause)
+			held = true
 		default:
 			again = &later{text: words(r.Cause), wait: r.Wait}
 			job.LastError = again.text
@@ -333,7 +338,7 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		done = r.Last
 	}
 	switch {
-	case again == nil:
+	case again == nil && !held:
 		job.pass(at) // also over what is not meant
 	case done > 0:
 		job.pass(done)
