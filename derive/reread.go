@@ -120,7 +120,7 @@ func (r *run) again(in *plant.Scan, uses map[plant.TagID]*use) {
 // together settles what was made by the change of the order. Where the scan that
 // showed it first had the totals as well, they are the better word, and the order
 // is only seen to stand. Else all that was counted up to now belongs to the order
-// before, and the next one begins now.
+// before: the mark of its end is set anew behind it.
 func (r *run) together(found *tags) {
 	m, s := r.m, &r.s.order
 	read, planned, _ := m.order.said(s, &found.order)
@@ -134,7 +134,6 @@ func (r *run) together(found *tags) {
 		r.Unmark(s.At)
 		r.unmarkWeighed(s.At)
 		m.counter.Observe(c, r.counts, false, r.now, r)
-		s.At = found.order.at
 		r.Mark(s.At)
 		r.markWeighed(s.At)
 	}
