@@ -42,10 +42,11 @@ type Desk interface {
 var ErrNotYet = errors.New("the gateway is starting: try again in a moment")
 
 // subpages are the pages besides the first one.
-var subpages = template.Must(template.ParseFS(ui, "ui/head.html", "ui/log.html", "ui/dead.html", "ui/counts.html", "ui/test.html"))
+var subpages = template.Must(template.ParseFS(ui, "ui/head.html", "ui/log.html", "ui/dead.html", "ui/counts.html", "ui/test.html", "ui/stops.html"))
 
 // route adds the pages and paths that need a Desk.
 func (s *Server) route(mux *http.ServeMux) {
+	s.routeStops(mux)
 	if s.options.Desk == nil {
 		return
 	}

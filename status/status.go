@@ -86,6 +86,9 @@ type Options struct {
 	Hosts []string
 	// Desk is asked for the pages about the central systems; nil leaves them out.
 	Desk Desk
+	// Stops lists the stops that central systems were not told of; nil leaves their
+	// page out.
+	Stops Stops
 	// Location is the time zone of the page; nil means UTC. The API is always
 	// UTC.
 	Location *time.Location

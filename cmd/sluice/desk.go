@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -19,7 +20,32 @@ import (
 // desk is what the pages about the central systems ask the gateway for.
 type desk gateway
 
-var _ status.Desk = (*desk)(nil)
+var (
+	_ status.Desk  = (*desk)(nil)
+	_ status.Stops = (*desk)(nil)
+)
+
+// MissedStops implements status.Stops.
+func (d *desk) MissedStops() ([]uplink.MissedStop, error) {
+	if !d.built.Load() {
+		return nil, status.ErrNotYet
+	}
+	var all []uplink.MissedStop
+	for i, sender := range d.senders {
+		misser, ok := sender.(uplink.Misser)
+		if !ok {
+			continue
+		}
+		for _, m := range d.plan.Machines {
+			for _, stop := range misser.MissedStops(m.Machine()) {
+				stop.Uplink = d.plan.Uplinks[i].Name
+				all = append(all, stop)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b uplink.MissedStop) int { return a.From.Compare(b.From) })
+	return all, nil
+}
 
 // Journal implements status.Desk.
 func (d *desk) Journal() *journal.Log { return d.journal }

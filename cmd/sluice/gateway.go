@@ -188,7 +188,7 @@ func (g *gateway) showWaiting(s buffer.Stats) {
 
 // serve opens the page.
 func (g *gateway) serve(s *stages) error {
-	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location(), Desk: (*desk)(g)}, g, g.log.Named("http"))
+	g.status = status.New(status.Options{Listen: g.plan.Config.HTTP.Listen, Location: g.plan.Config.Site.Location(), Desk: (*desk)(g), Stops: (*desk)(g)}, g, g.log.Named("http"))
 	addr, err := g.status.Listen()
 	if err != nil {
 		return err

@@ -124,6 +124,9 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	m.before, m.begunBefore = m.encode(), m.Begun
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if other := s.machines[id]; other != nil {
+		return other // somebody else has read it meanwhile
+	}
 	s.machines[id] = m
 	return m
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 // Missed is a downtime that Prodsmart was not told of, since it was over before
@@ -52,4 +53,16 @@ func (w *work) explain(r *plant.Reason) {
 			w.m.changed = true
 		}
 	}
+}
+
+// MissedStops implements uplink.Misser.
+func (s *Sender) MissedStops(id plant.MachineID) []uplink.MissedStop {
+	m := s.load(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]uplink.MissedStop, len(m.missed))
+	for i, d := range m.missed {
+		all[i] = uplink.MissedStop{Machine: id, StopID: d.StopID, Type: d.Type, Reason: d.Reason, From: d.From, To: d.To}
+	}
+	return all
 }

@@ -97,6 +97,7 @@ var (
 	_ caller        = (*httplink.Client)(nil)
 	_ uplink.Sender = (*Sender)(nil)
 	_ uplink.Merger = (*Sender)(nil)
+	_ uplink.Misser = (*Sender)(nil)
 )
 
 func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redactor, env uplink.Env) *Sender {

@@ -34,7 +34,7 @@ func (r *rig) firstStart() plant.Event {
 // missedOf returns the stops that are listed as not told, "id type seconds".
 func (r *rig) missedOf(m plant.MachineID) string {
 	var all []string
-	for _, d := range r.sender.load(m).missed {
+	for _, d := range r.sender.MissedStops(m) {
 		length := "?"
 		if !d.To.IsZero() {
 			length = fmt.Sprint(d.To.Sub(d.From).Seconds())
