@@ -181,23 +181,29 @@ func TestTokensThatCannotBeHad(t *testing.T) {
 	}{
 		"wrong secret": {func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 			io.WriteString(w, `{"error":"invalid_client","error_description":"s3cr&t canary is wrong"}`)
 		}, "it answers 401 Unauthorized: invalid_client: (secret) is wrong; check token_url, client_id, client_secret and scope", httplink.WrongWait},
 		"wrong scope": {func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			io.WriteString(w, `{"error":"invalid_scope"}`)
 		}, "400 Bad Request: invalid_scope; check", httplink.WrongWait},
-		"too many":        {func(w http.ResponseWriter) { w.Header().Set("Retry-After", "7"); w.WriteHeader(429) }, "429 Too Many Requests", 7 * time.Second},
-		"out of order":    {func(w http.ResponseWriter) { w.WriteHeader(503) }, "503 Service Unavailable", 0},
-		"a page":          {func(w http.ResponseWriter) { io.WriteString(w, "<!doctype html><title>Log in") }, "a web page came where a token was expected", httplink.WrongWait},
-		"no token":        {func(w http.ResponseWriter) { io.WriteString(w, `{"ok":true}`) }, "without an access_token", httplink.WrongWait},
-		"a mac token":     {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x","token_type":"mac"}`) }, "of the type mac", httplink.WrongWait},
-		"a short one":     {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x","expires_in":1}`) }, "lives for 1s only", httplink.WrongWait},
-		"two lines":       {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x\ny"}`) }, "no header may hold", httplink.WrongWait},
-		"cut":             {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); io.WriteString(w, `{"access_`) }, "cannot be read", 0},
-		"somewhere else":  {func(w http.ResponseWriter) { w.Header().Set("Location", "http://evil.example/"); w.WriteHeader(302) }, "302 Found", 0},
+		"too many": {func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "429 Too Many Requests", 7 * time.Second},
+		"out of order": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, "503 Service Unavailable", 0},
+		"a page":       {func(w http.ResponseWriter) { io.WriteString(w, "<!doctype html><title>Log in") }, "a web page came where a token was expected", httplink.WrongWait},
+		"no token":     {func(w http.ResponseWriter) { io.WriteString(w, `{"ok":true}`) }, "without an access_token", httplink.WrongWait},
+		"a mac token":  {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x","token_type":"mac"}`) }, "of the type mac", httplink.WrongWait},
+		"a short one":  {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x","expires_in":1}`) }, "lives for 1s only", httplink.WrongWait},
+		"two lines":    {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x\ny"}`) }, "no header may hold", httplink.WrongWait},
+		"cut":          {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); io.WriteString(w, `{"access_`) }, "cannot be read", 0},
+		"somewhere else": {func(w http.ResponseWriter) {
+			w.Header().Set("Location", "http://evil.example/")
+			w.WriteHeader(http.StatusFound)
+		}, "302 Found", 0},
 		"an endless body": {func(w http.ResponseWriter) { w.Write(bytes.Repeat([]byte(" "), 1<<20)) }, "longer than", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -231,7 +237,10 @@ func TestTokensThatCannotBeHad(t *testing.T) {
 // TestATokenThatNeverHelps is renewed once, and then a person has to look.
 func TestATokenThatNeverHelps(t *testing.T) {
 	i := newIssuer(t)
-	r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool { w.WriteHeader(401); return false })
+	r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusUnauthorized)
+		return false
+	})
 	var noted []uplink.Exchange
 	p, err := plan("erp", tokenOptions(r, i))
 	if err != nil {

@@ -92,7 +92,7 @@ func TestRulesOfAReceiver(t *testing.T) {
 			outcome := map[plant.Status]uplink.Outcome{plant.Delivered: uplink.OutcomeDelivered, plant.Rejected: uplink.OutcomeRefused, plant.Retry: uplink.OutcomeRetry}[test.want]
 			x := (*noted)[0]
 			if len(*noted) != 1 || x.Outcome != outcome || x.Status != test.status || x.RequestID != "gw/M/0000000000000007-1"+test.id || x.First != 1 || x.Last != 1 || x.Events != 1 ||
-				x.Kind != plant.KindCounter || x.Method != "POST" || x.Where != "http://"+r.Addr()+"/events" || test.want != plant.Delivered && !strings.Contains(x.Words, test.words) {
+				x.Kind != plant.KindCounter || x.Method != http.MethodPost || x.Where != "http://"+r.Addr()+"/events" || test.want != plant.Delivered && !strings.Contains(x.Words, test.words) {
 				t.Errorf("the journal has %+v", *noted)
 			}
 		})

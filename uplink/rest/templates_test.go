@@ -241,7 +241,7 @@ func TestCheckNamesEachFaultOfATemplate(t *testing.T) {
 		one(`body: '1', body_file: b.tmpl`):                                      "keep one of body and body_file",
 		one(`body_file: none.tmpl`):                                              "requests[0].body_file: it cannot be read",
 		one(`body: '1', content_type: "a\nb"`):                                   "requests[0].content_type",
-		one(`body: '1', skip: true`):                                             "what is left out needs no method",
+		one(`body: '1', skip: true`):                                             "what is left out needs no when",
 		"batch: 5\n" + one(`body: 'a=1', format: form, list: {}`):                "a form holds one event",
 		"batch: 5\n" + one(`body: '<a/>', format: xml, list: {}`):                "write begin, between and end",
 		"batch: 5\n" + one(`body: '{{.id}}', list: {begin: '[', end: ']'}`):      "requests[0].list: for 2 `counter` events in one body: it is no valid JSON",

@@ -2,7 +2,7 @@ package httplink
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // a setting of receivers, not our choice
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"

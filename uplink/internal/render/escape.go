@@ -23,7 +23,8 @@ const (
 
 // emit returns a value as escape finds it in the raw text.
 func emit(v any) (string, error) {
-	kind, text := inText, ""
+	kind := inText
+	var text string
 	switch v := v.(type) {
 	case string:
 		text = v

@@ -208,7 +208,7 @@ func (sh *shape) fill(v any) any {
 	default:
 		object, _ := v.(map[string]any)
 		if object == nil {
-			return object
+			return map[string]any(nil) // an object without anything, not nothing
 		}
 		for name, inner := range sh.fields {
 			object[name] = inner.fill(object[name])
