@@ -75,6 +75,7 @@ func (o Options) sheet(base *url.URL, r *Request, path string) (*sheet, error) {
 			s.header.Set("Content-Type", r.ContentType)
 		}
 	}
+	s.steady = (s.path == nil || s.path.Steady()) && !slices.ContainsFunc(s.values, func(v named) bool { return v.value != nil && !v.value.Steady() })
 	if r.List != nil {
 		s.list = true
 		s.begin, s.between, s.end = r.List.parts(s.format)

@@ -1,6 +1,7 @@
-// Package rest is the uplink to an HTTP receiver: CloudEvents in JSON, one or
-// many in a body. "Delivered" is the receiver's word, a status 2xx or, where it
-// answers for each event, what it says of that event.
+// Package rest is the uplink to an HTTP receiver: CloudEvents in JSON, or what the
+// templates of its config make of each kind of event, one or many in a body.
+// "Delivered" is the receiver's word, a status 2xx or, where it answers for each
+// event or has rules of its own, what it says of that event.
 package rest
 
 import (

@@ -146,8 +146,10 @@ type sheet struct {
 	// header is what does not depend on the event.
 	header http.Header
 	// when is nil for none, and so are path and body.
-	when, path, body    *render.Template
-	values              []named
+	when, path, body *render.Template
+	values           []named
+	// steady is set if path and headers are the same for all events of a kind.
+	steady              bool
 	list                bool
 	begin, between, end string
 }
@@ -205,9 +207,11 @@ func (s *sheet) message(events []plant.Event, f *templated, limit, most int) (*m
 			}
 			break
 		}
-		h, err := s.head(value, most)
-		if err != nil {
-			return nil, &misfit{err: err, kind: e.Kind}
+		h := first
+		if i == 0 || !s.steady || e.Kind != events[0].Kind {
+			if h, err = s.head(value, most); err != nil {
+				return nil, &misfit{err: err, kind: e.Kind}
+			}
 		}
 		if i == 0 {
 			first = h

@@ -170,6 +170,21 @@ func TestFaultsOfTemplates(t *testing.T) {
 	}
 }
 
+// TestSteady: what names the machine alone need not be made for each event.
+func TestSteady(t *testing.T) {
+	for text, want := range map[string]bool{
+		"/x": true, "/{{.machine}}/{{code \"machine\" .machine}}/{{.kind}}": true, "{{if .machine}}x{{end}}": true,
+		"/{{.id}}": false, "/{{.data.good}}": false, "{{json .}}": false, "{{$.id}}": false, "{{$x := .id}}{{$x}}": false,
+		"{{with .data}}{{.machine}}{{end}}": false, "{{downtime .}}": false, "{{range .data.scrap}}{{.code}}{{end}}": false, "{{(.data).machine}}": false,
+		"{{define \"a\"}}{{.id}}{{end}}{{template \"a\" .}}": false,
+	} {
+		tmpl, err := Parse(Path, text, NewKinds(plant.KindCounter))
+		if err != nil || tmpl.Steady() != want {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+}
+
 // TestADotDotOfAnEventLeadsNowhere.
 func TestADotDotOfAnEventLeadsNowhere(t *testing.T) {
 	for _, serial := range []string{"..", ".", "a/../b"} {

@@ -73,7 +73,13 @@ type Template struct {
 	strict *template.Template
 	// fixed is the text of a template without a value, which needs no event.
 	fixed *string
+	// steady is set if it makes the same of all events of one kind and machine.
+	steady bool
 }
+
+// Steady reports whether the template makes the same of all events of one kind
+// of one machine.
+func (t *Template) Steady() bool { return t.steady }
 
 // named is what a template is called in the library's errors.
 const named = "t"
@@ -94,7 +100,7 @@ func Parse(format Format, text string, kinds *Kinds) (*Template, error) {
 		return nil, parseError(err)
 	}
 	t := &Template{format: format, kinds: kinds, parsed: parsed}
-	w := &walker{kinds: kinds}
+	w := &walker{kinds: kinds, steady: true}
 	for _, one := range parsed.Templates() {
 		if one.Tree != nil {
 			w.walk(one.Tree, one.Root)
@@ -107,6 +113,7 @@ func Parse(format Format, text string, kinds *Kinds) (*Template, error) {
 		return nil, &Error{Problem: err.Error(), Remedy: "write it anew"} // only an escaped html/template cannot be cloned
 	}
 	t.strict.Option("missingkey=error")
+	t.steady = w.steady
 	if !w.dynamic {
 		t.fixed = &text
 		if len(parsed.Templates()) > 1 || strings.Contains(text, "{{") {
@@ -123,7 +130,7 @@ func (t *Template) With(codes Codes) *Template {
 		panic(err) // it was cloned before
 	}
 	parsed.Funcs(functions(codes))
-	return &Template{format: t.format, kinds: t.kinds, parsed: parsed, strict: t.strict, fixed: t.fixed}
+	return &Template{format: t.format, kinds: t.kinds, parsed: parsed, strict: t.strict, fixed: t.fixed, steady: t.steady}
 }
 
 // Append appends to dst what the template makes of an event, as Kinds.Value
@@ -172,8 +179,14 @@ func (b *bounded) Write(p []byte) (int, error) {
 type walker struct {
 	kinds   *Kinds
 	dynamic bool
-	err     error
+	// steady is set while all that is named is the same for a kind and machine.
+	steady bool
+	err    error
 }
+
+// steadyNames are the fields that are the same for all events of a kind and
+// machine.
+var steadyNames = []string{"machine", "kind", "gateway", "source"}
 
 func (w *walker) walk(tree *parse.Tree, node parse.Node) {
 	switch n := node.(type) {
@@ -218,7 +231,10 @@ func (w *walker) pipe(tree *parse.Tree, n *parse.PipeNode) {
 			case *parse.FieldNode:
 				w.names(tree, a, a.Ident)
 			case *parse.VariableNode:
+				w.steady = false // whatever it stands for
 				w.names(tree, a, a.Ident[1:])
+			case *parse.DotNode:
+				w.steady = false
 			case *parse.ChainNode:
 				w.names(tree, a, a.Field)
 				if inner, ok := a.Node.(*parse.PipeNode); ok {
@@ -233,6 +249,9 @@ func (w *walker) pipe(tree *parse.Tree, n *parse.PipeNode) {
 
 // names refuses a field that no event of the kinds has anywhere.
 func (w *walker) names(tree *parse.Tree, node parse.Node, fields []string) {
+	if len(fields) != 1 || !slices.Contains(steadyNames, fields[0]) {
+		w.steady = false
+	}
 	for _, name := range fields {
 		if w.kinds.names[name] || w.err != nil {
 			continue
