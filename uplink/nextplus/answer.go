@@ -108,7 +108,7 @@ var wrong = map[int]struct {
 }{
 	401: {"check the secret of auth", false},
 	402: {"ask whoever runs the receiver", false},
-	403: {"check what auth may do at the receiver", true},
+	403: {"check what auth may do at the receiver", false},
 	404: {"check the URL", true},
 	405: {"check the URL: it does not take POST", false},
 	406: {"check the URL", false},

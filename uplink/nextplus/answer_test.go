@@ -40,7 +40,7 @@ func TestStatuses(t *testing.T) {
 		{399, "", plant.Delivered, false, 0, ""},
 		{400, said, plant.Rejected, false, 0, "the work order is closed"},
 		{401, said, plant.Retry, true, time.Minute, "check the secret of auth"},
-		{403, said, plant.Rejected, false, 0, "the work order is closed"},
+		{403, said, plant.Retry, true, time.Minute, "the work order is closed"},
 		{403, "", plant.Retry, true, time.Minute, "check what auth may do"},
 		{404, said, plant.Rejected, false, 0, "the work order is closed"},
 		{404, "", plant.Retry, true, time.Minute, "check the URL"},

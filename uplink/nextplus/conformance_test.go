@@ -111,3 +111,63 @@ func TestConformance(t *testing.T) {
 		},
 	})
 }
+
+// TestHTTPConformance: what every sender over HTTP owes, counted at the stand-in;
+// with serial numbers, so that ids are kept over the faults.
+func TestHTTPConformance(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options)
+		once   bool
+		fake.ERP
+	}{
+		"a receiver that knows keys":      {func(*Options) {}, true, fake.ERP{HonoursKeys: true, NeedsKeys: true}},
+		"a receiver that books all again": {func(*Options) {}, false, fake.ERP{NeedsKeys: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			uplinktest.RunHTTP(t, uplinktest.HTTPSubject{
+				System: func(testing.TB) uplinktest.HTTPSystem {
+					erp := fake.New(c.ERP)
+					return uplinktest.HTTPSystem{
+						Handler: erp, Faults: &erp.Faults, Violations: erp.Violations,
+						Secrets: func() []string { return []string{"hunter2-hunter2"} },
+						Booked: func(e *plant.Event) int {
+							if d := erp.Device(serialOf(e)); d != nil {
+								return d.Times
+							}
+							return 0
+						},
+					}
+				},
+				Open: func(t testing.TB, to uplinktest.HTTPTarget) uplink.Sender {
+					o := testOptions(to.URL)
+					o.CA, o.Timeout, o.SendTimeout = to.CA, config.Duration(to.Timeout), config.Duration(time.Minute)
+					o.Auth.Bearer = config.NewSecret("hunter2-hunter2")
+					c.change(&o)
+					p, err := plan("erp", o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return p.Open(to.Env)
+				},
+				Events: func(from plant.Sequence, n int) []plant.Event {
+					events := uplinktest.Events("M-1", from, n)
+					for i := range events {
+						data, err := json.Marshal(plant.Serial{Head: head("M-1", testOrder), Action: "add", SKU: "PUMP", Serial: serialOf(&events[i])})
+						if err != nil {
+							t.Fatal(err)
+						}
+						events[i].Kind, events[i].Data = plant.KindSerial, data
+					}
+					return events
+				},
+				Permanent: []int{400, 409, 413, 422},
+				Success:   []int{300, 301, 302, 303, 304, 307, 308},
+				Once:      c.once,
+				Allowed:   []string{fake.RuleDouble},
+			})
+		})
+	}
+}
+
+// serialOf is the serial number of an event of the suite.
+func serialOf(e *plant.Event) string { return "SN-" + e.Sequence.String() }
