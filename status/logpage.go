@@ -185,10 +185,10 @@ func events(e *journal.Entry) string {
 	if e.Kind != "" {
 		what = string(e.Kind) + " event"
 	}
-	switch {
-	case e.First == 0:
+	switch e.First {
+	case 0:
 		return ""
-	case e.First == e.Last:
+	case e.Last:
 		return fmt.Sprintf("%s %d", what, uint64(e.First))
 	default:
 		return fmt.Sprintf("%s, %d to %d", count(uint64(e.Events), what), uint64(e.First), uint64(e.Last))

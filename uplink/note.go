@@ -23,7 +23,7 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 		x.Time, x.Machine, x.Duration, x.Outcome = began, m, took, OutcomeDelivered
 		for rest := x.Merged; ; {
 			x.Merged = rest[:min(len(rest), mostMerged)]
-			f.journal.Note(x)
+			f.journal.deliver(x)
 			if rest = rest[len(x.Merged):]; len(rest) == 0 {
 				break
 			}

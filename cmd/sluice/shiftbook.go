@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,8 +29,9 @@ type shiftBook struct {
 	window func(*derive.Model, time.Time) (begin, end time.Time)
 	log    *zap.Logger
 
-	mu       sync.Mutex
+	// machines does not change; what they have is guarded by mu.
 	machines map[plant.MachineID]*bookedShifts
+	mu       sync.Mutex
 	dirty    bool
 }
 
@@ -37,8 +39,8 @@ type shiftBook struct {
 type bookedShifts struct {
 	model *derive.Model
 	// end is when the shift of the newest count ends, in nanoseconds since 1970; 0 if
-	// there is none.
-	end int64
+	// there is none. It is read without the lock, and written with it.
+	end atomic.Int64
 	// begun are the newest shifts, oldest first.
 	begun []begunShift
 }
@@ -83,7 +85,7 @@ func (b *shiftBook) load(ctx context.Context, newest func(ctx context.Context, m
 		var c plant.Counter
 		if len(last) == 1 && json.Unmarshal(last[0], &c) == nil {
 			_, end := b.window(m.model, c.To.Add(-1))
-			m.end = end.UnixNano()
+			m.end.Store(end.UnixNano())
 		}
 	}
 	return nil
@@ -100,19 +102,19 @@ func (b *shiftBook) note(id plant.MachineID, events []plant.Event) {
 }
 
 func (b *shiftBook) count(id plant.MachineID, e *plant.Event) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	m := b.machines[id]
-	if m == nil || e.Time.UnixNano() <= m.end {
+	if m == nil || e.Time.UnixNano() <= m.end.Load() {
 		return
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var c plant.Counter
-	if json.Unmarshal(e.Data, &c) != nil || c.To.UnixNano() <= m.end {
+	if json.Unmarshal(e.Data, &c) != nil || c.To.UnixNano() <= m.end.Load() {
 		return
 	}
 	begin, end := b.window(m.model, c.To.Add(-1))
 	all, delta := c.Pieces()
-	m.end = end.UnixNano()
+	m.end.Store(end.UnixNano())
 	if n := len(m.begun); n > 0 && !m.begun[n-1].Begin.Before(begin) {
 		return // it is known, or the clock was set back
 	}

@@ -178,9 +178,9 @@ func logLine(e *journal.Entry, zone *time.Location) string {
 // aboutEvents says which events an entry is about, empty for none.
 func aboutEvents(e *journal.Entry) string {
 	text := string(e.Machine)
-	switch {
-	case e.First == 0:
-	case e.First == e.Last:
+	switch e.First {
+	case 0:
+	case e.Last:
 		text += fmt.Sprintf("/%d", uint64(e.First))
 	default:
 		text += fmt.Sprintf("/%d–%d", uint64(e.First), uint64(e.Last))
