@@ -288,7 +288,11 @@ func (s *Sender) cause(msg *message, a *httplink.Answer) error {
 	if words := s.client.Clean(s.options.Answer.words(a)); words != "" {
 		text += ": " + words
 	}
-	switch advice := statuses[a.Status].advice; {
+	advice := statuses[a.Status].advice
+	if a.Status == http.StatusUnsupportedMediaType && len(s.options.Requests) > 0 {
+		advice = "the receiver does not take a body of that sort; check format and content_type of the request, and gzip"
+	}
+	switch {
 	case s.portal(a):
 		text += ", but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered"
 	case s.plainToTLS(a):

@@ -254,6 +254,20 @@ func TestCheckNamesEachFaultOfATemplate(t *testing.T) {
 	})
 }
 
+// TestABodyOfAnotherSort: the advice is about the request, not about CloudEvents.
+func TestABodyOfAnotherSort(t *testing.T) {
+	r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+		return false
+	})
+	o := testOptions(r.Addr())
+	o.Requests = ourRequests()
+	got := openUnchecked(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
+	if len(got) != 1 || !systemWide(got[0]) || !strings.Contains(got[0].Cause.Error(), "check format and content_type of the request") {
+		t.Errorf("results %+v", got)
+	}
+}
+
 // TestABodyFromAFile is read once, and its faults name it.
 func TestABodyFromAFile(t *testing.T) {
 	r := answering(t, func(int, request, http.ResponseWriter) bool { return false })
