@@ -15,11 +15,15 @@ import (
 func TestForwarderReadsAgainWhatIsNotYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := scripted(nil)
-		var seen []int
+		seen := func() (all []int) {
+			for _, one := range s.all() {
+				all = append(all, len(one.events))
+			}
+			return all
+		}
 		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
-			seen = append(seen, len(events))
 			r := plant.Result{First: events[0].Sequence, Last: events[0].Sequence, Cause: &NotYet{Why: "no room"}}
-			switch len(seen) {
+			switch s.count("M") {
 			case 1:
 				r.Wait, r.Put = 3*time.Second, []plant.KV{{Key: "note", Value: []byte("kept")}}
 			case 2:
@@ -33,12 +37,12 @@ func TestForwarderReadsAgainWhatIsNotYet(t *testing.T) {
 		r := start(t, q, s, s)
 		q.add("M", plant.KindCounter, 2)
 		elapse(2900 * time.Millisecond)
-		if len(seen) != 1 || string(q.memory["note"]) != "kept" {
-			t.Fatalf("Sends of %v before the Wait is over, memory %q", seen, q.memory["note"])
+		if note, _ := q.Memory("note"); len(seen()) != 1 || string(note) != "kept" {
+			t.Fatalf("Sends of %v before the Wait is over, memory %q", seen(), note)
 		}
 		elapse(1200 * time.Millisecond)
-		if len(seen) != 3 || seen[1] != 3 || seen[2] != 3 || !q.settled() {
-			t.Fatalf("Sends of %v, want 1, 3 and 3", seen)
+		if got := seen(); len(got) != 3 || got[1] != 3 || got[2] != 3 || !q.settled() {
+			t.Fatalf("Sends of %v, want 1, 3 and 3", got)
 		}
 		if got := r.f.Stats(); got.Retried != 0 || got.LastError != "" || len(got.Problems) != 0 || got.Down {
 			t.Errorf("Stats = %+v", got)
