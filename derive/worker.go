@@ -137,6 +137,9 @@ var errStopped = errors.New("the machine has stopped")
 func (w *Worker) Run(ctx context.Context) error {
 	defer close(w.stopped)
 	if err := w.load(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil // asked to stop while it was reading: nothing has begun
+		}
 		return err
 	}
 	timer := time.NewTimer(time.Hour)
