@@ -34,6 +34,7 @@ type bed struct {
 	config string
 	limits string // further keys of buffer:
 	uplink string // a further line of uplinks:
+	text   string // another config altogether
 	asks   string // further keys of the uplink to the broker
 	tells  string // further keys of the uplink over HTTP
 	// brokerAt and erpAt are where the gateway finds the receivers, ackTimeout how
@@ -82,6 +83,9 @@ const batchEvents = 50
 
 // writeConfig writes the config for the buffer as it is now.
 func (b *bed) writeConfig() error {
+	if b.text != "" {
+		return os.WriteFile(b.config, []byte(b.text), 0o600)
+	}
 	var y strings.Builder
 	fmt.Fprintf(&y, "site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}\n")
 	fmt.Fprintf(&y, "buffer: {path: %s, %s}\nhttp: {listen: \"127.0.0.1:0\"}\n", b.buffer, b.limits)

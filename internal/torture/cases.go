@@ -9,6 +9,7 @@ func cases() []testCase {
 	return []testCase{
 		{name: "kill", what: "SIGKILL at random times under load", inShort: true, short: 60, long: 1000, run: killAtRandom},
 		{name: "failpoints", what: "SIGKILL at each failpoint", inShort: true, short: 1, long: 24, run: killAtFailpoints},
+		{name: "dialects", what: "SIGKILL around requests to Prodsmart and a Next Plus receiver", inShort: true, short: 2, long: 12, run: dialects},
 		{name: "cut", what: "power cuts with lost, torn and reordered sectors", inShort: true, short: 20, long: 300, needs: disks, run: powerCuts},
 		{name: "eio", what: "one failed commit, a restart, later a power cut", inShort: true, short: 5, long: 40, needs: disks, run: oneEIO},
 		{name: "eio-for-good", what: "a disk that fails for good, exit code 70", inShort: true, short: 2, long: 20, needs: disks, run: goodEIO},

@@ -181,6 +181,11 @@ var otherNames = map[string]string{
 	"tap.fd3":       "kill",
 	"compact.eager": "failpoints",
 
+	"prodsmart.beforeRequest": "dialects",
+	"prodsmart.afterResponse": "dialects",
+	"nextplus.beforeRequest":  "dialects",
+	"nextplus.afterResponse":  "dialects",
+
 	"dead.beforeBound":  "dead",
 	"dead.afterBound":   "dead",
 	"dead.beforeChange": "dead",

@@ -388,6 +388,18 @@ func (a *Oracle) Summary() (m Summary) {
 	return m
 }
 
+// AcceptedOf returns how many events of a machine were accepted so far.
+func (a *Oracle) AcceptedOf(machine string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k := range a.accepted {
+		if k.Machine == machine {
+			n++
+		}
+	}
+	return n
+}
+
 // AcceptedCount returns how many events were accepted so far.
 func (a *Oracle) AcceptedCount() int {
 	a.mu.Lock()
