@@ -124,7 +124,7 @@ func TestJSONIsReadWithoutMercy(t *testing.T) {
 		`7`:                          "no JSON object",
 	} {
 		o, err := central.ParseObject([]byte(body))
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

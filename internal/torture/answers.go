@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,7 +232,7 @@ func httpAnswers(b *bed) []said {
 		})
 	}
 	for _, status := range []int{500, 503} {
-		add(fmt.Sprint(status), central.Answered(status, "not now").Always())
+		add(strconv.Itoa(status), central.Answered(status, "not now").Always())
 	}
 	add("429 with Retry-After", central.TooMany(1).Always())
 	add("200 with a cut body", central.CutBody().Times(10))

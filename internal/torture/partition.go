@@ -314,15 +314,15 @@ func narrowed(t *trial) error {
 	}
 	b.tells, b.asks = ", batch_events: 10", ""
 	for t.next() {
-		const events = 600
-		if err := c.unplug(); err != nil {
-			return err
-		}
-		if err := b.accepting(b.gateway.tapped.Load() + events); err != nil {
-			return err
-		}
+		const events = 300
 		b.rest()
-		if err := b.until(waitSettle, "the plant does not come to rest", b.plant.stands); err != nil {
+		if err := errors.Join(b.drained(), c.unplug()); err != nil {
+			return err
+		}
+		b.plant.thaw() // the two that count, and nobody else
+		err := b.accepting(b.gateway.tapped.Load() + events)
+		b.plant.freeze(0)
+		if err != nil {
 			return err
 		}
 		widen, err := c.narrow("64kbit")

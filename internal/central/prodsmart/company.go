@@ -17,7 +17,7 @@ const (
 	RuleAuth = "auth"
 	// RuleTokenInURL is access_token in a query where Basic would have done, or
 	// anywhere if the Company takes tokens in the header.
-	RuleTokenInURL = "token in the URL"
+	RuleTokenInURL = "token in the URL" //nolint:gosec // the name of a rule
 	// RuleAuthorization is a DELETE of the company's authorisation, or a POST while
 	// there is one that is good.
 	RuleAuthorization = "authorization"

@@ -240,7 +240,7 @@ func TestTheDocumentsOwnExamplesAreBooked(t *testing.T) {
 	b.post(200, "A32/startstop", `{"type":"Maintenance","running":1}`)
 	answer, text := b.ask("POST", b.with("/api/inventory-movements/"), "", "application/json",
 		`{"product-code":"flour","date-time":"2018-07-20T09:15:15Z","quantity":"10","type":"in","lot":"A","total-cost":"1000","comment":"OK","warehouse":"A","warehouse-location":"Zone2","location":"location code","shipping":"shippingCode","client-order":"clientOrderCode","receiving":"receivingCode","purchase-order":"purchaseOrderCode"}`)
-	if answer.StatusCode != 200 || !strings.Contains(text, `"id":`) {
+	if answer.StatusCode != http.StatusOK || !strings.Contains(text, `"id":`) {
 		t.Errorf("the movement: %d %s", answer.StatusCode, text)
 	}
 	m := b.Machine("A32")
@@ -334,7 +334,7 @@ func TestTokensAgeAndAreTheCompanys(t *testing.T) {
 	}
 	b.now = b.now.Add(time.Second)
 	get(401, first)
-	if answer, _ := b.ask("GET", "/api/authorization", good, "", ""); answer.StatusCode != 404 {
+	if answer, _ := b.ask("GET", "/api/authorization", good, "", ""); answer.StatusCode != http.StatusNotFound {
 		t.Errorf("without a good token: %d", answer.StatusCode)
 	}
 	b.token = ""
@@ -356,20 +356,20 @@ func TestTokensAgeAndAreTheCompanys(t *testing.T) {
 	expired := newBed(t, func(c *prodsmart.Company) { c.KeepsExpired, c.Refused = true, 403 })
 	expired.Authorize(3 * time.Hour)
 	answer, text := expired.ask("GET", "/api/authorization", good, "", "")
-	if answer.StatusCode != 200 || !strings.Contains(text, expired.Secrets()[1]) {
+	if answer.StatusCode != http.StatusOK || !strings.Contains(text, expired.Secrets()[1]) {
 		t.Errorf("the expired token: %d %s", answer.StatusCode, text)
 	}
-	if answer, _ = expired.ask("GET", "/api/stock/flour?access_token="+expired.Secrets()[1], "", "", ""); answer.StatusCode != 403 {
+	if answer, _ = expired.ask("GET", "/api/stock/flour?access_token="+expired.Secrets()[1], "", "", ""); answer.StatusCode != http.StatusForbidden {
 		t.Errorf("an expired token got %d", answer.StatusCode)
 	}
 	header := newBed(t, func(c *prodsmart.Company) { c.Tokens = prodsmart.TokenInHeader })
 	header.Authorize(0)
-	if answer, _ = header.ask("GET", "/api/stock/flour", "Bearer "+header.Secrets()[1], "", ""); answer.StatusCode != 200 {
+	if answer, _ = header.ask("GET", "/api/stock/flour", "Bearer "+header.Secrets()[1], "", ""); answer.StatusCode != http.StatusOK {
 		t.Errorf("a token in the header got %d", answer.StatusCode)
 	}
 	header.clean()
 	header.token = header.Secrets()[1]
-	if answer, _ = header.ask("GET", header.with("/api/stock/flour"), "", "", ""); answer.StatusCode != 401 || len(header.Violations()) != 1 {
+	if answer, _ = header.ask("GET", header.with("/api/stock/flour"), "", "", ""); answer.StatusCode != http.StatusUnauthorized || len(header.Violations()) != 1 {
 		t.Errorf("a token in the URL got %d", answer.StatusCode)
 	}
 }
@@ -431,7 +431,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 		t.Helper()
 		answer, text := b.ask("GET", b.with(target), "", "", "")
 		var items []map[string]any
-		if answer.StatusCode != 200 || json.Unmarshal([]byte(text), &items) != nil || items == nil {
+		if answer.StatusCode != http.StatusOK || json.Unmarshal([]byte(text), &items) != nil || items == nil {
 			t.Fatalf("%s: %d %s", target, answer.StatusCode, text)
 		}
 		return items
@@ -465,7 +465,7 @@ func TestListsArePagedAndFiltered(t *testing.T) {
 		t.Errorf("the product: %s", text)
 	}
 	b.clean()
-	if answer, _ := b.ask("GET", b.with("/api/products/sand"), "", "", ""); answer.StatusCode != 404 {
+	if answer, _ := b.ask("GET", b.with("/api/products/sand"), "", "", ""); answer.StatusCode != http.StatusNotFound {
 		t.Errorf("an unknown product: %d", answer.StatusCode)
 	}
 }
