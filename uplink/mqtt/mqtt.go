@@ -83,7 +83,7 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 	}
 	self := whoami(env.Gateway)
 	settings := mqttsession.Options{
-		Brokers:  brokers,
+		Brokers:  watched(brokers, env.Expiries),
 		FailBack: o.FailBack.Std(),
 		ClientID: o.ClientID,
 		User:     o.User,

@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/mqttsession"
 	"github.com/sluice-edge/sluice/uplink/internal/tlsfiles"
 )
@@ -48,6 +50,30 @@ func (o Options) brokers(endpoints []endpoint, changed func(error)) ([]mqttsessi
 		all = append(all, b)
 	}
 	return all, nil
+}
+
+// watched returns the brokers, of which e is told at each connect when their
+// certificates and the gateway's own end.
+func watched(brokers []mqttsession.Broker, e *uplink.Expiries) []mqttsession.Broker {
+	all := slices.Clone(brokers)
+	for i, b := range brokers {
+		if b.TLS == nil {
+			continue
+		}
+		all[i].TLS = func() (*tls.Config, error) {
+			config, err := b.TLS()
+			if config == nil {
+				return nil, err
+			}
+			config = config.Clone()
+			e.Watch(config, "the certificate of "+b.Address)
+			if len(config.Certificates) > 0 && config.Certificates[0].Leaf != nil {
+				e.Note("the certificate of the gateway (cert)", config.Certificates[0].Leaf.NotAfter)
+			}
+			return config, err
+		}
+	}
+	return all
 }
 
 // endpoints returns the brokers of good options in their order.
