@@ -29,11 +29,14 @@ func TestPreflight(t *testing.T) {
 		})
 		used := []uplink.UsedCode{
 			{Kind: plant.CodeMachine, Code: "M-1", Theirs: "M-1", Mapped: true},
+			{Kind: plant.CodeMachine, Code: "M-2", Theirs: "M-2", Mapped: true},
+			{Kind: plant.CodeDowntimeType, Code: "jam", Theirs: "Jam", Mapped: true},
 			{Kind: plant.CodeWaste, Code: "BURR", Theirs: "BURR", Mapped: true},
 			{Kind: plant.CodeArticle, Code: "cake", Theirs: "CAKE", Mapped: true},
 			{Kind: plant.CodeArticle, Code: "BREAD", Theirs: "BREAD", Mapped: true},
 			{Kind: plant.CodeArticle, Code: "PIE", Theirs: "PIE", Mapped: true},
 		}
+		r.deliver(r.event("M-1", plant.KindStartStop, `{"running":0,"type":"Jam","stop_id":1}`))
 		got := make(map[string]uplink.Level)
 		for _, f := range r.sender.Preflight(t.Context(), used) {
 			got[f.What+" "+f.Code] = f.Level
@@ -42,6 +45,7 @@ func TestPreflight(t *testing.T) {
 			}
 		}
 		want := map[string]uplink.Level{
+			"machine M-1": uplink.OK, "downtime_type jam": uplink.OK, // there have been such downtimes
 			"machine ": uplink.Amber, "waste ": uplink.Amber, "article ": uplink.Amber,
 			"component SUGAR": uplink.OK, "component FLOUR": uplink.Red, "component SALT": uplink.OK, "component YEAST": uplink.Red,
 			"article cake": uplink.Red, "article BREAD": uplink.OK, "article PIE": uplink.Red,
@@ -57,7 +61,7 @@ func TestPreflight(t *testing.T) {
 		// Nothing was changed there, and a Prodsmart that is away is amber.
 		r.strict()
 		r.fake.Faults.Add(central.Answered(503, "").Always())
-		for _, f := range r.sender.Preflight(t.Context(), used[3:4]) {
+		for _, f := range r.sender.Preflight(t.Context(), used[5:6]) {
 			if f.Level != uplink.Amber {
 				t.Errorf("an outage is %+v", f)
 			}
