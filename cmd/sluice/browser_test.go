@@ -117,6 +117,11 @@ func lookAtTheLog(t *testing.T, b *e2eBed, phone *phone) {
 		phone.ask("picture " + filepath.Join(folder, "log.png"))
 		phone.ask("visit /dead")
 		phone.ask("picture " + filepath.Join(folder, "dead.png"))
+		phone.ask("visit /counts")
+		phone.ask("picture " + filepath.Join(folder, "counts.png"))
+	}
+	if v = phone.ask("visit /counts?machine=M-0"); len(v.Entries) == 0 || !strings.Contains(v.Entries[0], "it adds up") || !strings.Contains(v.Entries[0], "Accepted") {
+		t.Errorf("of M-0's pieces the page says %q", v.Entries)
 	}
 	if v = phone.ask("visit /dead"); !strings.Contains(v.Text, "Nothing was refused") {
 		t.Errorf("the dead letters are %q", v.Text)

@@ -116,7 +116,8 @@ func TestARestoredStoreRebases(t *testing.T) {
 }
 
 // TestAStateThatCannotBeReadKeepsTheCounts: the rules begin anew, the loss is
-// told, and the counts go on from the newest event of the store, as a rebase.
+// told, and the counts go on from the newest event of the store and from the
+// PLC's number in it, as a rebase.
 func TestAStateThatCannotBeReadKeepsTheCounts(t *testing.T) {
 	path := t.TempDir()
 	countTotals(t, path, 100, 101, 102)
@@ -143,7 +144,7 @@ func TestAStateThatCannotBeReadKeepsTheCounts(t *testing.T) {
 		}
 		told += fmt.Sprintf("%d %s %d %t; ", uint64(e.Sequence), e.Kind, data.Good, data.Rebase)
 	}
-	if want := "1 counter 1 false; 2 counter 2 false; 3 gap 0 false; 4 counter 3 true; "; told != want {
+	if want := "1 counter 1 false; 2 counter 2 false; 3 gap 0 false; 4 counter 20 true; 5 counter 21 false; "; told != want {
 		t.Errorf("the stream is\n%s, want\n%s", told, want)
 	}
 }
