@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,9 +106,9 @@ func (s *Server) writeStops(w http.ResponseWriter, q url.Values, all []uplink.Mi
 			m := &all[i]
 			to, seconds := "", ""
 			if !m.To.IsZero() {
-				to, seconds = m.To.UTC().Format(time.RFC3339), fmt.Sprint(int64(m.To.Sub(m.From).Round(time.Second)/time.Second))
+				to, seconds = m.To.UTC().Format(time.RFC3339), strconv.FormatInt(int64(m.To.Sub(m.From).Round(time.Second)/time.Second), 10)
 			}
-			_ = table.Write([]string{text(m.Uplink), text(string(m.Machine)), fmt.Sprint(m.StopID), text(m.Type), text(m.Reason), m.From.UTC().Format(time.RFC3339), to, seconds})
+			_ = table.Write([]string{text(m.Uplink), text(string(m.Machine)), strconv.FormatUint(m.StopID, 10), text(m.Type), text(m.Reason), m.From.UTC().Format(time.RFC3339), to, seconds})
 		}
 		table.Flush()
 	default:

@@ -2,6 +2,7 @@ package status
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestStopsThatWereNotTold(t *testing.T) {
 	s := New(Options{Listen: "127.0.0.1:0", Stops: stops, Location: time.FixedZone("CET", 3600)}, quietPlant{}, zap.NewNop())
 	ask := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		r := httptest.NewRequest("GET", path, nil)
+		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host = "localhost"
 		s.Handler().ServeHTTP(w, r)
 		return w

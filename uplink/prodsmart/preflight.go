@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,16 +31,18 @@ var cannotBeChecked = map[plant.CodeKind]string{
 // Preflight implements uplink.Preflighter: it reads the product of each article
 // and of each component that movements book. A component must be there, in the
 // unit that the config says, and in no bill of materials that Prodsmart consumes
-// itself.
+// itself. Of codes without a list it says which ones the newest downtimes, orders
+// and productions name.
 func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found []uplink.Finding) {
 	seen := s.history(ctx)
 	for _, kind := range []plant.CodeKind{plant.CodeMachine, plant.CodeDowntimeType, plant.CodeWaste, plant.CodeParameter} {
 		var codes []string
 		for _, c := range used {
 			switch {
-			case c.Kind == kind && seen[kind][c.Theirs]:
-				found = append(found, uplink.Finding{Level: uplink.OK, What: string(kind), Code: c.Code, Words: fmt.Sprintf("Prodsmart has downtimes of %q", c.Theirs)})
-			case c.Kind == kind:
+			case c.Kind != kind:
+			case seen[sight{kind, c.Theirs}]:
+				found = append(found, uplink.Finding{Level: uplink.OK, What: string(kind), Code: c.Code, Words: fmt.Sprintf("Prodsmart's newest records name %q", c.Theirs)})
+			default:
 				codes = append(codes, c.Theirs)
 			}
 		}
@@ -64,40 +65,6 @@ func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found [
 			Remedy: "look for refused doses in the integration log after an order has begun"})
 	}
 	return found
-}
-
-// historyPages bounds what a preflight reads of the downtimes there were.
-const historyPages = 4
-
-// history returns the machines and downtime types that Prodsmart has had downtimes
-// of: whatever stands there, it knows. One that cannot be read proves nothing.
-func (s *Sender) history(ctx context.Context) map[plant.CodeKind]map[string]bool {
-	machines, types := make(map[string]bool), make(map[string]bool)
-	for page := 1; page <= historyPages; page++ {
-		a, o, h := s.withToken(ctx, &call{
-			class: classOrders, method: http.MethodGet, path: "downtimes", whole: true, asked: uplink.OutcomeAsked,
-			query: url.Values{"page": {strconv.Itoa(page)}}, until: time.Now().Add(preflightFor),
-		})
-		var items []struct {
-			Machines []struct {
-				Code string `json:"code"`
-			} `json:"machines"`
-			Type string `json:"downtime-type"`
-		}
-		if h != nil || o != taken || a.BodyErr != nil || json.Unmarshal(a.Body, &items) != nil {
-			break
-		}
-		for _, d := range items {
-			types[d.Type] = true
-			for _, m := range d.Machines {
-				machines[m.Code] = true
-			}
-		}
-		if len(items) < pageSize {
-			break
-		}
-	}
-	return map[plant.CodeKind]map[string]bool{plant.CodeMachine: machines, plant.CodeDowntimeType: types}
 }
 
 // bookedComponents returns the components that movements book, as Prodsmart calls

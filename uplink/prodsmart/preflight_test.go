@@ -68,3 +68,31 @@ func TestPreflight(t *testing.T) {
 		}
 	})
 }
+
+// TestPreflightLooksAtTheHistory: what downtimes, orders and productions name is
+// known there, although no list has it.
+func TestPreflightLooksAtTheHistory(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := company()
+		c.Orders = []fake.Order{{ID: 1, Code: "PO", Product: "P", Machines: []string{"M-2"}, RunningStatus: "started"}}
+		r := newRig(t, c)
+		r.fake.OperatorStops("M-1", "Jam")
+		used := []uplink.UsedCode{
+			{Kind: plant.CodeMachine, Code: "press", Theirs: "M-1", Mapped: true}, {Kind: plant.CodeMachine, Code: "M-2", Theirs: "M-2"}, {Kind: plant.CodeMachine, Code: "M-3", Theirs: "M-3"},
+			{Kind: plant.CodeDowntimeType, Code: "Jam", Theirs: "Jam"}, {Kind: plant.CodeDowntimeType, Code: "Waiting", Theirs: "Waiting"},
+		}
+		got := make(map[string]string)
+		for _, f := range r.sender.Preflight(t.Context(), used) {
+			got[f.What+" "+f.Code] = string(f.Level) + " " + f.Words
+		}
+		for what, want := range map[string]string{
+			"machine press": `ok Prodsmart's newest records name "M-1"`, "machine M-2": `ok Prodsmart's newest records name "M-2"`, "machine ": "amber cannot be checked: M-3",
+			"downtime_type Jam": `ok Prodsmart's newest records name "Jam"`, "downtime_type ": "amber cannot be checked: Waiting",
+		} {
+			if got[what] != want {
+				t.Errorf("%s: %q, want %q", what, got[what], want)
+			}
+		}
+		r.strict()
+	})
+}
