@@ -338,6 +338,12 @@ func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 		fault.Pass("commit.failed")
 		return err
 	}
+	// A file system that has found an error of its own may say that all is synced
+	// while it throws away what it had not noted down: what it has become meanwhile
+	// says whether to believe it.
+	if err := b.opts.writable(b.home.folder); errors.Is(err, errReadOnly) {
+		return fmt.Errorf("the disk became read-only while it was written: %w", err)
+	}
 	b.mu.Lock()
 	b.applySide(change)
 	b.mu.Unlock()

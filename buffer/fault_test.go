@@ -391,3 +391,27 @@ func TestWhatFailsInTheBackground(t *testing.T) {
 		}
 	}
 }
+
+// TestACommitOnADiskThatBecameReadOnlyIsNotAcknowledged: the sync may have said that
+// all is well, and what it wrote is gone after the next mount.
+func TestACommitOnADiskThatBecameReadOnlyIsNotAcknowledged(t *testing.T) {
+	o := testOptions(quickDir(t))
+	var aborted atomic.Bool
+	o.writable = func(folder string) error {
+		if aborted.Load() {
+			return &os.PathError{Op: "open", Path: folder, Err: errReadOnly}
+		}
+		return openForWriting(folder)
+	}
+	b := open(t, o)
+	commit(t, b, "M1", count(1))
+	aborted.Store(true)
+	if _, err := b.Commit(t.Context(), "M1", plant.Batch{Events: []plant.Event{count(2)}}); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("it is acknowledged: %v", err)
+	}
+	select {
+	case <-b.Fault():
+	case <-time.After(10 * time.Second):
+		t.Error("the store goes on")
+	}
+}

@@ -282,14 +282,18 @@ func (h *home) lost(what string) error {
 // system does that finds an error of its own. A file is opened for writing and
 // nothing is written: it wears nothing.
 func (b *Buffer) checkWritable() {
-	f, err := os.OpenFile(filepath.Join(b.home.folder, badger.ManifestFilename), os.O_WRONLY, 0)
-	if err == nil {
-		_ = f.Close() // nothing was written
-		return
-	}
-	if errors.Is(err, errReadOnly) {
+	if err := b.opts.writable(b.home.folder); errors.Is(err, errReadOnly) {
 		b.latch(fmt.Errorf("the disk of %s has become read-only: look at dmesg for the cause, check the file system, and mount it read-write: %w", b.home.folder, err))
 	}
+}
+
+// openForWriting opens a file of the store for writing, and writes nothing.
+func openForWriting(folder string) error {
+	f, err := os.OpenFile(filepath.Join(folder, badger.ManifestFilename), os.O_WRONLY, 0)
+	if err == nil {
+		_ = f.Close() // nothing was written
+	}
+	return err
 }
 
 // checkHome latches the store if its folder was taken away, and returns what

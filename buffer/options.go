@@ -94,6 +94,7 @@ type Options struct {
 	freeSpace  func(path string) (int64, error)
 	commit     func(*badger.Txn) error
 	writeMark  func(path string, generation uint64, data []byte) error
+	writable   func(folder string) error
 	housework  time.Duration
 	scrubEvery time.Duration
 	// unmerged keeps Badger from merging tables: over a damaged block that is up to
@@ -106,7 +107,7 @@ func DefaultOptions(path string) Options {
 	return Options{
 		Path: path, Quota: DefaultQuota, Keep: DefaultKeep, Reserve: DefaultReserve, Ballast: DefaultBallast, Linger: DefaultLinger,
 		WhenFull: Stop, EvictParameters: true, DeadLetters: DefaultDeadLetters, DeadShare: DefaultDeadShare,
-		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, housework: time.Second, scrubEvery: scrubEvery,
+		now: time.Now, freeSpace: freeSpace, commit: (*badger.Txn).Commit, writeMark: writeMark, writable: openForWriting, housework: time.Second, scrubEvery: scrubEvery,
 	}
 }
 
@@ -167,6 +168,9 @@ func (o Options) withSeams() Options {
 	}
 	if o.writeMark == nil {
 		o.writeMark = d.writeMark
+	}
+	if o.writable == nil {
+		o.writable = d.writable
 	}
 	if o.scrubEvery == 0 {
 		o.scrubEvery = d.scrubEvery

@@ -69,7 +69,7 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 				c.lose(log)
 				count(200, 20)
 				var last plant.Counter
-				gap := false
+				gap, rebase := false, false
 				for _, e := range log.events[before:] {
 					switch e.Kind {
 					case plant.KindGap:
@@ -82,14 +82,19 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 						if err := json.Unmarshal(e.Data, &last); err != nil {
 							t.Fatal(err)
 						}
+						rebase = rebase || last.Rebase
 					}
+				}
+				since := int64(93) // what the total went on by
+				if name == "no counter" {
+					since = 0
 				}
 				if gap != c.gap {
 					t.Errorf("a gap is told: %t", gap)
 				}
 				validate(t, log.events)
-				if last.Good != 10+90*first || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4+10*first || last.Scrap[0].Delta != 2 || !last.Rebase {
-					t.Errorf("the count after it is %+v, want good 10 and scrap 4, a rebase", last)
+				if last.Good != 10+since+90*first || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4+10*first || last.Scrap[0].Delta != 2 || !rebase {
+					t.Errorf("the count after it is %+v, want good %d and scrap 4, a rebase", last, 10+since)
 				}
 			})
 		})

@@ -32,13 +32,8 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		return r.outside(in, t, v, out)
 	}
 	if t.Seen.IsZero() {
+		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
 		d := verdict{since: v.At, changed: true}
-		if t.Recalled && v.Raw != t.Raw {
-			r.raise(in, t, out, fmt.Sprintf("went from %d to %d since the newest count that is left: nobody knows what of it was good, and nothing was counted", in.shown(t.Raw), in.shown(v.Raw)),
-				"compare the counts with the machine; where pieces are missing, correct them in the central system")
-			d.flags |= Suspect
-		}
-		t.Seen, t.Raw, t.Born, t.Recalled, t.Doubtful = v.At, v.Raw, v.At, false, false
 		if r.zero && !s.Resumed && v.Raw > 0 {
 			d.pieces = v.Raw
 		}

@@ -82,9 +82,8 @@ type track struct {
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
 	// Recalled is set while Raw is of the newest event, since the state is gone, and
-	// nothing was read since; Doubtful where that event says that it may not hold.
-	// If nobody knows what of a rise since is good, Seen is never, and Raw only tells
-	// how much there was.
+	// nothing was read since; Doubtful where that event says that it may not hold, or
+	// nobody knows what of a rise since is good.
 	Recalled bool `json:"rc,omitempty"`
 	Doubtful bool `json:"rd,omitempty"`
 	// Full is set while the counter stands at its highest number and counts
@@ -234,9 +233,9 @@ func (r *Rule) Resume(s *State, t *Totals, codes []string) {
 // Recall lets the main counter go on from its number in the newest event, read at
 // that time, where nothing else is left of the state: pieces made since then are
 // those of a gap. doubtful says that the number may not be what the device showed.
-// Where scrap or rework is taken off a total, nobody knows what of it was good, and
-// the next reading is a baseline; the same holds for the other counters, whose
-// numbers no event has. It is called after Resume.
+// Where scrap or rework is taken off a total, nobody knows what of it was good: all of
+// it counts so, and is marked. The next reading of the other counters, whose numbers
+// no event has, is a baseline. It is called after Resume.
 func (r *Rule) Recall(s *State, raw int64, at rule.Stamp, doubtful bool) {
 	if len(r.inputs) == 0 || r.inputs[0].role > total || r.inputs[0].pulse || at.IsZero() {
 		return
@@ -247,11 +246,9 @@ func (r *Rule) Recall(s *State, raw int64, at rule.Stamp, doubtful bool) {
 	if !t.Seen.IsZero() || in.size != 0 && (raw < in.low || raw-in.low >= in.size) {
 		return
 	}
-	t.Raw, t.Recalled, t.Doubtful = raw, true, doubtful
-	mixed := func(in input) bool { return in.role == scrap || in.role == rework }
-	if in.role == total && slices.ContainsFunc(r.inputs, mixed) {
-		return
-	}
+	other := func(in input) bool { return in.role == scrap || in.role == rework }
+	t.Raw, t.Recalled = raw, true
+	t.Doubtful = doubtful || in.role == total && slices.ContainsFunc(r.inputs, other)
 	t.Seen, t.Lost, t.Full = at, true, in.full(raw)
 	s.Now.Raw = in.shown(raw)
 }
