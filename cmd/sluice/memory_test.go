@@ -40,9 +40,10 @@ func TestHeapNowSeesWhatLives(t *testing.T) {
 // back.
 func TestHeapNowSeesWhatLiesFree(t *testing.T) {
 	const size = 64 << 20
-	burst := make([]byte, size)
-	runtime.KeepAlive(burst)
-	burst = nil
+	func() {
+		burst := make([]byte, size)
+		runtime.KeepAlive(burst)
+	}()
 	runtime.GC()
 	_, _, free := heapNow()
 	debug.FreeOSMemory()

@@ -1,9 +1,9 @@
 package mqtt
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
@@ -31,7 +31,7 @@ func whoami(gateway string) self {
 	if err != nil {
 		host = "" // only people miss it
 	}
-	return self{statusDocument{Gateway: gateway, Host: host, Instance: fmt.Sprintf("%08x", rand.Uint32())}}
+	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8]}}
 }
 
 // status returns the payload of the status topic.
