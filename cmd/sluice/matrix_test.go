@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,14 +22,20 @@ const (
 )
 
 // dialects are the uplinks of the table: the least that each can be configured
-// with, and with everything that is opt-in.
-var dialects = []struct{ name, least, all string }{
-	{"mqtt", `{driver: mqtt, url: "tcp://mes.example:1883"}`, ""},
-	{"rest", `{driver: rest, url: "https://mes.example/events"}`, ""},
-	{"prodsmart", `{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run}`, `{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run,
+// with, and those with everything that is opt-in.
+var dialects = []struct {
+	name, least string
+	all         []string
+}{
+	{"mqtt", `{driver: mqtt, url: "tcp://mes.example:1883"}`, nil},
+	{"rest", `{driver: rest, url: "https://mes.example/events"}`, nil},
+	{"prodsmart", `{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run}`, []string{`{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run,
     as_parameters: {order: O, mode: M, correction: C, gap: G, observed: B, alarm: A},
-    movements: {kinds: [dosing, refill, removal], components: {SUGAR: {uom: kg}}}}`},
-	{"nextplus", `{driver: nextplus, work_order_source: SAP, device: "https://erp.example/device", item_attach: "https://erp.example/attach", operation: "https://erp.example/operation"}`, ""},
+    movements: {kinds: [dosing, refill, removal], components: {SUGAR: {uom: kg}}}}`}},
+	{"nextplus", `{driver: nextplus, work_order_source: SAP, device: "https://erp.example/device", item_attach: "https://erp.example/attach", operation: "https://erp.example/operation"}`, []string{
+		`{driver: nextplus, work_order_source: SAP, item_attach: "https://erp.example/attach", doses: {components: {SUGAR: kg}}}`,
+		`{driver: nextplus, work_order_source: SAP, item_attach: "https://erp.example/attach", doses: {kinds: [refill, removal], components: {SUGAR: kg}}}`,
+	}},
 }
 
 // carriesOf is what an uplink of that config carries.
@@ -67,16 +74,16 @@ func TestMatrixOfKinds(t *testing.T) {
 		head.WriteString(" [`" + d.name + "`](config.md#driver-" + d.name + ") |")
 		rule.WriteString("---|")
 		least := carriesOf(t, d.least)
-		all := least
-		if d.all != "" {
-			all = carriesOf(t, d.all)
+		var all []func(plant.EventKind) bool
+		for _, section := range d.all {
+			all = append(all, carriesOf(t, section))
 		}
 		columns[i] = map[plant.EventKind]string{}
 		for _, k := range plant.EventKinds() {
 			switch {
 			case least(k):
 				columns[i][k] = "yes"
-			case all(k):
+			case slices.ContainsFunc(all, func(carries func(plant.EventKind) bool) bool { return carries(k) }):
 				columns[i][k] = "opt-in"
 			default:
 				columns[i][k] = "–"

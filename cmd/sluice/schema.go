@@ -78,6 +78,8 @@ var documentedIn = map[string]string{
 	"rest.List":               "list",
 	"prodsmart.Movements":     "movements",
 	"prodsmart.Component":     "A component in Prodsmart",
+	"nextplus.Doses":          "doses",
+	"nextplus.Component":      "A component at the ERP",
 	"uplink.CodeTables":       "codes",
 	"uplink.Code":             "A code of the other side",
 	"handshake.Options":       "A handshake",

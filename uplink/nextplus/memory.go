@@ -14,6 +14,7 @@ import (
 //	device/UUID          a device: one unit by article and serial number
 //	attach/MACHINE/N     an attached: one attach by the rule's number
 //	operation/UUID       a reported: what was reported of one operation
+//	dose/UUID            a reported: what a machine put of a component into an order
 //	refused/KEY          a refusal: the receiver refused to add what KEY is
 //	ring/MACHINE         the number of the ring's next place
 //	ring/MACHINE/N       the key at that place, so that the oldest is forgotten

@@ -49,6 +49,11 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		}
 		links[f.kind] = link{to, way}
 		p.Expires = way.Expires(o.Auth)
+		if f.kind == plant.KindItemAttach {
+			for _, k := range o.Doses.kinds() {
+				links[k] = links[f.kind]
+			}
+		}
 		shown, targets = append(shown, httplink.Show(to)), append(targets, to.String())
 	}
 	o.BatchEvents = min(o.BatchEvents, maxEvents)
@@ -78,6 +83,9 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 			clients[origin] = client
 		}
 		s.targets[f.kind] = target{l.url, client}
+	}
+	for _, k := range o.Doses.kinds() {
+		s.targets[k] = s.targets[plant.KindItemAttach]
 	}
 	return s
 }

@@ -23,6 +23,8 @@ type Options struct {
 	Device     string `yaml:"device"`
 	ItemAttach string `yaml:"item_attach"`
 	Operation  string `yaml:"operation"`
+	// Doses says which material goes to ItemAttach as well; nil for none.
+	Doses *Doses `yaml:"doses"`
 	// OnLostReply says what becomes of an event whose request went out and whose
 	// reply did not come: retry sends it again, park puts it to the dead letters,
 	// for receivers that would book it twice.
@@ -107,6 +109,9 @@ func (o Options) Validate() error {
 	}
 	if o.Remember < 1 || o.Remember > maxRemember {
 		errs = append(errs, config.Field("remember", fmt.Sprintf("it must be from 1 to %d", maxRemember), "leave it out for 100000"))
+	}
+	if o.Doses != nil && o.ItemAttach == "" {
+		errs = append(errs, config.Field("doses", "doses go where attached items go, and item_attach is not set", "set item_attach"))
 	}
 	return errors.Join(errs...)
 }

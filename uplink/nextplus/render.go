@@ -104,6 +104,8 @@ func (s *Sender) build(v *view, e *plant.Event) (*call, error) {
 		return s.buildAttach(v, e)
 	case plant.KindOperation:
 		return s.buildOperation(v, e)
+	case plant.KindDosing, plant.KindRefill, plant.KindRemoval:
+		return s.buildDose(v, e)
 	default:
 		return nil, &passed{"events of the kind " + string(e.Kind) + " have no form in Next Plus"}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink/internal/amount"
 )
 
 // Movements is what a config says of inventory movements.
@@ -55,18 +56,12 @@ func (c *Component) UnmarshalText(b []byte) error {
 
 // Validate returns the faults of c as config.FieldErrors, nil if there are none.
 func (c Component) Validate() error {
-	_, weight := plant.ParseMassUnit(c.UoM)
-	switch {
-	case c.UoM == "":
-		return config.Field("uom", "it is empty", "write the unit that Prodsmart has this component in, for example kg")
-	case (c.Factor.IsZero()) != (c.Per == ""):
-		return config.Field("factor", "factor and per belong together, and one is missing", "write for example uom: bag, factor: 0.04, per: kg")
-	case c.Factor.Unscaled < 0:
-		return config.Field("factor", "it is below 0", "write how many of uom one of per is")
-	case !weight && c.Per == "":
-		return config.Warn("uom", fmt.Sprintf("%q is no unit of weight: only what comes in %q itself can be booked", c.UoM, c.UoM), "set factor and per, for example factor: 0.04, per: kg")
-	}
-	return nil
+	return c.unit().Validate("uom", "Prodsmart")
+}
+
+// unit is the unit that Prodsmart has it in.
+func (c *Component) unit() amount.Unit {
+	return amount.Unit{Name: c.UoM, Factor: c.Factor.Decimal, Per: c.Per}
 }
 
 // The values of BillOfMaterials, ProductKey, Quantity and Path.
@@ -160,34 +155,6 @@ func (m *Movements) typeOf(k plant.EventKind) string {
 	return movementKinds[k]
 }
 
-// convert returns a quantity in the unit that Prodsmart has it in, exactly.
-func (c *Component) convert(d plant.Decimal, unit string) (plant.Decimal, error) {
-	if unit == c.UoM {
-		return d, nil
-	}
-	if c.Per != "" {
-		in, err := weigh(d, unit, c.Per)
-		if err != nil {
-			return plant.Decimal{}, err
-		}
-		return in.Mul(c.Factor.Decimal)
-	}
-	return weigh(d, unit, c.UoM)
-}
-
-// weigh converts between units of weight, or leaves a unit as it is.
-func weigh(d plant.Decimal, unit, into string) (plant.Decimal, error) {
-	if unit == into {
-		return d, nil
-	}
-	from, ok := plant.ParseMassUnit(unit)
-	to, alike := plant.ParseMassUnit(into)
-	if !ok || !alike {
-		return plant.Decimal{}, fmt.Errorf("nobody knows how many %s a %q is; set uom, factor and per of the component", into, unit)
-	}
-	return from.Convert(d, to)
-}
-
 // movement is one inventory movement.
 type movement struct {
 	place     place
@@ -241,7 +208,7 @@ func (s *Sender) movementsOf(e *plant.Event) ([]movement, error) {
 	var all []movement
 	for i, lot := range lots {
 		m := base
-		quantity, err := component.convert(lot.Quantity, unit)
+		quantity, err := component.unit().Convert(lot.Quantity, unit)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s of %s: %w", lot.Quantity, unit, base.component, err)
 		}
