@@ -220,6 +220,13 @@ func (r *run) record(in *plant.Scan) {
 	if !ok {
 		return
 	}
+	r.dueHeld()
+	if !r.hold(in, &r.m.records.shakes[at.shake]) {
+		r.observe(in, at)
+	}
+}
+
+func (r *run) observe(in *plant.Scan, at place) {
 	h := &r.m.records.shakes[at.shake]
 	r.changed = h.rule.Observe(h.state(r.s), in, at.slot, r.m.maxSkew, r.now, h.owner(r), r) || r.changed
 }

@@ -40,6 +40,9 @@ type State struct {
 	beat       beatState
 	values     valuesState
 	gateway    gatewayState
+	// held are records that wait for the order, the oldest first. It is never
+	// changed in place.
+	held []heldRecord
 	// stray are keyed values that no rule of the Model owns.
 	stray []string
 	ready bool
@@ -83,6 +86,7 @@ func (s *State) copyFrom(o *State) {
 	s.mode, s.shifts = o.mode, o.shifts
 	s.values.copyFrom(&o.values)
 	s.copyRecords(o)
+	s.held = o.held
 	s.beat = o.beat
 	s.copyWeighed(o)
 	s.material.CopyFrom(&o.material)
@@ -104,6 +108,7 @@ func (s *State) shift(step time.Duration) {
 	s.order.Account.At.Shift(step)
 	s.mode.Since.Shift(step)
 	s.shiftRecords(step)
+	s.shiftHeld(step)
 	if s.beat.At != 0 {
 		s.beat.At += int64(step)
 	}
@@ -133,13 +138,15 @@ type record struct {
 	Weighed []dosing.LiveState `json:"weighed,omitempty"`
 	// Material is what is loaded where.
 	Material material.State `json:"material,omitzero"`
+	// Held are records that wait for the order.
+	Held []heldRecord `json:"held,omitempty"`
 }
 
 // Encode returns s as it is committed. Equal states give equal bytes.
 func (m *Model) Encode(s *State) ([]byte, error) {
 	m.fit(s)
 	r := record{Version: stateVersion, Order: s.order, Mode: s.mode, Shift: s.shifts, Dosing: s.dosing, Gateway: &s.gateway, Beat: s.beat}
-	r.Weighed, r.Material = s.weighed, s.material
+	r.Weighed, r.Material, r.Held = s.weighed, s.material, s.held
 	if m.counter != nil {
 		r.Counter = &s.counter
 	}
@@ -188,7 +195,7 @@ func (m *Model) Decode(state []byte, keyed []plant.KV) (State, error) {
 		}
 		s.order, s.mode, s.shifts, s.dosing = r.Order, r.Mode, r.Shift, r.Dosing
 		s.beat = r.Beat
-		s.weighed, s.material = r.Weighed, r.Material
+		s.weighed, s.material, s.held = r.Weighed, r.Material, r.Held
 	}
 	s.uncounted = m.counter != nil && m.counter.Fresh(&s.counter)
 	m.fit(&s)

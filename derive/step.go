@@ -3,7 +3,6 @@ package derive
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/counter"
@@ -118,6 +117,7 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.materialEntry(in)
 	case plant.Stop:
 		r.due()
+		r.takeHeld(true)
 		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
 	}
 	out.Wake = r.wake()
@@ -142,6 +142,7 @@ func (r *run) scan(in *plant.Scan) {
 		r.record(in)
 		return
 	}
+	r.withdrawn(in, uses)
 	r.counts, r.states = r.counts[:0], r.states[:0]
 	var found tags
 	if m.values != nil {
@@ -182,6 +183,7 @@ func (r *run) scan(in *plant.Scan) {
 		r.noStart()
 		m.counter.Due(&s.counter, r.now, r)
 	}
+	r.dueHeld()
 	if found.shakes {
 		r.settle()
 	}
@@ -262,6 +264,7 @@ func (r *run) due() {
 		m.counter.Due(&s.counter, r.now, r)
 		r.latePieces()
 	}
+	r.dueHeld()
 	r.dueRecords()
 	r.dueWeighed()
 	r.beat()
@@ -283,6 +286,7 @@ func (r *run) wake() time.Time {
 	}
 	sooner(r.m.heartbeat.wake(&r.s.beat))
 	sooner(r.m.order.wake(&r.s.order))
+	sooner(r.s.heldWake())
 	for i, d := range r.m.weighed {
 		sooner(d.Wake(&r.s.weighed[i]))
 	}
@@ -301,100 +305,6 @@ func (r *run) wake() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, max(next, r.now)).UTC()
-}
-
-// device notes that a device was lost or is back.
-func (r *run) device(in plant.DeviceState) {
-	if r.m.devices[in.Device] == nil {
-		return
-	}
-	switch {
-	case in.Connected:
-		r.back(in.Device)
-	case !slices.ContainsFunc(r.s.gateway.Lost, func(l lostDevice) bool { return l.Device == in.Device }):
-		r.s.gateway.Lost = append(r.s.gateway.Lost, lostDevice{Device: in.Device, At: rule.Stamp{At: r.now}, Cause: in.Cause})
-		r.missed(in.Device)
-	}
-	r.due()
-}
-
-// back notes that a device answers: its driver says so, or a scan is there (the
-// gateway may have stopped while the device was lost).
-func (r *run) back(d plant.DeviceID) {
-	g := &r.s.gateway
-	i := slices.IndexFunc(g.Lost, func(l lostDevice) bool { return l.Device == d })
-	if i < 0 {
-		return
-	}
-	l := g.Lost[i]
-	g.Lost = slices.Delete(g.Lost, i, i+1)
-	r.changed = true
-	if l.Told {
-		r.observed(plant.Observed{Observed: true, Since: stampTime(l.At), Device: l.Device})
-	}
-}
-
-// missed tells the rules that readings of a device are missing.
-func (r *run) missed(d plant.DeviceID) {
-	r.deaf(d)
-	of := r.m.covers(d)
-	r.m.values.forget(&r.s.values, d)
-	if r.m.counter != nil {
-		r.m.counter.Lost(&r.s.counter, of)
-	}
-	if r.m.startstop != nil {
-		r.m.startstop.Lost(&r.s.startstop, of, r)
-	}
-	if r.m.parameters != nil {
-		r.m.parameters.Lost(&r.s.parameters, of)
-	}
-	if r.m.order != nil {
-		r.m.order.unseen(r, of)
-	}
-	r.lostRecords(d)
-	r.lostWeighed(d)
-	r.changed = true
-}
-
-// stood tells the rules that the gateway did not run for a while: what waited to
-// be confirmed by time was not observed meanwhile, on no device.
-func (r *run) stood() {
-	r.s.gateway.Stood, r.changed = false, true
-	all := func(rule.Input) bool { return true }
-	if r.m.counter != nil {
-		r.m.counter.Lost(&r.s.counter, all)
-	}
-	if r.m.startstop != nil {
-		r.m.startstop.Lost(&r.s.startstop, all, r)
-	}
-	if r.m.parameters != nil {
-		r.m.parameters.Lost(&r.s.parameters, all)
-	}
-	if r.m.order != nil {
-		r.m.order.unseen(r, all)
-	}
-	for i, w := range r.m.weighed {
-		w.Lost(&r.s.weighed[i], all)
-	}
-}
-
-// dueObserved says that a device has been silent for too long.
-func (r *run) dueObserved() {
-	for i := range r.s.gateway.Lost {
-		l := &r.s.gateway.Lost[i]
-		if l.Told || r.now < l.At.At+int64(r.m.unobserved) {
-			continue
-		}
-		l.Told = true
-		r.changed = true
-		r.observed(plant.Observed{Since: stampTime(l.At), Device: l.Device, Cause: l.Cause})
-	}
-}
-
-func (r *run) observed(o plant.Observed) {
-	at := rule.Stamp{At: r.now}
-	o.Head = r.headAt(at)
-	r.emitJSON(plant.KindObserved, at, o)
 }
 
 // gap says that readings are known to be missing.

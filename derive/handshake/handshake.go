@@ -204,6 +204,17 @@ func (r *Rule) Foreign(s *State) string {
 	return fmt.Sprintf("%s: %s shows values that the gateway has not written there", r.name, r.ack.Ref)
 }
 
+// Withdrawn reports whether a reading takes back what the trigger offers: a PLC
+// that waits for its answer waits no more. By counter and ring none waits. It is
+// called before Seen has the reading.
+func (r *Rule) Withdrawn(s *State, v *plant.Reading) bool {
+	if v.Tag != r.trigger.Ref.Tag || v.Quality != plant.Good || r.protocol == counting || r.protocol == ring || !s.Trigger.Known {
+		return false
+	}
+	n, ok := v.Value.Int()
+	return ok && n != s.Trigger.Value
+}
+
 func (a *answer) note(v *plant.Reading) {
 	n, ok := v.Value.Int()
 	*a = answer{Known: ok && v.Quality == plant.Good, Value: n, written: a.written, owed: a.owed}
