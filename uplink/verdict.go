@@ -1,8 +1,11 @@
 package uplink
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -231,7 +234,7 @@ type refusal struct {
 
 // refused counts one and returns how many of its sort came in a row.
 func (r *refusals) refused(e *plant.Event, cause error) int {
-	sort := sortOf(cause)
+	sort := sortOf(cause, e.Data)
 	now := r.kinds[e.Kind]
 	if now.sort != sort {
 		now = refusal{sort: sort}
@@ -258,8 +261,8 @@ func (r *refusals) accepted(events []plant.Event) {
 	}
 }
 
-// sortOf returns what refusals of one sort have in common.
-func sortOf(cause error) string {
+// sortOf returns what refusals of one sort have in common; data is the event's.
+func sortOf(cause error, data []byte) string {
 	if cause == nil {
 		return ""
 	}
@@ -267,12 +270,38 @@ func sortOf(cause error) string {
 	if errors.As(cause, &s) {
 		return s.Sort()
 	}
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
+	return plainWords(cause.Error(), data)
+}
+
+// quoted is what a receiver quotes: a serial, an order, what it was sent.
+var quoted = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|'[^' ]*'")
+
+// plainWords returns the words of a text without what differs from refusal to
+// refusal though the reason is one: what is quoted, what is the event's own,
+// numbers, times, and the ids that receivers give a request (a UUID, hexadecimal,
+// base64).
+func plainWords(text string, data []byte) string {
+	words := strings.Fields(quoted.ReplaceAllString(text, " "))
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool {
+		word = strings.Trim(word, "()[]{}<>.,;:=!?#")
+		return madeUp(word) || bytes.Contains(data, []byte(word))
+	}), " ")
+}
+
+// madeUp reports whether a word looks like an id: a digit in it, a capital behind
+// a small letter, or six and more letters that are all hexadecimal digits.
+func madeUp(word string) bool {
+	hex, small := len(word) >= 6, false
+	for _, r := range word {
+		switch {
+		case r >= '0' && r <= '9', small && r >= 'A' && r <= 'Z':
+			return true
+		case !strings.ContainsRune("abcdefABCDEF-", r):
+			hex = false
 		}
-		return r
-	}, cause.Error())
+		small = small || r >= 'a' && r <= 'z'
+	}
+	return hex
 }
 
 // words returns the words of a cause for people.

@@ -140,3 +140,26 @@ func TestForwarderLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusalsOfOneSort are told by their words, without what differs each time.
+func TestRefusalsOfOneSort(t *testing.T) {
+	data := []byte(`{"machine":"M-A","serial":"GB-VLIFRGJG"}`)
+	for name, test := range map[string]struct {
+		a, b string
+		same bool
+	}{
+		"a number":        {"order 7 is unknown", "order 12 is unknown", true},
+		"a UUID":          {"no machine (trace 9e0bfbda-e3e4-4bee-9df8-495df1c468e2)", "no machine (trace 0f9f1f9a-aaaa-4bee-9df8-495df1c46800)", true},
+		"hexadecimal":     {"no machine [ref deadbeef]", "no machine [ref d90a1e1c]", true},
+		"base64":          {"no machine, req EXlLCxZVwuAb", "no machine, req abCDefgHiJKl", true},
+		"what is quoted":  {`unit "red" is unknown`, `unit "a b" is unknown`, true},
+		"the event's own": {"unit GB-VLIFRGJG: not here", "unit GB-: not here", true},
+		"another reason":  {"the machine is unknown", "the order is closed", false},
+		"another status":  {"answers Bad Request: no", "answers Not Found: no", false},
+	} {
+		a, b := sortOf(errors.New(test.a), data), sortOf(errors.New(test.b), data)
+		if (a == b) != test.same {
+			t.Errorf("%s: %q and %q, want the same sort: %v", name, a, b, test.same)
+		}
+	}
+}

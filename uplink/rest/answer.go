@@ -217,7 +217,7 @@ func (s *Sender) judgeTaken(msg *message, a *httplink.Answer) []plant.Result {
 		}
 	}
 	must := a.Status == http.StatusMultiStatus || s.options.Results == resultsRequired
-	if !s.speaks(msg, a.Status, a.Header) {
+	if !s.speaks(msg, a.Status) || !must && (a.Page || !jsonBody(a)) {
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
 	if why := unreadable(a); why != "" {
@@ -234,6 +234,21 @@ func (s *Sender) judgeTaken(msg *message, a *httplink.Answer) []plant.Result {
 		return []plant.Result{answerFor(events, plant.Delivered, nil)}
 	}
 	return s.judgeItems(msg, items, httplink.RetryAfter(a.Header, time.Now()))
+}
+
+// jsonBody reports whether the body of an answer is to be read as JSON: it says so,
+// or it begins so, since many a server sends JSON as text/html or as nothing. "[OK]"
+// does not begin so.
+func jsonBody(a *httplink.Answer) bool {
+	if httplink.JSONType(a.Header) || a.Coding() != "" && len(a.Body) > 0 {
+		return true
+	}
+	raw := bare(a.Body)
+	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
+		return false
+	}
+	next := bytes.TrimSpace(raw[1:])
+	return len(next) > 0 && bytes.IndexByte([]byte(`"{}[]`), next[0]) >= 0
 }
 
 // silent is an answer of which nobody knows what it says.

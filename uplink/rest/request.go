@@ -95,7 +95,7 @@ func (s *Sender) post(ctx context.Context, m *message, again bool) (*httplink.An
 		Method: m.method, URL: m.target, Header: header, Body: body,
 		AskFirst: again && len(m.body) >= httplink.AskFirst,
 		Most:     maxAnswer + len(m.events)*maxAnswerEvent + maxAnswerEcho*len(m.body),
-		Whole:    func(status int, h http.Header) bool { return s.speaks(m, status, h) || s.ruled(status) },
+		Whole:    func(status int, _ http.Header) bool { return s.speaks(m, status) || s.ruled(status) },
 	})
 }
 
@@ -125,7 +125,7 @@ func (s *Sender) ruled(status int) bool {
 
 // speaks reports whether the body of the answer may say something of each
 // event.
-func (s *Sender) speaks(m *message, status int, h http.Header) bool {
+func (s *Sender) speaks(m *message, status int) bool {
 	switch {
 	case status == http.StatusMultiStatus:
 		return true
@@ -134,5 +134,5 @@ func (s *Sender) speaks(m *message, status int, h http.Header) bool {
 	case s.options.Results == resultsRequired:
 		return true
 	}
-	return m.list && httplink.JSONType(h)
+	return m.list // also where the body does not say that it is JSON: it may be
 }

@@ -74,7 +74,12 @@ func (at itemsAt) parse(body []byte) (items []item, spoken bool) {
 // without results speaks of other things.
 func (at itemsAt) unusable(body []byte) string {
 	raw := bare(body)
-	if len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
+	switch {
+	case bytes.IndexByte(raw, 0) >= 0:
+		return "what it says is not in UTF-8, as JSON between systems is (RFC 8259 section 8.1)"
+	case len(raw) > 0 && raw[0] == '<':
+		return "what it says is a page or XML, though it is said to be JSON"
+	case len(raw) == 0 || raw[0] != '{' && raw[0] != '[':
 		return "" // "OK", whatever its content type says
 	}
 	if !json.Valid(raw) {

@@ -30,7 +30,13 @@ func TestAWebPageIsNoReceipt(t *testing.T) {
 		"a word that begins so":     {"application/xml", "<htmlish/>", false},
 		"a page within an answer":   {"application/json", `{"message":"<!doctype html>"}`, false},
 		"another document type":     {"text/xml", "<!DOCTYPE ack><ack/>", false},
-		"less than the word itself": {"text/html", "<!doc", false},
+		"less than the word itself": {"text/plain", "<!doc", false},
+		"XHTML":                     {"text/html", "<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Strict//EN\">", true},
+		"behind a comment":          {"text/plain", "<!-- Portal Inc. -->\n<html>", true},
+		"a comment without an end":  {"text/plain", "<!-- " + strings.Repeat("licence ", 1000), true},
+		"a head alone":              {"text/plain", "<head><meta http-equiv=refresh>", true},
+		"any tag as text/html":      {"text/html", "<meta http-equiv=refresh>", true},
+		"a declaration alone":       {"application/xml", "<?xml version=\"1.0\"", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -169,7 +170,7 @@ func read(response *http.Response, cancel context.CancelFunc, r *Request) *Answe
 	limit := int64(r.Most)
 	body := bufio.NewReaderSize(response.Body, pageHead)
 	if r.Whole != nil && r.Whole(a.Status, a.Header) {
-		a.Page = webPage(body)
+		a.Page = webPage(response.Header, body)
 		a.Body, a.BodyErr = io.ReadAll(io.LimitReader(body, limit+1))
 		if int64(len(a.Body)) > limit {
 			a.BodyErr = fmt.Errorf("it is longer than %d bytes", limit)
@@ -179,7 +180,7 @@ func read(response *http.Response, cancel context.CancelFunc, r *Request) *Answe
 	if response.ContentLength != 0 {
 		defer time.AfterFunc(linger, cancel).Stop()
 	}
-	a.Page = webPage(body)
+	a.Page = webPage(response.Header, body)
 	if a.Status >= http.StatusMultipleChoices {
 		a.Body, a.BodyErr = io.ReadAll(io.LimitReader(body, maxWords))
 	}
@@ -188,13 +189,35 @@ func read(response *http.Response, cancel context.CancelFunc, r *Request) *Answe
 }
 
 // webPage reports whether a body begins as an HTML document does (WHATWG HTML,
-// section 13.1), without taking anything from it. It blocks for pageHead bytes
-// or the end.
-func webPage(body *bufio.Reader) bool {
+// section 13.1, and XHTML): with its doctype or an element of its beginning, behind
+// an XML declaration and comments; or with any tag, if it says itself that it is
+// HTML. It takes nothing from it and blocks for pageHead bytes or the end.
+func webPage(h http.Header, body *bufio.Reader) bool {
 	head, _ := body.Peek(pageHead) // less is an answer as well
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n\f")
-	head = bytes.ToLower(head[:min(len(head), len("<!doctype html")+1)])
-	for _, begin := range []string{"<!doctype html", "<html"} {
+	head = bytes.ToLower(bytes.TrimPrefix(head, []byte("\ufeff")))
+	for {
+		head = bytes.TrimLeft(head, " \t\r\n\f")
+		end := ""
+		switch {
+		case bytes.HasPrefix(head, []byte("<!--")):
+			end = "-->"
+		case bytes.HasPrefix(head, []byte("<?xml")):
+			end = "?>"
+		}
+		if end == "" {
+			break
+		}
+		_, rest, ok := bytes.Cut(head, []byte(end))
+		if !ok {
+			return end == "-->" // a comment as long as that begins no answer of a program
+		}
+		head = rest
+	}
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type")) // a damaged one says nothing
+	if (media == "text/html" || media == "application/xhtml+xml") && bytes.HasPrefix(head, []byte("<")) {
+		return true
+	}
+	for _, begin := range []string{"<!doctype html", "<html", "<head", "<body", "<title"} {
 		if rest, ok := bytes.CutPrefix(head, []byte(begin)); ok {
 			return len(rest) == 0 || bytes.IndexByte([]byte("> \t\r\n\f"), rest[0]) >= 0
 		}
