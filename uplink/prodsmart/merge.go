@@ -103,7 +103,7 @@ func mergeStates(earlier, later plant.Event) (plant.Event, bool) {
 	}
 	b.Missed, b.More = a.Missed, a.More
 	if a.Running == 0 && (b.Running == 1 || a.StopID != b.StopID) {
-		m := Missed{StopID: a.StopID, Type: a.Type, Reason: a.Reason, From: earlier.Time}
+		m := Missed{StopID: a.StopID, Sequence: earlier.Sequence, Type: a.Type, Reason: a.Reason, From: earlier.Time}
 		if b.Running == 1 && b.StopID == a.StopID {
 			m.To = later.Time
 			if b.Type != "" {

@@ -14,6 +14,8 @@ import (
 // it could be: its endpoint takes no time. Somebody may enter it by hand.
 type Missed struct {
 	StopID uint64 `json:"stop_id"`
+	// Sequence is the stop's event, where it is known.
+	Sequence plant.Sequence `json:"sequence,omitempty"`
 	Type   string `json:"type,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// From and To are when the machine really stood; To is zero if that is not

@@ -89,7 +89,7 @@ func (w *work) change(ctx context.Context, i int, r *run) *halt {
 	} else if r.StopID != 0 && !r.Since.IsZero() && !slices.ContainsFunc(r.Missed, func(d Missed) bool { return d.StopID == r.StopID }) {
 		w.missed(Missed{StopID: r.StopID, Type: r.Type, Reason: r.Reason, From: r.Since, To: e.Time})
 	}
-	w.through(i, r)
+	w.through(i, r, was)
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (w *work) stand(ctx context.Context, i int, r *run) *halt {
 	}
 	was := w.m.known()
 	if was.Open && was.StopID == r.StopID && was.Type == downtime {
-		w.through(i, r)
+		w.through(i, r, was)
 		return nil
 	}
 	if was.Open && was.StopID != r.StopID {
@@ -116,7 +116,7 @@ func (w *work) stand(ctx context.Context, i int, r *run) *halt {
 	if stop := w.set(ctx, i, downtime, 0, state{Open: true, StopID: r.StopID, Type: downtime, Begun: true}); stop != nil || w.done[i].set {
 		return stop
 	}
-	w.through(i, r)
+	w.through(i, r, was)
 	return nil
 }
 
@@ -169,11 +169,13 @@ func (w *work) set(ctx context.Context, i int, downtime string, running int, aft
 }
 
 // through notes that Prodsmart is in the state of event i, and which stops it was
-// not told of.
-func (w *work) through(i int, r *run) {
+// not told of; told is what it knew before.
+func (w *work) through(i int, r *run, told state) {
 	was := w.m.known()
 	for _, m := range r.Missed {
-		if m.StopID != was.StopID || !was.Open {
+		// What was dealt with may be merged again: an event before it may have kept it
+		// from being settled.
+		if m.Sequence > was.Sequence && (!told.Open || m.StopID != told.StopID) {
 			w.missed(m)
 		}
 	}

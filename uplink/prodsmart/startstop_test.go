@@ -269,3 +269,62 @@ func TestUnknownMachineWaits(t *testing.T) {
 		r.strict()
 	})
 }
+
+// TestAToldStopIsNotListed: a count before it waits, so that a stop that Prodsmart
+// has had is not settled when its start, or the next stop, is merged with it.
+func TestAToldStopIsNotListed(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		later  func(*rig) [][]plant.Event // the turns, in each of which the count is refused but in the last
+		want   []string
+		missed string
+	}{
+		{"its start", func(r *rig) [][]plant.Event { return [][]plant.Event{{r.start(1)}} }, []string{jamOff}, ""},
+		{"another stop", func(r *rig) [][]plant.Event { return [][]plant.Event{{r.start(1), r.stop(2, "Waiting")}} }, []string{jamOff, waitingOn}, ""},
+		{"a stop that was over", func(r *rig) [][]plant.Event {
+			return [][]plant.Event{{r.start(1), r.stop(2, "Waiting"), r.start(2)}}
+		}, []string{jamOff}, "2 Waiting 1"},
+		{"its start, and then another stop", func(r *rig) [][]plant.Event {
+			return [][]plant.Event{{r.start(1)}, {r.stop(2, "Waiting")}}
+		}, []string{jamOff, waitingOn}, ""},
+		{"its start, and then a stop that was over", func(r *rig) [][]plant.Event {
+			return [][]plant.Event{{r.start(1)}, {r.stop(2, "Waiting"), r.start(2)}}
+		}, []string{jamOff}, "2 Waiting 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, company())
+				r.fake.Faults.Add(central.Answered(500, "not now").On("counter").Always())
+				waiting := []plant.Event{r.event("M-1", plant.KindCounter, counter(5, 5)), r.stop(1, "Jam")}
+				r.send(waiting...)
+				turns := test.later(r)
+				for i, turn := range turns {
+					waiting = append(waiting, turn...)
+					if i == len(turns)-1 {
+						r.fake.Faults.Clear()
+						elapse(time.Minute)
+						r.deliver(waiting...)
+					} else {
+						elapse(time.Minute)
+						r.send(waiting...)
+					}
+				}
+				var states []string
+				for _, line := range r.wire.asked() {
+					if strings.Contains(line, "startstop") {
+						states = append(states, strings.Replace(line, "POST /api/machines/", "", 1))
+					}
+				}
+				for i := range states {
+					states[i] = strings.Replace(states[i], "M-1/startstop", "M-1 startstop", 1)
+				}
+				if want := append([]string{jamOn}, test.want...); strings.Join(states, "\n") != strings.Join(want, "\n") {
+					t.Errorf("asked %q, want %q", states, want)
+				}
+				if got := r.missedOf("M-1"); got != test.missed {
+					t.Errorf("listed as not told: %q, want %q", got, test.missed)
+				}
+			})
+		})
+	}
+}
