@@ -147,6 +147,12 @@ type Env struct {
 	// States returns what the machines are doing now; nil if nobody knows. It may be
 	// called from any goroutine.
 	States func() []State
+	// Stock returns what the gateway's books say must be left of a component,
+	// wherever it is, for a machine that has moved it. A NotYet says that the books
+	// are being written; any other error that nobody can say, and why. It blocks on
+	// disk reads and may be called from any goroutine. It may be nil, and then
+	// nobody can say.
+	Stock func(ctx context.Context, component string, m plant.MachineID) (Stock, error)
 	// Shelved reports whether older events of a machine wait for a key: what needs
 	// the key is Held then, too, also if the key is there. It may be nil, and then
 	// nothing is set aside.

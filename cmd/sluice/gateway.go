@@ -230,6 +230,7 @@ func (g *gateway) build() error {
 			Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Journal: notes,
 			Log: g.log.With(zap.String("uplink", u.Name)), Memory: queue.Memory,
 			States:  g.statesFor(u.Plan.Options.Machines),
+			Stock:   g.stockOf,
 			Shelved: func(m plant.MachineID, key string) bool { return forwarder.Shelved(m, key) },
 			Codes:   codes, Expiries: expiries,
 		})

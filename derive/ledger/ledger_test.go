@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -198,6 +199,10 @@ func TestBooksOfADay(t *testing.T) {
 	if all, err := k.Stock(t.Context(), Detail{}); err != nil || len(all) != 2 || all[0].Quantity.String() != "986.79640763" {
 		t.Errorf("%+v %v", all, err)
 	}
+	total, err := k.Total(t.Context(), "SUGAR", machine)
+	if err != nil || len(total.Lines) != 1 || total.Lines[0].Quantity.String() != "986.79640763" || total.Booked != s.last() || len(total.Lacking) != 0 {
+		t.Errorf("%+v %v", total, err)
+	}
 	lines := func(from, to time.Time, by Detail) (got []string) {
 		use, err := k.Consumption(t.Context(), from, to, by)
 		if err != nil {
@@ -224,6 +229,37 @@ func TestBooksOfADay(t *testing.T) {
 	}
 }
 
+// The whole of a component is told unit by unit, a sum of zero too; what was never
+// moved has none. Nobody waits for books that are being written.
+func TestTotal(t *testing.T) {
+	s := newStore()
+	s.add(plant.KindReceipt, monday, moved("RESIN", "2", "kg", "L1", "A"))
+	s.add(plant.KindReceipt, monday, moved("RESIN", "500", "g", "L2", "B"))
+	s.add(plant.KindReceipt, monday, moved("RESIN", "3", "drum", "", "A"))
+	s.add(plant.KindDosing, monday, dose("RESIN", "2.5", "kg", ""))
+	k := s.book(Options{})
+	total, err := k.Total(t.Context(), "RESIN", machine)
+	if err != nil || len(total.Lines) != 2 || total.Lines[0].Unit != "drum" || total.Lines[0].Quantity.String() != "3" || total.Lines[1].Unit != "kg" || !total.Lines[1].Quantity.IsZero() {
+		t.Errorf("%+v %v", total, err)
+	}
+	if total, err = k.Total(t.Context(), "WATER", machine); err != nil || len(total.Lines) != 0 {
+		t.Errorf("%+v %v", total, err)
+	}
+	k.turn.Lock()
+	if _, err = k.Total(t.Context(), "RESIN", machine); !errors.Is(err, ErrBusy) {
+		t.Errorf("while they are written: %v", err)
+	}
+	k.turn.Unlock()
+	s.rows[string(prefix(rowHead, "COUNTER-01"))] = []byte(`{"m":3}`)
+	if total, err = k.Total(t.Context(), "RESIN", machine); err != nil || len(total.Lacking) != 0 {
+		t.Errorf("events of a machine that moves nothing are missing: %+v %v", total, err)
+	}
+	s.rows[string(prefix(rowStock, machine))+"?"] = []byte("{")
+	if _, err = k.Total(t.Context(), "RESIN", machine); err == nil {
+		t.Error("a row that cannot be read was left out")
+	}
+}
+
 // What cannot be booked is named, and what the store has lost; the rest goes on.
 func TestWhatIsNotInTheBooksIsNamed(t *testing.T) {
 	s := newStore()
@@ -236,6 +272,9 @@ func TestWhatIsNotInTheBooksIsNamed(t *testing.T) {
 	lacking, err := k.Missing(t.Context())
 	if err != nil || len(lacking) != 1 || lacking[0].Missing != 3 || lacking[0].Unbooked != 2 || !strings.Contains(lacking[0].Reason, "refill") {
 		t.Errorf("%+v %v", lacking, err)
+	}
+	if total, err := k.Total(t.Context(), "SALT", machine); err != nil || len(total.Lacking) != 1 || total.Lacking[0].Missing != 3 {
+		t.Errorf("%+v %v", total, err)
 	}
 	if stock, err := k.Stock(t.Context(), Detail{}); err != nil || len(stock) != 1 || stock[0].Quantity.String() != "-2" {
 		t.Errorf("%+v %v", stock, err)
