@@ -31,7 +31,8 @@ var dialects = []struct {
 	{"rest", `{driver: rest, url: "https://mes.example/events"}`, nil},
 	{"prodsmart", `{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run}`, []string{`{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run,
     as_parameters: {order: O, mode: M, correction: C, gap: G, observed: B, alarm: A},
-    movements: {kinds: [dosing, refill, removal], components: {SUGAR: {uom: kg}}}}`}},
+    movements: {kinds: [dosing, refill, removal], components: {SUGAR: {uom: kg}}}}`,
+		`{driver: prodsmart, api_key: env:MATRIX_KEY, api_secret: env:MATRIX_KEY, default_type: Run, stock: {master: true, components: {SUGAR: kg}}}`}},
 	{"nextplus", `{driver: nextplus, work_order_source: SAP, device: "https://erp.example/device", item_attach: "https://erp.example/attach", operation: "https://erp.example/operation"}`, []string{
 		`{driver: nextplus, work_order_source: SAP, item_attach: "https://erp.example/attach", doses: {components: {SUGAR: kg}}}`,
 		`{driver: nextplus, work_order_source: SAP, item_attach: "https://erp.example/attach", doses: {kinds: [refill, removal], components: {SUGAR: kg}}}`,

@@ -77,6 +77,7 @@ var documentedIn = map[string]string{
 	"rest.Request":            "requests",
 	"rest.List":               "list",
 	"prodsmart.Movements":     "movements",
+	"prodsmart.Stock":         "stock",
 	"prodsmart.Component":     "A component in Prodsmart",
 	"nextplus.Doses":          "doses",
 	"nextplus.Component":      "A component at the ERP",

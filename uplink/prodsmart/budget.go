@@ -17,6 +17,7 @@ const (
 	classCounter
 	classParameters
 	classOrders
+	classStock
 )
 
 const (

@@ -115,8 +115,10 @@ type rig struct {
 	// memory is the uplink's, as the Queue keeps it.
 	mu     sync.Mutex
 	memory map[string][]byte
-	next   map[plant.MachineID]plant.Sequence
-	sent   map[plant.MachineID]plant.Sequence
+	// books are what the gateway's say.
+	books func(component string, m plant.MachineID) (uplink.Stock, error)
+	next  map[plant.MachineID]plant.Sequence
+	sent  map[plant.MachineID]plant.Sequence
 }
 
 func company() fake.Company {
@@ -182,6 +184,9 @@ func (r *rig) open() {
 			defer r.mu.Unlock()
 			r.journal = append(r.journal, x)
 		}),
+		Stock: func(_ context.Context, component string, m plant.MachineID) (uplink.Stock, error) {
+			return r.books(component, m)
+		},
 		Memory: func(key string) ([]byte, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -92,6 +92,8 @@ type machine struct {
 	// above it may be booked, and is looked up.
 	begunBefore plant.Sequence
 	lookup      lookup
+	// told is what was set of each component's stock a short while ago.
+	told map[string]toldStock
 	// closed is set once it was told that no production is open on the machine;
 	// odd once the reply to a count was not the count.
 	closed, odd bool
@@ -118,7 +120,7 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	if m != nil {
 		return m
 	}
-	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}}
+	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}, told: map[string]toldStock{}}
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
 	m.before, m.begunBefore = m.encode(), m.Begun

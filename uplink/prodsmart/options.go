@@ -78,6 +78,8 @@ type Options struct {
 
 	// Movements books what was dosed; nil books nothing.
 	Movements *Movements `yaml:"movements"`
+	// Stock sets the stock of components by the gateway's books; nil sets none.
+	Stock *Stock `yaml:"stock"`
 
 	// OpenProduction is how often Prodsmart is asked which machines somebody works
 	// on; 0 for never.
@@ -178,7 +180,7 @@ func (o Options) Validate() error {
 	if o.OpenProduction != 0 && o.OpenProduction < config.Duration(time.Minute) {
 		bad("open_production", "it must be at least 1m, or 0 for never", "leave it out for 10m")
 	}
-	return errors.Join(append(errs, o.validateWords(), o.validateOffsets(), o.validateAsParameters())...)
+	return errors.Join(append(errs, o.validateWords(), o.validateOffsets(), o.validateAsParameters(), o.validateStock())...)
 }
 
 func (o Options) validateWords() error {
@@ -243,7 +245,7 @@ func (o Options) carries(k plant.EventKind) bool {
 		return true
 	}
 	_, ok := o.AsParameters[string(k)]
-	return ok || o.Movements.carries(k)
+	return ok || o.Movements.carries(k) || o.Stock.carries(k)
 }
 
 // tooSmall reports whether Prodsmart's words say that a number was not larger than

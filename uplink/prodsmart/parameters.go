@@ -108,7 +108,7 @@ func asText(e *plant.Event) (string, error) {
 
 // asParameter reports whether event i is open and goes as a parameter.
 func (w *work) asParameter(i int) bool {
-	if w.done[i].set {
+	if w.done[i].set || w.stock[i] != "" {
 		return false
 	}
 	_, named := w.options.AsParameters[string(w.events[i].Kind)]

@@ -29,7 +29,7 @@ var cannotBeChecked = map[plant.CodeKind]string{
 }
 
 // Preflight implements uplink.Preflighter: it reads the product of each article
-// and of each component that movements book. A component must be there, in the
+// and of each component that movements book or whose stock is set. A component must be there, in the
 // unit that the config says, and in no bill of materials that Prodsmart consumes
 // itself. Of codes without a list it says which ones the newest downtimes, orders
 // and productions name.
@@ -54,6 +54,9 @@ func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found [
 	for _, c := range booked {
 		found = append(found, s.preflightComponent(ctx, c))
 	}
+	if s.options.Movements == nil {
+		booked = nil // a stock that is set counts nothing twice
+	}
 	for _, c := range used {
 		if c.Kind == plant.CodeArticle {
 			found = append(found, s.preflightArticle(ctx, c, booked)...)
@@ -67,13 +70,10 @@ func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found [
 	return found
 }
 
-// bookedComponents returns the components that movements book, as Prodsmart calls
-// them.
+// bookedComponents returns the components that movements book or whose stock is
+// set, as Prodsmart calls them.
 func (s *Sender) bookedComponents(used []uplink.UsedCode) (booked []uplink.UsedCode) {
-	if s.options.Movements == nil {
-		return nil
-	}
-	for _, row := range s.options.Movements.Components.Rows {
+	for _, row := range s.options.components() {
 		at := slices.IndexFunc(used, func(c uplink.UsedCode) bool { return c.Kind == plant.CodeComponent && c.Code == row.Name })
 		if at >= 0 {
 			booked = append(booked, used[at])
@@ -120,14 +120,14 @@ func (s *Sender) preflightComponent(ctx context.Context, c uplink.UsedCode) upli
 		return f
 	}
 	var p product
-	component, _ := s.options.Movements.Components.Get(c.Code)
+	component := s.components[c.Code]
 	switch err := json.Unmarshal(body, &p); {
 	case err != nil:
 		f.Level, f.Words, f.Remedy = uplink.Amber, "the product cannot be read: "+err.Error(), "compare its unit by hand"
 	case p.UoM == "":
 		f.Level, f.Words, f.Remedy = uplink.Amber, fmt.Sprintf("Prodsmart has the product %q and names no unit; %s is taken", c.Theirs, component.UoM), "compare its unit by hand"
 	case !strings.EqualFold(p.UoM, component.UoM):
-		f.Level, f.Words = uplink.Red, fmt.Sprintf("Prodsmart has the product %q in %q, the config says %q: every movement would be wrong by that", c.Theirs, p.UoM, component.UoM)
+		f.Level, f.Words = uplink.Red, fmt.Sprintf("Prodsmart has the product %q in %q, the config says %q: every quantity would be wrong by that", c.Theirs, p.UoM, component.UoM)
 		f.Remedy = "write uom: " + p.UoM + " for it"
 	default:
 		f.Level, f.Words = uplink.OK, fmt.Sprintf("is the product %q, in %s", c.Theirs, p.UoM)

@@ -1,6 +1,6 @@
 // Package prodsmart is the uplink to Prodsmart (today Autodesk Fusion
 // Operations), by the letter of its REST API: machine counters, starts and
-// stops, parameters, inventory movements. Prodsmart takes 120 requests a minute from a whole company,
+// stops, parameters, inventory movements, stock. Prodsmart takes 120 requests a minute from a whole company,
 // and its machine endpoints take no time and no id: so requests are spread over
 // the gateway's share, what a newer count contains is merged into it, and what is
 // late is brought to the present state instead of being booked at a wrong hour.
@@ -37,6 +37,9 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	}
 	if o.Movements != nil {
 		o.Movements.fill()
+	}
+	if o.Stock != nil {
+		o.Stock.fill()
 	}
 	link, err := o.Load(base)
 	if err != nil {
@@ -81,8 +84,11 @@ type Sender struct {
 	open       openProductions
 	// bills are the bills of materials that were asked for.
 	bills map[string]bill
-	// components are those that are booked, by our code; it is never changed.
+	// components are those that are booked or whose stock is set, by our code; it is
+	// never changed.
 	components map[string]Component
+	// stocks is what is under way for each component whose stock is set.
+	stocks map[string]*stockState
 }
 
 // caller makes requests: a *httplink.Client, or what stands in for one and a
@@ -108,13 +114,11 @@ func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redac
 	basic := plain.Clone()
 	basic.Set("Authorization", "Basic "+o.login())
 	components := make(map[string]Component)
-	if o.Movements != nil {
-		for _, row := range o.Movements.Components.Rows {
-			components[row.Name] = row.Value
-		}
+	for _, row := range o.components() {
+		components[row.Name] = row.Value
 	}
 	return &Sender{
-		bills: make(map[string]bill), components: components,
+		bills: make(map[string]bill), components: components, stocks: make(map[string]*stockState),
 		options: o, env: env, log: env.Log, base: base, basic: basic, plain: plain,
 		client: client, redactor: redactor,
 		budget:   newBudget(float64(o.RequestsPerMinute) * float64(o.RateUse) / 100),
@@ -156,7 +160,9 @@ type work struct {
 	m      *machine
 	events []plant.Event
 	done   []result
-	until  time.Time
+	// stock is the component whose stock an event has changed, by its index.
+	stock map[int]string
+	until time.Time
 	// put is what the answers want to be kept besides the machine's memory.
 	put []plant.KV
 }
@@ -168,11 +174,11 @@ type result struct {
 }
 
 // Send implements uplink.Sender: starts and stops first, then counts, then
-// parameters, each as soon as there is room for its request.
+// parameters, and stock last, each as soon as there is room for its request.
 func (s *Sender) Send(ctx context.Context, id plant.MachineID, events []plant.Event) []plant.Result {
 	ctx, cancel := s.client.Context(ctx)
 	defer cancel()
-	w := &work{Sender: s, events: events, done: make([]result, len(events)), until: time.Now().Add(patience(events))}
+	w := &work{Sender: s, events: events, done: make([]result, len(events)), stock: make(map[int]string), until: time.Now().Add(patience(events))}
 	stop := s.quiet()
 	if stop == nil {
 		w.m = s.load(id)
@@ -189,7 +195,7 @@ func (s *Sender) Send(ctx context.Context, id plant.MachineID, events []plant.Ev
 // run sends what is to be sent, class by class, and returns why not all of it.
 func (w *work) run(ctx context.Context) *halt {
 	w.sort()
-	for _, step := range []func(context.Context) *halt{w.states, w.movements, w.counts, w.parameters} {
+	for _, step := range []func(context.Context) *halt{w.states, w.movements, w.counts, w.parameters, w.stocktake} {
 		if stop := step(ctx); stop != nil {
 			return stop
 		}
@@ -203,7 +209,12 @@ func (w *work) sort() {
 	for i := range w.events {
 		e := &w.events[i]
 		_, named := w.options.AsParameters[string(e.Kind)]
+		moved, err := w.options.Stock.moved(e)
 		switch {
+		case err != nil:
+			w.settle(i, plant.Rejected, problem("unreadable", "the event's data cannot be read: %v", err), 0)
+		case moved != "":
+			w.stock[i] = moved
 		case e.Machine == plant.GatewayStream:
 			w.deliver(i)
 		case e.Kind == plant.KindGap:
