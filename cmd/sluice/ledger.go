@@ -169,14 +169,22 @@ func (e *ledgerCheckCmd) Run(ctx context.Context, c *console) error {
 
 // lacking names machines of whose events some are not in the books.
 func lacking(out io.Writer, all []ledger.Verdict) {
+	for _, words := range lackingWords(all) {
+		fmt.Fprintln(out, "sluice:", plain(words))
+	}
+}
+
+// lackingWords says which events are not in the books.
+func lackingWords(all []ledger.Verdict) (words []string) {
 	for _, v := range all {
 		if v.Missing > 0 {
-			fmt.Fprintf(out, "sluice: %s: %s of it were lost before they could be booked; sluice events export --kind gap names them\n", plain(string(v.Machine)), count(int(v.Missing), "event"))
+			words = append(words, fmt.Sprintf("%s: %s of it were lost before they could be booked; sluice events export --kind gap names them", v.Machine, count(int(v.Missing), "event")))
 		}
 		if v.Unbooked > 0 {
-			fmt.Fprintf(out, "sluice: %s: %s of it could not be booked, the newest because %s\n", plain(string(v.Machine)), count(int(v.Unbooked), "event"), plain(v.Reason))
+			words = append(words, fmt.Sprintf("%s: %s of it could not be booked, the newest because %s", v.Machine, count(int(v.Unbooked), "event"), v.Reason))
 		}
 	}
+	return words
 }
 
 // table prints lines whose first columns are chosen.

@@ -29,23 +29,9 @@ func (g *gateway) stockOf(ctx context.Context, component string, m plant.Machine
 	if err != nil {
 		return uplink.Stock{}, err
 	}
-	s := uplink.Stock{Booked: total.Booked, Lacking: lackingWords(total.Lacking)}
+	s := uplink.Stock{Booked: total.Booked, Lacking: strings.Join(lackingWords(total.Lacking), "; ")}
 	for _, l := range total.Lines {
 		s.Amounts = append(s.Amounts, uplink.Amount{Quantity: l.Quantity, Unit: l.Unit})
 	}
 	return s, nil
-}
-
-// lackingWords says which events are not in the books.
-func lackingWords(all []ledger.Verdict) string {
-	var words []string
-	for _, v := range all {
-		if v.Missing > 0 {
-			words = append(words, string(v.Machine)+": "+count(int(v.Missing), "event")+" lost before they could be booked")
-		}
-		if v.Unbooked > 0 {
-			words = append(words, string(v.Machine)+": "+count(int(v.Unbooked), "event")+" could not be booked, the newest because "+v.Reason)
-		}
-	}
-	return strings.Join(words, "; ")
 }
