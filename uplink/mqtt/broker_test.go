@@ -71,6 +71,7 @@ type brokerHook struct {
 	mu     sync.Mutex
 	// user and password are wanted at CONNECT if user is set.
 	user, password string
+	connects       int
 	status         []string
 	// deaf refuses every subscription to a cursor.
 	deaf bool
@@ -81,6 +82,7 @@ func (h *brokerHook) Provides(byte) bool { return true }
 func (h *brokerHook) OnConnectAuthenticate(_ *mochi.Client, pk packets.Packet) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.connects++
 	return h.user == "" || (string(pk.Connect.Username) == h.user && string(pk.Connect.Password) == h.password)
 }
 func (h *brokerHook) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,6 +103,52 @@ func TestWrongPasswordIsNamedAndLeftAlone(t *testing.T) {
 
 // TestTLSRefusesWhoeverIsNotTheBroker: the peer must prove itself, and so must
 // the gateway where the broker asks for it.
+// TestRefusedUserIsTriedOnce: what the broker has refused to one machine it is not
+// asked again for each other, nor for the session that is kept without events. Who
+// tests after the cure is not made to wait.
+func TestRefusedUserIsTriedOnce(t *testing.T) {
+	b := newEmbedded(t)
+	b.hook.user, b.hook.password = "gateway", "right"
+	o := testOptions(b.Addr())
+	o.User, o.Password = "gateway", config.NewSecret("falsch-4711")
+	p, err := plan("broker", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := p.Open(uplink.Env{Name: "broker", Gateway: "gw", Log: zap.NewNop()})
+	defer s.Close()
+	ctx, end := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer end()
+	all.Go(func() { s.(uplink.Runner).Run(ctx) })
+	var machines sync.WaitGroup
+	for _, m := range []plant.MachineID{"A", "B", "C", "D"} {
+		machines.Go(func() {
+			for range 10 {
+				r := s.Send(ctx, m, uplinktest.Events(m, 1, 1))
+				if len(r) != 1 || r[0].Status != plant.Retry || r[0].Wait <= 30*time.Second || !strings.Contains(r[0].Cause.Error(), "password") {
+					t.Errorf("%s: %+v", m, r)
+				}
+			}
+		})
+	}
+	machines.Wait()
+	b.hook.mu.Lock()
+	tries := b.hook.connects
+	b.hook.password = "falsch-4711"
+	b.hook.mu.Unlock()
+	if tries < 1 || tries > 3 {
+		t.Errorf("the broker was asked %d times, want at most 3", tries)
+	}
+	if err := s.(uplink.Tester).Test(t.Context()); err != nil {
+		t.Errorf("a test after the cure: %v", err)
+	}
+	if r := s.Send(t.Context(), "A", uplinktest.Events("A", 1, 1)); len(r) != 1 || r[0].Status != plant.Delivered {
+		t.Errorf("after the cure: %+v", r)
+	}
+}
+
 func TestTLSRefusesWhoeverIsNotTheBroker(t *testing.T) {
 	ours, other := uplinktest.NewAuthority(t), uplinktest.NewAuthority(t)
 	soon := time.Now().Add(time.Hour)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,7 +81,12 @@ func (s *Sender) Run(ctx context.Context) {
 			p.publish(ctx)
 		} else if !time.Now().Before(next) {
 			// Whoever sends tells of the failure.
-			next = time.Now().Add(again.Next())
+			pause := again.Next()
+			var wait *mqttsession.WaitError
+			if errors.As(err, &wait) {
+				pause = max(pause, wait.For)
+			}
+			next = time.Now().Add(pause)
 		}
 		select {
 		case <-ctx.Done():

@@ -86,13 +86,14 @@ func together(failures []error) error {
 	if len(failures) == 1 {
 		return failures[0]
 	}
-	wait := time.Duration(0)
+	wait, refused := time.Duration(0), true
 	for i, err := range failures {
 		var w *WaitError
 		if !errors.As(err, &w) {
 			wait = 0
 			break
 		}
+		refused = refused && w.refused
 		if i == 0 || w.For < wait {
 			wait = w.For
 		}
@@ -102,7 +103,7 @@ func together(failures []error) error {
 		text += "; " + err.Error()
 	}
 	if wait > 0 {
-		return &WaitError{Err: errors.New(text), For: wait}
+		return &WaitError{Err: errors.New(text), For: wait, refused: refused}
 	}
 	return errors.New(text)
 }
@@ -175,8 +176,9 @@ func (c *connection) retire() {
 
 // Connect makes sure that there is a session, so that the status is online though
 // nothing is published. It does nothing where the last attempt failed: whoever
-// publishes, or calls Connect with retry set, finds out when the broker is back. It
-// blocks as Publish does.
+// publishes, or calls Connect with retry set, finds out when the broker is back.
+// With retry it tries also while a refusal makes all others wait. It blocks as
+// Publish does.
 func (s *Session) Connect(ctx context.Context, retry bool) error {
 	s.mu.Lock()
 	leave := s.unreachable && !retry && s.current == nil
@@ -184,6 +186,6 @@ func (s *Session) Connect(ctx context.Context, retry bool) error {
 	if leave {
 		return errNoSession
 	}
-	_, err := s.connect(ctx)
+	_, err := s.connect(ctx, retry)
 	return err
 }

@@ -13,6 +13,8 @@ var errLost = errors.New("the session ended")
 type WaitError struct {
 	Err error
 	For time.Duration
+	// refused is set if the broker answered CONNECT so.
+	refused bool
 }
 
 // Error implements error.
@@ -24,24 +26,26 @@ func (e *WaitError) Unwrap() error { return e.Err }
 // refusedWait is how long a refusal is left alone that only a person can cure.
 const refusedWait = time.Minute
 
+func refusal(err error) *WaitError { return &WaitError{Err: err, For: refusedWait, refused: true} }
+
 // connectError gives a failed CONNECT plain words and the remedy. The codes are
 // those of MQTT 3.1.1 table 3.1.
 func connectError(o Options, code byte, err error) error {
 	const refused = "the broker refuses the connection: "
 	switch code {
 	case 1:
-		return &WaitError{errors.New(refused + "it does not speak MQTT 3.1.1; look for a listener of that version"), refusedWait}
+		return refusal(errors.New(refused + "it does not speak MQTT 3.1.1; look for a listener of that version"))
 	case 2:
-		return &WaitError{fmt.Errorf(refused+"it does not accept the client_id %q; set another one", o.ClientID), refusedWait}
+		return refusal(fmt.Errorf(refused+"it does not accept the client_id %q; set another one", o.ClientID))
 	case 3:
 		return errors.New(refused + "it says that it is not available")
 	case 4:
-		return &WaitError{errors.New(refused + "wrong user or password; check user and password"), refusedWait}
+		return refusal(errors.New(refused + "wrong user or password; check user and password"))
 	case 5:
 		if o.User == "" {
-			return &WaitError{errors.New(refused + "not authorised; it probably wants user and password or a client certificate"), refusedWait}
+			return refusal(errors.New(refused + "not authorised; it probably wants user and password or a client certificate"))
 		}
-		return &WaitError{fmt.Errorf(refused+"user %q is not authorised; check the password and the broker's access rules", o.User), refusedWait}
+		return refusal(fmt.Errorf(refused+"user %q is not authorised; check the password and the broker's access rules", o.User))
 	default:
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -88,5 +92,5 @@ func (t *takeover) lost(now time.Time, age time.Duration, id string, err error) 
 	if t.rival != "" {
 		who = t.rival + " uses"
 	}
-	return &WaitError{fmt.Errorf("the broker ends each session right after accepting it: %s the client_id %q too; give each gateway its own: %w", who, id, err), takeoverWait}
+	return &WaitError{Err: fmt.Errorf("the broker ends each session right after accepting it: %s the client_id %q too; give each gateway its own: %w", who, id, err), For: takeoverWait}
 }

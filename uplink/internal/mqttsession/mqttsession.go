@@ -95,6 +95,10 @@ type Session struct {
 	takeover takeover
 	// unreachable is set while the last attempt to connect has failed.
 	unreachable bool
+	// refused says that the broker refused the last attempt as only a person can
+	// cure; nobody who publishes tries again before refusedUntil.
+	refused      *WaitError
+	refusedUntil time.Time
 	// No question is asked before restUntil, because of restCause; rest was the
 	// last such wait.
 	rest      time.Duration
@@ -128,7 +132,7 @@ func (s *Session) Publish(ctx context.Context, stream string, messages []Message
 
 // publishOnce publishes on the session under way, or a new one.
 func (s *Session) publishOnce(ctx context.Context, stream string, messages []Message) (acked int, err error) {
-	c, err := s.connect(ctx)
+	c, err := s.connect(ctx, false)
 	if err != nil {
 		return 0, err
 	}
@@ -185,8 +189,9 @@ type dial struct {
 }
 
 // connect returns the session under way, or a new one. Only one attempt is made
-// at a time.
-func (s *Session) connect(ctx context.Context) (*connection, error) {
+// at a time, and of many who publish none repeats for itself what the broker has
+// just refused to all; retry does.
+func (s *Session) connect(ctx context.Context, retry bool) (*connection, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -197,6 +202,10 @@ func (s *Session) connect(ctx context.Context) (*connection, error) {
 		return s.current, nil
 	}
 	d := s.dialling
+	if left := time.Until(s.refusedUntil); d == nil && !retry && left > 0 {
+		defer s.mu.Unlock()
+		return nil, &WaitError{Err: s.refused.Err, For: left}
+	}
 	if d == nil {
 		d = &dial{done: make(chan struct{})}
 		s.dialling = d
@@ -220,6 +229,10 @@ func (s *Session) dial(d *dial) {
 	s.dialling = nil
 	closed := s.closed
 	s.unreachable = d.err != nil
+	s.refusedUntil = time.Time{}
+	if errors.As(d.err, &s.refused) && s.refused.refused {
+		s.refusedUntil = time.Now().Add(s.refused.For)
+	}
 	if d.err != nil {
 		s.doubt()
 	}

@@ -64,7 +64,7 @@ func (s *Session) Ask(ctx context.Context, topic string, limit int, wait time.Du
 	if err := s.mayAsk(); err != nil {
 		return nil, err
 	}
-	c, err := s.connect(ctx)
+	c, err := s.connect(ctx, false)
 	if err != nil {
 		return nil, err
 	}
