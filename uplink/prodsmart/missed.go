@@ -16,8 +16,8 @@ type Missed struct {
 	StopID uint64 `json:"stop_id"`
 	// Sequence is the stop's event, where it is known.
 	Sequence plant.Sequence `json:"sequence,omitempty"`
-	Type   string `json:"type,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	Type     string         `json:"type,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
 	// From and To are when the machine really stood; To is zero if that is not
 	// known.
 	From time.Time `json:"from"`
