@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -40,6 +41,10 @@ func (q *Queue) startNow(r *request) {
 
 // ErrNoUplink says that the store has nothing of an uplink of that name.
 var ErrNoUplink = errors.New("the store knows no uplink of that name")
+
+// ownReader reports whether a queue is no uplink's but the gateway's own, as the
+// books of material are: no uplink of a config may be called so.
+func ownReader(name string) bool { return strings.HasPrefix(name, "_") }
 
 // ErrUplinkInUse says that an uplink of the config cannot be forgotten.
 var ErrUplinkInUse = errors.New("the uplink is in the config: take it out first")

@@ -477,6 +477,8 @@ func (q *Queue) stats() QueueStats {
 	}
 	if q.carries == nil {
 		s.Bytes = q.held()
+	}
+	if q.carries == nil && !ownReader(q.name) {
 		s.Problem = fmt.Sprintf("uplink %q is not in the config any more, and %d events (%s) are kept for it: put it back to have them delivered, or give them up: sluice uplink forget %q --reason \"...\"",
 			q.name, s.Backlog, config.Size(s.Bytes), q.name)
 	}

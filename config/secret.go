@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -86,7 +87,7 @@ func (d *decoder) secretFile(where, path string, at Position) (s Secret, ok bool
 		if errors.As(err, &system) && strings.HasPrefix(filepath.ToSlash(name), credentials+"/") {
 			return d.later(path, at, "the secret cannot be read: "+err.Error(), "it must be there when the service starts: LoadCredential= in its systemd unit"), true
 		}
-		d.fault(at, path, "the secret cannot be read: "+err.Error(), "create the file, readable by the gateway's user only")
+		d.fault(at, path, "the secret cannot be read: "+err.Error(), remedyOf(err, "create the file, readable by the gateway's user only"))
 		return Secret{}, false
 	}
 	info, err := os.Stat(name)
@@ -122,4 +123,13 @@ func readSecret(name string) (string, error) {
 		return "", errEmptySecret
 	}
 	return clear, nil
+}
+
+// remedyOf returns what helps against a file that cannot be read: the right to read
+// it if it is there, else what is given.
+func remedyOf(err error, absent string) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "it is there, but this user may not read it: run the command as the gateway's user (sudo -u sluice) or as root, or give that user the right"
+	}
+	return absent
 }

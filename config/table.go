@@ -54,13 +54,13 @@ func (t *Table[T]) each(visit func(name string, value reflect.Value)) {
 func (d *decoder) csv(file string, row reflect.Type, path string, at Position) (table *node, whole bool) {
 	f, err := os.Open(file)
 	if err != nil {
-		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")
+		d.fault(at, path, "the table cannot be read: "+err.Error(), remedyOf(err, "write a mapping, or the path of a CSV file from the folder of this config"))
 		return nil, false
 	}
 	defer func() { _ = f.Close() }() // read only: nothing to lose
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		d.fault(at, path, "the table cannot be read: "+err.Error(), "write a mapping, or the path of a CSV file from the folder of this config")
+		d.fault(at, path, "the table cannot be read: "+err.Error(), remedyOf(err, "write a mapping, or the path of a CSV file from the folder of this config"))
 		return nil, false
 	}
 	start := Position{File: file, Line: 1, Column: 1}

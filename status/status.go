@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -153,6 +154,9 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) Listen() (addr string, err error) {
 	l, err := net.Listen("tcp", s.options.Listen)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return "", fmt.Errorf("status: listen on %s: the address is taken: does a gateway run here already (systemctl status sluice)? Otherwise give http: listen: another port: %w", s.options.Listen, err)
+		}
 		return "", fmt.Errorf("status: listen on %s: %w", s.options.Listen, err)
 	}
 	s.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/admin"
 )
 
@@ -32,6 +33,10 @@ func (e *uplinkForgetCmd) Run(ctx context.Context, c *console) error {
 		}
 		if e.JSON {
 			return encodeJSON(c.Out, f)
+		}
+		if f.Uplink == ledger.Name {
+			_, err := fmt.Fprintln(c.Out, "forgot the books of material: they begin anew with the oldest event that is kept, and what was booked before is not in them any more; enter a stocktaking where the stock matters")
+			return err
 		}
 		_, err := fmt.Fprintf(c.Out, "forgot uplink %s: %d events (%s) and %d dead letters were kept for it\n",
 			f.Uplink, f.Events, config.Size(f.Bytes), f.DeadLetters)

@@ -7,10 +7,13 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/journal"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/status"
 )
 
@@ -54,6 +57,13 @@ func (u *uplinkLogCmd) filter(zone *time.Location) (f journal.Filter, err error)
 	}, zone); err != nil {
 		return f, &exitError{code: exitUsage, cause: err}
 	}
+	if kinds := plant.EventKinds(); u.Kind != "" && !slices.Contains(kinds, f.Kind) {
+		names := make([]string, len(kinds))
+		for i, k := range kinds {
+			names[i] = string(k)
+		}
+		return f, &exitError{code: exitUsage, cause: config.Unknown("--kind", "kind of event", u.Kind, names)}
+	}
 	f.From, f.To, err = u.times(zone)
 	return f, err
 }
@@ -77,13 +87,14 @@ func (u *uplinkLogCmd) Run(ctx context.Context, c *console) error {
 		fmt.Fprintf(c.Err, "sluice: there is no integration log in %s yet\n", r.Folder())
 	}
 	if u.Output == "" {
-		return u.print(ctx, c, &r, f, zone, c.Out)
+		return u.print(ctx, c, &r, f, p, c.Out)
 	}
-	return writeWhole(u.Output, func(out io.Writer) error { return u.print(ctx, c, &r, f, zone, out) })
+	return writeWhole(u.Output, func(out io.Writer) error { return u.print(ctx, c, &r, f, p, out) })
 }
 
 // print writes what there is, then what comes if that is asked for.
-func (u *uplinkLogCmd) print(ctx context.Context, c *console, r *journal.Reader, f journal.Filter, zone *time.Location, out io.Writer) error {
+func (u *uplinkLogCmd) print(ctx context.Context, c *console, r *journal.Reader, f journal.Filter, p *plan, out io.Writer) error {
+	zone := p.Config.Site.Location()
 	table := journal.NewCSV(out)
 	put := func(e *journal.Entry) error {
 		switch u.Format {
@@ -129,10 +140,30 @@ func (u *uplinkLogCmd) print(ctx context.Context, c *console, r *journal.Reader,
 	if bad > 0 {
 		fmt.Fprintf(c.Err, "sluice: %s of the log could not be read and were left out: the disk is failing, or somebody changed the files\n", count(bad, "line"))
 	}
-	if u.Format != "text" || u.Output != "" {
-		fmt.Fprintf(c.Err, "sluice: %s\n", entries(uint64(shown)))
+	if u.Format != "text" || u.Output != "" || shown == 0 {
+		fmt.Fprintf(c.Err, "sluice: %s%s\n", entries(uint64(shown)), u.stranger(p))
 	}
 	return nil
+}
+
+// stranger says that the config does not know whom the flags name, which is why
+// nothing may be found; the log may still know him from before.
+func (u *uplinkLogCmd) stranger(p *plan) string {
+	var uplinks, machines []string
+	for i := range p.Uplinks {
+		uplinks = append(uplinks, p.Uplinks[i].Name)
+	}
+	for _, m := range p.Machines {
+		machines = append(machines, string(m.Machine()))
+	}
+	switch {
+	case u.Uplink != "" && !slices.Contains(uplinks, u.Uplink):
+		return "; the config has no uplink " + plain(u.Uplink) + ", it has " + strings.Join(uplinks, ", ")
+	case u.Machine != "" && !slices.Contains(machines, u.Machine):
+		return "; the config has no machine " + plain(u.Machine) + ", it has " + strings.Join(machines, ", ")
+	default:
+		return ""
+	}
 }
 
 // beginAt returns the number of the entry before the first that is wanted.

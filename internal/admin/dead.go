@@ -150,7 +150,7 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if strings.TrimSpace(q.Reason) == "" {
-		return badRequest("a reason is needed: it is kept in the audit log")
+		return badRequest("a reason is needed: --reason \"...\"; it is kept in the audit log")
 	}
 	if err := s.knowsQueue(q.Uplink); err != nil {
 		return err

@@ -30,7 +30,7 @@ func (s *Server) forgetUplink(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if strings.TrimSpace(q.Reason) == "" {
-		return badRequest("a reason is needed: it is kept in the audit log")
+		return badRequest("a reason is needed: --reason \"...\"; it is kept in the audit log")
 	}
 	if _, configured := s.Uplink(q.Uplink); configured {
 		return conflict("uplink %q is in the config: take it out and start the gateway again, then it can be forgotten", q.Uplink)

@@ -127,7 +127,7 @@ func (s *Server) checkBooks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if q.Mend && strings.TrimSpace(q.Reason) == "" {
-		return badRequest("a reason is needed: it is kept in the audit log")
+		return badRequest("a reason is needed: --reason \"...\"; it is kept in the audit log")
 	}
 	var a Books
 	check := func() error {
