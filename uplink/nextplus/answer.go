@@ -144,6 +144,11 @@ func (s *Sender) judge(to target, c *call, a *httplink.Answer, repeated bool) de
 		d.wait = httplink.RetryAfter(a.Header, time.Now())
 		return d
 	}
+	if nobodyKnows(a) {
+		lost := s.unanswered(s.said(to, a, d.words, ""), true)
+		lost.code, lost.words, lost.wait = d.code, d.words, httplink.RetryAfter(a.Header, time.Now())
+		return lost
+	}
 	place, mend := wrong[a.Status]
 	if mend && place.doubt && d.words != "" && !a.Page {
 		mend = false
@@ -159,6 +164,23 @@ func (s *Sender) judge(to target, c *call, a *httplink.Answer, repeated bool) de
 		d.status, d.cause = plant.Rejected, s.said(to, a, d.words, "")
 	}
 	return d
+}
+
+// nobodyKnows reports whether an answer is that of a proxy that lost the receiver,
+// which may have booked (RFC 9110 section 15.6). Who asks to come later, or writes
+// a message of the form, has not.
+func nobodyKnows(a *httplink.Answer) bool {
+	switch a.Status {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	case http.StatusServiceUnavailable:
+		var form struct {
+			Message string `json:"message"`
+		}
+		return a.Header.Get("Retry-After") == "" && (json.Unmarshal(a.Body, &form) != nil || form.Message == "")
+	default:
+		return false
+	}
 }
 
 // accepted decides on a success.

@@ -311,3 +311,73 @@ func TestPlan(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 }
+
+// TestAProxyThatLostTheReceiver says nothing of whether that has booked.
+func TestAProxyThatLostTheReceiver(t *testing.T) {
+	for _, c := range []struct {
+		fault central.Fault
+		lost  bool
+	}{
+		{central.Answered(502, "<h1>Bad Gateway"), true},
+		{central.Answered(504, ""), true},
+		{central.Answered(503, "upstream connect error"), true},
+		{central.Answered(503, "", "Retry-After", "7"), false},
+		{central.Answered(503, `{"message":"closed for stock-taking"}`), false},
+	} {
+		s := newShop(t, fake.ERP{}).open()
+		s.erp.Faults.Add(c.fault)
+		add := s.serial("add", "SN-1", "")
+		r := s.send(add)
+		same(t, statuses(r), plant.Retry)
+		var link *uplink.LinkError
+		if !errors.As(r[0].Cause, &link) {
+			t.Errorf("%v is no word on the event", r[0].Cause)
+		}
+		s.accepted(add)
+		if got := strings.Contains(s.words(), "sent again"); got != c.lost {
+			t.Errorf("%v: sent again with the words %q", r[0].Cause, s.words())
+		}
+
+		s = newShop(t, fake.ERP{})
+		s.options.OnLostReply = lostPark
+		s.open()
+		s.erp.Faults.Add(c.fault)
+		want := plant.Retry
+		if c.lost {
+			want = plant.Rejected
+		}
+		same(t, statuses(s.send(s.serial("add", "SN-1", ""))), want)
+	}
+}
+
+// TestKilledWhileARequestIsOut: with park nobody sends it again but a person, and
+// what was answered, or never went out, is not parked.
+func TestKilledWhileARequestIsOut(t *testing.T) {
+	s := newShop(t, fake.ERP{})
+	s.options.OnLostReply = lostPark
+	s.open()
+	first, second, third := s.serial("add", "SN-1", ""), s.serial("add", "SN-2", ""), s.serial("add", "SN-3", "")
+	s.accepted(first)
+	s.open()                                                                    // its answer was settled
+	s.settle(s.sender.Send(t.Context(), second.Machine, []plant.Event{second})) // noted
+	same(t, statuses(s.sender.Send(t.Context(), second.Machine, []plant.Event{second})), plant.Delivered)
+	s.open() // it was not
+	r := s.send(second)
+	same(t, statuses(r), plant.Rejected)
+	if !errors.Is(r[0].Cause, errKilled) || !strings.Contains(r[0].Cause.Error(), "on_lost_reply is park") {
+		t.Errorf("nobody is told what to do: %v", r[0].Cause)
+	}
+	if n := len(s.bodies(fake.DevicePath)); n != 2 {
+		t.Errorf("%d requests, want 2", n)
+	}
+	s.open()
+	s.accepted(second) // a person retries the dead letter
+	s.accepted(third)
+
+	s.server.Close()
+	fourth := s.serial("add", "SN-4", "")
+	same(t, statuses(s.send(fourth)), plant.Retry)
+	s.open()
+	same(t, statuses(s.send(fourth)), plant.Retry)
+	s.faultless(fake.RuleDouble)
+}

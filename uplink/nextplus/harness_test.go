@@ -3,6 +3,7 @@ package nextplus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -112,9 +113,18 @@ func (s *shop) send(events ...plant.Event) []plant.Result {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 	defer cancel()
-	results := s.sender.Send(ctx, events[0].Machine, events)
-	s.settle(results)
-	return results
+	var all []plant.Result
+	for {
+		results := s.sender.Send(ctx, events[0].Machine, events)
+		s.settle(results)
+		last := results[len(results)-1]
+		if !errors.Is(last.Cause, errNoted) {
+			return append(all, results...)
+		}
+		// The Forwarder settles what is before it, and comes again at once.
+		all = append(all, results[:len(results)-1]...)
+		events = events[len(results)-1:]
+	}
 }
 
 // accepted sends events that must all be delivered.

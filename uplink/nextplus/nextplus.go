@@ -67,6 +67,7 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 	s := &Sender{
 		options: o, env: env, codes: env.Codes, memory: env.Memory, header: o.header(),
 		targets: make(map[plant.EventKind]target), lost: make(map[plant.MachineID]plant.Sequence),
+		began: make(map[plant.MachineID]began),
 	}
 	clients := make(map[string]*httplink.Session)
 	for _, f := range forms {
@@ -102,6 +103,8 @@ type Sender struct {
 	mu sync.Mutex
 	// lost is the event of a machine whose request went out and had no reply.
 	lost map[plant.MachineID]plant.Sequence
+	// began is the newest event of a machine that was noted before its request.
+	began map[plant.MachineID]began
 	// taken is when the receiver last accepted something.
 	taken time.Time
 }
@@ -171,6 +174,13 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 	case err != nil:
 		return result(e, plant.Rejected, err)
 	}
+	if r, stop := s.begin(v, e); stop {
+		if r.Status == plant.Rejected && c.add {
+			v.refuse(c.key, r.Cause.Error())
+			r.Put = v.take()
+		}
+		return r
+	}
 	to := s.targets[e.Kind]
 	repeated := s.repeated(e)
 	if repeated {
@@ -185,6 +195,7 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 		d = s.judge(to, c, answer, repeated)
 	}
 	s.settled(e, d)
+	s.over(v, e)
 	r := result(e, d.status, d.cause)
 	r.Wait = d.wait
 	if err := s.remember(v, c, d); err != nil {
