@@ -18,7 +18,8 @@ import (
 type Queue struct {
 	b    *Buffer
 	name string
-	wake chan struct{}
+	// wake rings for Next, the others for NextOf.
+	wake, wakeFresh, wakeLate chan struct{}
 
 	// The rest is guarded by Buffer.mu.
 	//
@@ -175,7 +176,7 @@ func (q *Queue) register() error {
 }
 
 func newQueue(b *Buffer, name string) *Queue {
-	return &Queue{b: b, name: name, wake: make(chan struct{}, 1)}
+	return &Queue{b: b, name: name, wake: make(chan struct{}, 1), wakeFresh: make(chan struct{}, 1), wakeLate: make(chan struct{}, 1)}
 }
 
 func (b *Buffer) queueLocked(name string) *Queue {
@@ -304,8 +305,19 @@ func (q *Queue) enqueue(c *cursor) {
 }
 
 func (q *Queue) signal() {
+	ring(q.wake)
+	if len(q.fresh) > 0 {
+		ring(q.wakeFresh)
+	}
+	if len(q.ready) > 0 {
+		ring(q.wakeLate)
+	}
+}
+
+// ring wakes whoever waits at a bell, or the next one who comes there.
+func ring(bell chan<- struct{}) {
 	select {
-	case q.wake <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }
@@ -320,37 +332,63 @@ const freshTurns = 3
 // every fourth turn. It returns ctx's error when ctx ends, and the
 // store's fault.
 func (q *Queue) Next(ctx context.Context) (plant.MachineID, error) {
+	return q.next(ctx, q.wake, q.turn)
+}
+
+// NextOf is Next for the machines that have a backlog, or for those that have
+// none: an uplink can serve both at once.
+func (q *Queue) NextOf(ctx context.Context, backlog bool) (plant.MachineID, error) {
+	if backlog {
+		return q.next(ctx, q.wakeLate, func() *[]*cursor { return &q.ready })
+	}
+	return q.next(ctx, q.wakeFresh, func() *[]*cursor { return &q.fresh })
+}
+
+func (q *Queue) next(ctx context.Context, bell <-chan struct{}, from func() *[]*cursor) (plant.MachineID, error) {
 	for {
 		if err := q.b.usable(ctx); err != nil {
 			return "", err
 		}
-		if m, ok := q.take(); ok {
+		if m, ok := q.takeFrom(from); ok {
 			return m, nil
 		}
 		select {
-		case <-q.wake:
+		case <-bell:
 		case <-ctx.Done():
 		case <-q.b.faulted:
 		}
 	}
 }
 
-func (q *Queue) take() (plant.MachineID, bool) {
+// turn says whose turn it is. It is called with b.mu held.
+func (q *Queue) turn() *[]*cursor {
+	if len(q.fresh) == 0 || q.turns == freshTurns && len(q.ready) > 0 {
+		q.turns = 0
+		return &q.ready
+	}
+	q.turns = min(q.turns+1, freshTurns)
+	return &q.fresh
+}
+
+// take leases the machine whose turn it is.
+func (q *Queue) take() (plant.MachineID, bool) { return q.takeFrom(q.turn) }
+
+// takeFrom leases the first machine of those that from, called with b.mu held,
+// names.
+func (q *Queue) takeFrom(from func() *[]*cursor) (plant.MachineID, bool) {
 	q.b.mu.Lock()
 	defer q.b.mu.Unlock()
 	if len(q.ready)+len(q.fresh) == 0 {
 		return "", false
 	}
-	from := &q.fresh
-	if len(q.fresh) == 0 || q.turns == freshTurns && len(q.ready) > 0 {
-		from, q.turns = &q.ready, 0
-	} else {
-		q.turns = min(q.turns+1, freshTurns)
+	line := from()
+	if len(*line) == 0 {
+		return "", false
 	}
-	c := (*from)[0]
-	copy(*from, (*from)[1:])
-	(*from)[len(*from)-1] = nil
-	*from = (*from)[:len(*from)-1]
+	c := (*line)[0]
+	copy(*line, (*line)[1:])
+	(*line)[len(*line)-1] = nil
+	*line = (*line)[:len(*line)-1]
 	c.queued = false
 	c.lease = &lease{marks: []mark{{at: c.at.clone()}}}
 	if len(q.ready)+len(q.fresh) > 0 {

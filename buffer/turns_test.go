@@ -96,3 +96,50 @@ func TestABacklogIsServedBesideBusyMachines(t *testing.T) {
 		t.Errorf("of %d turns the machines with a backlog had %d", turns, late)
 	}
 }
+
+// TestBothCanBeLeasedAtOnce: who asks for a machine without a backlog gets none
+// that has one, and is woken by an event of one; and the other way round.
+func TestBothCanBeLeasedAtOnce(t *testing.T) {
+	o := testOptions(t.TempDir())
+	b := open(t, o)
+	queue(t, b, "mes", all)
+	backlogOf(t, b, 2)
+	mustClose(t, b)
+
+	b = open(t, o)
+	q := queue(t, b, "mes", all)
+	nextOf := func(backlog bool) <-chan plant.MachineID {
+		got := make(chan plant.MachineID, 1)
+		go func() {
+			m, err := q.NextOf(t.Context(), backlog)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- m
+		}()
+		return got
+	}
+	fresh := nextOf(false)
+	for range 2 {
+		if m := <-nextOf(true); m[:4] != "LATE" {
+			t.Errorf("%s has no backlog", m)
+		}
+	}
+	late := nextOf(true)
+	select {
+	case m := <-fresh:
+		t.Fatalf("%s has a backlog", m)
+	case m := <-late:
+		t.Fatalf("%s was leased twice, or has no backlog", m)
+	default:
+	}
+	commit(t, b, "LIVE", count(1))
+	if m := <-fresh; m != "LIVE" {
+		t.Fatalf("%s was leased for LIVE", m)
+	}
+	e := peekAll(t, q, "LATE-00", 0, 1)
+	settle(t, q, "LATE-00", e[0].Sequence, delivered(e[0].Sequence, e[0].Sequence))
+	if m := <-late; m != "LATE-00" {
+		t.Fatalf("%s was leased for LATE-00", m)
+	}
+}

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,15 +69,20 @@ func (q *fakeQueue) notify() {
 }
 
 func (q *fakeQueue) Next(ctx context.Context) (plant.MachineID, error) {
+	return q.nextOf(ctx, func(plant.MachineID) bool { return true })
+}
+
+// nextOf leases the next machine of which of is true.
+func (q *fakeQueue) nextOf(ctx context.Context, of func(plant.MachineID) bool) (plant.MachineID, error) {
 	for {
 		q.mu.Lock()
-		if q.fail != nil {
+		if err := cmp.Or(q.fail, ctx.Err()); err != nil {
 			defer q.mu.Unlock()
-			return "", q.fail
+			return "", err
 		}
 		for i := range q.order {
 			m := q.order[(q.turn+i)%len(q.order)]
-			if !q.leased[m] && int(q.cursor[m]) < len(q.streams[m]) {
+			if of(m) && !q.leased[m] && int(q.cursor[m]) < len(q.streams[m]) {
 				q.turn += i + 1
 				q.leased[m] = true
 				q.leases[m]++

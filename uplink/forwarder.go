@@ -29,6 +29,8 @@ type Forwarder struct {
 	reconciler  Reconciler
 	// shelf is nil where nothing can be set aside; put says that a key was put.
 	shelf Shelf
+	// turns is nil where the Queue does not say which machines have a backlog.
+	turns Turns
 	put   chan struct{}
 	// silent counts the machines of which the receiver does not say what it had
 	// last.
@@ -67,6 +69,7 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 	f.watermarker, _ = s.(Watermarker)
 	f.reconciler, _ = q.(Reconciler)
 	f.shelf, _ = q.(Shelf)
+	f.turns, _ = q.(Turns)
 	return f
 }
 
@@ -89,7 +92,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	sends, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 
-	leases := make(chan plant.MachineID)
+	leases := newLeases()
 	var workers sync.WaitGroup
 	var first sync.Once
 	var fatal error
@@ -106,9 +109,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	f.loadHolds(run)
 	start(func() error { return f.tendShelf(run, sends) })
 	start(func() error { f.beside(run); return nil })
-	start(func() error { return f.lease(run, leases) })
-	for range f.options.Concurrent {
-		start(func() error { return f.work(run, sends, leases) })
+	for _, lease := range f.leasing(leases) {
+		start(func() error { return lease(run) })
+	}
+	for i := range f.options.Concurrent {
+		start(func() error { return f.work(run, sends, f.picker(leases, i)) })
 	}
 	<-run.Done()
 	end := time.Now().Add(f.options.StopTimeout.Std() + closeGrace)
@@ -142,55 +147,6 @@ func (f *Forwarder) close(limit time.Duration) {
 
 func (f *Forwarder) fatal(verb string, err error) error {
 	return fmt.Errorf("uplink %s: %s: %w", f.name, verb, err)
-}
-
-// lease hands leased machines to the workers. A machine before its time keeps
-// its lease and waits aside, so that it neither blocks the others nor is leased
-// again and again.
-func (f *Forwarder) lease(run context.Context, leases chan<- plant.MachineID) error {
-	for {
-		m, err := f.queue.Next(run)
-		if err != nil {
-			if run.Err() != nil {
-				return nil
-			}
-			return f.fatal("lease a machine", err)
-		}
-		if f.early(m) {
-			f.aside(func() error {
-				f.wait(run, m)
-				return f.hand(run, leases, m)
-			})
-			continue
-		}
-		if err := f.hand(run, leases, m); err != nil {
-			return err
-		}
-	}
-}
-
-// hand gives a leased machine to a worker, or back if run ends.
-func (f *Forwarder) hand(run context.Context, leases chan<- plant.MachineID, m plant.MachineID) error {
-	select {
-	case leases <- m:
-		return nil
-	case <-run.Done():
-		return f.settle(run, settlement{machine: m})
-	}
-}
-
-// work serves one machine after the other until run ends.
-func (f *Forwarder) work(run, sends context.Context, leases <-chan plant.MachineID) error {
-	for {
-		select {
-		case <-run.Done():
-			return nil
-		case m := <-leases:
-			if err := f.serve(run, sends, m); err != nil {
-				return err
-			}
-		}
-	}
 }
 
 // enter blocks until a Send for the machine may be made: a Sender has one call a

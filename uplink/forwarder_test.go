@@ -29,6 +29,12 @@ type rig struct {
 
 func start(t *testing.T, queue *fakeQueue, sender Sender, fake *fakeSender, change ...func(*Options)) *rig {
 	t.Helper()
+	return startOn(t, queue, queue, sender, fake, change...)
+}
+
+// startOn starts a Forwarder on q, which is fake or around it.
+func startOn(t *testing.T, q Queue, queue *fakeQueue, sender Sender, fake *fakeSender, change ...func(*Options)) *rig {
+	t.Helper()
 	o := DefaultOptions()
 	for _, c := range change {
 		c(&o)
@@ -39,7 +45,7 @@ func start(t *testing.T, queue *fakeQueue, sender Sender, fake *fakeSender, chan
 	core, logs := observer.New(zap.InfoLevel)
 	ctx, stop := context.WithCancel(t.Context())
 	r := &rig{t: t, queue: queue, sender: fake, logs: logs, stop: stop, ended: make(chan error, 1)}
-	r.f = NewForwarder("up", queue, sender, o, zap.New(core))
+	r.f = NewForwarder("up", q, sender, o, zap.New(core))
 	go func() { r.ended <- r.f.Run(ctx) }()
 	synctest.Wait()
 	return r

@@ -32,6 +32,7 @@ var (
 	_ uplink.Reconciler = (*buffer.Queue)(nil)
 	_ uplink.Queue      = (*buffer.Queue)(nil)
 	_ uplink.Shelf      = (*buffer.Queue)(nil)
+	_ uplink.Turns      = (*buffer.Queue)(nil)
 	_ ledger.Store      = (*buffer.Queue)(nil)
 	_ drivers.Sink      = (*derive.Worker)(nil)
 	_ derive.Writer     = (*gateway)(nil)
