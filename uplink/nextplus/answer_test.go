@@ -101,6 +101,11 @@ func TestWebPage(t *testing.T) {
 		s.open()
 		s.erp.Faults.Add(central.Answered(200, "<!DOCTYPE html><p>sign in", "Content-Type", "text/html"))
 		same(t, statuses(s.send(s.serial("add", "SN-1", ""))), want)
+
+		s.erp.Faults.Add(central.Answered(200, "<!DOCTYPE html><p>sign in", "Content-Type", "text/html").Always())
+		if err := s.sender.Test(t.Context()); (err != nil) != (want == plant.Retry) || err != nil && !strings.Contains(err.Error(), "login portal") {
+			t.Errorf("web_page %s: the test says %v", setting, err)
+		}
 	}
 }
 

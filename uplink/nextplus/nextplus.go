@@ -297,6 +297,8 @@ func (s *Sender) try(ctx context.Context, key string, to target) error {
 		x.Words = err.Error()
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusProxyAuthRequired || a.Status >= 500 && a.Status != http.StatusNotImplemented:
 		err = fmt.Errorf("nextplus: %s: %s answers %s: %s", key, httplink.Show(to.url), httplink.Title(a.Status), cmp.Or(to.client.Clean(a.Words()), "check the URL and auth"))
+	case a.Success() && a.Page && s.options.WebPage == asRetry:
+		err = fmt.Errorf("nextplus: %s: %s answers %s, but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered", key, httplink.Show(to.url), httplink.Title(a.Status))
 	}
 	if a != nil {
 		x.Status, x.Words = a.Status, to.client.Clean(a.Words())

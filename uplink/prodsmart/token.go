@@ -137,13 +137,21 @@ func (s *Sender) authorize(ctx context.Context, c *call, method string, body []b
 	if h != nil && method == http.MethodPost {
 		return "", a.Status, h
 	}
+	if !a.Success() || method == http.MethodGet && a.Status != http.StatusOK {
+		return "", a.Status, nil
+	}
+	return tokenIn(a), a.Status, nil
+}
+
+// tokenIn returns the token in an answer, empty for none.
+func tokenIn(a *httplink.Answer) string {
 	var grant struct {
 		Token string `json:"token"`
 	}
-	if !a.Success() || method == http.MethodGet && a.Status != http.StatusOK || json.Unmarshal(a.Body, &grant) != nil {
-		return "", a.Status, nil
+	if json.Unmarshal(a.Body, &grant) != nil {
+		return ""
 	}
-	return grant.Token, a.Status, nil
+	return grant.Token
 }
 
 // busy reports whether a status says that Prodsmart can answer nothing now.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
 var _ uplink.Tester = (*Sender)(nil)
@@ -16,11 +17,13 @@ var _ uplink.Tester = (*Sender)(nil)
 func (s *Sender) Test(ctx context.Context) error {
 	ctx, cancel := s.client.Context(ctx)
 	defer cancel()
-	_, _, h := s.do(ctx, &call{
+	a, _, h := s.do(ctx, &call{
 		class: classState, method: http.MethodGet, path: authorization, header: s.basic, whole: true,
 		asked: uplink.OutcomeTest, until: time.Now().Add(uplink.TryTimeout / 2),
 	})
 	switch {
+	case h == nil && a.Status == http.StatusOK && tokenIn(a) == "":
+		return problem("test", "GET %s: Prodsmart answers %s and gives no token; check url, and what is between here and Prodsmart", authorization, httplink.Title(a.Status))
 	case h == nil:
 		return nil
 	case waitsForRoom(h):

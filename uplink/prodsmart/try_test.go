@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -21,6 +22,7 @@ func TestTest(t *testing.T) {
 		"there is a token": {before: func(f *fake.Fake) { f.Authorize(time.Hour) }},
 		"there is none":    {},
 		"a wrong secret":   {option: func(o *Options) { o.APISecret = config.NewSecret("other-secret") }, words: "check api_key and api_secret"},
+		"200 and no token": {before: func(f *fake.Fake) { f.Faults.Add(central.Answered(200, "[]", "Content-Type", "application/json")) }, words: "gives no token"},
 		"no room":          {before: func(f *fake.Fake) { f.Burn(1000) }, words: "429"},
 	} {
 		t.Run(name, func(t *testing.T) {
