@@ -80,6 +80,9 @@ type Buffer struct {
 	faulted   chan struct{}
 	fault     error
 
+	// locks are held until the store is closed, or the process ends.
+	locks *locks
+
 	closeOnce sync.Once
 	closed    atomic.Bool
 	closeErr  error
@@ -432,7 +435,7 @@ func (b *Buffer) close() error {
 			done <- nil
 			return
 		}
-		err := b.db.Close()
+		err := errors.Join(b.db.Close(), b.locks.release())
 		fault.Pass("close.afterStore")
 		done <- err
 	}()

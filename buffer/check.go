@@ -51,10 +51,19 @@ type StoreCheck struct {
 // disk, or says that the store is open, or encrypted with another key than o.Key;
 // damage is in the report.
 func Check(ctx context.Context, o Options) (StoreCheck, error) {
-	s, err := newSalvage(o)
+	locks, err := lockBuffer(o.Path)
+	if err != nil {
+		return StoreCheck{}, fmt.Errorf("buffer: check %s: %w", o.Path, err)
+	}
+	report, err := o.check(ctx)
+	return report, errors.Join(err, locks.release())
+}
+
+// check is Check where the caller has the locks.
+func (o *Options) check(ctx context.Context) (StoreCheck, error) {
+	s, err := newSalvage(*o)
 	if err == nil {
 		err = s.walk(ctx, nil)
-		err = errors.Join(err, s.unlock())
 	}
 	if err != nil {
 		return StoreCheck{}, fmt.Errorf("buffer: check %s: %w", o.Path, err)
@@ -77,7 +86,6 @@ type salvage struct {
 	each     func(found) error
 	file     *FileCheck
 	machines map[plant.MachineID]bool
-	unlock   func() error
 	// formatVersion is the newest version of the format record, format whether that
 	// one is there and good.
 	formatVersion uint64
@@ -91,15 +99,15 @@ type salvage struct {
 	registry string
 }
 
+// newSalvage is for who has the locks.
 func newSalvage(o Options) (*salvage, error) {
 	folder := filepath.Join(o.Path, storeFolder)
-	unlock, err := lockStore(folder)
-	if err != nil {
+	if _, err := os.Stat(folder); err != nil {
 		return nil, err
 	}
-	s := &salvage{folder: folder, report: StoreCheck{Path: folder}, machines: map[plant.MachineID]bool{}, unlock: unlock}
+	s := &salvage{folder: folder, report: StoreCheck{Path: folder}, machines: map[plant.MachineID]bool{}}
 	if err := s.unseal(o.Key); err != nil {
-		return nil, errors.Join(err, unlock())
+		return nil, err
 	}
 	if mark, err := readMark(o.Path); err == nil {
 		for _, stream := range mark.streams {

@@ -57,7 +57,7 @@ func (o *Options) afterCrash(ctx context.Context, log *zap.Logger) error {
 	}
 	if bytes.Contains(text, badgerFrame) {
 		log.Warn("the process ended by a panic within the store: every file of it is read", zap.String("file", name))
-		check, err := Check(ctx, *o)
+		check, err := o.check(ctx)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (o *Options) afterCrash(ctx context.Context, log *zap.Logger) error {
 // withFiles adds to a refusal for damage which files have it: Badger's words
 // often name none. The store must be closed.
 func (o *Options) withFiles(ctx context.Context, refusal error) error {
-	check, err := Check(ctx, *o)
+	check, err := o.check(ctx)
 	if err != nil {
 		return refusal // damage that was found goes before a check that failed
 	}

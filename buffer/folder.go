@@ -22,15 +22,17 @@ import (
 const lockName = "LOCK"
 
 // awaitFolder makes the folder of the store usable and waits until the disk has
-// room to open it, for which it gives the ballast up. Badger maps its files:
+// room to open it, for which it gives the ballast up. It takes the locks first. Badger maps its files:
 // without room the kernel kills the process in the middle of Open, at each
 // restart again.
-func (o *Options) awaitFolder(ctx context.Context, log *zap.Logger) (folder string, err error) {
+func (o *Options) awaitFolder(ctx context.Context, locks *locks, log *zap.Logger) (folder string, err error) {
 	ticker := time.NewTicker(o.housework)
 	defer ticker.Stop()
 	var since time.Time
 	for {
-		folder, err = prepareFolder(o.Path, log)
+		if err = locks.take(o.Path); err == nil {
+			folder, err = prepareFolder(o.Path, log)
+		}
 		if err != nil && !errors.Is(err, errDiskFull) {
 			return "", err
 		}

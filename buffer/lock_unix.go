@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// lockPath locks the folder of a buffer. It changes no file, leaves none behind,
+// and needs no right but that to read the folder.
+func lockPath(path string) (unlock func() error, err error) { return lockStore(path) }
+
 // lockStore takes the lock that Badger takes (dir_unix.go: flock on the folder),
 // so that nobody has the store open meanwhile. It changes no file.
 func lockStore(folder string) (unlock func() error, err error) {
@@ -17,8 +21,12 @@ func lockStore(folder string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another process has this store open: stop the gateway first (%w)", err), d.Close())
+	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w (%w)", errInUse, err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	return d.Close, nil
 }

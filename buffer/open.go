@@ -33,7 +33,7 @@ type origin struct{ gateway, source string }
 // disk, and while the disk is too full to open the store safely it waits for
 // space: a full disk is a state, not a fault. ctx ends that wait and the reading
 // of the index.
-func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
+func Open(ctx context.Context, o Options, log *zap.Logger) (_ *Buffer, err error) {
 	o = o.withSeams()
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("buffer: open: %w", err)
@@ -41,7 +41,14 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	if fault.Enabled("quota.tiny") {
 		o.Quota = 2 << 20 // so that the rig need not wait until a real one is full
 	}
-	folder, err := o.awaitFolder(ctx, log)
+	// Before the first file is read: whoever is refused must have changed nothing.
+	locks := &locks{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, locks.release())
+		}
+	}()
+	folder, err := o.awaitFolder(ctx, locks, log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +78,10 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 	}
 	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
+	// Badger takes this one itself. The folder around it stays locked.
+	if err := locks.releaseStore(); err != nil {
+		return nil, fmt.Errorf("buffer: open %s: %w", folder, err)
+	}
 	background := &background{}
 	db, err := badger.Open(o.badger(folder, log).WithLogger(badgerLog{log.Sugar(), background}))
 	if err != nil {
@@ -85,7 +96,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (*Buffer, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	b := &Buffer{
-		opts: o, log: log, db: db, home: home,
+		opts: o, log: log, db: db, home: home, locks: locks,
 		origins: map[plant.Epoch]origin{}, streams: map[plant.MachineID]*stream{}, faulted: make(chan struct{}),
 	}
 	b.recent.limit = recentBytes

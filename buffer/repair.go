@@ -50,11 +50,15 @@ func Repair(ctx context.Context, o Options, ready func() error, log *zap.Logger)
 }
 
 func (o *Options) repair(ctx context.Context, r *Repaired, ready func() error, log *zap.Logger) (err error) {
+	locks, err := lockBuffer(o.Path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locks.release()) }()
 	s, err := newSalvage(*o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.unlock()) }()
 	if err := o.roomFor(s.folder); err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ var (
 // Open draws a new epoch, and compares what is there with the high-water mark,
 // if there is one: what was recorded after the backup then becomes gap events,
 // and no number is given again. It blocks on the disk.
-func Restore(ctx context.Context, o Options, from io.ReadSeeker, force bool, ready func(BackupInfo) error, log *zap.Logger) (BackupInfo, error) {
+func Restore(ctx context.Context, o Options, from io.ReadSeeker, force bool, ready func(BackupInfo) error, log *zap.Logger) (_ BackupInfo, err error) {
 	o = o.withSeams()
 	fail := func(err error) (BackupInfo, error) {
 		return BackupInfo{}, fmt.Errorf("buffer: restore to %s: %w", o.Path, err)
@@ -56,6 +56,14 @@ func Restore(ctx context.Context, o Options, from io.ReadSeeker, force bool, rea
 	}
 	if err := os.MkdirAll(o.Path, 0o700); err != nil {
 		return fail(fmt.Errorf("make the folder: %w", err))
+	}
+	locks, err := lockBuffer(o.Path)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { err = errors.Join(err, locks.release()) }()
+	if err := vacant(o.Path); err != nil {
+		return fail(err)
 	}
 	// Badger writes each record to its log, and then to a table.
 	if free, err := o.freeSpace(o.Path); err != nil || free < 3*info.Bytes+o.Reserve {
