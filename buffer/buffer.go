@@ -432,7 +432,8 @@ func (b *Buffer) close() error {
 			// Badger writes its log out into a table when it is closed, and the
 			// kernel ends the process where there is no room. All of it is synced.
 			b.log.Warn("the disk is full: the store is left as it is, and the next start reads its log")
-			done <- nil
+			// Badger keeps its own lock until the process ends.
+			done <- b.locks.release()
 			return
 		}
 		err := errors.Join(b.db.Close(), b.locks.release())
