@@ -283,7 +283,7 @@ func (r *rig) deliver(events ...plant.Event) {
 		results := r.send(events...)
 		last := results[len(results)-1]
 		for _, result := range results {
-			for len(events) > 0 && result.Status == plant.Delivered && events[0].Sequence <= result.Last {
+			for len(events) > 0 && (result.Status == plant.Delivered || result.Status == plant.Skipped) && events[0].Sequence <= result.Last {
 				events = events[1:]
 			}
 		}

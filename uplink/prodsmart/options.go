@@ -177,6 +177,9 @@ func (o Options) Validate() error {
 			bad(fmt.Sprintf("too_small[%d]", i), "it is empty, which stands in every refusal", "write a word that stands in the refusal of a number that is too small")
 		}
 	}
+	if o.FirstStart == firstSend && o.carries(plant.KindStartStop) && o.DefaultType == "" && len(o.DefaultTypes) == 0 {
+		errs = append(errs, config.Warn("default_type", "it is left out, so the first start of a machine is not sent: Prodsmart wants a downtime type with it", "write the downtime type that a start and a stop without one go with, or first_start: skip"))
+	}
 	if o.OpenProduction != 0 && o.OpenProduction < config.Duration(time.Minute) {
 		bad("open_production", "it must be at least 1m, or 0 for never", "leave it out for 10m")
 	}

@@ -3,6 +3,7 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -90,8 +91,14 @@ func (w *work) change(ctx context.Context, i int, r *run) *halt {
 		w.missed(Missed{StopID: r.StopID, Type: r.Type, Reason: r.Reason, From: r.Since, To: e.Time})
 	}
 	w.through(i, r, was)
+	if r.StopID == 0 && !was.Begun && !first && w.options.FirstStart == firstSend {
+		w.settle(i, plant.Skipped, errNoType, 0)
+	}
 	return nil
 }
+
+// errNoType is why a first start is left out.
+var errNoType = errors.New("prodsmart: a machine's first start is not sent: Prodsmart wants a downtime type with it; set default_type")
 
 // stand tells a stop.
 func (w *work) stand(ctx context.Context, i int, r *run) *halt {

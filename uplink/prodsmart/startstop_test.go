@@ -1,6 +1,7 @@
 package prodsmart
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -105,11 +106,27 @@ func TestFirstStart(t *testing.T) {
 	}{
 		{func(*Options) {}, []string{runOn}},
 		{func(o *Options) { o.FirstStart = firstSkip }, nil},
-		{func(o *Options) { o.DefaultType = "" }, nil}, // the type is required
+		{nil, nil}, // without default_type, which is required
 	} {
 		bubble(t, func(t *testing.T) {
-			r := newRig(t, company(), test.change)
-			r.deliver(r.firstStart())
+			r := newRig(t, company(), func(o *Options) {
+				if test.change != nil {
+					test.change(o)
+				}
+			})
+			if test.change == nil { // check warns of it
+				r.options.DefaultType = ""
+				if err := r.options.Validate(); err == nil || !strings.Contains(err.Error(), "first start") {
+					t.Errorf("check says %v", err)
+				}
+				r.open()
+			}
+			e := r.firstStart()
+			results := r.send(e)
+			named := results[0].Status == plant.Skipped && errors.Is(results[0].Cause, errNoType)
+			if wants := r.options.DefaultType == ""; named != wants {
+				t.Errorf("left out, in words: %v, want %v: %+v", named, wants, results)
+			}
 			r.want(test.want...)
 			r.strict()
 		})
