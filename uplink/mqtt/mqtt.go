@@ -81,11 +81,15 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 	if o.StateTopic != "" {
 		s.states = newTopics(o.StateTopic, place)
 	}
-	self := whoami(env.Gateway)
+	client := o.ClientID
+	if client == "" {
+		client = "sluice-" + env.Gateway + "-" + env.Name
+	}
+	self := whoami(env.Gateway, client)
 	settings := mqttsession.Options{
 		Brokers:  watched(brokers, env.Expiries),
 		FailBack: o.FailBack.Std(),
-		ClientID: o.ClientID,
+		ClientID: client,
 		User:     o.User,
 		Password: func() string {
 			clear, err := o.Password.Renewed()
@@ -103,9 +107,6 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 		WriteTimeout:   writeTimeout,
 		AckTimeout:     o.AckTimeout.Std(),
 		Log:            env.Log,
-	}
-	if settings.ClientID == "" {
-		settings.ClientID = "sluice-" + env.Gateway + "-" + env.Name
 	}
 	if o.AckTopic != "" {
 		s.acks = newAcks(o.AckWithin.Std(), env.Log)
