@@ -318,3 +318,16 @@ func FuzzContent(f *testing.F) {
 		}
 	})
 }
+
+// TestSequenceIsAPlainNumber, and can be made the 20 digits of the CloudEvents
+// attribute, as docs/rest.md shows.
+func TestSequenceIsAPlainNumber(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"n":{{.sequence}}}`:                  `{"n":42}`,
+		`{"n":"{{printf "%020d" .sequence}}"}`: `{"n":"00000000000000000042"}`,
+	} {
+		if got, err := render(t, JSON, text, `{}`); got != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
