@@ -201,9 +201,9 @@ func TestTokensThatCannotBeHad(t *testing.T) {
 		"two lines":    {func(w http.ResponseWriter) { io.WriteString(w, `{"access_token":"x\ny"}`) }, "no header may hold", httplink.WrongWait},
 		"cut":          {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); io.WriteString(w, `{"access_`) }, "cannot be read", 0},
 		"somewhere else": {func(w http.ResponseWriter) {
-			w.Header().Set("Location", "http://evil.example/")
+			w.Header().Set("Location", "http://evil.example/?state=1")
 			w.WriteHeader(http.StatusFound)
-		}, "302 Found", 0},
+		}, "it answers 302 Found; it sends us to http://evil.example/, which is not followed; if that is right, write it as token_url", httplink.WrongWait},
 		"an endless body": {func(w http.ResponseWriter) { w.Write(bytes.Repeat([]byte(" "), 1<<20)) }, "longer than", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -250,6 +250,9 @@ func (t *tokens) read(began time.Time, a *Answer, err error) (*token, *TokenErro
 		if words != "" {
 			words = ": " + words
 		}
+		if a.Elsewhere != "" {
+			return bad(max(wait, WrongWait), "it answers %s; it sends us to %s, which is not followed; if that is right, write it as token_url", Title(a.Status), t.client.Clean(a.Elsewhere))
+		}
 		if a.Status >= 400 && a.Status <= 499 && a.Status != http.StatusTooManyRequests && a.Status != http.StatusRequestTimeout {
 			return bad(max(wait, WrongWait), "it answers %s%s; check token_url, client_id, client_secret and scope", Title(a.Status), words)
 		}
