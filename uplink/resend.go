@@ -26,7 +26,7 @@ func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plan
 	// Refusals of a resend say nothing of the live stream, and holding is the
 	// caller's business.
 	b := batch{events: events}
-	v, linked := f.sendWith(ctx, m, st, &b, sending{refusals: &refusals{}, holdAfter: len(events) + 1})
+	v, linked := f.sendWith(context.WithValue(ctx, commandedKey{}, true), m, st, &b, sending{refusals: &refusals{}, holdAfter: len(events) + 1})
 	pass.report(linked, v.delivered > 0, v.linkWait())
 	if v.stop.Status != plant.Delivered {
 		if v.stop.Cause == nil {
@@ -35,6 +35,18 @@ func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plan
 		v.results = append(v.results, v.stop)
 	}
 	return v.results, ctx.Err()
+}
+
+// commandedKey is the key of a Send's context that says that it was commanded.
+type commandedKey struct{}
+
+// Commanded reports whether the Send with that context sends again on a person's
+// command. Somebody may have mended what stood in the way: a Sender that remembers
+// refusals to spare the receiver asks anew then, within its share of requests. It
+// may be called from any goroutine.
+func Commanded(ctx context.Context) bool {
+	yes, _ := ctx.Value(commandedKey{}).(bool)
+	return yes
 }
 
 // Merge reports whether later contains earlier for this receiver, and returns

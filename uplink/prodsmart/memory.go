@@ -112,6 +112,13 @@ type refusedEvent struct {
 	cause    error
 }
 
+// askAnew forgets what Prodsmart has refused and what waits for a person, so that
+// the next Send asks it. It is called by the machine's one Send.
+func (m *machine) askAnew() {
+	clear(m.refused)
+	clear(m.held)
+}
+
 // load returns what is known of a machine, read from the memory once.
 func (s *Sender) load(id plant.MachineID) *machine {
 	s.mu.Lock()

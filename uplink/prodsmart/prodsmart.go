@@ -163,6 +163,9 @@ type work struct {
 	// stock is the component whose stock an event has changed, by its index.
 	stock map[int]string
 	until time.Time
+	// commanded says that a person sends the events again, who may have mended what
+	// stood in their way.
+	commanded bool
 	// put is what the answers want to be kept besides the machine's memory.
 	put []plant.KV
 }
@@ -182,6 +185,9 @@ func (s *Sender) Send(ctx context.Context, id plant.MachineID, events []plant.Ev
 	stop := s.quiet()
 	if stop == nil {
 		w.m = s.load(id)
+		if w.commanded = uplink.Commanded(ctx); w.commanded {
+			w.m.askAnew()
+		}
 		stop = w.run(ctx)
 	}
 	if stop != nil && stop.ahead > 0 {

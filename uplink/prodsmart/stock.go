@@ -194,7 +194,7 @@ func (w *work) enterStock(component string, all []int) bool {
 		w.stocks[component] = s
 	}
 	switch {
-	case time.Now().Before(s.until):
+	case time.Now().Before(s.until) && !w.commanded:
 		w.settleAll(all, plant.Held, s.cause, 0)
 		return false
 	case s.busy:
