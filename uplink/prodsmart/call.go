@@ -260,11 +260,17 @@ func (s *Sender) quiet() *halt {
 				httplink.Title(kept.Status), end.UTC().Format("2006-01-02 15:04:05 UTC"))})
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	left := time.Until(s.quietUntil)
+	left, cause := s.leftAlone()
 	if left <= 0 {
 		return nil
 	}
-	return &halt{cause: s.quietCause, wait: left}
+	return &halt{cause: cause, wait: left}
+}
+
+// leftAlone returns how long Prodsmart is still to be left alone, and why; it may
+// be asked if that is not above zero.
+func (s *Sender) leftAlone() (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Until(s.quietUntil), s.quietCause
 }

@@ -3,6 +3,7 @@ package prodsmart
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/uplink"
@@ -27,6 +28,10 @@ func (s *Sender) Test(ctx context.Context) error {
 	case h == nil:
 		return nil
 	case waitsForRoom(h):
+		if left, cause := s.leftAlone(); left > 0 {
+			return problem("test", "Prodsmart has asked not to be called for another %v, so it cannot be tried, and deliveries wait too: try again then; it said: %s",
+				left.Round(time.Second), strings.TrimPrefix(cause.Error(), "prodsmart: "))
+		}
 		return problem("test", "the gateway's share of requests is used up for the moment, so it cannot be tried; deliveries go on: try again in a minute")
 	default:
 		return h.cause

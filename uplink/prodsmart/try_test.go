@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
 
@@ -45,4 +46,20 @@ func TestTest(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTestWhileProdsmartWantsToBeLeftAlone: it is asked nothing, and the cause is
+// told that Prodsmart gave, not our share of requests.
+func TestTestWhileProdsmartWantsToBeLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, company())
+		r.fake.Faults.Add(central.TooMany(90))
+		r.send(r.event("M-1", plant.KindCounter, counter(5, 5)))
+		r.wire.asked()
+		got := uplink.Try(t.Context(), "prodsmart", r.sender, r.sender.env.Journal)
+		if got.OK || !strings.Contains(got.Error, "429 Too Many Requests") || !strings.Contains(got.Error, "for another ") || strings.Contains(got.Error, "share") {
+			t.Errorf("%+v", got)
+		}
+		r.want()
+	})
 }
