@@ -380,6 +380,7 @@ func TestKilledWhileARequestIsOut(t *testing.T) {
 	s.accepted(third)
 
 	s.server.Close()
+	s.open() // without a connection that was there: what is written to that went out
 	fourth := s.serial("add", "SN-4", "")
 	same(t, statuses(s.send(fourth)), plant.Retry)
 	s.open()
