@@ -291,13 +291,37 @@ func (s *sheet) device(c *plant.Counter, pieces, scrap, missing int64) {
 		d.Gateway += abs(c.Raw-s.previous.Raw) - counted
 	}
 	if s.previous == nil || c.Reset || c.Rollover {
-		d.Moved += counted
+		moved := counted
+		if s.previous != nil && c.Rollover && !c.Reset {
+			moved = around(s.previous.Raw, c.Raw, counted)
+		}
+		d.Moved += moved
 		if c.Reset || c.Rollover {
-			d.Through += counted
+			d.Through += moved
 		}
 		return
 	}
 	d.Moved += abs(c.Raw - s.previous.Raw) // one that counts down falls
+}
+
+// lag is by how many pieces the count of one event may lie beside the number that
+// the event ends with: what was made while its order or its scrap was read.
+const lag = 2
+
+// around returns how far a number has moved that began anew at the end of its type
+// or of its digits: exactly if it is plain where that end is, else as was counted.
+func around(from, to, counted int64) int64 {
+	for bits := 8; bits <= 32; bits++ {
+		if end := int64(1) << bits; abs(counted-(to-from+end)) <= lag {
+			return to - from + end
+		}
+	}
+	for end := int64(100); end <= 1e12; end *= 10 {
+		if abs(counted-(to-from+end)) <= lag {
+			return to - from + end
+		}
+	}
+	return counted
 }
 
 func abs(n int64) int64 {

@@ -177,3 +177,21 @@ func TestReadersErrorsAreReturned(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAround: the event that passes the end of a counter may be a piece behind its
+// number, and the one after it tells that piece; the sums are the same.
+func TestAround(t *testing.T) {
+	behind := made(2, 138, 38, 3)
+	behind.Rollover = true
+	s := compute(t, stored{{1, made(-1, 100, 100, 65500)}, {2, behind}, {3, made(3, 141, 3, 5)}}, "total", true, Bases{}, nil)
+	if d := s.Device; !s.Balanced || d.Moved != 41 || d.Gateway != 41 || d.Through != 39 {
+		t.Errorf("%+v, %+v", s, d)
+	}
+	for _, c := range []struct{ from, to, counted, want int64 }{
+		{65500, 3, 38, 39}, {9_990, 5, 15, 15}, {4_294_967_290, 1, 7, 7}, {100, 4, 10, 10}, {65500, 3, 30, 30},
+	} {
+		if got := around(c.from, c.to, c.counted); got != c.want {
+			t.Errorf("from %d to %d with %d counted: %d, want %d", c.from, c.to, c.counted, got, c.want)
+		}
+	}
+}
