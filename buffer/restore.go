@@ -37,48 +37,48 @@ var (
 // and no number is given again. It blocks on the disk.
 func Restore(ctx context.Context, o Options, from io.ReadSeeker, force bool, ready func(BackupInfo) error, log *zap.Logger) (_ BackupInfo, err error) {
 	o = o.withSeams()
-	fail := func(err error) (BackupInfo, error) {
-		return BackupInfo{}, fmt.Errorf("buffer: restore to %s: %w", o.Path, err)
+	fail := func(err error) error {
+		return fmt.Errorf("buffer: restore to %s: %w", o.Path, err)
 	}
 	if err := o.Validate(); err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	if err := vacant(o.Path); err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	// A format that is newer is refused here, while nothing is written yet.
 	info, err := ReadBackup(from, formatOnly())
 	if err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	if info.Gateway != o.Gateway && !force {
-		return fail(fmt.Errorf("%w: it is of %q, the config says %q: its events keep their ids, new ones get the new name; force it if that is meant", ErrForeignBackup, info.Gateway, o.Gateway))
+		return BackupInfo{}, fail(fmt.Errorf("%w: it is of %q, the config says %q: its events keep their ids, new ones get the new name; force it if that is meant", ErrForeignBackup, info.Gateway, o.Gateway))
 	}
 	if err := os.MkdirAll(o.Path, 0o700); err != nil {
-		return fail(fmt.Errorf("make the folder: %w", err))
+		return BackupInfo{}, fail(fmt.Errorf("make the folder: %w", err))
 	}
 	locks, err := lockBuffer(o.Path)
 	if err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	defer func() { err = errors.Join(err, locks.release()) }()
 	if err := vacant(o.Path); err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	// Badger writes each record to its log, and then to a table.
 	if free, err := o.freeSpace(o.Path); err != nil || free < 3*info.Bytes+o.Reserve {
-		return fail(errors.Join(err, fmt.Errorf("%s are free and %s needed: free space on this disk", config.Size(free), config.Size(3*info.Bytes+o.Reserve))))
+		return BackupInfo{}, fail(errors.Join(err, fmt.Errorf("%s are free and %s needed: free space on this disk", config.Size(free), config.Size(3*info.Bytes+o.Reserve))))
 	}
 	if ready != nil {
 		if err := ready(info); err != nil {
-			return fail(err)
+			return BackupInfo{}, fail(err)
 		}
 	}
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	if err := o.restoreInto(ctx, from, info, log); err != nil {
-		return fail(err)
+		return BackupInfo{}, fail(err)
 	}
 	return info, nil
 }
