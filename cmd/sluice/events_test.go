@@ -284,6 +284,9 @@ func TestEventsOfARunningGateway(t *testing.T) {
 		t.Errorf("after the second gateway was refused the socket is %s", out)
 	}
 	stop()
+	if out := works(t, "events", "stats", "-c", config, "--json"); !strings.Contains(out, `"backlog":0`) {
+		t.Errorf("the store of the gateway that went on, opened again: %s", out)
+	}
 	out = works(t, "audit", "show", "-c", config)
 	for _, want := range []string{"events.resend", "begun", "job.end"} {
 		if !strings.Contains(out, want) {

@@ -184,6 +184,8 @@ func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
 		next.Streams = slices.Clone(job.Streams)
 		sent, again, err := j.step(ctx, t, &next)
 		switch {
+		case err == nil:
+			*job = next
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errCancelled):
@@ -191,10 +193,11 @@ func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
 			return nil
 		case j.store.Err() != nil:
 			return j.store.Err()
-		case err == nil:
-			*job = next
 		default:
 			again = &later{text: err.Error()}
+		}
+		if len(job.Streams) == 0 {
+			break // its end is durable, and no other start would tell of it
 		}
 		wait := time.Duration(sent)*time.Second/time.Duration(job.Rate) - time.Since(began)
 		if again != nil {
