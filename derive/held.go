@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -60,7 +61,7 @@ func (h *heldReading) reading() plant.Reading {
 
 func (h *heldReading) equal(o *heldReading) bool {
 	return h.Tag == o.Tag && h.Quality == o.Quality && h.Cause == o.Cause && h.Source == o.Source &&
-		h.Type == o.Type && h.Scale == o.Scale && h.Bits == o.Bits && string(h.Text) == string(o.Text)
+		h.Type == o.Type && h.Scale == o.Scale && h.Bits == o.Bits && bytes.Equal(h.Text, o.Text)
 }
 
 func (h *heldRecord) scan() *plant.Scan {
