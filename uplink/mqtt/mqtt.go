@@ -81,15 +81,11 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 	if o.StateTopic != "" {
 		s.states = newTopics(o.StateTopic, place)
 	}
-	client := o.ClientID
-	if client == "" {
-		client = "sluice-" + env.Gateway + "-" + env.Name
-	}
-	self := whoami(env.Gateway, client)
+	self := whoami(env.Gateway)
 	settings := mqttsession.Options{
 		Brokers:  watched(brokers, env.Expiries),
 		FailBack: o.FailBack.Std(),
-		ClientID: client,
+		ClientID: o.ClientID,
 		User:     o.User,
 		Password: func() string {
 			clear, err := o.Password.Renewed()
@@ -107,6 +103,9 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 		WriteTimeout:   writeTimeout,
 		AckTimeout:     o.AckTimeout.Std(),
 		Log:            env.Log,
+	}
+	if settings.ClientID == "" {
+		settings.ClientID = "sluice-" + env.Gateway + "-" + env.Name
 	}
 	if o.AckTopic != "" {
 		s.acks = newAcks(o.AckWithin.Std(), env.Log)

@@ -21,19 +21,17 @@ type statusDocument struct {
 	// identifier are told apart by them.
 	Host     string `json:"host,omitempty"`
 	Instance string `json:"instance,omitempty"`
-	// ClientID keeps apart those who only share the topic.
-	ClientID string `json:"client_id,omitempty"`
 }
 
 // self is who this process is at the broker.
 type self struct{ statusDocument }
 
-func whoami(gateway, client string) self {
+func whoami(gateway string) self {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "" // only people miss it
 	}
-	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8], ClientID: client}}
+	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8]}}
 }
 
 // status returns the payload of the status topic.
@@ -50,7 +48,7 @@ func (s self) status(state string) []byte {
 // rival names who wrote a status, empty if it was this process or cannot be told.
 func (s self) rival(status []byte) string {
 	var d statusDocument
-	if json.Unmarshal(status, &d) != nil || d.Instance == "" || d.Instance == s.Instance || d.ClientID != "" && d.ClientID != s.ClientID {
+	if json.Unmarshal(status, &d) != nil || d.Instance == "" || d.Instance == s.Instance {
 		return ""
 	}
 	if d.Host == "" {
@@ -94,12 +92,6 @@ func (s *Sender) Inform(to *uplink.Stats) {
 		to.Notices = append(to.Notices, uplink.Notice{
 			Since: place.Since, Text: fmt.Sprintf("the spare broker %s is used: %v", place.Address, place.Passed),
 			Do: "Look at the brokers before it. The gateway goes back by itself when one of them can be had.",
-		})
-	}
-	if who, since := s.session.Rival(); who != "" {
-		to.Notices = append(to.Notices, uplink.Notice{
-			Since: since, Text: who + "; the broker throws out the one when the other comes, so events wait",
-			Do: "Give each gateway its own site: gateway:, or its own client_id in this uplink. It is named until a session has lived for three minutes.",
 		})
 	}
 	to.Notices = s.files.notice(to.Notices, "Put files there that belong together; they are read again at the next connect.")

@@ -50,3 +50,47 @@ func connectError(o Options, code byte, err error) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 }
+
+// takeover notices that two clients of one id throw each other out.
+type takeover struct {
+	losses []time.Time
+	seen   bool
+	// looked is set once it was looked who that is.
+	looked bool
+	// rival is who wrote the status in between, empty if nobody knows.
+	rival string
+}
+
+const (
+	// A session that is lost within takeoverYoung of its CONNACK, more than
+	// takeoverLosses times within takeoverSpan, is being taken over.
+	takeoverYoung  = 2 * time.Second
+	takeoverLosses = 3
+	takeoverSpan   = 10 * time.Second
+	// takeoverWait slows the loop down, which hurts the other client as well.
+	takeoverWait = 10 * time.Second
+)
+
+// lost is told of each session that the broker ended and returns the error with
+// a name, if it has one.
+func (t *takeover) lost(now time.Time, age time.Duration, id string, err error) error {
+	if age > takeoverYoung {
+		*t = takeover{}
+		return err
+	}
+	t.losses = append(t.losses, now)
+	if len(t.losses) > takeoverLosses+1 {
+		t.losses = t.losses[1:]
+	}
+	if len(t.losses) > takeoverLosses && now.Sub(t.losses[0]) <= takeoverSpan {
+		t.seen = true
+	}
+	if !t.seen {
+		return err
+	}
+	who := "another client probably uses"
+	if t.rival != "" {
+		who = t.rival + " uses"
+	}
+	return &WaitError{Err: fmt.Errorf("the broker ends each session right after accepting it: %s the client_id %q too; give each gateway its own: %w", who, id, err), For: takeoverWait}
+}

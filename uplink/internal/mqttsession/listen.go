@@ -75,13 +75,13 @@ func (w *wire) heard(topic string, size int) (bool, error) {
 const rivalWait = 200 * time.Millisecond
 
 // lookForRival reads who wrote the status last, before this session overwrites it,
-// where the broker has ended the session before: this client's own status was the
-// last one then. What cannot be read stays unknown.
+// where another client seems to take the sessions over. What cannot be read stays
+// unknown.
 func (c *connection) lookForRival() {
 	s := c.session
 	s.mu.Lock()
-	look := s.takeover.look && s.o.StatusTopic != "" && s.o.Rival != nil
-	s.takeover.look = false
+	look := s.takeover.seen && !s.takeover.looked && s.o.StatusTopic != "" && s.o.Rival != nil
+	s.takeover.looked = s.takeover.looked || look
 	s.mu.Unlock()
 	if !look {
 		return
@@ -97,7 +97,7 @@ func (c *connection) lookForRival() {
 	}
 	if name := s.o.Rival(status); name != "" {
 		s.mu.Lock()
-		s.takeover.found(time.Now(), name)
+		s.takeover.rival = name
 		s.mu.Unlock()
 	}
 }

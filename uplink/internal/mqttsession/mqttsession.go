@@ -207,10 +207,6 @@ func (s *Session) connect(ctx context.Context, retry bool) (*connection, error) 
 		return nil, &WaitError{Err: s.refused.Err, For: left}
 	}
 	if d == nil {
-		if err := s.takeover.resting(time.Now()); err != nil {
-			s.mu.Unlock()
-			return nil, err
-		}
 		d = &dial{done: make(chan struct{})}
 		s.dialling = d
 		go s.dial(d)
@@ -267,9 +263,6 @@ func (s *Session) forget(c *connection, err error) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if !errors.Is(err, errOwn) && !c.looking.Load() {
-		s.takeover.look = true // a broker that ends the session for looking is not asked again at once
-	}
 	if topic, ok := c.wire.asking(); ok && !c.looking.Load() && (!errors.Is(err, errOwn) || errors.Is(err, errUnconfirmed)) {
 		s.doubt() // it may be the question, and no message is to blame for that
 		return s.restQuestions(topic, err)
@@ -279,7 +272,7 @@ func (s *Session) forget(c *connection, err error) error {
 		return err // what it says of the message is for suspect to find
 	}
 	s.doubt()
-	if !errors.Is(err, errOwn) && (c.served.Load() > 0 || c.window.idle() || s.takeover.rival != "") {
+	if !errors.Is(err, errOwn) && (c.served.Load() > 0 || c.window.idle()) {
 		// With a message in flight and none acknowledged, it may be the message.
 		err = s.takeover.lost(time.Now(), c.age(), s.o.ClientID, err)
 	}
