@@ -55,8 +55,8 @@ func connectError(o Options, code byte, err error) error {
 type takeover struct {
 	losses []time.Time
 	seen   bool
-	// looked is set once it was looked who that is.
-	looked bool
+	// looked is when it was looked who that is, zero for never.
+	looked time.Time
 	// rival is who wrote the status in between, empty if nobody knows.
 	rival string
 }

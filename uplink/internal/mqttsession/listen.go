@@ -74,14 +74,20 @@ func (w *wire) heard(topic string, size int) (bool, error) {
 // same id has left.
 const rivalWait = 200 * time.Millisecond
 
+// rivalAgain is when it is looked again where nobody was seen: the other session may
+// have ended before it had written its status.
+const rivalAgain = 2 * time.Second
+
 // lookForRival reads who wrote the status last, before this session overwrites it,
 // where another client seems to take the sessions over. What cannot be read stays
 // unknown.
 func (c *connection) lookForRival() {
 	s := c.session
 	s.mu.Lock()
-	look := s.takeover.seen && !s.takeover.looked && s.o.StatusTopic != "" && s.o.Rival != nil
-	s.takeover.looked = s.takeover.looked || look
+	look := s.takeover.seen && s.takeover.rival == "" && time.Since(s.takeover.looked) >= rivalAgain && s.o.StatusTopic != "" && s.o.Rival != nil
+	if look {
+		s.takeover.looked = time.Now()
+	}
 	s.mu.Unlock()
 	if !look {
 		return
