@@ -182,9 +182,14 @@ func (t instant) MarshalJSON() ([]byte, error) {
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	b, err := json.MarshalIndent(document(s.source.Snapshot()), "", "  ")
+	s.answerIndented(w, document(s.source.Snapshot()))
+}
+
+// answerIndented is answer for what people read as well.
+func (s *Server) answerIndented(w http.ResponseWriter, doc any) {
+	b, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
-		s.log.Error("status: encode the status", zap.Error(err))
+		s.log.Error("status: encode an answer", zap.Error(err))
 		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
 		return
 	}
@@ -216,15 +221,7 @@ func (s *Server) serveSchemas(w http.ResponseWriter, _ *http.Request) {
 			doc.Schemas = append(doc.Schemas, schemaDoc{kind, version, plant.SchemaURI(kind, version), fmt.Sprintf("/api/v1/schemas/%s/%d", kind, version)})
 		}
 	}
-	b, err := json.MarshalIndent(doc, "", "  ")
-	if err != nil {
-		s.log.Error("status: encode the list of schemas", zap.Error(err))
-		http.Error(w, "internal error; the log has the cause", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	// The client may have gone; there is nobody left to tell.
-	_, _ = w.Write(append(b, '\n'))
+	s.answerIndented(w, doc)
 }
 
 // serveSchema serves the JSON Schema of a kind's data, by kind and version or

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,9 +76,7 @@ func (s *Server) serveCounts(w http.ResponseWriter, r *http.Request) {
 	for i := range all {
 		doc.Shifts = append(doc.Shifts, sheetDoc{instant(all[i].Begin), instant(all[i].End), all[i]})
 	}
-	w.Header().Set("Content-Type", "application/json")
-	// The client may have gone; there is nobody left to tell.
-	_ = json.NewEncoder(w).Encode(doc)
+	answer(w, doc)
 }
 
 // countsDoc is what the template of the balance shows.
@@ -116,16 +113,7 @@ func (s *Server) serveCountsPage(w http.ResponseWriter, r *http.Request) {
 	}
 	doc := countsDoc{head: s.head("Where the pieces are", "/counts", &snap), Machines: choices(snap.machineNames(), machine), Until: q.Get("until")}
 	all, err := s.sheets(r, &snap, machine)
-	status := http.StatusOK
-	if err != nil {
-		doc.Error, status = err.Error(), http.StatusBadRequest
-		switch {
-		case errors.Is(err, errRead):
-			status = http.StatusInternalServerError
-		case errors.Is(err, ErrNotYet):
-			status = http.StatusServiceUnavailable
-		}
-	}
+	status := doc.failed(err)
 	for i := range all {
 		doc.Sheets = append(doc.Sheets, newSheetCard(&all[i], s.options.Location, snap.At))
 	}

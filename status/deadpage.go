@@ -2,7 +2,6 @@ package status
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -102,9 +101,7 @@ func (s *Server) serveDead(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	// The client may have gone; there is nobody left to tell.
-	_ = json.NewEncoder(w).Encode(doc)
+	answer(w, doc)
 }
 
 // deadPageDoc is what the template of the dead letters shows.
@@ -129,16 +126,7 @@ func (s *Server) serveDeadPage(w http.ResponseWriter, r *http.Request) {
 	doc := deadPageDoc{head: s.head("Dead letters", "/dead", &snap)}
 	doc.Uplinks, doc.Machines = choices(snap.uplinkNames(), q.Get("uplink")), choices(snap.machineNames(), q.Get("machine"))
 	letters, err := s.letters(r, q, &snap, deadPage)
-	status := http.StatusOK
-	if err != nil {
-		doc.Error, status = err.Error(), http.StatusBadRequest
-		switch {
-		case errors.Is(err, errRead):
-			status = http.StatusInternalServerError
-		case errors.Is(err, ErrNotYet):
-			status = http.StatusServiceUnavailable
-		}
-	}
+	status := doc.failed(err)
 	c := clock{snap.At, s.options.Location}
 	for i := range letters.DeadLetters {
 		doc.Letters = append(doc.Letters, newLetterCard(&letters.DeadLetters[i], c))

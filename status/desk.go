@@ -3,6 +3,7 @@ package status
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -72,6 +73,15 @@ func (s *Server) head(title, here string, snap *Snapshot) head {
 	return head{Title: title, Gateway: snap.Gateway, Here: here, Now: snap.At.In(s.options.Location).Format("2006-01-02 15:04:05 MST")}
 }
 
+// failed notes why the page has not what was asked for, if it has not, and returns
+// the status of the answer.
+func (h *head) failed(err error) int {
+	if err != nil {
+		h.Error = err.Error()
+	}
+	return statusOf(err)
+}
+
 // show renders a page into memory first, so that a failure is a 500 and not half
 // a page.
 func (s *Server) show(w http.ResponseWriter, status int, name string, data any) {
@@ -89,15 +99,33 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, data any) 
 
 // refuse answers a request of a program that cannot be served.
 func (s *Server) refuse(w http.ResponseWriter, err error) {
-	status := http.StatusBadRequest
-	switch {
-	case errors.Is(err, ErrNotYet):
-		status = http.StatusServiceUnavailable
-	case errors.Is(err, errRead):
+	status := statusOf(err)
+	if status == http.StatusInternalServerError {
 		s.log.Warn("status: a request could not be answered", zap.Error(err))
-		status = http.StatusInternalServerError
 	}
 	http.Error(w, err.Error(), status)
+}
+
+// answer gives a program what it asked for.
+func answer(w http.ResponseWriter, doc any) {
+	w.Header().Set("Content-Type", "application/json")
+	// The client may have gone; there is nobody left to tell.
+	_ = json.NewEncoder(w).Encode(doc)
+}
+
+// statusOf is the status of a request that cannot be served: who asked is to
+// blame, unless the error says otherwise.
+func statusOf(err error) int {
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.Is(err, ErrNotYet):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, errRead):
+		return http.StatusInternalServerError
+	default:
+		return http.StatusBadRequest
+	}
 }
 
 // errRead says that the fault is ours, or the disk's.

@@ -2,8 +2,6 @@ package status
 
 import (
 	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -82,13 +80,7 @@ func (s *Server) serveLogPage(w http.ResponseWriter, r *http.Request) {
 	for _, key := range []string{"status", "from", "to", "id", "q"} {
 		doc.Values[key] = q.Get(key)
 	}
-	status := http.StatusOK
-	if err := s.fillLog(r, q, &doc); err != nil {
-		doc.Error, status = err.Error(), http.StatusBadRequest
-		if errors.Is(err, errRead) {
-			status = http.StatusInternalServerError
-		}
-	}
+	status := doc.failed(s.fillLog(r, q, &doc))
 	s.show(w, status, "log", doc)
 }
 
@@ -238,9 +230,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		if found.More {
 			doc.Before = found.Before
 		}
-		w.Header().Set("Content-Type", "application/json")
-		// The client may have gone; there is nobody left to tell.
-		_ = json.NewEncoder(w).Encode(doc)
+		answer(w, doc)
 	case "csv", "jsonl":
 		s.exportLog(w, r, f, after, format)
 	default:

@@ -2,7 +2,6 @@ package status
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -95,8 +94,7 @@ func (s *Server) writeStops(w http.ResponseWriter, q url.Values, all []uplink.Mi
 		if all == nil {
 			all = []uplink.MissedStop{}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string][]uplink.MissedStop{"stops": all})
+		answer(w, map[string][]uplink.MissedStop{"stops": all})
 	case "csv":
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		w.Header().Set("Content-Disposition", `attachment; filename="sluice-stops.csv"`)
