@@ -9,9 +9,13 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
-// backlogOf gives that many machines more events than are ever taken at once.
-func backlogOf(t *testing.T, b *Buffer, machines int) {
+// lateBuffer is a buffer after an outage: that many machines have more events than
+// are ever taken at once.
+func lateBuffer(t *testing.T, machines int) (*Buffer, *Queue) {
 	t.Helper()
+	o := testOptions(t.TempDir())
+	b := open(t, o)
+	queue(t, b, "mes", all)
 	for i := range machines {
 		var events []plant.Event
 		for n := range 100 {
@@ -19,6 +23,9 @@ func backlogOf(t *testing.T, b *Buffer, machines int) {
 		}
 		commit(t, b, plant.MachineID(fmt.Sprintf("LATE-%02d", i)), events...)
 	}
+	mustClose(t, b)
+	b = open(t, o)
+	return b, queue(t, b, "mes", all)
 }
 
 // serve takes one event of the next machine and returns which that was.
@@ -31,14 +38,7 @@ func serve(t *testing.T, q *Queue) plant.MachineID {
 }
 
 func TestAMachineWithoutABacklogDoesNotWaitForTheOthers(t *testing.T) {
-	o := testOptions(t.TempDir())
-	b := open(t, o)
-	queue(t, b, "mes", all)
-	backlogOf(t, b, 20)
-	mustClose(t, b)
-
-	b = open(t, o) // after an outage
-	q := queue(t, b, "mes", all)
+	b, q := lateBuffer(t, 20)
 	for range 5 {
 		serve(t, q)
 	}
@@ -66,14 +66,7 @@ func TestAMachineWithoutABacklogDoesNotWaitForTheOthers(t *testing.T) {
 }
 
 func TestABacklogIsServedBesideBusyMachines(t *testing.T) {
-	o := testOptions(t.TempDir())
-	b := open(t, o)
-	queue(t, b, "mes", all)
-	backlogOf(t, b, 2)
-	mustClose(t, b)
-
-	b = open(t, o)
-	q := queue(t, b, "mes", all)
+	b, q := lateBuffer(t, 2)
 	const live, turns = 8, 80
 	for i := range live {
 		commit(t, b, plant.MachineID(fmt.Sprintf("LIVE-%d", i)), count(0))
@@ -100,14 +93,7 @@ func TestABacklogIsServedBesideBusyMachines(t *testing.T) {
 // TestBothCanBeLeasedAtOnce: who asks for a machine without a backlog gets none
 // that has one, and is woken by an event of one; and the other way round.
 func TestBothCanBeLeasedAtOnce(t *testing.T) {
-	o := testOptions(t.TempDir())
-	b := open(t, o)
-	queue(t, b, "mes", all)
-	backlogOf(t, b, 2)
-	mustClose(t, b)
-
-	b = open(t, o)
-	q := queue(t, b, "mes", all)
+	b, q := lateBuffer(t, 2)
 	nextOf := func(backlog bool) <-chan plant.MachineID {
 		got := make(chan plant.MachineID, 1)
 		go func() {

@@ -28,17 +28,16 @@ func (t *trial) scriptedBed() (*bed, *script, *vault, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s, err := newScript(func(payload []byte) { b.sinks.arrive(broker, payload, false) })
+	s, err := t.scripted(b)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t.later(s.close)
 	v, err := newVault(b.dir, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.sinks.take(secured, w, r) }))
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	t.later(v.close)
-	b.brokerAt, b.pace = s.listener.Addr().String(), faultPace
+	b.pace = faultPace
 	b.asks, b.tells, b.ackTimeout = quick, quick, "1s"
 	b.uplink = fmt.Sprintf("  %s: {driver: rest, url: \"https://%s/events\", ca: %q, batch_events: %d%s}\n", secured, v.addr, v.ca, batchEvents, quick)
 	return b, s, v, nil

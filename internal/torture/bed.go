@@ -87,24 +87,12 @@ func (b *bed) writeConfig() error {
 		return os.WriteFile(b.config, []byte(b.text), 0o600)
 	}
 	var y strings.Builder
-	fmt.Fprintf(&y, "site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}\n")
-	fmt.Fprintf(&y, "buffer: {path: %s, %s}\nhttp: {listen: \"127.0.0.1:0\"}\n", b.buffer, b.limits)
+	y.WriteString(b.envelope())
 	fmt.Fprintf(&y, "uplinks:\n  %s: {driver: mqtt, url: \"tcp://%s\", ack_timeout: %s, batch_events: %d%s}\n", broker, b.brokerAt, b.ackTimeout, batchEvents, b.asks)
 	fmt.Fprintf(&y, "  %s: {driver: rest, url: \"http://%s/events\", batch_events: %d%s}\n", erp, b.erpAt, batchEvents, b.tells)
 	y.WriteString(b.uplink)
-	fmt.Fprintf(&y, `devices:
-  press:
-    driver: modbus
-    endpoint: %s
-    interval: %dms
-    tags: {made: {address: "holding:0", type: uint16}}
-  line:
-    driver: modbus
-    endpoint: %s
-    interval: %dms
-    word_order: CDAB
-    tags: {made: {address: "holding:0", type: uint32}, scrap: {address: "holding:2", type: uint32}}
-  mixer:
+	y.WriteString(b.countingDevices(10*b.pace, 20*b.pace))
+	fmt.Fprintf(&y, `  mixer:
     driver: modbus
     endpoint: %s
     interval: %dms
@@ -121,29 +109,59 @@ func (b *bed) writeConfig() error {
     endpoint: %s
     interval: 50ms
     tags:
-`, b.plant.press.Addr(), 10*b.pace, b.plant.line.Addr(), 20*b.pace, b.plant.mixer.PLC().Addr(), 10*b.pace, b.plant.oven.Addr())
+`, b.plant.mixer.PLC().Addr(), 10*b.pace, b.plant.oven.Addr())
 	for i := range ovenTags {
 		fmt.Fprintf(&y, "      t%02d: {address: \"holding:%d\", type: string, length: %d}\n", i, i*ovenRegisters, ovenRegisters)
 	}
-	fmt.Fprintf(&y, `machines:
-  %s:
-    device: press
-    counter: {total: made, max_rate: 4000/s, baseline: zero, pieces: 1}
-  %s:
-    device: line
-    counter: {total: made, scrap: {S: scrap}, max_rate: 4000/s, baseline: zero, pieces: 1}
-  %s:
+	y.WriteString(countingMachines)
+	fmt.Fprintf(&y, `  %s:
     device: mixer
     dosing: {trigger: offer, ack: ack, number: number, component: {tag: component}, quantity: quantity, unit: {tag: unit}, lot: lot}
   %s:
     device: oven
     parameters:
-`, press, line, mixer, oven)
+`, mixer, oven)
 	for i := range ovenTags {
 		fmt.Fprintf(&y, "      P%02d: t%02d\n", i, i)
 	}
 	return os.WriteFile(b.config, []byte(y.String()), 0o600)
 }
+
+// envelope is the part of a config that is the same for all.
+func (b *bed) envelope() string {
+	return fmt.Sprintf(`site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}
+buffer: {path: %s, %s}
+http: {listen: "127.0.0.1:0"}
+`, b.buffer, b.limits)
+}
+
+// countingDevices begins the devices with the two that count, asked at such
+// intervals in milliseconds.
+func (b *bed) countingDevices(pressEvery, lineEvery int) string {
+	return fmt.Sprintf(`devices:
+  press:
+    driver: modbus
+    endpoint: %s
+    interval: %dms
+    tags: {made: {address: "holding:0", type: uint16}}
+  line:
+    driver: modbus
+    endpoint: %s
+    interval: %dms
+    word_order: CDAB
+    tags: {made: {address: "holding:0", type: uint32}, scrap: {address: "holding:2", type: uint32}}
+`, b.plant.press.Addr(), pressEvery, b.plant.line.Addr(), lineEvery)
+}
+
+// countingMachines begins the machines with theirs.
+const countingMachines = `machines:
+  ` + press + `:
+    device: press
+    counter: {total: made, max_rate: 4000/s, baseline: zero, pieces: 1}
+  ` + line + `:
+    device: line
+    counter: {total: made, scrap: {S: scrap}, max_rate: 4000/s, baseline: zero, pieces: 1}
+`
 
 // start starts the gateway with entries of SLUICE_FAIL.
 func (b *bed) start(fail ...string) error {

@@ -133,25 +133,11 @@ func (b *bed) secret(name string) string { return filepath.Join(b.dir, name) }
 
 // dialectConfig lets the mixer's records be units with a serial number.
 func (b *bed) dialectConfig(company, works string) string {
-	return fmt.Sprintf(`site: {enterprise: acme, site: lisbon, area: rig, gateway: rig}
-buffer: {path: %s, %s}
-http: {listen: "127.0.0.1:0"}
-uplinks:
+	return b.envelope() + fmt.Sprintf(`uplinks:
   prodsmart: {driver: prodsmart, url: "%s/", api_key: "file:%s", api_secret: "file:%s", machines: [%s, %s], kinds: [counter], open_production: 0s}
   works: {driver: nextplus, work_order_source: RIG, device: "%s%s", deduplicates: true}
-devices:
-  press:
-    driver: modbus
-    endpoint: %s
-    interval: 50ms
-    tags: {made: {address: "holding:0", type: uint16}}
-  line:
-    driver: modbus
-    endpoint: %s
-    interval: 100ms
-    word_order: CDAB
-    tags: {made: {address: "holding:0", type: uint32}, scrap: {address: "holding:2", type: uint32}}
-  mixer:
+`, company, b.secret("key"), b.secret("secret"), press, line, works, nextplus.DevicePath) +
+		b.countingDevices(50, 100) + fmt.Sprintf(`  mixer:
     driver: modbus
     endpoint: %s
     interval: 50ms
@@ -161,17 +147,9 @@ devices:
       number: holding:100
       order: {address: "holding:%d", type: string, length: 2}
       lot: {address: "holding:115", type: string, length: 8}
-machines:
-  %s:
-    device: press
-    counter: {total: made, max_rate: 4000/s, baseline: zero, pieces: 1}
-  %s:
-    device: line
-    counter: {total: made, scrap: {S: scrap}, max_rate: 4000/s, baseline: zero, pieces: 1}
-  %s:
+`, b.plant.mixer.PLC().Addr(), orderAt) + countingMachines + fmt.Sprintf(`  %s:
     device: mixer
     order: {tag: order, source: RIG, sku: order}
     serial: {trigger: offer, ack: ack, number: number, serial: lot}
-`, b.buffer, b.limits, company, b.secret("key"), b.secret("secret"), press, line, works, nextplus.DevicePath,
-		b.plant.press.Addr(), b.plant.line.Addr(), b.plant.mixer.PLC().Addr(), orderAt, press, line, mixer)
+`, mixer)
 }

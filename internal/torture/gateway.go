@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -173,3 +174,51 @@ func buildGateway(dir string, args ...string) (string, error) {
 
 // pause waits between two looks, or for a random time.
 func pause(d time.Duration) { <-time.After(d) }
+
+// spends returns how much of a core the gateway uses over d (proc_pid_stat(5):
+// fields 14 and 15, in hundredths of a second).
+func (g *gateway) spends(d time.Duration) (cores float64, err error) {
+	before, err := g.ticks()
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	pause(d)
+	after, err := g.ticks()
+	return float64(after-before) / 100 / time.Since(begun).Seconds(), err
+}
+
+func (g *gateway) ticks() (n int64, err error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(g.cmd.Process.Pid), "stat"))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/pid/stat is not as the manual has it")
+	}
+	for _, f := range fields[11:13] {
+		v, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		n += v
+	}
+	return n, nil
+}
+
+// rss returns the gateway's memory in bytes.
+func (g *gateway) rss() (int64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(g.cmd.Process.Pid), "status"))
+	if err != nil {
+		return 0, err
+	}
+	for l := range strings.SplitSeq(string(text), "\n") {
+		if kb, ok := strings.CutPrefix(l, "VmRSS:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, errors.New("/proc/pid/status has no VmRSS")
+}

@@ -5,10 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/faultnet"
@@ -44,6 +40,17 @@ func (t *trial) cabledBed(faults int) (*bed, *cable, error) {
 	return b, c, b.working()
 }
 
+// scripted puts a broker that does as it is told in the place of the bed's.
+func (t *trial) scripted(b *bed) (*script, error) {
+	s, err := newScript(func(payload []byte) { b.sinks.arrive(broker, payload, false) })
+	if err != nil {
+		return nil, err
+	}
+	t.later(s.close)
+	b.brokerAt = s.listener.Addr().String()
+	return s, nil
+}
+
 // during lets the plant work for d, and fails if the devices are not polled
 // meanwhile, or the gateway ends.
 func (b *bed) during(d time.Duration) error {
@@ -73,6 +80,21 @@ func (b *bed) resumes(from time.Time, within time.Duration) (slowest time.Durati
 		slowest = max(slowest, at.Sub(from))
 	}
 	return slowest, nil
+}
+
+// rounds runs one round of faults after the other, lets what was accepted arrive
+// after each, and hears the oracle at the end.
+func (t *trial) rounds(b *bed, round func() error) error {
+	for t.next() {
+		if err := round(); err != nil {
+			return err
+		}
+		if err := b.drainedAtRest(); err != nil {
+			return err
+		}
+	}
+	t.summarise(b)
+	return b.settle()
 }
 
 // partitions takes the network away, for one second to forty (T18).
@@ -114,7 +136,7 @@ func halfOpen(t *trial) error {
 		return err
 	}
 	var worst time.Duration
-	for t.next() {
+	err = t.rounds(b, func() error {
 		from := time.Now()
 		n, err := c.forget()
 		if err != nil {
@@ -128,13 +150,13 @@ func halfOpen(t *trial) error {
 			return fmt.Errorf("half-open %d: %w", t.done, err)
 		}
 		worst = max(worst, took)
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	t.say("a peer that is dead without a word is given up within %v", worst.Round(time.Millisecond))
-	t.summarise(b)
-	return b.settle()
+	return nil
 }
 
 // oneWay loses what the receivers say: events arrive, acknowledgements do not (T20).
@@ -143,19 +165,15 @@ func oneWay(t *trial) error {
 	if err != nil {
 		return err
 	}
-	for t.next() {
+	return t.rounds(b, func() error {
 		if err := errors.Join(c.deafen(), b.during(2*time.Second+t.upTo(18*time.Second)), c.heal()); err != nil {
 			return err
 		}
 		if _, err := b.resumes(time.Now(), resumeWithin); err != nil {
 			return fmt.Errorf("one-way %d: %w", t.done, err)
 		}
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	return b.settle()
+		return nil
+	})
 }
 
 // resets answers every packet by a reset, refuses connections, ends each after
@@ -165,12 +183,10 @@ func resets(t *trial) error {
 	if err != nil {
 		return err
 	}
-	s, err := newScript(func(payload []byte) { b.sinks.arrive(broker, payload, false) })
+	s, err := t.scripted(b)
 	if err != nil {
 		return err
 	}
-	t.later(s.close)
-	b.brokerAt = s.listener.Addr().String()
 	b.pace = faultPace
 	b.uplink = "  nobody: {driver: rest, url: \"http://mes.invalid/events\"}\n"
 	c, err := newCable(b.brokerAt, b.erpAt)
@@ -182,7 +198,7 @@ func resets(t *trial) error {
 		return err
 	}
 	const long = 15 * time.Second
-	for t.next() {
+	return t.rounds(b, func() error {
 		b.rest()
 		healthy, err := b.gateway.spends(3 * time.Second)
 		if err != nil {
@@ -222,60 +238,8 @@ func resets(t *trial) error {
 		if _, err := b.resumes(time.Now(), 2*resumeWithin); err != nil { // the back-off goes up to a minute
 			return fmt.Errorf("after %s: %w", kind, err)
 		}
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	return b.settle()
-}
-
-// spends returns how much of a core the gateway uses over d (proc_pid_stat(5):
-// fields 14 and 15, in hundredths of a second).
-func (g *gateway) spends(d time.Duration) (cores float64, err error) {
-	before, err := g.ticks()
-	if err != nil {
-		return 0, err
-	}
-	begun := time.Now()
-	pause(d)
-	after, err := g.ticks()
-	return float64(after-before) / 100 / time.Since(begun).Seconds(), err
-}
-
-func (g *gateway) ticks() (n int64, err error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(g.cmd.Process.Pid), "stat"))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("/proc/pid/stat is not as the manual has it")
-	}
-	for _, f := range fields[11:13] {
-		v, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		n += v
-	}
-	return n, nil
-}
-
-// rss returns the gateway's memory in bytes.
-func (g *gateway) rss() (int64, error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(g.cmd.Process.Pid), "status"))
-	if err != nil {
-		return 0, err
-	}
-	for l := range strings.SplitSeq(string(text), "\n") {
-		if kb, ok := strings.CutPrefix(l, "VmRSS:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, errors.New("/proc/pid/status has no VmRSS")
+		return nil
+	})
 }
 
 // losses loses 1, 5, 20 and 50 packets of a hundred, a minute each (T22).
@@ -284,7 +248,7 @@ func losses(t *trial) error {
 	if err != nil {
 		return err
 	}
-	for t.next() {
+	return t.rounds(b, func() error {
 		percent := []int{1, 5, 20, 50}[(t.done-1)%4]
 		before := b.judge.Summary()
 		const long = time.Minute
@@ -297,12 +261,8 @@ func losses(t *trial) error {
 		}
 		t.say("%d %% lost: %.0f of %.0f events a second arrive", percent,
 			float64(after.Arrived-before.Arrived)/long.Seconds(), float64(after.Accepted-before.Accepted)/long.Seconds())
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	return b.settle()
+		return nil
+	})
 }
 
 // narrowed lets a backlog of two machines drain over 64 kbit/s while a third
@@ -385,7 +345,7 @@ func jitter(t *trial) error {
 		return err
 	}
 	both := func(do func(*faultnet.Proxy)) { do(toBroker); do(toERP) }
-	for t.next() {
+	return t.rounds(b, func() error {
 		for i := range 10 {
 			kind := t.rand.IntN(4)
 			if i < 4 {
@@ -408,15 +368,9 @@ func jitter(t *trial) error {
 			}
 		}
 		both((*faultnet.Proxy).Pass)
-		if _, err := b.resumes(time.Now(), resumeWithin); err != nil {
-			return err
-		}
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	return b.settle()
+		_, err := b.resumes(time.Now(), resumeWithin)
+		return err
+	})
 }
 
 // proxied puts a proxy before each receiver of a bed that is not started yet.
@@ -440,12 +394,10 @@ func slowConsumer(t *trial) error {
 	if err != nil {
 		return err
 	}
-	s, err := newScript(func(payload []byte) { b.sinks.arrive(broker, payload, false) })
+	s, err := t.scripted(b)
 	if err != nil {
 		return err
 	}
-	t.later(s.close)
-	b.brokerAt = s.listener.Addr().String()
 	toBroker, toERP, err := t.proxied(b)
 	if err != nil {
 		return err
@@ -454,7 +406,7 @@ func slowConsumer(t *trial) error {
 		return err
 	}
 	const long = 60 * time.Second
-	for t.next() {
+	return t.rounds(b, func() error {
 		pause(10 * time.Second) // what memory a gateway at work needs, it has now
 		healthy := time.Now()
 		if err := b.during(10 * time.Second); err != nil {
@@ -500,10 +452,6 @@ func slowConsumer(t *trial) error {
 		if _, err := b.resumes(time.Now(), 2*resumeWithin); err != nil {
 			return err
 		}
-		if err := b.drainedAtRest(); err != nil {
-			return err
-		}
-	}
-	t.summarise(b)
-	return b.settle()
+		return nil
+	})
 }
