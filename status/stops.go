@@ -29,7 +29,11 @@ type stopsDoc struct {
 }
 
 // stopRow is one stop in words.
-type stopRow struct{ Uplink, Machine, Type, Reason, From, To, Length string }
+type stopRow struct {
+	Uplink, Machine, Type, Reason, From, To, Length string
+	// Doubtful is set if nobody knows whether it was told.
+	Doubtful bool
+}
 
 // routeStops adds the page of stops and its export.
 func (s *Server) routeStops(mux *http.ServeMux) {
@@ -61,7 +65,7 @@ func (s *Server) serveStopsPage(w http.ResponseWriter, _ *http.Request) {
 
 // stopRow puts a stop into words, in the plant's time.
 func (s *Server) stopRow(m *uplink.MissedStop) stopRow {
-	row := stopRow{Uplink: m.Uplink, Machine: string(m.Machine), Type: m.Type, Reason: m.Reason, From: s.local(m.From)}
+	row := stopRow{Uplink: m.Uplink, Machine: string(m.Machine), Type: m.Type, Reason: m.Reason, From: s.local(m.From), Doubtful: m.Doubtful}
 	if !m.To.IsZero() {
 		row.To, row.Length = s.local(m.To), m.To.Sub(m.From).Round(time.Second).String()
 	}
@@ -99,14 +103,14 @@ func (s *Server) writeStops(w http.ResponseWriter, q url.Values, all []uplink.Mi
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		w.Header().Set("Content-Disposition", `attachment; filename="sluice-stops.csv"`)
 		table := csv.NewWriter(w)
-		_ = table.Write([]string{"uplink", "machine", "stop_id", "type", "reason", "from", "to", "seconds"})
+		_ = table.Write([]string{"uplink", "machine", "stop_id", "type", "reason", "from", "to", "seconds", "doubtful"})
 		for i := range all {
 			m := &all[i]
 			to, seconds := "", ""
 			if !m.To.IsZero() {
 				to, seconds = m.To.UTC().Format(time.RFC3339), strconv.FormatInt(int64(m.To.Sub(m.From).Round(time.Second)/time.Second), 10)
 			}
-			_ = table.Write([]string{text(m.Uplink), text(string(m.Machine)), strconv.FormatUint(m.StopID, 10), text(m.Type), text(m.Reason), m.From.UTC().Format(time.RFC3339), to, seconds})
+			_ = table.Write([]string{text(m.Uplink), text(string(m.Machine)), strconv.FormatUint(m.StopID, 10), text(m.Type), text(m.Reason), m.From.UTC().Format(time.RFC3339), to, seconds, strconv.FormatBool(m.Doubtful)})
 		}
 		table.Flush()
 	default:

@@ -7,7 +7,8 @@ import (
 )
 
 // MissedStop is a stop that a system was not told of, since it was over before it
-// could be told and the system takes no times. A person may enter it there.
+// could be told and the system takes no times, or of which nobody knows whether it
+// was told. A person may enter it there.
 type MissedStop struct {
 	Uplink  string          `json:"uplink"`
 	Machine plant.MachineID `json:"machine"`
@@ -18,6 +19,9 @@ type MissedStop struct {
 	// From and To are when the machine stood; To is zero if that is not known.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to,omitzero"`
+	// Doubtful is set if nobody knows whether the system was told: a person looks it
+	// up there before entering it.
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // Misser is optional for a Sender: it lists the stops that its system was not told

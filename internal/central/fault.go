@@ -116,6 +116,15 @@ func LostReply() Fault {
 	return Fault{times: 1, after: func(http.ResponseWriter, *http.Request, answer) { panic(http.ErrAbortHandler) }}
 }
 
+// BookedBut books and answers that in the place of what it would have said, as a
+// proxy does that has lost the receiver.
+func BookedBut(status int, body string) Fault {
+	return Fault{times: 1, after: func(w http.ResponseWriter, _ *http.Request, _ answer) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body)) // who asked may be gone
+	}}
+}
+
 // CutBody books, promises the whole answer, and cuts after its half. An empty
 // answer promises a byte that never comes.
 func CutBody() Fault {

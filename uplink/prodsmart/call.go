@@ -188,6 +188,8 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		return taken, nil
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		_, h := system(0, "")
+		// A proxy that has lost Prodsmart asks for nothing.
+		h.doubt = status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") == ""
 		s.leaveAlone(time.Now().Add(h.wait), h.cause)
 		h.put = s.keepWait(status, h.wait)
 		return stumbled, h
@@ -205,8 +207,14 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 			return system(httplink.WrongWait, "; it sends us to "+s.redactor.Clean(a.Elsewhere)+", which is not followed; if that is right, write it as url")
 		}
 		return system(httplink.WrongWait, "; check url")
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		return system(0, "")
+	case status >= 500:
+		// 502 and 504 are the words of a proxy (RFC 9110 section 15.6): Prodsmart may be
+		// at work on it.
+		o, h := system(0, "")
+		h.doubt = true
+		return o, h
 	default:
 		return refused, nil
 	}

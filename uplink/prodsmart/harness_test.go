@@ -231,9 +231,21 @@ func counter(good, delta int64, waste ...any) string {
 	return fmt.Sprintf(`{"good":%d,"good_delta":%d,%s"from":"2026-11-22T06:00:00.000Z","to":"2026-11-22T06:00:01.000Z","raw":%d}`, good, delta, scrap, good)
 }
 
-// send sends events of one machine as the Forwarder does: merged, and keeping
-// what the Results put. It returns what became of each.
+// send sends events of one machine as the Forwarder does: merged, keeping what the
+// Results put, and again at once where a stop waits to be noted. It returns what
+// became of each.
 func (r *rig) send(events ...plant.Event) []plant.Result {
+	r.t.Helper()
+	for {
+		results := r.once(events...)
+		if !errors.Is(results[len(results)-1].Cause, errStopNoted) {
+			return results
+		}
+	}
+}
+
+// once is one Send.
+func (r *rig) once(events ...plant.Event) []plant.Result {
 	r.t.Helper()
 	merged := r.merge(events)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

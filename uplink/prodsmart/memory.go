@@ -54,9 +54,15 @@ type told struct {
 type state struct {
 	Sequence plant.Sequence `json:"sequence"`
 	// Open: the stop StopID was sent with Type, and its start was not.
-	Open   bool   `json:"open,omitempty"`
+	Open bool `json:"open,omitempty"`
+	// Doubt: the stop StopID was noted with Type before it was sent, and no answer
+	// that it was taken is kept.
+	Doubt  bool   `json:"doubt,omitempty"`
 	StopID uint64 `json:"stop_id,omitempty"`
 	Type   string `json:"type,omitempty"`
+	// Ended is a stop whose start was sent while the event that holds both is not
+	// through: it need not be listed.
+	Ended uint64 `json:"ended,omitempty"`
 	// Begun is set once any start or stop was sent.
 	Begun bool `json:"begun,omitempty"`
 }
@@ -94,6 +100,9 @@ type machine struct {
 	lookup      lookup
 	// told is what was set of each component's stock a short while ago.
 	told map[string]toldStock
+	// asked is set while the stop in doubt may have arrived: its request went out, in
+	// this process or, for all that is known, in the one before.
+	asked bool
 	// closed is set once it was told that no production is open on the machine;
 	// odd once the reply to a count was not the count.
 	closed, odd bool
@@ -130,7 +139,7 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}, told: map[string]toldStock{}}
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
-	m.before, m.begunBefore = m.encode(), m.Begun
+	m.before, m.begunBefore, m.asked = m.encode(), m.Begun, m.known().Doubt
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.machines[id]; other != nil {

@@ -12,6 +12,7 @@ import (
 
 // Missed is a downtime that Prodsmart was not told of, since it was over before
 // it could be: its endpoint takes no time. Somebody may enter it by hand.
+// Doubtful is set if it may have been told: somebody looks first.
 type Missed struct {
 	StopID uint64 `json:"stop_id"`
 	// Sequence is the stop's event, where it is known.
@@ -22,6 +23,8 @@ type Missed struct {
 	// known.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to,omitzero"`
+
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // mostMissed bounds the downtimes that are listed of a machine.
@@ -64,7 +67,7 @@ func (s *Sender) MissedStops(id plant.MachineID) []uplink.MissedStop {
 	defer s.mu.Unlock()
 	all := make([]uplink.MissedStop, len(m.missed))
 	for i, d := range m.missed {
-		all[i] = uplink.MissedStop{Machine: id, StopID: d.StopID, Type: d.Type, Reason: d.Reason, From: d.From, To: d.To}
+		all[i] = uplink.MissedStop{Machine: id, StopID: d.StopID, Type: d.Type, Reason: d.Reason, From: d.From, To: d.To, Doubtful: d.Doubtful}
 	}
 	return all
 }

@@ -32,13 +32,17 @@ func (r *rig) firstStart() plant.Event {
 	return r.event("M-1", plant.KindStartStop, `{"running":1}`)
 }
 
-// missedOf returns the stops that are listed as not told, "id type seconds".
+// missedOf returns the stops that are listed as not told, "id type seconds", with a
+// question mark behind those that may have been.
 func (r *rig) missedOf(m plant.MachineID) string {
 	var all []string
 	for _, d := range r.sender.MissedStops(m) {
 		length := "?"
 		if !d.To.IsZero() {
 			length = fmt.Sprint(d.To.Sub(d.From).Seconds())
+		}
+		if d.Doubtful {
+			length += "?"
 		}
 		all = append(all, fmt.Sprintf("%d %s %s", d.StopID, d.Type, length))
 	}

@@ -131,6 +131,9 @@ func (s *Sender) authorize(ctx context.Context, c *call, method string, body []b
 		class: c.class, method: method, path: authorization, body: body, header: s.basic, whole: true,
 		asked: uplink.OutcomeAsked, until: c.until,
 	})
+	if h != nil {
+		h.doubt = false // what the token is for did not go out
+	}
 	if h != nil && (a == nil || busy(a.Status)) {
 		return "", 0, h
 	}
