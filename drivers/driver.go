@@ -74,6 +74,11 @@ var (
 	// ErrBusy says that the device answers but has no place for one more client
 	// now. The Poller asks again soon, since that changes by itself.
 	ErrBusy = errors.New("the device has no place for one more client now")
+	// ErrAway says that nothing answered at the device's address, or that the
+	// device said that it is about to be there. The Poller asks again within a
+	// second for as long as it takes: that burdens nobody, and the device is read
+	// soon after it is back, however long it was away.
+	ErrAway = errors.New("the device does not answer now")
 	// ErrNotWritable says that the config does not name the tag as writable.
 	ErrNotWritable = errors.New("the config does not allow writing this tag")
 )

@@ -22,6 +22,9 @@ import (
 // each three seconds is no burden to a device that is there.
 const busyBackoff = 3 * time.Second
 
+// awayBackoff bounds the wait for a device that is ErrAway.
+const awayBackoff = time.Second
+
 // PollerOptions say how a device is polled.
 type PollerOptions struct {
 	Device plant.DeviceID
@@ -73,7 +76,9 @@ type Poller struct {
 	driver  Driver
 	sinks   []Sink
 	log     *zap.Logger
-	retry   backoff.Backoff
+	// retry gives the waits for a device that refuses, soon those for one that is
+	// away.
+	retry, soon backoff.Backoff
 
 	// Of Run's goroutine only.
 	away      time.Time // when the device was lost or found away
@@ -101,6 +106,7 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
 		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
+		soon:  backoff.Backoff{Min: o.MinBackoff, Max: max(o.MinBackoff, min(awayBackoff, o.MaxBackoff)), Rand: o.Rand},
 	}
 }
 
@@ -118,8 +124,11 @@ func (p *Poller) Run(ctx context.Context) error {
 		}
 		p.lost(err)
 		wait := p.retry.Next()
-		if errors.Is(err, ErrBusy) {
+		switch {
+		case errors.Is(err, ErrBusy):
 			wait = min(wait, max(busyBackoff, p.options.MinBackoff))
+		case errors.Is(err, ErrAway):
+			wait = p.soon.Next()
 		}
 		sleep(ctx, wait)
 	}
@@ -327,6 +336,7 @@ func count(s *Stats, readings []plant.Reading, now time.Time) {
 // while the device behind is off.
 func (p *Poller) found(now time.Time) {
 	p.retry.Reset()
+	p.soon.Reset()
 	if p.stats.Connected {
 		return
 	}

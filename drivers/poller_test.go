@@ -435,12 +435,13 @@ func TestStopsWhileWaiting(t *testing.T) {
 	}
 }
 
-// A device that is full is asked often, one that is away less and less often.
-func TestABusyDeviceIsAskedSoon(t *testing.T) {
+// A device that is full is asked often, one that nothing answers for each second,
+// one that refuses us less and less often.
+func TestHowOftenADeviceIsAskedAgain(t *testing.T) {
 	for _, c := range []struct {
 		err         error
 		least, most int
-	}{{fmt.Errorf("connect: %w", ErrBusy), 35, 200}, {errors.New("away"), 4, 20}} {
+	}{{fmt.Errorf("connect: %w", ErrBusy), 35, 200}, {fmt.Errorf("connect: %w", ErrAway), 120, 240}, {errors.New("refused"), 4, 20}} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{start: time.Now(), connect: func(context.Context, uint64) error { return c.err }}
 			p := NewPoller(PollerOptions{Device: "plc", Timeout: time.Second}, s, nil, zap.NewNop())

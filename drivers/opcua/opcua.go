@@ -173,7 +173,7 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 		scans, err = s.await(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opcua: read from %s: %w", d.o.Endpoint, err)
+		return nil, fmt.Errorf("opcua: read from %s: %w", d.o.Endpoint, soon(err))
 	}
 	return scans, nil
 }

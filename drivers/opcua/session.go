@@ -76,7 +76,7 @@ func (d *driver) start(ctx context.Context, number uint64) (*session, error) {
 	}
 	if err := s.prepare(ctx); err != nil {
 		s.close()
-		return nil, err
+		return nil, soon(err)
 	}
 	return s, nil
 }
@@ -165,7 +165,7 @@ func (s *session) connect(ctx context.Context) error {
 				hangUp(r.client)
 			}
 		}()
-		return ctx.Err()
+		return soon(ctx.Err())
 	}
 }
 
@@ -232,6 +232,7 @@ func (s *session) open(ctx context.Context, step func(context.Context) error) (e
 		} else if err != nil && ctx.Err() != nil {
 			err = fmt.Errorf("no answer within %v: %w", s.d.o.Timeout.Std(), err)
 		}
+		err = soon(err)
 	}()
 	return step(ctx)
 }

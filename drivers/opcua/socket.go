@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gopcua/opcua/uacp"
 )
@@ -18,12 +19,17 @@ type socket struct {
 	severed bool
 }
 
+// dialTimeout is how long nobody may answer the first packet of a connection. It
+// is sent again after a second; beyond that a new attempt is sooner there when the
+// server comes back than the third packet.
+const dialTimeout = 1500 * time.Millisecond
+
 var errSevered = errors.New("the session was given up")
 
 // dialer returns a dialer whose connections sever ends.
 func (k *socket) dialer(o *Options) *uacp.Dialer {
 	return &uacp.Dialer{
-		Dialer: &net.Dialer{Timeout: o.Timeout.Std(), Control: func(_, _ string, c syscall.RawConn) error {
+		Dialer: &net.Dialer{Timeout: min(o.Timeout.Std(), dialTimeout), Control: func(_, _ string, c syscall.RawConn) error {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			if k.severed {

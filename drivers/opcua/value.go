@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -187,18 +185,6 @@ func statusName(err error) string {
 		}
 	}
 	return err.Error()
-}
-
-// refusal puts a status code into plain words.
-func refusal(err error) error {
-	var status ua.StatusCode
-	if errors.As(err, &status) {
-		return errors.New(cause(status))
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		return errors.New("the server closed the connection")
-	}
-	return err
 }
 
 // reading turns what the server said of the item into a reading.
