@@ -288,10 +288,10 @@ next:
 	return all
 }
 
-// deliver sends events until all are delivered, at most a minute.
+// deliver sends events until all are delivered, at most five minutes.
 func (r *rig) deliver(events ...plant.Event) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(5 * time.Minute); ; {
 		results := r.send(events...)
 		last := results[len(results)-1]
 		for _, result := range results {

@@ -27,6 +27,9 @@ type Movements struct {
 	// BillOfMaterials says what becomes of a component that Prodsmart consumes by the
 	// bill of materials of the order's product: refuse or ignore.
 	BillOfMaterials string `yaml:"bill_of_materials"`
+	// SearchAfter is how long Prodsmart may still be at work on a movement whose
+	// answer was lost: it is searched no earlier.
+	SearchAfter config.Duration `yaml:"search_after"`
 	// LookupPages bounds the search for a movement whose answer was lost.
 	LookupPages int `yaml:"lookup_pages"`
 	// ProductKey, Quantity and Path are the form of the request.
@@ -90,6 +93,9 @@ func (m *Movements) fill() {
 	if m.BillOfMaterials == "" {
 		m.BillOfMaterials = bomRefuse
 	}
+	if m.SearchAfter == 0 {
+		m.SearchAfter = config.Duration(time.Minute)
+	}
 	if m.LookupPages == 0 {
 		m.LookupPages = mostPages
 	}
@@ -137,6 +143,9 @@ func (m Movements) Validate() error {
 		if !slices.Contains(w.allowed, w.value) {
 			errs = append(errs, config.Unknown(w.path, "value", w.value, w.allowed))
 		}
+	}
+	if m.SearchAfter < config.Duration(time.Second) || m.SearchAfter > config.Duration(time.Hour) {
+		errs = append(errs, config.Field("search_after", "it must be from 1s to 1h", "leave it out for 1m; write more if Prodsmart's answers take longer than that"))
 	}
 	if m.LookupPages < 1 || m.LookupPages > 1000 {
 		errs = append(errs, config.Field("lookup_pages", "it must be from 1 to 1000", "leave it out for 40, 1000 movements of a component"))

@@ -41,6 +41,11 @@ type memory struct {
 	// Begun is the newest movement event that may be booked: it is noted before it is
 	// sent.
 	Begun plant.Sequence `json:"begun,omitempty"`
+	// Doubtful are the movements of which nobody knows whether they are booked,
+	// oldest first, and Repeated those that were sent again, since the search found
+	// none.
+	Doubtful []doubtful `json:"doubtful,omitempty"`
+	Repeated []repeated `json:"repeated,omitempty"`
 }
 
 // told is a cumulative number: Ours was the gateway's when Prodsmart accepted
@@ -69,8 +74,8 @@ type state struct {
 
 // place is a part of an event: a dose of several lots makes several movements.
 type place struct {
-	Sequence plant.Sequence
-	Part     int
+	Sequence plant.Sequence `json:"sequence"`
+	Part     int            `json:"part"`
 }
 
 // machine is what the Sender knows of one machine. Send has it alone, but for
@@ -90,14 +95,19 @@ type machine struct {
 	// is held costs a request only now and then.
 	held    map[class]hold
 	refused map[class]refusedEvent
-	// doubtful are the movements whose request got no answer.
-	doubtful map[place]bool
 	// booked are those that were sent in this run and may not be settled yet.
 	booked map[place]bool
 	// begunBefore is Begun at the start, and grows with what is settled: what is not
 	// above it may be booked, and is looked up.
 	begunBefore plant.Sequence
-	lookup      lookup
+	// loadedBegun is Begun as it was loaded, at loadedAt: of what is not above it
+	// something may have been under way when the gateway ended.
+	loadedBegun plant.Sequence
+	loadedAt    time.Time
+	// lookup is the search for a movement, pairs that for one that is there twice.
+	lookup, pairs lookup
+	// twice are the movements that are; the Sender's lock guards it.
+	twice []repeated
 	// told is what was set of each component's stock a short while ago.
 	told map[string]toldStock
 	// asked is set while the stop in doubt may have arrived: its request went out, in
@@ -136,10 +146,11 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	if m != nil {
 		return m
 	}
-	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, doubtful: map[place]bool{}, booked: map[place]bool{}, told: map[string]toldStock{}}
+	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, booked: map[place]bool{}, told: map[string]toldStock{}}
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
 	m.before, m.begunBefore, m.asked = m.encode(), m.Begun, m.known().Doubt
+	m.loadedBegun, m.loadedAt, m.twice = m.Begun, time.Now(), m.pairsFound()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.machines[id]; other != nil {

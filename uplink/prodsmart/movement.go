@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -27,16 +25,6 @@ const (
 
 // errNoted is why movements wait for the disk.
 var errNoted = &uplink.NotYet{Why: "prodsmart: movements are noted before they are sent"}
-
-// lookup is a search for a movement that may be booked, over as many Sends as the
-// share of requests needs.
-type lookup struct {
-	place place
-	page  int
-	// first is the first item of the page before: a list that does not turn its
-	// pages would be read for ever.
-	first string
-}
 
 // movements books what was dosed, one request for each lot. Nothing is booked
 // twice: what may have been sent before is looked up by its comment.
@@ -84,7 +72,7 @@ func (w *work) book(ctx context.Context, i int) *halt {
 			return stop
 		}
 		delete(w.m.held, classMovement)
-		delete(w.m.doubtful, m.place)
+		w.m.settled(m.place)
 		w.m.booked[m.place] = true
 	}
 	w.deliver(i)
@@ -115,8 +103,9 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 	if stop := w.checkBill(ctx, i, m); stop != nil || w.done[i].set {
 		return stop
 	}
-	if w.m.doubtful[m.place] || m.place.Sequence <= w.m.begunBefore {
-		found, stop := w.find(ctx, i, m)
+	since, repeated := w.m.mayBeBooked(m.place, w.commanded)
+	if repeated {
+		found, stop := w.find(ctx, i, m, since)
 		if stop != nil || found || w.done[i].set {
 			return stop
 		}
@@ -126,10 +115,19 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 		class: classMovement, method: http.MethodPost, path: w.options.Movements.Path, body: m.render(w.options.Movements, &component),
 		machine: w.m.id, kind: w.events[i].Kind, first: m.place.Sequence, last: m.place.Sequence, events: 1, until: w.until,
 	}
-	w.m.doubtful[m.place] = true
+	known := w.m.doubt(m.place, time.Now())
 	a, o, h := w.withToken(ctx, request)
-	if h != nil && !h.doubt || h == nil && o != taken && o != stumbled {
-		delete(w.m.doubtful, m.place) // it was not taken
+	lost := h != nil && h.doubt || h == nil && o == stumbled
+	switch {
+	case lost:
+		w.m.settled(m.place)
+		w.m.doubt(m.place, time.Now())
+	case !known && (h != nil || o != taken):
+		w.m.settled(m.place) // it was not taken
+	}
+	if repeated && (lost || h == nil && o == taken) {
+		w.m.lookup.anew() // what it found is over
+		w.m.repeat(m, time.Now())
 	}
 	return w.bookedOr(i, request, a, o, h)
 }
@@ -159,56 +157,6 @@ func (w *work) onlyMovements(i int, h *halt) *halt {
 	}
 	w.hold(i, classMovement, h.cause)
 	return nil
-}
-
-// find looks for a movement by its comment, page by page. Event i is settled if
-// nobody can say whether it is there.
-func (w *work) find(ctx context.Context, i int, m *movement) (found bool, stop *halt) {
-	l := &w.m.lookup
-	if l.place != m.place {
-		*l = lookup{place: m.place, page: 1}
-	}
-	for l.page <= w.options.Movements.LookupPages {
-		request := &call{
-			class: classMovement, method: http.MethodGet, path: w.options.Movements.Path, whole: true, asked: uplink.OutcomeAsked, machine: w.m.id, until: w.until,
-			query: url.Values{"product-code": {m.product}, "page": {strconv.Itoa(l.page)}},
-		}
-		a, o, h := w.withToken(ctx, request)
-		if h != nil || o != taken {
-			return false, w.bookedOr(i, request, a, o, h)
-		}
-		var items []struct {
-			ID      json.RawMessage `json:"id"`
-			Comment string          `json:"comment"`
-		}
-		if err := json.Unmarshal(a.Body, &items); err != nil || a.BodyErr != nil {
-			w.settle(i, plant.Retry, problem("list", "the list of movements cannot be read, so nobody knows whether this one is booked: %v", cmpErr(a.BodyErr, err)), 0)
-			return false, nil
-		}
-		for k := range items {
-			if slices.Contains(strings.Fields(items[k].Comment), m.ref) {
-				*l = lookup{}
-				return true, nil
-			}
-		}
-		if len(items) < pageSize || string(items[0].ID) == l.first {
-			*l = lookup{}
-			return false, nil
-		}
-		l.first = string(items[0].ID)
-		l.page++
-	}
-	*l = lookup{}
-	w.refuse(i, classMovement, problem("lookup", "the answer to this movement was lost, and it is not among the %d newest or oldest that were looked at: search Prodsmart for the comment %s; if it is not there, retry the dead letter",
-		w.options.Movements.LookupPages*pageSize, m.ref))
-	return false, nil
-}
-
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // bill is what Prodsmart consumes by itself for a product.

@@ -212,7 +212,8 @@ func TestLookupGivesUp(t *testing.T) {
 		r.fake.Faults.Add(central.LostReply().On("movements"))
 		e := r.dose("SUGAR", "2", "kg")
 		var last plant.Result
-		for range 20 {
+		for range 90 {
+			elapse(time.Second)
 			results := r.send(e)
 			if last = results[len(results)-1]; last.Status == plant.Rejected {
 				break

@@ -104,6 +104,8 @@ var (
 	_ uplink.Sender = (*Sender)(nil)
 	_ uplink.Merger = (*Sender)(nil)
 	_ uplink.Misser = (*Sender)(nil)
+
+	_ uplink.Informer = (*Sender)(nil)
 )
 
 func newSender(o Options, base *url.URL, client caller, redactor *httplink.Redactor, env uplink.Env) *Sender {
@@ -206,6 +208,7 @@ func (w *work) run(ctx context.Context) *halt {
 			return stop
 		}
 	}
+	w.lookForPairs(ctx)
 	w.lookForProductions(ctx)
 	return nil
 }

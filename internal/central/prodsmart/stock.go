@@ -33,6 +33,13 @@ func (f *Fake) BookMovement(m Movement) {
 	f.movements = append(f.movements, m)
 }
 
+// TakeOut takes a movement out, as a person does.
+func (f *Fake) TakeOut(id int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.movements = slices.DeleteFunc(f.movements, func(m Movement) bool { return m.ID == id })
+}
+
 // Stock returns a product's stock.
 func (f *Fake) Stock(product string) float64 {
 	f.mu.Lock()

@@ -1,0 +1,322 @@
+package prodsmart
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/httplink"
+)
+
+const (
+	// mostDoubtful bounds the movements in doubt, and those that are looked at for a
+	// pair, of a machine: few wait at a time, since they go one after the other.
+	mostDoubtful = 50
+	// pairAfter is when it is looked first whether a movement that was sent again is
+	// there twice, and pairEvery how long after each look the next one is.
+	pairAfter = 10 * time.Minute
+	pairEvery = time.Hour
+	// pairLooks is how often it is looked while there is one, and pairFor how long
+	// two are named.
+	pairLooks = 2
+	pairFor   = 7 * 24 * time.Hour
+	// mostTwice bounds what the page names.
+	mostTwice = 20
+)
+
+// errAtWork is why a movement waits for its search.
+var errAtWork = &uplink.NotYet{Why: "prodsmart: the answer to a movement was lost; Prodsmart may still be at work on it, so it is searched a while later (search_after)"}
+
+// doubtful is a movement of which nobody knows, since then, whether it is booked.
+type doubtful struct {
+	place
+
+	Since time.Time `json:"since"`
+}
+
+// doubt notes that nobody knows of a movement, and reports whether that was known
+// already.
+func (m *machine) doubt(p place, since time.Time) (known bool) {
+	if slices.ContainsFunc(m.Doubtful, func(d doubtful) bool { return d.place == p }) {
+		return true
+	}
+	m.Doubtful = append(m.Doubtful, doubtful{p, since.UTC()})
+	m.Doubtful = slices.Delete(m.Doubtful, 0, max(0, len(m.Doubtful)-mostDoubtful))
+	return false
+}
+
+// settled notes that somebody knows.
+func (m *machine) settled(p place) {
+	m.Doubtful = slices.DeleteFunc(m.Doubtful, func(d doubtful) bool { return d.place == p })
+}
+
+// mayBeBooked reports whether a movement may be there already, and since when; the
+// zero time is long ago. What was noted by a gateway that has ended may have been
+// under way then.
+func (m *machine) mayBeBooked(p place, commanded bool) (since time.Time, may bool) {
+	if p.Sequence <= m.loadedBegun && !commanded {
+		m.doubt(p, m.loadedAt)
+	}
+	if i := slices.IndexFunc(m.Doubtful, func(d doubtful) bool { return d.place == p }); i >= 0 {
+		return m.Doubtful[i].Since, true
+	}
+	return time.Time{}, p.Sequence <= m.begunBefore
+}
+
+// lookup is a search for the movements with one comment, over as many Sends as the
+// share of requests needs.
+type lookup struct {
+	ref, product string
+	page         int
+	// first is the first item of the page before: a list that does not turn its
+	// pages would be read for ever.
+	first string
+	// ids are those that were found.
+	ids []string
+	// vain is when the whole list was read and held none; zero before.
+	vain time.Time
+}
+
+// of makes l the search for ref, from the beginning unless it is that already.
+func (l *lookup) of(ref, product string) *lookup {
+	if l.ref != ref {
+		*l = lookup{ref: ref, product: product, page: 1}
+	}
+	return l
+}
+
+// anew makes l no search at all.
+func (l *lookup) anew() *lookup {
+	*l = lookup{}
+	return l
+}
+
+// unread is why a page could not be read: the call was not taken, or its answer is
+// not what it should be.
+type unread struct {
+	request *call
+	a       *httplink.Answer
+	o       outcome
+	h       *halt
+	err     error
+}
+
+// turn reads the next page of a search and adds the ids of what it finds. last is
+// set where the list has ended.
+func (w *work) turn(ctx context.Context, l *lookup, c class, until time.Time) (last bool, bad *unread) {
+	request := &call{
+		class: c, method: http.MethodGet, path: w.options.Movements.Path, whole: true, asked: uplink.OutcomeAsked, machine: w.m.id, until: until,
+		query: url.Values{"product-code": {l.product}, "page": {strconv.Itoa(l.page)}},
+	}
+	a, o, h := w.withToken(ctx, request)
+	if h != nil || o != taken {
+		return false, &unread{request: request, a: a, o: o, h: h}
+	}
+	var items []struct {
+		ID      json.RawMessage `json:"id"`
+		Comment string          `json:"comment"`
+	}
+	if err := cmpErr(a.BodyErr, json.Unmarshal(a.Body, &items)); err != nil {
+		return false, &unread{err: err}
+	}
+	if len(items) > 0 && string(items[0].ID) == l.first {
+		return true, nil
+	}
+	for k := range items {
+		if slices.Contains(strings.Fields(items[k].Comment), l.ref) {
+			l.ids = append(l.ids, strings.Trim(string(items[k].ID), `"`))
+		}
+	}
+	if len(items) < pageSize {
+		return true, nil
+	}
+	l.first = string(items[0].ID)
+	l.page++
+	return false, nil
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// find looks for a movement by its comment, page by page, once Prodsmart has had
+// time to end what it was at since then. Event i is settled if nobody can say yet
+// whether it is there.
+func (w *work) find(ctx context.Context, i int, m *movement, since time.Time) (found bool, stop *halt) {
+	after := w.options.Movements.SearchAfter.Std()
+	if left := min(time.Until(since.Add(after)), after); left > 0 { // the clock may have been set back
+		w.settle(i, plant.Retry, errAtWork, min(left, patience(w.events)))
+		return false, nil
+	}
+	l := w.m.lookup.of(m.ref, m.product)
+	if !l.vain.IsZero() && time.Since(l.vain) < after {
+		return false, nil // it waits for its turn since
+	}
+	if !l.vain.IsZero() {
+		l = w.m.lookup.anew().of(m.ref, m.product)
+	}
+	for l.page <= w.options.Movements.LookupPages {
+		last, bad := w.turn(ctx, l, classMovement, w.until)
+		switch {
+		case bad != nil && bad.err != nil:
+			w.settle(i, plant.Retry, problem("list", "the list of movements cannot be read, so nobody knows whether this one is booked: %v", bad.err), 0)
+			return false, nil
+		case bad != nil:
+			return false, w.bookedOr(i, bad.request, bad.a, bad.o, bad.h)
+		case len(l.ids) > 0:
+			l.anew()
+			return true, nil
+		case last:
+			l.vain = time.Now()
+			return false, nil
+		}
+	}
+	l.anew()
+	w.refuse(i, classMovement, problem("lookup", "the answer to this movement was lost, and it is not among the %d newest or oldest that were looked at: search Prodsmart for the comment %s; if it is not there, retry the dead letter",
+		w.options.Movements.LookupPages*pageSize, m.ref))
+	return false, nil
+}
+
+// repeated is a movement that was sent again, since it was not found. Prodsmart may
+// have ended the first request after that.
+type repeated struct {
+	Ref     string `json:"ref"`
+	Product string `json:"product"`
+	// What is the movement in words.
+	What string `json:"what"`
+	// Next is when it is looked for a pair, and Looks how often it was.
+	Next  time.Time `json:"next"`
+	Looks int       `json:"looks,omitempty"`
+	// IDs are those of the movements with that comment, if there are several, Since
+	// when that was found.
+	IDs   []string  `json:"ids,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// repeat notes that a movement was sent again.
+func (m *machine) repeat(sent *movement, now time.Time) {
+	m.Repeated = slices.DeleteFunc(m.Repeated, func(r repeated) bool { return r.Ref == sent.ref })
+	m.Repeated = append(m.Repeated, repeated{
+		Ref: sent.ref, Product: sent.product, Next: now.Add(pairAfter).UTC(),
+		What: strings.Join(strings.Fields(sent.quantity.String()+" "+sent.product+" "+sent.kind+" "+sent.lot), " "),
+	})
+	m.Repeated = slices.Delete(m.Repeated, 0, max(0, len(m.Repeated)-mostDoubtful))
+}
+
+// pairsFound returns those that are there twice.
+func (m *machine) pairsFound() (twice []repeated) {
+	for _, r := range m.Repeated {
+		if len(r.IDs) > 1 {
+			twice = append(twice, r)
+		}
+	}
+	return twice
+}
+
+// lookForPairs looks, when nothing else is to be sent, whether a movement that was
+// sent again is there twice, and tells it once.
+func (w *work) lookForPairs(ctx context.Context) {
+	now := time.Now()
+	i := slices.IndexFunc(w.m.Repeated, func(r repeated) bool { return !now.Before(r.Next) })
+	if i < 0 || w.options.Movements == nil {
+		return
+	}
+	r := w.m.Repeated[i]
+	l := w.m.pairs.of(r.Ref, r.Product)
+	until := now.Add(2 * lookAgain) // the machine's next stop must not wait for long
+	for last := false; !last; {
+		if l.page > w.options.Movements.LookupPages {
+			w.log.Warn("a movement was sent again after its answer was lost, and the list is too long to see whether it is there twice; look for its comment in Prodsmart",
+				zap.String("machine", string(w.m.id)), zap.String("movement", r.What), zap.String("comment", r.Ref))
+			w.looked(i, nil)
+			return
+		}
+		var bad *unread
+		if last, bad = w.turn(ctx, l, classOrders, until); bad == nil {
+			continue
+		}
+		if bad.h == nil || !waitsForRoom(bad.h) {
+			r.Next = now.Add(pairAfter).UTC()
+			w.looked(i, &r)
+		}
+		return
+	}
+	w.found(i, r, l.ids)
+}
+
+// found keeps what a look has found.
+func (w *work) found(i int, r repeated, ids []string) {
+	now := time.Now()
+	of := []zap.Field{zap.String("machine", string(w.m.id)), zap.String("movement", r.What), zap.String("comment", r.Ref), zap.Strings("ids", ids)}
+	before := len(r.IDs) > 1
+	r.Looks++
+	r.Next, r.IDs = now.Add(pairEvery).UTC(), ids
+	switch {
+	case len(ids) > 1 && !before:
+		r.Since = now.UTC()
+		w.log.Warn("Prodsmart has a movement twice: it ended the first request after the gateway had given it up; take one of the two out there", of...)
+	case len(ids) > 1 && now.Sub(r.Since) < pairFor:
+	case len(ids) > 1:
+		w.looked(i, nil)
+		return
+	case before:
+		w.log.Info("Prodsmart has the movement once", of...)
+		fallthrough
+	case r.Looks >= pairLooks:
+		w.looked(i, nil)
+		return
+	}
+	w.looked(i, &r)
+}
+
+// looked puts r in the place of entry i, which goes if r is nil; what is there twice
+// is named from now on.
+func (w *work) looked(i int, r *repeated) {
+	w.m.pairs.anew()
+	if r == nil {
+		w.m.Repeated = slices.Delete(w.m.Repeated, i, i+1)
+	} else {
+		w.m.Repeated[i] = *r
+	}
+	twice := w.m.pairsFound()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.twice = twice
+}
+
+// Inform implements uplink.Informer: it names the movements that are there twice.
+func (s *Sender) Inform(to *uplink.Stats) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []uplink.Notice
+	for id, m := range s.machines {
+		for _, r := range m.twice {
+			all = append(all, uplink.Notice{
+				Since: r.Since,
+				Text: fmt.Sprintf("Prodsmart has a movement of %s %d times (%s; ids %s): it ended the first request after the gateway had given it up",
+					id, len(r.IDs), r.What, strings.Join(r.IDs, ", ")),
+				Do: "Take all but one out in Prodsmart; their comment is " + r.Ref + ". It is looked again each hour.",
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b uplink.Notice) int {
+		if c := a.Since.Compare(b.Since); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Do, b.Do)
+	})
+	to.Notices = append(to.Notices, all[:min(len(all), mostTwice)]...)
+}
