@@ -210,7 +210,7 @@ func (in *backupReader) all() (info BackupInfo, err error) {
 	case err != nil:
 		return info, err
 	case string(start[:len(backupMagic)]) != backupMagic:
-		return info, bad("it does not begin as one")
+		return info, bad("it does not begin as one: name a file that sluice backup has written")
 	}
 	if v := binary.BigEndian.Uint16(start[len(backupMagic):]); v != backupMajor {
 		return info, bad("it is of version %d, this gateway reads %d: use the version that made it, or a newer one", v, backupMajor)
@@ -267,7 +267,7 @@ func (in *backupReader) end(info *BackupInfo) error {
 
 func cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bad("it is cut short")
+		return bad("it is cut short: copy it again, or take another one")
 	}
 	return err
 }

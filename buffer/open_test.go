@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/sluice-edge/sluice/internal/nobody"
 )
 
 func TestEmptyLogFileIsRemoved(t *testing.T) {
@@ -86,7 +88,7 @@ func TestOpenRefusals(t *testing.T) {
 			if err := os.Chmod(path, 0o500); err != nil {
 				t.Fatal(err)
 			}
-			asNobody(t)
+			nobody.Become(t)
 			return path
 		}, "give the gateway's user"},
 		"no table of contents": {func(t *testing.T) string {

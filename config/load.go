@@ -33,7 +33,7 @@ func Load(path string) (*Config, Faults) {
 	for _, file := range files {
 		text, err := read(file)
 		if err != nil {
-			l.fault(Position{File: file, Line: 1, Column: 1}, "", "the config cannot be read: "+cause(err), "check the path and the permissions, or name another file with --config")
+			l.fault(Position{File: file, Line: 1, Column: 1}, "", "the config cannot be read: "+cause(err), remedyOf(err, "check the path, or name another file with --config"))
 			l.broken = true
 			continue
 		}
@@ -75,7 +75,7 @@ func fragments(path string) ([]string, Faults) {
 	at := Position{File: path, Line: 1, Column: 1}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, Faults{{Position: at, Problem: "the folder cannot be read: " + cause(err), Remedy: "check its permissions"}}
+		return nil, Faults{{Position: at, Problem: "the folder cannot be read: " + cause(err), Remedy: remedyOf(err, "check the path")}}
 	}
 	var files []string
 	var faults Faults

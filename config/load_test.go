@@ -129,7 +129,7 @@ func TestLoadUnreadable(t *testing.T) {
 	if c == nil {
 		t.Fatal("no config")
 	}
-	same(t, messages(faults), []string{missing + ":1:1: the config cannot be read: no such file or directory — check the path and the permissions, or name another file with --config"})
+	same(t, messages(faults), []string{missing + ":1:1: the config cannot be read: no such file or directory — check the path, or name another file with --config"})
 	huge := filepath.Join(dir, "huge.yaml")
 	if err := os.WriteFile(huge, nil, 0o600); err != nil {
 		t.Fatal(err)

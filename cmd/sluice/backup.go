@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/sluice-edge/sluice/buffer"
@@ -80,7 +81,7 @@ func (m *metered) Write(p []byte) (int, error) {
 // restoreCmd makes a store out of a backup.
 type restoreCmd struct {
 	storeFlag
-	File  string `arg:"" help:"The backup." name:"file" type:"existingfile"`
+	File  string `arg:"" help:"The backup." name:"file"`
 	Check bool   `help:"Only read the backup to its end and say whether it is whole; needs no config."`
 	Force bool   `help:"Also a backup of a gateway with another name."`
 	JSON  bool   `help:"Print one JSON document."`
@@ -89,6 +90,9 @@ type restoreCmd struct {
 // Run checks the whole backup before it writes anything.
 func (r *restoreCmd) Run(ctx context.Context, c *console) (err error) {
 	f, err := os.Open(r.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &exitError{code: exitUsage, cause: fmt.Errorf("there is no file %s: name the backup", r.File)}
+	}
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func TestCheckBad(t *testing.T) {
 func TestCheckMissing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none.yaml")
 	out, _, code := check(t, checkCmd{configFlag: configFlag{Config: file}})
-	if want := file + ":1:1: the config cannot be read: no such file or directory — check the path and the permissions, or name another file with --config\n"; code != exitUsage || out != want {
+	if want := file + ":1:1: the config cannot be read: no such file or directory — check the path, or name another file with --config\n"; code != exitUsage || out != want {
 		t.Errorf("got %d, %q", code, out)
 	}
 }

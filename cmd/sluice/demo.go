@@ -22,9 +22,9 @@ import (
 // gateway with a real buffer in a temporary folder, a broker that is away for a
 // while, and a receiver that counts for itself.
 type demoCmd struct {
-	For    time.Duration `help:"End after this time (15s or more) and compare; without it the demo runs until Ctrl-C." placeholder:"DURATION"`
-	JSON   bool          `help:"Print one JSON document on stdout."`
-	Listen string        `help:"Where the status page listens." default:"127.0.0.1:0"`
+	For    config.Duration `help:"End after this time (15s or more) and compare; without it the demo runs until Ctrl-C." placeholder:"DURATION"`
+	JSON   bool            `help:"Print one JSON document on stdout."`
+	Listen string          `help:"Where the status page listens." default:"127.0.0.1:0"`
 
 	// check, if a test sets it, holds the data of each event that arrives.
 	check dataCheck
@@ -68,7 +68,7 @@ type demoUplink struct {
 // Validate refuses a length in which the script does not fit, and an address
 // that the gateway would refuse.
 func (d *demoCmd) Validate() error {
-	if d.For != 0 && d.For < demoShortest {
+	if d.For != 0 && d.For.Std() < demoShortest {
 		return fmt.Errorf("--for %v is too short for the script: give %v or more", d.For, demoShortest)
 	}
 	if err := (&config.HTTP{Listen: d.Listen}).Validate(); err != nil {
@@ -269,7 +269,7 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 
 // script plays the scenes once (--for) or round after round until ctx ends.
 func (d *demoCmd) script(ctx context.Context, log *zap.Logger, bed *demoBed, ended <-chan error) error {
-	length, rounds := d.For, 1
+	length, rounds := d.For.Std(), 1
 	if length == 0 {
 		length, rounds = demoRound, -1
 	}

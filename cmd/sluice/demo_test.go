@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -28,7 +29,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	var checked atomic.Int64
-	demo := demoCmd{For: demoShortest, JSON: true, Listen: "127.0.0.1:0", check: func(kind plant.EventKind, version uint8, data []byte) error {
+	demo := demoCmd{For: config.Duration(demoShortest), JSON: true, Listen: "127.0.0.1:0", check: func(kind plant.EventKind, version uint8, data []byte) error {
 		checked.Add(1)
 		return schemas.Check(kind, version, data)
 	}}

@@ -59,7 +59,10 @@ func (e *eventsStatsCmd) Run(ctx context.Context, c *console) error {
 		fmt.Fprintln(w, "\nUPLINK\tWAITING\tOLDEST\tREFUSED\t")
 		for _, u := range st.Uplinks {
 			oldest := ""
-			if u.Oldest != nil {
+			switch {
+			case u.Oldest == nil && u.Backlog > 0:
+				oldest = "not known while the gateway is stopped"
+			case u.Oldest != nil:
 				oldest = u.Oldest.In(a.plan.Config.Site.Location()).Format("2006-01-02 15:04:05")
 			}
 			fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%s\n", plain(u.Uplink), u.Backlog, oldest, u.DeadLetters, plain(u.Problem))
@@ -297,7 +300,7 @@ const partSuffix = ".part"
 // has it.
 func writeWhole(path string, write func(io.Writer) error) (err error) {
 	part := path + partSuffix
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := createFile(part)
 	if err != nil {
 		return err
 	}

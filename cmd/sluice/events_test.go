@@ -224,13 +224,13 @@ func TestEventsWrongUsage(t *testing.T) {
 		{"events show PRESS-01/0", 2, "is no number"},
 		{"events show PRESS-01/9", 1, "is not stored"},
 		{"events show gw/PRESS-01/77-1", 2, "epoch-number"},
-		{"events tail -m PRESS-02", 1, "no events of a machine"},
-		{"events export -k counters", 2, "no kind of event"},
+		{"events tail -m PRESS-02", 1, "unknown machine with events `PRESS-02` — did you mean `PRESS-01`?"},
+		{"events export -k counters", 2, "unknown kind of event `counters` — did you mean `counter`?"},
 		{"events export --from yesterday", 2, "is no moment"},
 		{"events export --from 1h --to 2h", 2, "is not before"},
-		{"events export -o " + filepath.Join(folder, "none", "x"), 1, "no such file"},
+		{"events export -o " + filepath.Join(folder, "none", "x"), 1, "there is no folder "},
 		{"events resend", 2, "missing flags: --uplink"},
-		{"events resend --uplink erp", 1, "no uplink"},
+		{"events resend --uplink erp", 1, "unknown uplink `erp` — choose from `mes`"},
 		{"events jobs --cancel 3", 1, "no job 3"},
 		{"events dead drop --uplink mes --all", 2, "missing flags: --reason"},
 		{"events dead drop --uplink mes --reason x", 2, "name dead letters"},
@@ -375,7 +375,7 @@ func TestForgetAnUplinkThatIsGone(t *testing.T) {
 			if running {
 				runGateway(t, config)
 			}
-			for _, c := range []struct{ name, want string }{{"mes", "is in the config"}, {"nobody", "knows no uplink"}} {
+			for _, c := range []struct{ name, want string }{{"mes", "is in the config"}, {"nobody", "unknown uplink of the store `nobody` — choose from `old`"}} {
 				if _, talk, code := sluice(t, "uplink", "forget", c.name, "--reason", "gone", "-c", config); code != 1 || !strings.Contains(talk, c.want) {
 					t.Errorf("forget %s: exit %d, %s", c.name, code, talk)
 				}

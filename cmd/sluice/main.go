@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, out, talk io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(talk, "sluice: %v — see: sluice --help\n", err)
+		fmt.Fprintln(talk, "sluice:", wrongUsage(parser.Model.Node, args, err))
 		return exitUsage
 	}
 	log := newLogger(c.LogLevel, c.LogFormat, talk)
@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string, out, talk io.Writer) int {
 	if restore, err := zap.RedirectStdLogAt(log.Named("library"), zap.DebugLevel); err == nil {
 		defer restore()
 	}
-	err = command.Run(&console{Out: out, Err: talk, Log: log})
+	err = remedied(command.Command(), command.Run(&console{Out: out, Err: talk, Log: log}))
 	var exit *exitError
 	switch {
 	case err == nil:

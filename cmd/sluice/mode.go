@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/admin"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -79,7 +78,7 @@ func (m *modeCmd) list(ctx context.Context, c *console, client *admin.Client, zo
 			}
 		}
 		if one == nil {
-			return fmt.Errorf("there is no machine %q — there are %s", m.Machine, strings.Join(names, ", "))
+			return config.Unknown("", "machine", m.Machine, names)
 		}
 		all = one
 	}
@@ -135,13 +134,8 @@ func end(text string, now time.Time, zone *time.Location) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if n, ok := strings.CutSuffix(text, "d"); ok {
-		if days, err := strconv.ParseUint(n, 10, 16); err == nil && days > 0 {
-			return now.In(zone).AddDate(0, 0, int(days)).Truncate(time.Second), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return now.Add(d).Truncate(time.Second), nil
+	if t, err := afterwards(now.In(zone), text, +1); err == nil && t.After(now) {
+		return t.Truncate(time.Second), nil
 	}
 	return time.Time{}, refused
 }

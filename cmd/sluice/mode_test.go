@@ -24,10 +24,10 @@ func TestModeOfARunningGateway(t *testing.T) {
 		code int
 		want string
 	}{
-		{"PRESS-1 setup", 1, "did you mean PRESS-01?"},
-		{"OVEN", 1, "there are PRESS-01"},
-		{"PRESS-01 maintenence", 2, "did you mean maintenance?"},
-		{"PRESS-01 lunch", 2, "out_of_service, config"},
+		{"PRESS-1 setup", 1, "did you mean `PRESS-01`?"},
+		{"OVEN", 1, "choose from `PRESS-01`"},
+		{"PRESS-01 maintenence", 2, "did you mean `maintenance`?"},
+		{"PRESS-01 lunch", 2, "`out_of_service`, `config`"},
 		{"PRESS-01 setup --until soon", 2, "is no end"},
 		{"PRESS-01 setup --until 2020-01-01T00:00", 2, "is over already"},
 		{"PRESS-01 config --until 1h", 2, "has no end"},

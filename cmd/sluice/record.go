@@ -81,12 +81,12 @@ func (g *gateway) recordingNotices() (all []status.Problem) {
 // recordCmd records machines of the running gateway.
 type recordCmd struct {
 	storeFlag
-	Machine []string      `arg:"" optional:"" help:"The machines; all by default."`
-	For     time.Duration `help:"How long to record, 31 days at most." default:"24h"`
-	Size    string        `help:"The room that all recordings take together; the oldest file goes first." default:"256 MiB" placeholder:"SIZE"`
-	Stop    bool          `help:"End the recordings."`
-	List    bool          `help:"Only say what is being recorded."`
-	JSON    bool          `help:"Print one JSON document."`
+	Machine []string        `arg:"" optional:"" help:"The machines; all by default."`
+	For     config.Duration `help:"How long to record: 90m, 2h, 7d; 31d at most." default:"24h" placeholder:"DURATION"`
+	Size    string          `help:"The room that all recordings take together; the oldest file goes first." default:"256 MiB" placeholder:"SIZE"`
+	Stop    bool            `help:"End the recordings."`
+	List    bool            `help:"Only say what is being recorded."`
+	JSON    bool            `help:"Print one JSON document."`
 }
 
 // Validate refuses what contradicts itself.
@@ -105,6 +105,9 @@ func (r *recordCmd) Validate() error {
 func (r *recordCmd) Run(ctx context.Context, c *console) (err error) {
 	p, err := r.load(c)
 	if err != nil {
+		return err
+	}
+	if err := p.knowsMachines(r.Machine); err != nil {
 		return err
 	}
 	var size config.Size
@@ -128,7 +131,7 @@ func (r *recordCmd) Run(ctx context.Context, c *console) (err error) {
 	case r.Stop:
 		err = client.Post(ctx, "/record/stop", q, &now)
 	default:
-		q.Seconds, q.Bytes = int64(r.For/time.Second), int64(size)
+		q.Seconds, q.Bytes = int64(r.For.Std()/time.Second), int64(size)
 		err = client.Post(ctx, "/record", q, &now)
 	}
 	if err != nil {

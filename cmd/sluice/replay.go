@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
 	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
@@ -253,11 +254,7 @@ func begin(p *plan, r *recording.Reader) (*derive.Replay, error) {
 	machine := r.Head().Machine
 	i := slices.IndexFunc(p.Machines, func(m *derive.Model) bool { return m.Machine() == machine })
 	if i < 0 {
-		var known []string
-		for _, m := range p.Machines {
-			known = append(known, string(m.Machine()))
-		}
-		return nil, fmt.Errorf("the config has no machine %q, only %s", string(machine), strings.Join(known, ", "))
+		return nil, config.Unknown("", "machine", string(machine), p.machineNames())
 	}
 	return p.Machines[i].NewReplay(r.State())
 }

@@ -138,7 +138,7 @@ func TestReplayOfBadFiles(t *testing.T) {
 		"cut off":      {whole[:len(whole)-3], nil, 1, "--damaged replays what is before that", 3},
 		"cut, anyway":  {whole[:len(whole)-3], []string{"--damaged"}, 0, "cut off at byte", 3},
 		"foreign":      {[]byte("machine;good\n"), []string{"--damaged"}, 1, "is no recording of Sluice", 0},
-		"no machine":   {whole, []string{"-c", other}, 1, `the config has no machine "PRESS-01", only PRESS-02`, 0},
+		"no machine":   {whole, []string{"-c", other}, 1, "unknown machine `PRESS-01` — did you mean `PRESS-02`?", 0},
 		"not asked":    {whole, []string{"-m", "PRESS-09"}, 1, "make one with sluice record", 0},
 		"two answers":  {whole, []string{"--recorded", "--against", config}, 2, "not both", 0},
 		"not there":    {whole, []string{"nowhere.rec"}, 1, "nowhere.rec is not there", 0},
@@ -169,7 +169,7 @@ func TestRecordOfARunningGateway(t *testing.T) {
 	}
 	stop := runGateway(t, config)
 	for args, want := range map[string]string{
-		"PRESS-9": `no machine "PRESS-9"`, "--for 1000h": "31 days at most", "--size 1KiB": "too little", "--size lots": "is no size", "--stop PRESS-01": "is not being recorded", "--stop --list": "not both",
+		"PRESS-9": "unknown machine `PRESS-9`", "--for 1000h": "31 days at most", "--for 32d": "31 days at most", "--size 1KiB": "too little", "--size lots": "is no size", "--stop PRESS-01": "is not being recorded", "--stop --list": "not both",
 	} {
 		if _, talk, code := sluice(t, append([]string{"record", "-c", config}, strings.Fields(args)...)...); code == 0 || !strings.Contains(talk, want) {
 			t.Errorf("record %s: exit %d, %s", args, code, talk)

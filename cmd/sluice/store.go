@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +108,7 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 	log := audit.New(folder, audit.Options{})
 	notes := logOf(p, func() bool { return true }, c.Log)
 	server := admin.NewServer(admin.Options{
-		Store: store, Note: notes.Add, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
+		Store: store, Note: notes.Add, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Uplinks: p.uplinkNames(), Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
 	})
 	local := admin.Local(server.Handler(), admin.Me())
 	return &access{Client: local, plan: p, end: func() error { return errors.Join(notes.Close(), log.Close(), store.Close()) }}, nil
@@ -157,13 +156,8 @@ func (w *when) at(now time.Time, zone *time.Location) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if n, ok := strings.CutSuffix(w.text, "d"); ok {
-		if days, err := strconv.ParseUint(n, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(days)), nil
-		}
-	}
-	if d, err := time.ParseDuration(w.text); err == nil && d >= 0 {
-		return now.Add(-d), nil
+	if t, err := afterwards(now, w.text, -1); err == nil {
+		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("%q is no moment: write 2026-07-27, 2026-07-27T14:00 (the plant's time), 2026-07-27T12:00:00Z, or how long ago: 90m, 2h, 3d", w.text)
 }

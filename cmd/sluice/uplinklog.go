@@ -149,13 +149,7 @@ func (u *uplinkLogCmd) print(ctx context.Context, c *console, r *journal.Reader,
 // stranger says that the config does not know whom the flags name, which is why
 // nothing may be found; the log may still know him from before.
 func (u *uplinkLogCmd) stranger(p *plan) string {
-	var uplinks, machines []string
-	for i := range p.Uplinks {
-		uplinks = append(uplinks, p.Uplinks[i].Name)
-	}
-	for _, m := range p.Machines {
-		machines = append(machines, string(m.Machine()))
-	}
+	uplinks, machines := p.uplinkNames(), p.machineNames()
 	switch {
 	case u.Uplink != "" && !slices.Contains(uplinks, u.Uplink):
 		return "; the config has no uplink " + plain(u.Uplink) + ", it has " + strings.Join(uplinks, ", ")

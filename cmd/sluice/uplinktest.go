@@ -40,7 +40,7 @@ func (u *uplinkTestCmd) Run(ctx context.Context, c *console) error {
 	}
 	i := slices.IndexFunc(p.Uplinks, func(one uplinkPlan) bool { return one.Name == u.Name })
 	if i < 0 {
-		return &exitError{code: exitUsage, cause: fmt.Errorf("the config has no uplink %q: %s", u.Name, known(p))}
+		return &exitError{code: exitUsage, cause: p.noUplink(u.Name)}
 	}
 	t, err := tryUplink(ctx, c, p, &p.Uplinks[i])
 	if err != nil {
@@ -62,25 +62,13 @@ func tryUplink(ctx context.Context, c *console, p *plan, u *uplinkPlan) (t uplin
 	client, err := admin.Dial(ctx, string(p.Config.Buffer.Path))
 	switch {
 	case err == nil:
-		fmt.Fprintln(c.Err, "sluice: asking the running gateway")
+		fmt.Fprintln(c.Err, "sluice: asking the running gateway to try "+u.Name)
 		err = errors.Join(client.Post(ctx, "/uplink/test", map[string]string{"uplink": u.Name}, &t), client.Close())
 	case errors.Is(err, admin.ErrNotRunning):
-		fmt.Fprintln(c.Err, "sluice: no gateway is running; the uplink is opened for the test alone")
+		fmt.Fprintln(c.Err, "sluice: no gateway is running; "+u.Name+" is opened for the test alone")
 		t, err = tryAlone(ctx, c, p, u), nil
 	}
 	return t, err
-}
-
-// known lists the uplinks of a config.
-func known(p *plan) string {
-	text := "it has"
-	for i := range p.Uplinks {
-		if i > 0 {
-			text += ","
-		}
-		text += " " + p.Uplinks[i].Name
-	}
-	return text
 }
 
 // tryAlone opens an uplink for a test, without a store and without a log.

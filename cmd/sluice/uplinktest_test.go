@@ -45,7 +45,7 @@ func TestUplinkTest(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &tested); err != nil || code != exitFailed || tested.OK || !strings.Contains(tested.Error, "look at url") {
 		t.Errorf("exit %d: %s, %v", code, out, err)
 	}
-	if _, talk, code := sluice(t, "uplink", "test", "-c", config, "brokr"); code != exitUsage || !strings.Contains(talk, "mes, broker") {
+	if _, talk, code := sluice(t, "uplink", "test", "-c", config, "brokr"); code != exitUsage || !strings.Contains(talk, "did you mean `broker`?") {
 		t.Errorf("exit %d: %s", code, talk)
 	}
 	stop()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -90,12 +91,22 @@ func (s *Server) knowsQueue(name string) error {
 	if _, ok := s.Uplink(name); ok {
 		return nil
 	}
+	known := s.queueNames()
+	if slices.Contains(known, name) {
+		return nil
+	}
+	return notFound("%s", unknown("uplink", name, known))
+}
+
+// queueNames are the uplinks that the config has or the store knows.
+func (s *Server) queueNames() []string {
+	names := slices.Clone(s.Uplinks)
 	for _, q := range s.Store.Stats().Queues {
-		if q.Uplink == name {
-			return nil
+		if q.Uplink != ledger.Name && !slices.Contains(names, q.Uplink) {
+			names = append(names, q.Uplink)
 		}
 	}
-	return notFound("there is no uplink %q", name)
+	return names
 }
 
 // dead streams dead letters, one a line.

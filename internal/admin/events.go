@@ -81,15 +81,24 @@ func (f *filter) has(e *plant.Event) bool {
 func (f *filter) check(known []plant.MachineID) error {
 	for _, m := range f.machines {
 		if !slices.Contains(known, m) {
-			return notFound("there are no events of a machine %q here", string(m))
+			return notFound("%s", unknown("machine with events", string(m), texts(known)))
 		}
 	}
 	for _, k := range f.kinds {
 		if !slices.Contains(plant.EventKinds(), k) {
-			return badRequest("there is no kind of event %q", string(k))
+			return badRequest("%s", unknown("kind of event", string(k), texts(plant.EventKinds())))
 		}
 	}
 	return nil
+}
+
+// texts are names as texts.
+func texts[T ~string](names []T) []string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = string(name)
+	}
+	return all
 }
 
 // span is what is stored of one machine.
@@ -204,6 +213,9 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Content-Type", uplink.ContentType)
 		_, _ = w.Write(append(uplink.AppendCloudEvent(nil, &e), '\n'))
 		return nil
+	}
+	if known := s.Store.Machines(); !slices.Contains(known, m) {
+		return notFound("%s", unknown("machine with events", string(m), texts(known)))
 	}
 	return notFound("event %d of %q is not stored: it was never given, is deleted after keep, or is damaged", n, string(m))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sluice-edge/sluice/buffer"
@@ -44,7 +45,7 @@ func (s *Server) forgetUplink(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if !known {
-		return notFound("the store knows no uplink %q", q.Uplink)
+		return notFound("%s", unknown("uplink of the store", q.Uplink, slices.DeleteFunc(s.queueNames(), func(name string) bool { _, configured := s.Uplink(name); return configured })))
 	}
 	var kept buffer.QueueStats
 	err := s.change(peer(r), "uplink.forget", q.Uplink, detail, func() (err error) {

@@ -27,7 +27,7 @@ type resendQuery struct {
 func (s *Server) mayRepeat(uplink string, force bool) error {
 	u, ok := s.Uplink(uplink)
 	if !ok {
-		return notFound("the config has no uplink %q", uplink)
+		return notFound("%s", unknown("uplink", uplink, s.queueNames()))
 	}
 	if !u.Deduplicates && !force {
 		return conflict("uplink %s says `deduplicates: false`: its receiver would count what it has had a second time; use --force if that is right", uplink)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
@@ -128,8 +127,5 @@ func machines(all []MachineMode) []string {
 
 // unknown says that there is no such thing, and what was meant or what there is.
 func unknown(what, name string, names []string) string {
-	if near, ok := config.Nearest(name, names); ok {
-		return fmt.Sprintf("there is no %s %.60q — did you mean %s?", what, name, near)
-	}
-	return fmt.Sprintf("there is no %s %.60q — there are %s", what, name, strings.Join(names, ", "))
+	return config.Unknown("", what, name, names).Error()
 }

@@ -32,6 +32,8 @@ type Options struct {
 	Ledger func() (*ledger.Keeper, error)
 	// Uplink says what the config has of an uplink; ok is false if it has none.
 	Uplink func(name string) (u UplinkInfo, ok bool)
+	// Uplinks names those of the config, for the words to who misspells one.
+	Uplinks []string
 	// Rules is the way to the rules of the machines; nil where the gateway is
 	// stopped.
 	Rules Rules

@@ -24,7 +24,7 @@ func (s *Server) testUplink(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, configured := s.Uplink(q.Uplink); !configured {
-		return notFound("the config has no uplink %q", q.Uplink)
+		return notFound("%s", unknown("uplink", q.Uplink, s.queueNames()))
 	}
 	if s.Test == nil {
 		return conflict("the gateway is stopped: the command tests the uplink itself")

@@ -1,14 +1,14 @@
 //go:build !linux
 
-package buffer
+package nobody
 
 import (
 	"os"
 	"testing"
 )
 
-// asNobody has nothing to take from who is not root.
-func asNobody(t *testing.T) {
+// Become has nothing to take from who is not root.
+func Become(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere, and only Linux lets a thread give that up")

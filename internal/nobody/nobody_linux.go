@@ -1,4 +1,6 @@
-package buffer
+// Package nobody lets tests see what a user sees who has no right to the files,
+// also where the tests run as root.
+package nobody
 
 import (
 	"os"
@@ -7,10 +9,10 @@ import (
 	"testing"
 )
 
-// asNobody takes root's rights to files from the test's thread until it ends, so
+// Become takes root's rights to files from the test's thread until it ends, so
 // that a refusal can be tested as root too. Linux has the rights to files by the
-// thread (setfsuid(2)).
-func asNobody(t *testing.T) {
+// thread (setfsuid(2)): what the test begins in other goroutines keeps them.
+func Become(t *testing.T) {
 	t.Helper()
 	const nobody = 65534
 	if os.Geteuid() != 0 {
