@@ -65,6 +65,14 @@ type Listener interface {
 	Heard() time.Time
 }
 
+// Adviser is a Driver that knows what could be better at its device.
+type Adviser interface {
+	// Advice returns what works, though not as the config asks for, in plain words
+	// and with what to do; empty if all is well. It may be called from any
+	// goroutine and does not block.
+	Advice() []string
+}
+
 // Errors of a Driver.
 var (
 	// ErrNotConnected says that there is no session.

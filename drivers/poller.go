@@ -165,6 +165,9 @@ func (p *Poller) Stats() Stats {
 	if d, ok := p.driver.(DuplicateCounter); ok {
 		s.Duplicates = d.Duplicates()
 	}
+	if d, ok := p.driver.(Adviser); ok && s.Connected {
+		s.Advice = d.Advice()
+	}
 	if d, ok := p.driver.(Listener); ok && s.Connected {
 		if at := d.Heard(); at.After(s.LastRead) {
 			s.LastRead = at

@@ -48,6 +48,9 @@ type Stats struct {
 	// since when each is not.
 	BadTags  map[plant.TagID]string
 	BadSince map[plant.TagID]time.Time
+	// Advice says what works, though not as the config asks for, and what to do
+	// about it.
+	Advice []string
 	// ClockOffset is how far the device's clock is ahead of the gateway's, behind
 	// if negative, once ClockKnown is set: only a device that sends its own times
 	// can show it. ClockWrong says that it is too far off to be believed, and

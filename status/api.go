@@ -77,6 +77,7 @@ type deviceDoc struct {
 	ClockOffset *float64 `json:"clock_offset_seconds"`
 	ClockWrong  bool     `json:"clock_wrong"`
 	ClockSince  instant  `json:"clock_since"`
+	Advice      []string `json:"advice,omitempty"`
 }
 
 type machineDoc struct {
@@ -292,7 +293,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Subscribed: s.Subscribed, LastRead: instant(s.LastRead), LastValues: instant(s.LastValues), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
 		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)), BadSince: make(map[string]instant, len(s.BadTags)),
-		ClockWrong: s.ClockWrong, ClockSince: instant(s.ClockSince),
+		ClockWrong: s.ClockWrong, ClockSince: instant(s.ClockSince), Advice: s.Advice,
 	}
 	for tag, cause := range s.BadTags {
 		doc.BadTags[string(tag)] = cause

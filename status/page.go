@@ -182,6 +182,12 @@ func deviceCard(d *drivers.Stats, c clock) card {
 	if !d.Connected {
 		return k // its tags have no other trouble than this
 	}
+	if d.ClockKnown {
+		k.add("Its clock", clockWords(d.ClockOffset))
+	}
+	for _, text := range d.Advice {
+		k.add("Could be better", text)
+	}
 	for _, bad := range badTags(d) {
 		text := bad.String()
 		if n := len(bad.tags); n > 1 {
@@ -190,6 +196,17 @@ func deviceCard(d *drivers.Stats, c clock) card {
 		k.add("Bad tags", text)
 	}
 	return k
+}
+
+// clockWords says how far a device's clock is from this PC's.
+func clockWords(offset time.Duration) string {
+	switch offset = offset.Round(time.Millisecond); {
+	case offset > 0:
+		return offset.String() + " ahead of this PC's"
+	case offset < 0:
+		return (-offset).String() + " behind this PC's"
+	}
+	return "as this PC's"
 }
 
 func machineCard(snap Snapshot, m *derive.Stats, c clock) card {

@@ -144,3 +144,26 @@ func TestPlainWords(t *testing.T) {
 		}
 	}
 }
+
+// What works though not as it was asked for is on the device's card, with the
+// measured offset of its clock, and only while it is connected.
+func TestACardSaysWhatCouldBeBetter(t *testing.T) {
+	for _, c := range []struct {
+		offset time.Duration
+		want   string
+	}{{1500 * time.Millisecond, "1.5s ahead of this PC's"}, {-3 * time.Second, "3s behind this PC's"}, {time.Microsecond, "as this PC's"}} {
+		d := drivers.Stats{Device: "plc", Connected: true, Since: noon, ClockKnown: true, ClockOffset: c.offset, Advice: []string{"the server takes no deadband"}}
+		for _, connected := range []bool{true, false} {
+			d.Connected = connected
+			found := 0
+			for _, l := range deviceCard(&d, clock{noon, time.UTC}).Lines {
+				if l.Text == "the server takes no deadband" || l.Text == c.want {
+					found++
+				}
+			}
+			if want := map[bool]int{true: 2, false: 0}[connected]; found != want {
+				t.Errorf("%v, connected %v: %d lines, want %d", c.offset, connected, found, want)
+			}
+		}
+	}
+}

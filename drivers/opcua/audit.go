@@ -73,7 +73,7 @@ func (s *session) auditBatch(now time.Time) (items []*item) {
 	size := min(s.maxRead, max(auditLeast, len(s.items)/auditRound+1))
 	taken := make(map[*item]bool, size)
 	take := func(it *item) {
-		if len(items) < size && !taken[it] && it.refused == "" && it.node() != nil && !now.Before(it.reviveAt) {
+		if len(items) < size && !taken[it] && it.refused == "" && !it.polled && it.node() != nil && !now.Before(it.reviveAt) {
 			taken[it] = true
 			items = append(items, it)
 		}

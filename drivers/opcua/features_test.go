@@ -297,11 +297,10 @@ func TestDeadband(t *testing.T) {
 	s := newPLC(t, plantsim.OPCUAOptions{})
 	d := openText(t, "driver: opcua\nendpoint: opc.tcp://ENDPOINT\npublishing: 50ms\ntags:\n  level: {node: ns=2;s=Line.Level, scale: 0.1, deadband: 0.5}\n  order: {node: ns=2;s=Line.Order, deadband: 1}\n", s.Addr())
 	connect(t, d, 1)
-	refused := until(t, d, "refused deadband", func(s plant.Scan) bool { _, ok := find(s, "order"); return ok })
-	if r, _ := find(refused, "order"); r.Quality != plant.Bad || !strings.Contains(r.Cause, "deadband") {
+	first := until(t, d, "first", func(s plant.Scan) bool { _, ok := find(s, "level"); return ok })
+	if r, _ := find(first, "order"); r.Quality != plant.Bad || !strings.Contains(r.Cause, "remove deadband") {
 		t.Errorf("%+v", r)
 	}
-	until(t, d, "first", func(s plant.Scan) bool { _, ok := find(s, "level"); return ok })
 	s.Set("Line.Level", int16(620)) // 0.3 more
 	s.Set("Line.Level", int16(624)) // 0.7 more
 	scan := until(t, d, "level", func(s plant.Scan) bool { _, ok := find(s, "level"); return ok })

@@ -84,15 +84,24 @@ type driver struct {
 	points   []*point
 	records  []plant.Record
 	byTag    map[plant.TagID]int // index in points
-	// retry is retryRefused, auditEvery the constant of that name, and lifetime how
-	// long the key of a secure channel lives; they are shorter in tests.
-	retry, auditEvery, lifetime time.Duration
+	// retry is retryRefused, auditEvery and namespacesEvery the constants of that
+	// name, and lifetime how long the key of a secure channel lives; they are
+	// shorter in tests.
+	retry, auditEvery, lifetime, namespacesEvery time.Duration
 
 	// heard is when the server last answered, in nanoseconds since 1970.
 	heard atomic.Int64
 	// publishes is how many publish requests the server takes at a time; it is
 	// less for all sessions once the server has refused some.
 	publishes atomic.Int32
+	// reads and calls are what the server takes in one Read and in one call about
+	// monitored items, subscribes whether it can be subscribed to.
+	reads, calls capacity
+	subscribes   subscriptions
+	advice       advice
+
+	// Of the goroutine of Connect and Read.
+	pins pins
 
 	mu   sync.Mutex
 	live *session // nil without a session
@@ -101,12 +110,13 @@ type driver struct {
 var (
 	_ drivers.Driver   = (*driver)(nil)
 	_ drivers.Listener = (*driver)(nil)
+	_ drivers.Adviser  = (*driver)(nil)
 )
 
 func open(env drivers.Env, o Options, id identity) *driver {
 	d := &driver{
 		device: env.Name, o: o, identity: id, log: env.Log, records: env.Records,
-		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, auditEvery: auditEvery, lifetime: keyLifetime,
+		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, auditEvery: auditEvery, lifetime: keyLifetime, namespacesEvery: namespacesEvery, pins: make(pins),
 	}
 	for i, row := range o.Tags.Rows {
 		d.points[i] = newPoint(row.Name, row.Value, o)
@@ -169,6 +179,8 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 	case err != nil:
 	case d.o.Poll > 0:
 		scans, err = s.poll(ctx)
+	case s.polling:
+		scans, err = s.awaitPoll(ctx)
 	default:
 		scans, err = s.await(ctx)
 	}

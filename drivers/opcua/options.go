@@ -263,19 +263,6 @@ func (n NodeID) in(index uint16) (*ua.NodeID, error) {
 	return ua.ParseNodeID(fmt.Sprintf("ns=%d;%s", index, n.identifier))
 }
 
-// resolve finds the namespace in a server's table.
-func (n NodeID) resolve(namespaces []string) (*ua.NodeID, error) {
-	if n.URI == "" {
-		return n.in(n.Index)
-	}
-	for i, uri := range namespaces {
-		if uri == n.URI {
-			return n.in(uint16(i))
-		}
-	}
-	return nil, fmt.Errorf("the server has no namespace %s; it has %s", n.URI, strings.Join(namespaces, ", "))
-}
-
 // String returns the text form.
 func (n NodeID) String() string {
 	switch {

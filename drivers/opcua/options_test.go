@@ -135,7 +135,11 @@ func TestNodeID(t *testing.T) {
 		if n.String() != c.want {
 			t.Errorf("%s is written as %s", c.text, n)
 		}
-		if id, err := n.resolve([]string{"", "urn:a;b", "", "", "", "http://acme.example/UA/"}); err != nil || n.URI != "" && id.Namespace() == 0 {
+		index, err := pins{}.find(n, []string{"", "urn:a;b", "", "", "", "http://acme.example/UA/"})
+		if err != nil || n.URI != "" && index == 0 {
+			t.Errorf("%s: namespace %d, %v", c.text, index, err)
+		}
+		if id, err := n.in(index); err != nil || id.Namespace() != index {
 			t.Errorf("%s: %v, %v", c.text, id, err)
 		}
 	}

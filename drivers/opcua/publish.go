@@ -62,15 +62,23 @@ func (s *session) publishing() error {
 	defer silent.Stop()
 	defer late.Stop()
 	late.Stop()
+	heard := false
 	for {
 		select {
 		case <-s.ctx.Done():
 			return nil
 		case <-silent.C:
+			if !heard && s.d.subscribes.mute() {
+				s.d.subscribes.refuse("it makes one and never reports anything")
+			}
 			return fmt.Errorf("the subscription is silent: nothing came for %v, not even a keep-alive", s.silence)
 		case <-late.C:
 			return in.missing()
 		case m := <-in.answers:
+			if !heard {
+				heard = true
+				s.d.subscribes.heard()
+			}
 			if err := in.take(m, s.deliver); err != nil {
 				return err
 			}
@@ -105,7 +113,7 @@ func (s *session) keepRequest(in *inbox) error {
 			s.d.publishes.Store(1)
 			return fmt.Errorf("publish: %w", refusal(err))
 		case err != nil:
-			return fmt.Errorf("publish: %w", refusal(err))
+			return fmt.Errorf("publish: %w", s.d.subscribes.judge(refusal(err)))
 		}
 		s.d.heard.Store(time.Now().UnixNano())
 		if answer.SubscriptionID != in.subscription || answer.NotificationMessage == nil {

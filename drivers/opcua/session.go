@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,10 +49,11 @@ type session struct {
 	once  sync.Once
 	cause error
 
-	items    []*item // by index in driver.points
-	records  []*record
-	maxRead  int
-	maxItems int
+	namespaces []string
+	items      []*item // by index in driver.points
+	records    []*record
+	maxRead    int
+	maxItems   int
 
 	subscription uint32
 	interval     time.Duration // of publishing, as the server has revised it
@@ -59,11 +61,15 @@ type session struct {
 	published    chan publish
 
 	// Of the goroutine of Read.
+	polling bool // there should be a subscription and is none
 	over    bool // an error was returned
 	refused []plant.Reading
 	audit   audit
 	retryAt time.Time
-	scanned int
+	// pollAt is when what nobody reports is read again, spacesAt when the list of
+	// namespaces is.
+	pollAt, spacesAt time.Time
+	scanned          int
 }
 
 // start dials, asks what the server allows, and subscribes.
@@ -89,12 +95,18 @@ func (s *session) prepare(ctx context.Context) error {
 	s.items = make([]*item, len(s.d.points))
 	for i, p := range s.d.points {
 		s.items[i] = &item{point: p, handle: uint32(i + 1)}
-		s.items[i].resolve(s.client.Namespaces())
 	}
+	s.namespaces = s.client.Namespaces()
+	s.resolve(s.items)
 	s.records = s.newRecords(s.d.records)
 	if s.d.o.Poll > 0 {
 		return nil
 	}
+	if why := s.d.subscribes.why(); why != "" {
+		s.pollInstead(why)
+		return nil
+	}
+	s.d.advice.say(onSubscription, "")
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}
@@ -331,6 +343,7 @@ func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer
 // read reads attributes in one request.
 func (s *session) read(ctx context.Context, nodes []*ua.ReadValueID) ([]*ua.DataValue, error) {
 	answer, err := ask[*ua.ReadResponse](ctx, s, &ua.ReadRequest{TimestampsToReturn: ua.TimestampsToReturnBoth, NodesToRead: nodes})
+	err = s.learn(ctx, &s.d.reads, len(nodes), err)
 	if err != nil {
 		return nil, err
 	}
@@ -338,6 +351,28 @@ func (s *session) read(ctx context.Context, nodes []*ua.ReadValueID) ([]*ua.Data
 		return nil, fmt.Errorf("%d answers to %d nodes", len(answer.Results), len(nodes))
 	}
 	return answer.Results, nil
+}
+
+// readParts reads attributes in as few requests as the server has shown to take,
+// for what is asked before its limits are known.
+func (s *session) readParts(ctx context.Context, nodes []*ua.ReadValueID) (all []*ua.DataValue, err error) {
+	for part := range slices.Chunk(nodes, s.d.reads.limit(len(nodes))) {
+		got, err := s.read(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, got...)
+	}
+	return all, nil
+}
+
+// learn is capacity.learn for what the server, and not the end of a context, made
+// of a call.
+func (s *session) learn(ctx context.Context, c *capacity, n int, err error) error {
+	if ctx.Err() != nil || s.ctx.Err() != nil {
+		return err
+	}
+	return c.learn(n, err)
 }
 
 func value(node *ua.NodeID) *ua.ReadValueID { return attribute(node, ua.AttributeIDValue) }
@@ -350,15 +385,15 @@ func standard(number uint32) *ua.NodeID { return ua.NewNumericNodeID(0, number) 
 
 // limits asks how much one call may hold, and whether the server runs.
 func (s *session) limits(ctx context.Context) error {
-	got, err := s.read(ctx, []*ua.ReadValueID{
-		value(standard(id.Server_ServerStatus_State)),
+	got, err := s.readParts(ctx, []*ua.ReadValueID{
+		value(standard(stateNode)),
 		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)),
 		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)),
 	})
 	if err != nil {
 		return fmt.Errorf("ask for its limits: %w", err)
 	}
-	s.maxRead, s.maxItems = limit(got[1]), limit(got[2])
+	s.maxRead, s.maxItems = s.d.reads.limit(limit(got[1])), s.d.calls.limit(limit(got[2]))
 	return running(got[0])
 }
 
@@ -404,6 +439,7 @@ func (s *session) watch() error {
 	defer tick.Stop()
 	// A request may take as long as the time-out, if that is shorter.
 	allowed := max(probes, int(min(s.d.o.Timeout.Std(), probes*time.Second)/period))
+	spacesAt := time.Now().Add(s.d.namespacesEvery)
 	for missed := 0; ; {
 		select {
 		case <-s.ctx.Done():
@@ -412,7 +448,11 @@ func (s *session) watch() error {
 		}
 		asked := time.Now()
 		ctx, cancel := context.WithTimeout(s.ctx, period*9/10)
-		got, err := s.read(ctx, []*ua.ReadValueID{value(standard(id.Server_ServerStatus_State))})
+		nodes := []*ua.ReadValueID{value(standard(stateNode))}
+		if asked.After(spacesAt) && s.maxRead > 1 {
+			nodes, spacesAt = append(nodes, namespaceArray()), asked.Add(s.d.namespacesEvery)
+		}
+		got, err := s.read(ctx, nodes)
 		late := ctx.Err() != nil
 		cancel()
 		switch {
@@ -425,7 +465,7 @@ func (s *session) watch() error {
 		case err != nil:
 			return err
 		default:
-			if err := running(got[0]); err != nil {
+			if err := s.judgeFront(got); err != nil {
 				return err
 			}
 			missed = 0

@@ -14,6 +14,9 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
+// leastSampling is what no server is blamed for: it looks once in so long.
+const leastSampling = 50 * time.Millisecond
+
 // keepAlives is after how many silent intervals the server says that it is
 // there: about every second.
 func (o *Options) keepAlives() uint32 {
@@ -38,7 +41,7 @@ func (s *session) subscribe(ctx context.Context) error {
 		PublishingEnabled:           true,
 	})
 	if err != nil {
-		return fmt.Errorf("subscribe: %w", err)
+		return fmt.Errorf("subscribe: %w", s.d.subscribes.judge(err))
 	}
 	s.subscription = answer.SubscriptionID
 	s.interval = max(o.Publishing.Std(), duration(answer.RevisedPublishingInterval))
@@ -56,31 +59,74 @@ func (s *session) subscribe(ctx context.Context) error {
 }
 
 // monitor asks the server to watch items, as many in one call as it allows. What
-// it refuses is a matter of that item alone.
+// it refuses is a matter of that item alone: what has no deadband there is asked
+// for without, and what it has no place for is polled.
 func (s *session) monitor(ctx context.Context, items []*item) error {
 	known := slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.node() == nil })
-	for part := range slices.Chunk(known, s.maxItems) {
-		req := &ua.CreateMonitoredItemsRequest{SubscriptionID: s.subscription, TimestampsToReturn: ua.TimestampsToReturnBoth}
-		for _, it := range part {
-			req.ItemsToCreate = append(req.ItemsToCreate, it.request())
-		}
-		answer, err := ask[*ua.CreateMonitoredItemsResponse](ctx, s, req)
-		if err != nil {
-			return err
-		}
-		if len(answer.Results) != len(part) {
-			return fmt.Errorf("%d answers to %d items", len(answer.Results), len(part))
-		}
-		for i, it := range part {
-			result := answer.Results[i]
-			it.monitored, it.refused = result.MonitoredItemID, ""
-			it.patience = 2 * (max(it.sampling, duration(result.RevisedSamplingInterval)) + s.interval)
-			if status := result.StatusCode; quality(status) == plant.Bad {
-				it.refused = cause(status)
+	for len(known) > 0 {
+		var again []*item
+		for part := range slices.Chunk(known, s.maxItems) {
+			refused, err := s.monitorPart(ctx, part)
+			if err != nil {
+				return err
 			}
+			again = append(again, refused...)
+		}
+		known = again
+	}
+	if s.pollAt.IsZero() && slices.ContainsFunc(items, func(it *item) bool { return it.polled }) {
+		s.pollAt = time.Now()
+	}
+	s.review()
+	return nil
+}
+
+// monitorPart makes the items of one call, and returns those that are to be asked
+// for again without their deadband.
+func (s *session) monitorPart(ctx context.Context, part []*item) (again []*item, err error) {
+	req := &ua.CreateMonitoredItemsRequest{SubscriptionID: s.subscription, TimestampsToReturn: ua.TimestampsToReturnBoth}
+	for _, it := range part {
+		req.ItemsToCreate = append(req.ItemsToCreate, it.request())
+	}
+	answer, err := ask[*ua.CreateMonitoredItemsResponse](ctx, s, req)
+	if err = s.learn(ctx, &s.d.calls, len(part), err); err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(part) {
+		return nil, fmt.Errorf("%d answers to %d items", len(answer.Results), len(part))
+	}
+	for i, it := range part {
+		if s.created(it, answer.Results[i]) {
+			again = append(again, it)
 		}
 	}
-	return nil
+	return again, nil
+}
+
+// created notes what the server made of an item, and reports whether it is to be
+// asked for once more, without its deadband.
+func (s *session) created(it *item, result *ua.MonitoredItemCreateResult) (again bool) {
+	it.refused, it.polled, it.slow = "", false, false
+	if result == nil {
+		it.refused = "the server does not say whether it watches the node"
+		return false
+	}
+	it.monitored = result.MonitoredItemID
+	sampling := duration(result.RevisedSamplingInterval)
+	it.patience = 2 * (max(it.sampling, sampling) + s.interval)
+	status := result.StatusCode &^ 0xFFFF
+	switch {
+	case quality(status) != plant.Bad:
+		it.slow = sampling > 2*max(it.sampling, leastSampling)
+	case unfiltered[status] && it.deadband > 0 && !it.unfiltered:
+		it.unfiltered = true
+		return true
+	case unwatched[status]:
+		it.polled = true
+	default:
+		it.refused = cause(status)
+	}
+	return false
 }
 
 // request describes the item to the server. Without a filter a new timestamp
@@ -90,7 +136,7 @@ func (it *item) request() *ua.MonitoredItemCreateRequest {
 		ClientHandle: it.handle, SamplingInterval: milliseconds(it.sampling),
 		QueueSize: uint32(it.queue), DiscardOldest: true,
 	}
-	if it.deadband > 0 {
+	if it.deadband > 0 && !it.unfiltered {
 		p.Filter = ua.NewExtensionObject(&ua.DataChangeFilter{
 			Trigger: ua.DataChangeTriggerStatusValue, DeadbandType: uint32(ua.DeadbandTypeAbsolute), DeadbandValue: it.deadband,
 		})
@@ -137,6 +183,9 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 			if scans := s.due(ctx, nil); len(scans) > 0 {
 				return scans, nil
 			}
+			if scans, err := s.pollRest(ctx); err != nil || len(scans) > 0 {
+				return scans, err
+			}
 			s.again(ctx)
 			s.look(ctx)
 		}
@@ -146,6 +195,9 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 // nextTime is when something is to be done without a publish.
 func (s *session) nextTime() time.Time {
 	next := s.retryAt
+	if !s.pollAt.IsZero() && s.pollAt.Before(next) {
+		next = s.pollAt
+	}
 	if s.audit.at.Before(next) {
 		next = s.audit.at
 	}
@@ -157,24 +209,16 @@ func (s *session) nextTime() time.Time {
 	return next
 }
 
-// again asks for the items that were refused. A failure shows in lost.
+// again asks for the items that were refused. Where a namespace is missing, a
+// change of the list of namespaces ends the session. A failure shows in lost.
 func (s *session) again(ctx context.Context) {
 	if time.Now().Before(s.retryAt) {
 		return
 	}
 	s.retryAt = time.Now().Add(s.d.retry)
-	missing := slices.DeleteFunc(slices.Clone(s.items), func(it *item) bool { return it.refused == "" })
+	missing := slices.DeleteFunc(slices.Clone(s.items), func(it *item) bool { return it.refused == "" || it.node() == nil })
 	if len(missing) == 0 {
 		return
-	}
-	if slices.ContainsFunc(missing, func(it *item) bool { return it.node() == nil }) {
-		if err := s.open(ctx, s.client.UpdateNamespaces); err != nil {
-			s.fail(err)
-			return
-		}
-		for _, it := range missing {
-			it.resolve(s.client.Namespaces())
-		}
 	}
 	if err := s.monitor(ctx, missing); err != nil && ctx.Err() == nil {
 		s.fail(err)
@@ -197,8 +241,14 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 		r := it.reading(c.Value)
 		it.told = c.Value
 		it.reports++
+		if it.deadband > 0 && it.unfiltered && it.within(&r) {
+			continue
+		}
 		snapshot := !it.seen
-		it.seen = it.seen || r.Quality != plant.Bad
+		if snapshot && r.Quality != plant.Bad {
+			it.seen = true
+			s.pin(it)
+		}
 		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || it.scan == s.scanned {
 			s.scanned++
 			scans = append(scans, plant.Scan{
@@ -237,51 +287,37 @@ func inOrder(changes []*ua.MonitoredItemNotification) {
 	}
 }
 
-// overflow tells once a session that the server's queue of a tag was too short.
+// within reports whether a reading stays within the deadband that the server does
+// not apply. What is no number has none, and says so.
+func (it *item) within(r *plant.Reading) bool {
+	if r.Quality == plant.Bad {
+		it.passed = plant.Value{}
+		return false
+	}
+	now, ok := r.Value.Float()
+	if !ok || r.Value.Type() == plant.Text {
+		*r = plant.Reading{Tag: r.Tag, Source: r.Source, Cause: "the node is no number, so it can have no deadband: remove deadband"}
+		return false
+	}
+	before, known := it.passed.Float()
+	if known && r.Quality == plant.Good && math.Abs(now-before) <= it.deadband*math.Abs(it.scale.Float())*(1+1e-9) {
+		return true
+	}
+	it.passed = r.Value
+	return false
+}
+
+// overflow tells once a session that the server's queue of a tag was too short,
+// or that it had no time to look.
 func (s *session) overflow(it *item, d *ua.DataValue) {
 	const bits = 0x480 // InfoType DataValue and Overflow (OPC 10000-4, 7.39.1)
-	if it.overflowed || d == nil || d.Status&bits != bits {
+	if it.overflowed || d == nil || d.Status&bits != bits && d.Status&^0xFFFF != ua.StatusGoodOverload {
 		return
 	}
 	it.overflowed = true
+	s.review()
 	s.d.log.Warn("the server lost values of a tag: raise queue or shorten publishing",
 		zap.String("device", string(s.d.device)), zap.String("tag", string(it.tag)), zap.Int("queue", it.queue))
-}
-
-// poll asks for every node once, in as few requests as the server allows.
-func (s *session) poll(ctx context.Context) ([]plant.Scan, error) {
-	came := publish{asked: time.Now()}
-	state := []*ua.ReadValueID{value(standard(stateNode))}
-	for part := range slices.Chunk(s.items, max(1, s.maxRead-len(state))) {
-		nodes := slices.Clone(state)
-		for _, it := range part {
-			if it.node() != nil {
-				nodes = append(nodes, value(it.node()))
-			}
-		}
-		got, err := s.read(ctx, nodes)
-		if err == nil {
-			err = running(got[0])
-		}
-		if err != nil {
-			s.fail(err)
-			s.over = true
-			return nil, err
-		}
-		got = got[1:]
-		for _, it := range part {
-			if it.node() == nil {
-				continue
-			}
-			came.changes = append(came.changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
-			got = got[1:]
-		}
-	}
-	scans := s.changed(ctx, came)
-	if missing := s.unresolved(); len(missing) > 0 {
-		scans = append(scans, plant.Scan{Device: s.d.device, Session: s.number, Received: time.Now(), Readings: missing})
-	}
-	return scans, nil
 }
 
 // unresolved are the tags of namespaces that the server does not have.

@@ -28,9 +28,11 @@ type point struct {
 	sampling time.Duration
 	queue    int
 	deadband float64
-	scaled   bool
-	scale    plant.Decimal
-	writable bool
+	// unfiltered: the server takes no deadband of it; the driver applies it.
+	unfiltered bool
+	scaled     bool
+	scale      plant.Decimal
+	writable   bool
 }
 
 func newPoint(name string, t Tag, o Options) *point {
@@ -77,6 +79,11 @@ type item struct {
 	refused    string
 	seen       bool
 	overflowed bool
+	// polled: the server does not watch it, it is read; slow: it looks at it less
+	// often than it was asked to.
+	polled, slow bool
+	// passed is the newest value that left the deadband of an unfiltered item.
+	passed plant.Value
 	// told is what the subscription said last, reports how often it said
 	// something; patience is how long a report may take by the server's own words.
 	told     *ua.DataValue
@@ -93,8 +100,12 @@ type item struct {
 }
 
 // resolve finds the node's namespace.
-func (it *item) resolve(namespaces []string) {
-	node, err := it.id.resolve(namespaces)
+func (it *item) resolve(namespaces []string, known pins) {
+	var node *ua.NodeID
+	index, err := known.find(it.id, namespaces)
+	if err == nil {
+		node, err = it.id.in(index)
+	}
 	it.at.Store(node)
 	if it.refused = ""; err != nil {
 		it.refused = err.Error()
@@ -370,7 +381,7 @@ func (s *session) wire(ctx context.Context, it *item) (ua.TypeID, error) {
 	if known := it.wire.Load(); known != 0 {
 		return ua.TypeID(known), nil
 	}
-	got, err := s.read(ctx, []*ua.ReadValueID{value(it.node()), attribute(it.node(), ua.AttributeIDDataType)})
+	got, err := s.readParts(ctx, []*ua.ReadValueID{value(it.node()), attribute(it.node(), ua.AttributeIDDataType)})
 	if err != nil {
 		return 0, err
 	}

@@ -37,6 +37,12 @@ type OPCUAOptions struct {
 	// MaxNodesPerRead and MaxItemsPerCall are its operation limits; 0 means
 	// that it names none.
 	MaxNodesPerRead, MaxItemsPerCall uint32
+	// Unnamed makes it keep to its limits without naming them, as small PLCs do.
+	Unnamed bool
+	// MaxItems is how many items one subscription may have; 0 means any number.
+	MaxItems int
+	// NoDeadband makes it refuse every deadband, as an S7-1200 does.
+	NoDeadband bool
 }
 
 // Nodes is the address space of an OPCUA server: variables with string

@@ -99,7 +99,11 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadAttributeIDInvalid}
 	}
 	if n.NodeID.Namespace() == 0 {
-		switch n.NodeID.IntID() {
+		number := n.NodeID.IntID()
+		if s.options.Unnamed && (number == id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead || number == id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall) {
+			return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}
+		}
+		switch number {
 		case id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead:
 			return server.DataValueFromValue(s.options.MaxNodesPerRead)
 		case id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall:

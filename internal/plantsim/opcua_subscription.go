@@ -114,10 +114,14 @@ func (s *OPCUA) createItem(sub *subscription, c *ua.MonitoredItemCreateRequest) 
 		result.StatusCode = ua.StatusBadNodeIDUnknown
 		return result
 	}
+	if s.options.MaxItems > 0 && len(sub.items) >= s.options.MaxItems {
+		result.StatusCode = ua.StatusBadTooManyMonitoredItems
+		return result
+	}
 	it := &item{handle: c.RequestedParameters.ClientHandle, node: name, size: int(max(c.RequestedParameters.QueueSize, 1))}
 	if f := c.RequestedParameters.Filter; f != nil {
 		if filter, ok := f.Value.(*ua.DataChangeFilter); ok && filter.DeadbandType == uint32(ua.DeadbandTypeAbsolute) {
-			if _, number := float(v.value); !number {
+			if _, number := float(v.value); !number || s.options.NoDeadband {
 				result.StatusCode = ua.StatusBadFilterNotAllowed
 				return result
 			}

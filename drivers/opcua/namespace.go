@@ -1,0 +1,89 @@
+package opcua
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gopcua/opcua/id"
+	"github.com/gopcua/opcua/ua"
+)
+
+// namespacesEvery is how often the server's list of namespaces is compared with
+// the one by which the nodes were found. A server must not change it while it has
+// sessions (OPC 10000-5, 6.3.1), and a value of another namespace would be one of
+// the wrong tag.
+const namespacesEvery = 10 * time.Second
+
+// pins are the namespaces that the numbers in the config meant when a node of
+// them was first read. They are used by the goroutine of Connect and Read.
+type pins map[uint16]string
+
+// find returns the number at this server, now, of the namespace that n means.
+func (p pins) find(n NodeID, namespaces []string) (uint16, error) {
+	if n.URI != "" {
+		i := slices.Index(namespaces, n.URI)
+		if i < 0 {
+			return 0, fmt.Errorf("the server has no namespace %s; it has %s", n.URI, strings.Join(namespaces, ", "))
+		}
+		return uint16(i), nil
+	}
+	meant := p[n.Index]
+	if meant == "" || int(n.Index) < len(namespaces) && namespaces[n.Index] == meant {
+		return n.Index, nil
+	}
+	if i := slices.Index(namespaces, meant); i >= 0 {
+		return uint16(i), nil // it has moved
+	}
+	now := "is gone"
+	if int(n.Index) < len(namespaces) {
+		now = "is now " + namespaces[n.Index]
+	}
+	return 0, fmt.Errorf("namespace %d was %s and %s: write nsu=%s;%s or the namespace that is right now, or reload the gateway if ns=%d is right",
+		n.Index, meant, now, meant, n.identifier, n.Index)
+}
+
+// resolve finds the items' nodes by the server's list of namespaces.
+func (s *session) resolve(items []*item) {
+	moved := ""
+	for _, it := range items {
+		it.resolve(s.namespaces, s.d.pins)
+		if node := it.node(); node != nil && it.id.URI == "" && node.Namespace() != it.id.Index && moved == "" {
+			moved = fmt.Sprintf("the namespace %s was number %d and is number %d now; the gateway has followed it: write nsu= and its name in the config, as in nsu=%s;%s",
+				s.d.pins[it.id.Index], it.id.Index, node.Namespace(), s.d.pins[it.id.Index], it.id.identifier)
+		}
+	}
+	if s.d.advice.say(onNamespace, moved) && moved != "" {
+		s.d.log.Warn("a namespace of the server has another number than before: write nsu= and its name instead of ns=",
+			zap.String("device", string(s.d.device)), zap.String("detail", moved))
+	}
+}
+
+// pin notes what namespace the number in an item's node id means: a node of it
+// could be read.
+func (s *session) pin(it *item) {
+	n := it.id.Index
+	if it.id.URI != "" || n == 0 || int(n) >= len(s.namespaces) || s.d.pins[n] != "" {
+		return
+	}
+	s.d.pins[n] = s.namespaces[n]
+}
+
+// sameNamespaces checks the list of namespaces as it is now. A server that does
+// not tell has not changed it.
+func (s *session) sameNamespaces(d *ua.DataValue) error {
+	if d == nil || d.Value == nil {
+		return nil
+	}
+	now, ok := d.Value.Value().([]string)
+	if !ok || slices.Equal(now, s.namespaces) {
+		return nil
+	}
+	return errors.New("the server has changed its list of namespaces; the nodes are looked up anew")
+}
+
+func namespaceArray() *ua.ReadValueID { return value(standard(id.Server_NamespaceArray)) }
