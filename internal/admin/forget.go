@@ -45,7 +45,11 @@ func (s *Server) forgetUplink(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if !known {
-		return notFound("%s", unknown("uplink of the store", q.Uplink, slices.DeleteFunc(s.queueNames(), func(name string) bool { _, configured := s.Uplink(name); return configured })))
+		gone := slices.DeleteFunc(s.queueNames(), func(name string) bool {
+			_, configured := s.Uplink(name)
+			return configured
+		})
+		return notFound("%s", unknown("uplink of the store", q.Uplink, gone))
 	}
 	var kept buffer.QueueStats
 	err := s.change(peer(r), "uplink.forget", q.Uplink, detail, func() (err error) {
