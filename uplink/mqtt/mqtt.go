@@ -81,11 +81,22 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 	if o.StateTopic != "" {
 		s.states = newTopics(o.StateTopic, place)
 	}
-	self := whoami(env.Gateway)
+	s.session = mqttsession.New(s.settings(o, brokers, place))
+	return s
+}
+
+// settings are those of the session.
+func (s *Sender) settings(o Options, brokers []mqttsession.Broker, place place) mqttsession.Options {
+	env := s.env
+	client := o.ClientID
+	if client == "" {
+		client = "sluice-" + env.Gateway + "-" + env.Name
+	}
+	self := whoami(env.Gateway, client)
 	settings := mqttsession.Options{
 		Brokers:  watched(brokers, env.Expiries),
 		FailBack: o.FailBack.Std(),
-		ClientID: o.ClientID,
+		ClientID: client,
 		User:     o.User,
 		Password: func() string {
 			clear, err := o.Password.Renewed()
@@ -96,6 +107,7 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 		Online:         self.status("online"),
 		Offline:        self.status("offline"),
 		Rival:          self.rival,
+		Rest:           rivalRest,
 		Window:         o.Window,
 		WindowBytes:    int(o.WindowBytes),
 		KeepAlive:      o.KeepAlive.Std(),
@@ -104,19 +116,19 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 		AckTimeout:     o.AckTimeout.Std(),
 		Log:            env.Log,
 	}
-	if settings.ClientID == "" {
-		settings.ClientID = "sluice-" + env.Gateway + "-" + env.Name
-	}
 	if o.AckTopic != "" {
 		s.acks = newAcks(o.AckWithin.Std(), env.Log)
 		settings.Listen = &mqttsession.Listen{Topic: expand(o.AckTopic, place.value), Limit: maxAck, Heard: s.acks.heard, Refused: s.acks.listening}
 	}
-	s.session = mqttsession.New(settings)
-	return s
+	return settings
 }
 
-// writeTimeout bounds one write to the socket.
-const writeTimeout = 5 * time.Second
+const (
+	// writeTimeout bounds one write to the socket.
+	writeTimeout = 5 * time.Second
+	// rivalRest is how long another gateway of the same client_id is left alone.
+	rivalRest = 10 * time.Second
+)
 
 // Send implements uplink.Sender: it publishes the events in order and waits for
 // each PUBACK.

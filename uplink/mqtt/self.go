@@ -21,17 +21,20 @@ type statusDocument struct {
 	// identifier are told apart by them.
 	Host     string `json:"host,omitempty"`
 	Instance string `json:"instance,omitempty"`
+	// ClientID keeps apart those who only share the topic, as the uplinks of one
+	// gateway do.
+	ClientID string `json:"client_id,omitempty"`
 }
 
 // self is who this process is at the broker.
 type self struct{ statusDocument }
 
-func whoami(gateway string) self {
+func whoami(gateway, client string) self {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "" // only people miss it
 	}
-	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8]}}
+	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8], ClientID: client}}
 }
 
 // status returns the payload of the status topic.
@@ -48,7 +51,7 @@ func (s self) status(state string) []byte {
 // rival names who wrote a status, empty if it was this process or cannot be told.
 func (s self) rival(status []byte) string {
 	var d statusDocument
-	if json.Unmarshal(status, &d) != nil || d.Instance == "" || d.Instance == s.Instance {
+	if json.Unmarshal(status, &d) != nil || d.Instance == "" || d.Instance == s.Instance || d.ClientID != "" && d.ClientID != s.ClientID {
 		return ""
 	}
 	if d.Host == "" {
@@ -92,6 +95,12 @@ func (s *Sender) Inform(to *uplink.Stats) {
 		to.Notices = append(to.Notices, uplink.Notice{
 			Since: place.Since, Text: fmt.Sprintf("the spare broker %s is used: %v", place.Address, place.Passed),
 			Do: "Look at the brokers before it. The gateway goes back by itself when one of them can be had.",
+		})
+	}
+	if who, since := s.session.Rival(); who != "" {
+		to.Notices = append(to.Notices, uplink.Notice{
+			Since: since, Text: who + "; the broker throws one out when the other comes, so events wait in turns",
+			Do: "Give each gateway its own site: gateway:, or its own client_id in this uplink. This goes away once a session has lived for half a minute.",
 		})
 	}
 	to.Notices = s.files.notice(to.Notices, "Put files there that belong together; they are read again at the next connect.")

@@ -40,7 +40,7 @@ func TestStatusIsRetained(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Host and instance are this process's own.
-	mine := regexp.MustCompile(`"host":"` + regexp.QuoteMeta(host) + `","instance":"[A-Z2-7]{8}"`)
+	mine := regexp.MustCompile(`"host":"` + regexp.QuoteMeta(host) + `","instance":"[A-Z2-7]{8}","client_id":"sluice-gw-broker"`)
 	statuses := func() (all []string) {
 		for _, text := range b.hook.statuses() {
 			all = append(all, mine.ReplaceAllString(text, `"host":"here"`))

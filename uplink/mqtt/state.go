@@ -81,12 +81,7 @@ func (s *Sender) Run(ctx context.Context) {
 			p.publish(ctx)
 		} else if !time.Now().Before(next) {
 			// Whoever sends tells of the failure.
-			pause := again.Next()
-			var wait *mqttsession.WaitError
-			if errors.As(err, &wait) {
-				pause = max(pause, wait.For)
-			}
-			next = time.Now().Add(pause)
+			next = time.Now().Add(pauseAfter(err, &again))
 		}
 		select {
 		case <-ctx.Done():
@@ -94,6 +89,16 @@ func (s *Sender) Run(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// pauseAfter is how long a session is not asked for again: as long as the error
+// says, if it says so.
+func pauseAfter(err error, again *backoff.Backoff) time.Duration {
+	var wait *mqttsession.WaitError
+	if errors.As(err, &wait) {
+		return wait.For
+	}
+	return again.Next()
 }
 
 // states publishes what has changed.

@@ -17,7 +17,6 @@ import (
 	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
-	"github.com/sluice-edge/sluice/uplink/internal/mqttsession"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
@@ -31,7 +30,10 @@ func openAs(t testing.TB, o Options, env uplink.Env) *Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env.Name, env.Path, env.Log = "broker", "/acme/lisbon/packing", zap.NewNop()
+	env.Name, env.Path = "broker", "/acme/lisbon/packing"
+	if env.Log == nil {
+		env.Log = zap.NewNop()
+	}
 	if env.Gateway == "" {
 		env.Gateway = "gw"
 	}
@@ -186,36 +188,4 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	if n := notices(); len(n) != 0 {
 		t.Errorf("notices %+v", n)
 	}
-}
-
-// Two gateways with one client_id throw each other out; the one that notices
-// tells it. The embedded broker is left out: of eight runs with it one left a
-// session without answers after a take-over, so that no loop arose.
-func TestTwoGatewaysWithOneClientID(t *testing.T) {
-	b := newMosquitto(t)
-	o := testOptions(b.Addr())
-	o.ClientID, o.StatusTopic = "copied", "st/{gateway}"
-	one, two := openAs(t, o, uplink.Env{}), openAs(t, o, uplink.Env{})
-	defer one.Close()
-	defer two.Close()
-	events := uplinktest.Events("M", 1, 1)
-	var cause error
-	// Who it is can be said only where the other one had time to write its status.
-	eventually(t, "the other one to be noticed", func() bool {
-		for _, s := range []*Sender{one, two} {
-			r := s.Send(t.Context(), "M", events)
-			var wait *mqttsession.WaitError
-			if len(r) == 1 && errors.As(r[0].Cause, &wait) && strings.Contains(r[0].Cause.Error(), `uses the client_id "copied" too`) {
-				cause = r[0].Cause
-				return r[0].Wait >= 5*time.Second
-			}
-		}
-		return false
-	})
-	for _, who := range []string{`another gateway "gw" on the computer`, "another client probably"} {
-		if strings.Contains(cause.Error(), who) {
-			return
-		}
-	}
-	t.Errorf("told %v", cause)
 }

@@ -222,7 +222,7 @@ func (b *broker) options() Options {
 		StatusTopic: statusTopic, Online: []byte("online"), Offline: []byte("offline"),
 		Window: 4, WindowBytes: 1 << 20, KeepAlive: time.Second,
 		ConnectTimeout: time.Second, WriteTimeout: time.Second, AckTimeout: 500 * time.Millisecond,
-		Log: zap.NewNop(),
+		Rest: 50 * time.Millisecond, Log: zap.NewNop(),
 	}
 }
 

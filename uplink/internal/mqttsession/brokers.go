@@ -65,7 +65,7 @@ func (s *Session) settled(c *connection, passed error) {
 func (s *Session) openAny() (c *connection, passed error, err error) {
 	var failures []error
 	for i := range s.o.Brokers {
-		c, err := s.open(i)
+		c, err := s.openAt(i)
 		if err == nil {
 			return c, errors.Join(failures...), nil
 		}
@@ -124,7 +124,7 @@ func (s *Session) goBack(c *connection) {
 			return
 		}
 		for i := range c.at {
-			better, err := s.open(i)
+			better, err := s.openAt(i)
 			if err != nil {
 				s.o.Log.Debug("an earlier broker cannot be had yet", zap.String("broker", s.o.Brokers[i].Address), zap.Error(err))
 				continue

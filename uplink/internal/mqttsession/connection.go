@@ -40,6 +40,8 @@ type connection struct {
 	leaving atomic.Bool
 	// looking is set while it asks for the status of another client.
 	looking atomic.Bool
+	// announced is set once the broker has the status of this client.
+	announced atomic.Bool
 
 	once sync.Once
 	// lost is closed when the session is over; err and ended are set before.
@@ -106,6 +108,7 @@ func (s *Session) open(at int) (*connection, error) {
 	if err := c.announce(); err != nil {
 		return nil, err
 	}
+	c.announced.Store(true)
 	if err := c.subscribe(); err != nil {
 		return nil, err
 	}

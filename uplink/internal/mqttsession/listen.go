@@ -74,36 +74,12 @@ func (w *wire) heard(topic string, size int) (bool, error) {
 // same id has left.
 const rivalWait = 200 * time.Millisecond
 
-// rivalAgain is when it is looked again where nobody was seen: the other session may
-// have ended before it had written its status.
-const rivalAgain = 2 * time.Second
-
-// lookForRival reads who wrote the status last, before this session overwrites it,
-// where another client seems to take the sessions over. What cannot be read stays
-// unknown.
-func (c *connection) lookForRival() {
-	s := c.session
-	s.mu.Lock()
-	look := s.takeover.seen && s.takeover.rival == "" && time.Since(s.takeover.looked) >= rivalAgain && s.o.StatusTopic != "" && s.o.Rival != nil
-	if look {
-		s.takeover.looked = time.Now()
-	}
-	s.mu.Unlock()
-	if !look {
-		return
-	}
+// lastStatus asks for the status that is retained, nil for none.
+func (c *connection) lastStatus() ([]byte, error) {
 	c.looking.Store(true)
 	defer c.looking.Store(false)
-	ctx, cancel := context.WithTimeout(s.life, 2*rivalWait)
+	ctx, cancel := context.WithTimeout(c.session.life, 2*rivalWait)
 	defer cancel()
 	const limit = 4 << 10
-	status, err := c.ask(ctx, s.o.StatusTopic, limit, rivalWait)
-	if err != nil || status == nil {
-		return
-	}
-	if name := s.o.Rival(status); name != "" {
-		s.mu.Lock()
-		s.takeover.rival = name
-		s.mu.Unlock()
-	}
+	return c.ask(ctx, c.session.o.StatusTopic, limit, rivalWait)
 }

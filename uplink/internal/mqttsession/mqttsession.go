@@ -42,6 +42,9 @@ type Options struct {
 	// Rival names who wrote a status that is not this client's, empty if it is; nil
 	// for nobody is named.
 	Rival func(status []byte) string
+	// Rest is how long another client of the same id is left alone at a broker
+	// before this one connects there again.
+	Rest time.Duration
 
 	// Listen is what the Session takes besides; nil for nothing.
 	Listen *Listen
@@ -92,7 +95,8 @@ type Session struct {
 	dialling *dial
 	closed   bool
 	suspects map[string]suspect
-	takeover takeover
+	// takeovers are by the places in Options.Brokers.
+	takeovers []takeover
 	// unreachable is set while the last attempt to connect has failed.
 	unreachable bool
 	// refused says that the broker refused the last attempt as only a person can
@@ -108,7 +112,8 @@ type Session struct {
 
 // New returns a Session. It connects at the first Publish.
 func New(o Options) *Session {
-	s := &Session{o: o, place: Place{Address: o.Brokers[0].Address}, controlAge: controlAge, suspects: map[string]suspect{}}
+	s := &Session{o: o, place: Place{Address: o.Brokers[0].Address}, controlAge: controlAge, suspects: map[string]suspect{},
+		takeovers: make([]takeover, len(o.Brokers))}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -199,6 +204,7 @@ func (s *Session) connect(ctx context.Context, retry bool) (*connection, error) 
 	}
 	if s.current != nil {
 		defer s.mu.Unlock()
+		s.settleRival()
 		return s.current, nil
 	}
 	d := s.dialling
@@ -263,7 +269,17 @@ func (s *Session) forget(c *connection, err error) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if topic, ok := c.wire.asking(); ok && !c.looking.Load() && (!errors.Is(err, errOwn) || errors.Is(err, errUnconfirmed)) {
+	theirs := !errors.Is(err, errOwn)
+	rival := &s.takeovers[c.at]
+	if theirs && c.announced.Load() {
+		rival.look = true
+	}
+	if theirs && rival.rival != "" {
+		// No message and no question is to blame.
+		s.doubt()
+		return s.taken(c, err)
+	}
+	if topic, ok := c.wire.asking(); ok && !c.looking.Load() && (theirs || errors.Is(err, errUnconfirmed)) {
 		s.doubt() // it may be the question, and no message is to blame for that
 		return s.restQuestions(topic, err)
 	}
@@ -272,9 +288,9 @@ func (s *Session) forget(c *connection, err error) error {
 		return err // what it says of the message is for suspect to find
 	}
 	s.doubt()
-	if !errors.Is(err, errOwn) && (c.served.Load() > 0 || c.window.idle()) {
+	if theirs && c.announced.Load() && (c.served.Load() > 0 || c.window.idle()) {
 		// With a message in flight and none acknowledged, it may be the message.
-		err = s.takeover.lost(time.Now(), c.age(), s.o.ClientID, err)
+		err = s.taken(c, err)
 	}
 	return err
 }

@@ -29,7 +29,13 @@ const (
 	publishType     = 3
 	subscribeType   = 8
 	unsubscribeType = 10
+	// Only a client may send it by MQTT 3.1.1 (section 3.14); some brokers send it,
+	// as MQTT 5 does, before they close the connection.
+	disconnect = 14
 )
+
+// errThrownOut is how a session ends that the broker says to be over.
+var errThrownOut = errors.New("the broker sent DISCONNECT")
 
 var remaining = map[byte]byte{connack: 2, puback: 2, suback: 3, unsuback: 2, pingresp: 0}
 
@@ -130,6 +136,14 @@ func (w *wire) why(err error) error {
 	return cmp.Or(w.ended, err)
 }
 
+// closedInOrder reports whether the other end closed the connection as a broker
+// does that throws a client out, and no line or firewall cut it.
+func (w *wire) closedInOrder() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Is(w.ended, errThrownOut) || errors.Is(w.ended, io.EOF) || errors.Is(w.ended, io.ErrUnexpectedEOF)
+}
+
 // noteEnd notes whether err is the other end's doing. It is called with mu held.
 func (w *wire) noteEnd(err error) {
 	if !w.closing && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
@@ -174,6 +188,9 @@ func (w *wire) header() (kind, length byte, err error) {
 // examine lets a packet through that a publishing client expects, and only that.
 func (w *wire) examine(kind, length byte) error {
 	want, ok := remaining[kind]
+	if kind == disconnect {
+		return errThrownOut
+	}
 	if !ok || length != want {
 		return fmt.Errorf("the broker sent a packet of type %d and length byte %d, which no MQTT 3.1.1 broker sends to a client that only publishes", kind, length)
 	}
