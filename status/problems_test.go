@@ -164,6 +164,13 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"opcua: connect x: the server does not offer Basic256Sha256/SignAndEncrypt; it offers Basic256Sha256/Sign":                              "write one that it offers as channel",
 		"opcua: connect x: the server takes no login of the kind user name with Basic256Sha256/Sign; it offers Basic256Sha256/Sign (anonymous)": "another kind of login",
 		"opcua: read from x: the server is suspended (state 3)":                                                                                 "does not run",
+		"prodsmart: POST https://x/: Prodsmart answers 429 Too Many Requests":                                                                   "wants fewer requests",
+		"prodsmart: before the gateway was started, Prodsmart answered 429 Too Many Requests and asked not to be called before 2026":            "wants fewer requests",
+		"rest: POST https://x/: the receiver answers 504 Gateway Timeout":                                                                       "can take nothing now",
+		"prodsmart: Prodsmart answers 302 Found; it sends us to https://y/, which is not followed; if that is right, write it as url":           "has moved",
+		"prodsmart: Prodsmart answers 200 OK, but a web page came where an answer was expected: is there a login portal or a proxy in between?": "Something in between",
+		"nextplus: POST https://x/: the receiver answers 405 Method Not Allowed; check the URL: it does not take POST":                          "check the url",
+		"rest: POST https://x/: the receiver answers 401 Unauthorized":                                                                          "refuses the login",
 		"": "Check",
 	} {
 		if got := advice(cause); !strings.Contains(got, part) {

@@ -144,6 +144,11 @@ func advice(cause string) string {
 		do    string
 	}{
 		{[]string{"the disk is full"}, "Free disk space on this PC."},
+		{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
+		{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
+		{[]string{"answers 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
+		{[]string{"answers 404", "answers 405", "answers 410"}, "It answers, but does not know this address: check the url."},
+		{[]string{"answers 50"}, "It answers that it can take nothing now: ask whoever runs it. It goes on by itself."},
 		{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
 		{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
 		{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},

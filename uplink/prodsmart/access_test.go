@@ -1,13 +1,16 @@
 package prodsmart
 
 import (
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
 	"github.com/sluice-edge/sluice/plant"
@@ -232,5 +235,44 @@ func TestDamagedMemory(t *testing.T) {
 			t.Error("nobody was told")
 		}
 		r.strict(fake.RuleDecreasing)
+	})
+}
+
+// TestNoSecretIsRepeated: what Prodsmart repeats of the key and the secret, in
+// whatever form, stands nowhere.
+func TestNoSecretIsRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, company())
+		login := base64.StdEncoding.EncodeToString([]byte(apiKey + ":" + apiSecret))
+		r.fake.Faults.Add(central.Answered(400, fmt.Sprintf("the key %s with the secret %s (Basic %s) may not", apiKey, apiSecret, login)).Times(2))
+		results := r.send(r.stop(1, "Jam"))
+		words := results[0].Cause.Error()
+		if !strings.Contains(words, "(secret)") {
+			t.Errorf("the words are %q", words)
+		}
+		for _, s := range []string{apiKey, apiSecret, login} {
+			if strings.Contains(words, s) {
+				t.Errorf("a secret in %q", words)
+			}
+			for _, x := range r.journal {
+				if strings.Contains(x.Words, s) {
+					t.Errorf("a secret in the integration log: %q", x.Words)
+				}
+			}
+		}
+	})
+}
+
+// TestACodeThatNothingWasSentUnderIsNotListed: a machine that only doses has no
+// code in a movement.
+func TestACodeThatNothingWasSentUnderIsNotListed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		r.codes = uplink.NewCodes(uplink.CodeTables{Machine: config.Table[uplink.Code]{Rows: []config.Row[uplink.Code]{{Name: "PRESS", Value: uplink.Code{Theirs: "P1"}}}}}, nil)
+		r.open()
+		r.deliver(r.dose("SUGAR", "2", "kg"))
+		if codes, _ := r.codes.Unmapped(); len(codes) != 0 {
+			t.Errorf("listed as sent: %+v", codes)
+		}
 	})
 }

@@ -264,7 +264,9 @@ func (o *Options) login() string {
 }
 
 // secrets is what nobody may be shown.
-func (o *Options) secrets() []string { return []string{o.APISecret.Reveal(), o.login()} }
+func (o *Options) secrets() []string {
+	return []string{o.APIKey.Reveal(), o.APISecret.Reveal(), o.login()}
+}
 
 // defaultType returns the downtime type of a machine where no other is known.
 func (o *Options) defaultType(m plant.MachineID) string {

@@ -113,10 +113,13 @@ func (w *work) readProductions(ctx context.Context) (through bool) {
 
 // tellClosed tells once of a machine whose pieces go nowhere.
 func (w *work) tellClosed() {
+	if w.m.Count == nil || w.m.Count.Theirs == 0 {
+		return // no code was sent
+	}
 	code, _ := w.env.Codes.Lookup(plant.CodeMachine, string(w.m.id)) // as it is where it is not mapped
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	closed := w.open.machines != nil && !w.open.machines[code] && w.m.Count != nil && w.m.Count.Theirs > 0
+	closed := w.open.machines != nil && !w.open.machines[code]
 	if closed != w.m.closed && closed {
 		w.log.Warn("no open production on this machine in Prodsmart: its pieces may be credited to nobody; a worker has to start one there", zap.String("machine", string(w.m.id)))
 	}
