@@ -100,6 +100,13 @@ func (e *LinkError) Unwrap() error { return e.Err }
 // the same sort if their words differ in digits only.
 type Sorter interface{ Sort() string }
 
+// Final is optional for the Cause of a Rejected result. If it is true the event is
+// put to the dead letters however many there were before it, and counts as no
+// refusal: it must not be sent again by itself, since nobody knows whether the
+// receiver has it. A Sender whose receiver does not answer must keep the next
+// events back itself, by a Retry.
+type Final interface{ Final() bool }
+
 // Plan is a checked uplink: what it carries and how it is opened. The kinds of
 // uplink/… make it; the gateway uses it.
 type Plan struct {

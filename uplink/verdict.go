@@ -58,7 +58,7 @@ func judge(b *batch, results []plant.Result, how sending) verdict {
 			v.accept(b, at, end, r)
 			at = end
 		case r.Status == plant.Rejected:
-			if how.refusals.refused(&b.events[end-1], r.Cause) >= how.holdAfter {
+			if !final(r.Cause) && how.refusals.refused(&b.events[end-1], r.Cause) >= how.holdAfter {
 				v.held = true
 				v.stop = r
 				break
@@ -81,6 +81,12 @@ func judge(b *batch, results []plant.Result, how sending) verdict {
 	}
 	v.settle(b, at)
 	return v
+}
+
+// final reports whether an event must not be sent again by itself.
+func final(cause error) bool {
+	var f Final
+	return errors.As(cause, &f) && f.Final()
 }
 
 // lay makes each of the entries at…end, which are held for what another event has

@@ -163,3 +163,32 @@ func TestRefusalsOfOneSort(t *testing.T) {
 		}
 	}
 }
+
+// inDoubt is the Cause of an event that the receiver may have.
+type inDoubt struct{}
+
+func (inDoubt) Error() string { return "nobody knows whether it is booked" }
+func (inDoubt) Final() bool   { return true }
+
+// TestWhatMayBeBookedHoldsNoStream: it would be sent again and again.
+func TestWhatMayBeBookedHoldsNoStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scripted(nil)
+		q.add("m", plant.KindCounter, 20)
+		sent := map[plant.Sequence]int{}
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			sent[events[0].Sequence]++
+			return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Status: plant.Rejected, Cause: fmt.Errorf("cut: %w", inDoubt{})}}
+		}
+		start(t, q, s, s)
+		elapse(10 * time.Minute)
+		if got := len(q.deadLetters()); got != 20 {
+			t.Errorf("%d dead letters of 20", got)
+		}
+		for n, times := range sent {
+			if times != 1 {
+				t.Errorf("event %d was sent %d times", n, times)
+			}
+		}
+	})
+}

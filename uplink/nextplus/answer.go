@@ -99,6 +99,9 @@ func (p *parked) Unwrap() error { return p.err }
 // Sort makes all lost replies one of a sort.
 func (p *parked) Sort() string { return "lost reply" }
 
+// Final says that it is not sent again by itself, however many there were.
+func (p *parked) Final() bool { return true }
+
 // wrong are the statuses that a person must mend, here or there; the event is not
 // at fault (RFC 9110 section 15, RFC 6585). Those in doubt are the receiver's word
 // on the event if they come with a message of its own.

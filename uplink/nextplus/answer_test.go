@@ -137,9 +137,10 @@ func TestLostReply(t *testing.T) {
 		s := newShop(t, fake.ERP{NeedsKeys: true})
 		s.options.OnLostReply = lostPark
 		s.open()
+		s.sender.pause = func(int) time.Duration { return 0 }
 		s.accepted(s.serial("add", "SN-0", "")) // so that a connection is kept, on which net/http might try again
 		for i, f := range []central.Fault{central.LostReply(), central.CutBody(), central.Dropped()} {
-			s.erp.Faults.Add(f)
+			s.erp.Faults.Add(f.Where(posts))
 			serial := fmt.Sprintf("SN-%d", i+1)
 			r := s.send(s.serial("add", serial, ""))
 			same(t, statuses(r), plant.Rejected)
@@ -151,7 +152,7 @@ func TestLostReply(t *testing.T) {
 		// What certainly did not arrive is not parked.
 		s.server.Close()
 		same(t, statuses(s.send(s.serial("add", "SN-9", ""))), plant.Retry)
-		s.faultless()
+		s.faultless(fake.RuleRequest) // the questions
 	})
 	t.Run("the second request meets the effect of the first", func(t *testing.T) {
 		s := newShop(t, fake.ERP{}).open()
@@ -170,6 +171,64 @@ func TestLostReply(t *testing.T) {
 		}
 		s.faultless(fake.RuleUnknown)
 	})
+}
+
+// posts are the requests that carry events.
+func posts(q *http.Request) bool { return q.Method == http.MethodPost }
+
+// TestNoFloodOfLostReplies: with park a receiver that has lost a reply is asked
+// whether it is there before the next event goes out, and nothing is sent twice.
+func TestNoFloodOfLostReplies(t *testing.T) {
+	s := newShop(t, fake.ERP{NeedsKeys: true})
+	s.options.OnLostReply = lostPark
+	s.open()
+	var pauses []int
+	s.sender.pause = func(lost int) time.Duration { pauses = append(pauses, lost); return 0 }
+
+	// It is away behind its proxy: one event is parked, the next waits.
+	s.erp.Faults.Add(central.BookedBut(504, "upstream").Where(posts), central.Answered(502, "upstream").Times(3))
+	first, second := s.serial("add", "SN-1", ""), s.serial("add", "SN-2", "")
+	same(t, statuses(s.send(first)), plant.Rejected)
+	for range 3 {
+		r := s.send(second)
+		same(t, statuses(r), plant.Retry)
+		var link *uplink.LinkError
+		if !errors.As(r[0].Cause, &link) || !strings.Contains(r[0].Cause.Error(), "502") {
+			t.Errorf("the cause is %v", r[0].Cause)
+		}
+	}
+	s.accepted(second)
+	// It answers the question, and loses replies all the same: one by one, never one
+	// of them again.
+	s.erp.Faults.Add(central.LostReply().Where(posts).Times(7))
+	for n := range 7 {
+		r := s.send(s.serial("add", fmt.Sprintf("SN-1%d", n), ""))
+		same(t, statuses(r), plant.Rejected)
+		var f uplink.Final
+		if !errors.As(r[0].Cause, &f) || !f.Final() {
+			t.Errorf("it may be sent again: %v", r[0].Cause)
+		}
+	}
+	if fmt.Sprint(pauses) != "[1 1 2 3 4 5 6 7]" {
+		t.Errorf("pauses after %v lost replies", pauses)
+	}
+	// And it is left alone for longer and longer.
+	s.sender.pause = pauseAfter
+	s.erp.Faults.Add(central.LostReply().Where(posts))
+	same(t, statuses(s.send(s.serial("add", "SN-20", ""))), plant.Rejected)
+	r := s.send(s.serial("add", "SN-21", ""))
+	if same(t, statuses(r), plant.Retry); r[0].Wait < 30*time.Second {
+		t.Errorf("after eight lost replies it is asked again in %v", r[0].Wait)
+	}
+	for _, lost := range []struct {
+		n    int
+		want time.Duration
+	}{{1, 0}, {2, time.Second}, {3, 2 * time.Second}, {8, longestLull}, {1000, longestLull}} {
+		if got := pauseAfter(lost.n); got != lost.want {
+			t.Errorf("after %d lost replies a pause of %v, want %v", lost.n, got, lost.want)
+		}
+	}
+	s.faultless(fake.RuleRequest) // the questions
 }
 
 // TestAnswersNobodyCanUse: the status has said that the receiver has it; an id that

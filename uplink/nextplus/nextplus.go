@@ -67,7 +67,7 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 	s := &Sender{
 		options: o, env: env, codes: env.Codes, memory: env.Memory, header: o.header(),
 		targets: make(map[plant.EventKind]target), lost: make(map[plant.MachineID]plant.Sequence),
-		began: make(map[plant.MachineID]began),
+		began: make(map[plant.MachineID]began), lulls: make(map[string]*lull), pause: pauseAfter,
 	}
 	clients := make(map[string]*httplink.Session)
 	for _, f := range forms {
@@ -105,8 +105,10 @@ type Sender struct {
 	lost map[plant.MachineID]plant.Sequence
 	// began is the newest event of a machine that was noted before its request.
 	began map[plant.MachineID]began
-	// taken is when the receiver last accepted something.
-	taken time.Time
+	// lulls are the URLs that have lost a reply.
+	lulls map[string]*lull
+	// pause is pauseAfter, but in tests.
+	pause func(lost int) time.Duration
 }
 
 var (
@@ -174,6 +176,12 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 	case err != nil:
 		return result(e, plant.Rejected, err)
 	}
+	to := s.targets[e.Kind]
+	if r, wait := s.lulled(ctx, to, e); wait {
+		s.over(v, e) // a note says that it went out
+		r.Put = v.take()
+		return r
+	}
 	if r, stop := s.begin(v, e); stop {
 		if r.Status == plant.Rejected && c.add {
 			v.refuse(c.key, r.Cause.Error())
@@ -181,7 +189,6 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 		}
 		return r
 	}
-	to := s.targets[e.Kind]
 	repeated := s.repeated(e)
 	if repeated {
 		c.marks = append(c.marks, "sent again: the reply to the first request was lost")
@@ -195,6 +202,7 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 		d = s.judge(to, c, answer, repeated)
 	}
 	s.settled(e, d)
+	s.noteLull(to, d.lost, err == nil, d.cause)
 	s.over(v, e)
 	r := result(e, d.status, d.cause)
 	r.Wait = d.wait
@@ -236,9 +244,6 @@ func (s *Sender) settled(e *plant.Event, d decision) {
 		s.lost[e.Machine] = e.Sequence
 	case d.status != plant.Retry:
 		delete(s.lost, e.Machine)
-	}
-	if d.status == plant.Delivered {
-		s.taken = time.Now()
 	}
 }
 
