@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/drivers/line"
 	"github.com/sluice-edge/sluice/drivers/modbus"
 	"github.com/sluice-edge/sluice/drivers/opcua"
 	"github.com/sluice-edge/sluice/internal/kind"
@@ -16,6 +17,7 @@ import (
 // the only place that names them. A new one is one folder and one line here.
 var (
 	driverKinds = kind.NewRegistry[drivers.Plan](
+		line.Kind,
 		modbus.Kind,
 		opcua.Kind,
 	)

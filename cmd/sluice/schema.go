@@ -51,6 +51,7 @@ var documentedIn = map[string]string{
 	"config.Buffer":           "`buffer`",
 	"config.HTTP":             "`http`",
 	"config.Log":              "`log`",
+	"line.Tag":                "A field",
 	"modbus.Tag":              "A tag",
 	"opcua.Channel":           "channel",
 	"opcua.Login":             "login",
