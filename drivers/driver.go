@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/pki"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -73,6 +74,25 @@ type Adviser interface {
 	Advice() []string
 }
 
+// Noticer is a Driver that has more to say of its device than whether it is
+// there: a channel without security, a certificate that ends soon.
+type Noticer interface {
+	// Notices returns what is so now, the worst first. It may be called from any
+	// goroutine and does not block.
+	Notices() []Notice
+}
+
+// Notice is something that a person should see while the device works.
+type Notice struct {
+	// Text says what is not as it should be, Do what helps; both are plain words
+	// without secrets.
+	Text, Do string
+	// Since is when it began; zero if that is not known.
+	Since time.Time
+	// Urgent says that the device is lost soon if nobody does anything.
+	Urgent bool
+}
+
 // Errors of a Driver.
 var (
 	// ErrNotConnected says that there is no session.
@@ -103,6 +123,9 @@ type Plan struct {
 	Timeout time.Duration
 	// Endpoint is where the device is, for people; it holds no secret.
 	Endpoint string
+	// Certificates is where the driver keeps certificates, its own and those that
+	// it trusts; nil for a driver without any.
+	Certificates *Certificates
 	// CheckRecords reports, as config.FieldErrors or plain errors, which records
 	// the device cannot give in one request (over its limit, spread over tables)
 	// and which answers it cannot take. The Path of a config.FieldError is the
@@ -113,10 +136,20 @@ type Plan struct {
 	Open func(Env) Driver
 }
 
+// Certificates says where a device's certificates are.
+type Certificates struct {
+	// Folder is the one that the config names; empty for the gateway's own.
+	Folder string
+}
+
 // Env is what a driver is lent when it is opened.
 type Env struct {
 	Name plant.DeviceID
-	Log  *zap.Logger
+	// Gateway is the gateway's name, for what the driver says of itself.
+	Gateway string
+	Log     *zap.Logger
+	// Certificates is the store that Plan.Certificates asks for; nil without it.
+	Certificates *pki.Store
 	// Records are what the machines want to be read together, of this device.
 	Records []plant.Record
 }

@@ -168,6 +168,9 @@ func (p *Poller) Stats() Stats {
 	if d, ok := p.driver.(Adviser); ok && s.Connected {
 		s.Advice = d.Advice()
 	}
+	if d, ok := p.driver.(Noticer); ok {
+		s.Notices = d.Notices()
+	}
 	if d, ok := p.driver.(Listener); ok && s.Connected {
 		if at := d.Heard(); at.After(s.LastRead) {
 			s.LastRead = at

@@ -59,4 +59,6 @@ type Stats struct {
 	ClockKnown, ClockWrong bool
 	ClockSince             time.Time
 	MaxSkew                time.Duration
+	// Notices are what the driver has to say beside all that.
+	Notices []Notice
 }

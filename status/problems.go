@@ -198,6 +198,23 @@ func missing(b *buffer.Stats) (ps []Problem) {
 }
 
 func deviceProblems(snap Snapshot, d *drivers.Stats) []Problem {
+	return append(deviceState(snap, d), deviceNotices(d)...)
+}
+
+// deviceNotices are what the driver itself has to say, whether the device is
+// there or not.
+func deviceNotices(d *drivers.Stats) (ps []Problem) {
+	for _, n := range d.Notices {
+		p := Problem{Severity: Doubtful, What: "Device " + string(d.Device) + ": " + n.Text, Since: n.Since, Do: n.Do}
+		if n.Urgent {
+			p.Severity = Stuck
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+func deviceState(snap Snapshot, d *drivers.Stats) []Problem {
 	if !d.Connected {
 		if !away(snap, d) {
 			return nil

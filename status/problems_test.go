@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -163,6 +164,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"modbus: exception 2 (illegal data address)":              "address",
 		"opcua: connect x: the server does not offer Basic256Sha256/SignAndEncrypt; it offers Basic256Sha256/Sign":                              "write one that it offers as channel",
 		"opcua: connect x: the server takes no login of the kind user name with Basic256Sha256/Sign; it offers Basic256Sha256/Sign (anonymous)": "another kind of login",
+		"opcua: connect x: the server's certificate is not trusted: its SHA-256 is ab (x): compare it with the tool, then: sluice trust add ab": "type the command above",
 		"opcua: read from x: the server is suspended (state 3)":                                                                                 "does not run",
 		"prodsmart: POST https://x/: Prodsmart answers 429 Too Many Requests":                                                                   "wants fewer requests",
 		"prodsmart: before the gateway was started, Prodsmart answered 429 Too Many Requests and asked not to be called before 2026":            "wants fewer requests",
@@ -203,6 +205,26 @@ func TestProblemsLeaveOutWhatIsExplained(t *testing.T) {
 }
 
 // Tags that are bad for different causes are told apart, with one cause together.
+// What a driver has to say is shown whether its device is there or not, and what
+// is urgent comes before what is only not as it should be.
+func TestProblemsTellTheNoticesOfDrivers(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		snap := wellPlant()
+		d := &snap.Devices[0]
+		d.Connected, d.Since = connected, noon.Add(-time.Hour)
+		d.Notices = []drivers.Notice{{Text: "anybody on the network can read", Do: "Name a policy."}, {Text: "its certificate ends", Do: "Make a new one.", Urgent: true}}
+		ps := Problems(snap)
+		slices.Reverse(ps)
+		name := "Device " + string(d.Device) + ": "
+		if len(ps) < 2 || ps[0].What != name+"anybody on the network can read" || ps[0].Severity != Doubtful || ps[0].Do != "Name a policy." {
+			t.Errorf("connected %v: %q", connected, whats(ps))
+		}
+		if at := slices.Index(whats(ps), name+"its certificate ends"); at < 0 || ps[at].Severity != Stuck {
+			t.Errorf("connected %v: %q", connected, whats(ps))
+		}
+	}
+}
+
 func TestProblemsGroupBadTagsByCause(t *testing.T) {
 	snap := plantAt()
 	d := &snap.Devices[0]

@@ -155,6 +155,7 @@ func advice(cause string) string {
 		{[]string{"does not offer"}, "It answers, but is secured in another way: write one that it offers as channel (policy and mode), or switch this one on at the server."},
 		{[]string{"no login of the kind"}, "It answers, but takes another kind of login there: write login with user and password, or leave it out, or allow this kind at the server."},
 		{[]string{"(state "}, "It answers, but the PLC behind it does not run: start it, and look at what it reports itself."},
+		{[]string{"sluice trust add"}, "The server shows a certificate that nobody has trusted yet. Compare its fingerprint with what the server's own tool shows. If they are the same, type the command above on this PC; it is then reached by itself. If not, find out who answers there."},
 		{[]string{"sha-256", "server_sha256", "pinned"}, "The server shows another certificate than the config names: if it was changed on purpose, write its new fingerprint as server_sha256."},
 		{[]string{"nodeidunknown", "no such node", "nodeidinvalid"}, "It answers, but has no such node: compare the node id with the server's own list."},
 		{[]string{"does not trust cert"}, "It does not trust this gateway: accept the gateway's certificate in the server's own tool. It is then reached by itself."},

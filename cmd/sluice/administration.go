@@ -51,7 +51,7 @@ func newAdministration(g *gateway) *administration {
 	}
 	a.jobs = admin.NewJobs(g.buffer, a.audit, targets, a.log)
 	a.server = admin.NewServer(admin.Options{
-		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Recordings: g.recordings, Ledger: func() (*ledger.Keeper, error) { return g.ledger, nil }, Uplink: g.plan.uplinkInfo, Uplinks: g.plan.uplinkNames(), Rules: (*inbox)(g), Test: g.testUplink, Note: g.journal.Add,
+		Store: g.buffer, Audit: a.audit, Jobs: a.jobs, Recordings: g.recordings, Ledger: func() (*ledger.Keeper, error) { return g.ledger, nil }, Uplink: g.plan.uplinkInfo, Uplinks: g.plan.uplinkNames(), Rules: (*inbox)(g), Test: g.testUplink, Trust: g.trust.all, Note: g.journal.Add,
 		Gateway: g.plan.Config.Site.Gateway, Version: version, Log: a.log,
 	})
 	return a

@@ -83,6 +83,7 @@ type gateway struct {
 	admin      *administration
 	audit      *audit.Log
 	recordings *recording.Set
+	trust      *trustStores
 	// ledger is nil where no machine moves material.
 	ledger *ledger.Keeper
 	// built is set once the parts above are there, ready once all have started.
@@ -93,6 +94,7 @@ type gateway struct {
 
 func newGateway(p *plan, log *zap.Logger) *gateway {
 	g := &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
+	g.trust = newTrustStores(p)
 	g.journal = logOf(p, g.roomForLog, log)
 	g.shifts = newShiftBook(string(p.Config.Buffer.Path), p.Machines, shiftAround(p.Config.Site.Location()), log.Named("shifts"))
 	return g
@@ -210,7 +212,10 @@ func (g *gateway) build() error {
 		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(&bookedLog{g.buffer, g.shifts}), g.seamWriter(g), derive.WorkerOptions{Clock: g.clock}, g.log.Named("machine")))
 	}
 	for _, d := range g.plan.Devices {
-		env := drivers.Env{Name: d.Name, Log: g.log.With(zap.String("device", string(d.Name))), Records: g.plan.records(d.Name)}
+		env := drivers.Env{
+			Name: d.Name, Gateway: g.plan.Config.Site.Gateway, Log: g.log.With(zap.String("device", string(d.Name))),
+			Certificates: g.trust.of(d.Plan), Records: g.plan.records(d.Name),
+		}
 		o := d.Plan.PollerOptions(d.Name)
 		o.MaxSkew = g.plan.maxSkew(d.Name)
 		p := drivers.NewPoller(o, d.Plan.Open(env), g.sinksOf(d.Name), g.log)

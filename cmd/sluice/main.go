@@ -57,6 +57,7 @@ type cli struct {
 	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
 	Uplink  uplinkCmd  `cmd:"" help:"The central systems: what was exchanged with them; forget one that is not in the config any more."`
 	Mode    modeCmd    `cmd:"" help:"What machines are used for: list it, or set it for one."`
+	Trust   trustCmd   `cmd:"" help:"Certificates of OPC UA servers: list them, trust one, take trust back; the gateway's own."`
 	Ledger  ledgerCmd  `cmd:"" help:"Material: what was consumed, what must be left, and whether the books are right."`
 	Backup  backupCmd  `cmd:"" help:"Copy the store to a file, also while the gateway runs."`
 	Restore restoreCmd `cmd:"" help:"Make a store out of a backup, where there is none."`

@@ -108,7 +108,7 @@ func (f *storeFlag) open(ctx context.Context, c *console) (*access, error) {
 	log := audit.New(folder, audit.Options{})
 	notes := logOf(p, func() bool { return true }, c.Log)
 	server := admin.NewServer(admin.Options{
-		Store: store, Note: notes.Add, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Uplinks: p.uplinkNames(), Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
+		Store: store, Note: notes.Add, Audit: log, Ledger: books, Uplink: p.uplinkInfo, Uplinks: p.uplinkNames(), Trust: newTrustStores(p).all, Gateway: p.Config.Site.Gateway, Version: version, Log: c.Log,
 	})
 	local := admin.Local(server.Handler(), admin.Me())
 	return &access{Client: local, plan: p, end: func() error { return errors.Join(notes.Close(), log.Close(), store.Close()) }}, nil

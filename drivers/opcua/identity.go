@@ -32,14 +32,14 @@ type identity struct {
 
 // identity reads the certificate files; its errors are config.FieldErrors.
 func (o *Options) identity() (identity, error) {
-	if o.Cert == "" || o.Key == "" || o.Channel.Policy == PolicyNone {
+	if o.Cert == "" || o.Key == "" || o.Channel.none() {
 		return identity{}, nil
 	}
-	cert, err := readCertificate(string(o.Cert))
+	cert, err := readCertificate("cert", string(o.Cert))
 	if err != nil {
 		return identity{}, err
 	}
-	key, err := readKey(string(o.Key))
+	key, err := readKey("key", string(o.Key))
 	if err != nil {
 		return identity{}, err
 	}
@@ -61,6 +61,35 @@ func (o *Options) identity() (identity, error) {
 		errs = append(errs, config.Warn("cert", fmt.Sprintf("%s %s", o.Cert, doubt.problem), doubt.remedy))
 	}
 	return identity{cert: cert.Raw, key: key}, errors.Join(errs...)
+}
+
+// user reads the files of a user's certificate; its errors are
+// config.FieldErrors.
+func (l Login) user() (identity, error) {
+	if l.Cert == "" || l.Key == "" {
+		return identity{}, nil
+	}
+	cert, err := readCertificate("login.cert", string(l.Cert))
+	if err != nil {
+		return identity{}, err
+	}
+	key, err := readKey("login.key", string(l.Key))
+	if err != nil {
+		return identity{}, err
+	}
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return identity{}, config.Field("login.key", fmt.Sprintf("%s and %s do not go together", l.Key, l.Cert), "name the key that the certificate was made for")
+	}
+	now := time.Now()
+	switch left := cert.NotAfter.Sub(now); {
+	case now.Before(cert.NotBefore):
+		err = config.Warn("login.cert", fmt.Sprintf("%s is valid only from %s", l.Cert, cert.NotBefore.Format(time.RFC3339)), "set the clock of this computer, or wait")
+	case left < 0:
+		err = config.Warn("login.cert", fmt.Sprintf("%s has expired: it ended on %s", l.Cert, cert.NotAfter.Format(time.DateOnly)), "have a new one made for this user")
+	case left < expirySoon:
+		err = config.Warn("login.cert", fmt.Sprintf("%s expires soon: it ends on %s", l.Cert, cert.NotAfter.Format(time.DateOnly)), "have a new one made for this user")
+	}
+	return identity{cert: cert.Raw, key: key}, err
 }
 
 // doubt is why some servers, or all of them from some day on, refuse a
@@ -118,10 +147,10 @@ func doubts(cert *x509.Certificate, now time.Time) (found []doubt) {
 }
 
 // readCertificate reads the first certificate of a file in PEM or DER.
-func readCertificate(file string) (*x509.Certificate, error) {
+func readCertificate(field, file string) (*x509.Certificate, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, config.Field("cert", fmt.Sprintf("it cannot be read: %v", err), "name a readable file in PEM or DER")
+		return nil, config.Field(field, fmt.Sprintf("it cannot be read: %v", err), "name a readable file in PEM or DER")
 	}
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "CERTIFICATE" {
@@ -131,15 +160,15 @@ func readCertificate(file string) (*x509.Certificate, error) {
 	}
 	cert, err := firstCertificate(b)
 	if err != nil {
-		return nil, config.Field("cert", "it holds no certificate", "name a file in PEM (BEGIN CERTIFICATE) or DER")
+		return nil, config.Field(field, "it holds no certificate", "name a file in PEM (BEGIN CERTIFICATE) or DER")
 	}
 	return cert, nil
 }
 
 // readKey reads an RSA key in PKCS#1 or PKCS#8, in PEM or DER.
-func readKey(file string) (*rsa.PrivateKey, error) {
+func readKey(field, file string) (*rsa.PrivateKey, error) {
 	bad := func(problem string) error {
-		return config.Field("key", problem, "name a file with an RSA key, not encrypted, in PEM or DER, that the gateway's user may read")
+		return config.Field(field, problem, "name a file with an RSA key, not encrypted, in PEM or DER, that the gateway's user may read")
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -196,7 +225,7 @@ var remedies = []struct {
 }
 
 const (
-	wrongLogin   = "the server does not take this login: check login.user and login.password"
+	wrongLogin   = "the server does not take this login: check login.user and login.password, or that the server trusts login.cert"
 	wrongChannel = "the server does not take this channel: set channel to what it offers"
 	untrusted    = "the server does not trust cert: accept it in the server's own tool"
 	missingList  = "the server has no revocation list of the authority that signed cert: install it there"

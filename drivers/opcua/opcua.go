@@ -1,11 +1,12 @@
 // Package opcua is the driver for OPC UA servers. It subscribes, or polls by
 // choice; it makes a new client for each session, never lets the library
-// reconnect, trusts only the certificate that the config names, and watches the
+// reconnect, trusts only the certificates that a person has named, and watches the
 // server itself, since the library notices neither a silent server nor a dead
 // subscription.
 package opcua
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/kind"
+	"github.com/sluice-edge/sluice/internal/pki"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -40,6 +42,12 @@ const (
 
 func plan(_ string, o Options) (drivers.Plan, error) {
 	id, err := o.identity()
+	user, userErr := o.Login.user()
+	err = errors.Join(err, userErr)
+	var certificates *drivers.Certificates
+	if !o.Channel.none() {
+		certificates = &drivers.Certificates{Folder: string(o.PKI)}
+	}
 	tags := make([]plant.Tag, len(o.Tags.Rows))
 	for i, row := range o.Tags.Rows {
 		t := row.Value
@@ -57,8 +65,9 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Interval:     o.Poll.Std(),
 		Timeout:      o.Timeout.Std() * time.Duration(requests),
 		Endpoint:     string(o.Endpoint),
+		Certificates: certificates,
 		CheckRecords: checkRecords,
-		Open:         func(env drivers.Env) drivers.Driver { return open(env, o, id) },
+		Open:         func(env drivers.Env) drivers.Driver { return open(env, o, id, user) },
 	}, err
 }
 
@@ -77,13 +86,19 @@ func checkRecords(records []plant.Record) error {
 
 // driver speaks to one server.
 type driver struct {
-	device   plant.DeviceID
-	o        Options
-	identity identity
-	log      *zap.Logger
-	points   []*point
-	records  []plant.Record
-	byTag    map[plant.TagID]int // index in points
+	device  plant.DeviceID
+	gateway string
+	o       Options
+	// identity is the certificate that the config names, user that of its login.
+	identity, user identity
+	// certificates are those that are trusted; nil with a channel without security.
+	certificates *pki.Store
+	standing     standing
+
+	log     *zap.Logger
+	points  []*point
+	records []plant.Record
+	byTag   map[plant.TagID]int // index in points
 	// retry is retryRefused, auditEvery and namespacesEvery the constants of that
 	// name, and lifetime how long the key of a secure channel lives; they are
 	// shorter in tests.
@@ -111,11 +126,12 @@ var (
 	_ drivers.Driver   = (*driver)(nil)
 	_ drivers.Listener = (*driver)(nil)
 	_ drivers.Adviser  = (*driver)(nil)
+	_ drivers.Noticer  = (*driver)(nil)
 )
 
-func open(env drivers.Env, o Options, id identity) *driver {
+func open(env drivers.Env, o Options, id, user identity) *driver {
 	d := &driver{
-		device: env.Name, o: o, identity: id, log: env.Log, records: env.Records,
+		device: env.Name, gateway: cmp.Or(env.Gateway, "gateway"), o: o, identity: id, user: user, certificates: env.Certificates, log: env.Log, records: env.Records,
 		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, auditEvery: auditEvery, lifetime: keyLifetime, namespacesEvery: namespacesEvery, pins: make(pins),
 	}
 	for i, row := range o.Tags.Rows {

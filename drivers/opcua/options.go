@@ -28,12 +28,17 @@ type Options struct {
 	// Channel says how the connection is secured. No other way is taken if the
 	// server does not offer this one.
 	Channel Channel `yaml:"channel"`
-	// Cert and Key are the gateway's application instance certificate.
+	// Cert and Key are the gateway's application instance certificate; without
+	// them it makes its own.
 	Cert config.Path `yaml:"cert"`
 	Key  config.Path `yaml:"key"`
-	// ServerSHA256 is the fingerprint of the one certificate that is trusted.
+	// ServerSHA256 is the fingerprint of the one certificate that is trusted,
+	// whatever the store says.
 	ServerSHA256 Fingerprint `yaml:"server_sha256"`
-	Login        Login       `yaml:"login"`
+	Trust        Trust       `yaml:"trust"`
+	// PKI is the folder of certificates; empty for the gateway's own.
+	PKI   config.Path `yaml:"pki"`
+	Login Login       `yaml:"login"`
 	// AllowInsecure lets a password go over a channel without security.
 	AllowInsecure bool `yaml:"allow_insecure"`
 	// Poll is the time from poll to poll; 0 means that the driver subscribes.

@@ -1,9 +1,7 @@
 package opcua
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -11,9 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	client "github.com/gopcua/opcua"
 	"github.com/gopcua/opcua/ua"
 
 	"github.com/sluice-edge/sluice/config"
@@ -29,18 +25,27 @@ type Channel struct {
 // UnmarshalText reads the short form, the policy alone.
 func (c *Channel) UnmarshalText(b []byte) error { return c.Policy.UnmarshalText(b) }
 
+// none reports whether the channel has no security.
+func (c Channel) none() bool { return c.Policy == policyUnset || c.Policy == PolicyNone }
+
 // uri returns the security policy as the protocol names it.
 func (c Channel) uri() string {
-	if c.Policy == Basic256Sha256 {
+	switch c.Policy {
+	case Basic256Sha256:
 		return ua.SecurityPolicyURIBasic256Sha256
+	case Aes128Sha256RsaOaep:
+		return ua.SecurityPolicyURIAes128Sha256RsaOaep
+	case Aes256Sha256RsaPss:
+		return ua.SecurityPolicyURIAes256Sha256RsaPss
+	default:
+		return ua.SecurityPolicyURINone
 	}
-	return ua.SecurityPolicyURINone
 }
 
 // mode returns the message security mode.
 func (c Channel) mode() ua.MessageSecurityMode {
 	switch {
-	case c.Policy == PolicyNone:
+	case c.none():
 		return ua.MessageSecurityModeNone
 	case c.Mode == Sign:
 		return ua.MessageSecurityModeSign
@@ -52,26 +57,35 @@ func (c Channel) mode() ua.MessageSecurityMode {
 // Policy is a security policy.
 type Policy uint8
 
-// The policies. Basic128Rsa15 and Basic256 are broken and left out.
+// The policies (OPC 10000-7, 6.6). Basic128Rsa15 and Basic256 are broken and left
+// out.
 const (
-	PolicyNone Policy = iota
+	policyUnset Policy = iota
+	PolicyNone
 	Basic256Sha256
+	Aes128Sha256RsaOaep
+	Aes256Sha256RsaPss
 
 	// policyUnread is one that the config names and nobody knows: nothing follows
 	// from it.
 	policyUnread
 )
 
-// UnmarshalText reads "None" or "Basic256Sha256".
+// UnmarshalText reads a policy by the name that its URI ends with, "None" for no
+// security.
 func (p *Policy) UnmarshalText(b []byte) error {
 	switch string(b) {
 	case "None":
 		*p = PolicyNone
 	case "Basic256Sha256":
 		*p = Basic256Sha256
+	case "Aes128_Sha256_RsaOaep":
+		*p = Aes128Sha256RsaOaep
+	case "Aes256_Sha256_RsaPss":
+		*p = Aes256Sha256RsaPss
 	default:
 		*p = policyUnread
-		return config.Field("", fmt.Sprintf("`%s` is no security policy of this driver", b), "write Basic256Sha256, or None for no security")
+		return config.Field("", fmt.Sprintf("`%s` is no security policy of this driver", b), "write Basic256Sha256, Aes128_Sha256_RsaOaep or Aes256_Sha256_RsaPss, or None for no security")
 	}
 	return nil
 }
@@ -105,14 +119,63 @@ func (m *Mode) UnmarshalText(b []byte) error {
 type Login struct {
 	User     string        `yaml:"user"`
 	Password config.Secret `yaml:"password"`
+	// Cert and Key are the certificate of a user, in place of a password.
+	Cert config.Path `yaml:"cert"`
+	Key  config.Path `yaml:"key"`
 }
 
 // token returns the kind of user identity token.
 func (l Login) token() ua.UserTokenType {
-	if l.User != "" {
+	switch {
+	case l.User != "":
 		return ua.UserTokenTypeUserName
+	case l.Cert != "":
+		return ua.UserTokenTypeCertificate
+	default:
+		return ua.UserTokenTypeAnonymous
 	}
-	return ua.UserTokenTypeAnonymous
+}
+
+// anonymous reports whether nobody logs in.
+func (l Login) anonymous() bool { return l.token() == ua.UserTokenTypeAnonymous }
+
+// validate checks what needs no file.
+func (l Login) validate() error {
+	var errs []error
+	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	if l.User == "" && !l.Password.IsZero() {
+		fault("login.password", "there is a password but no user", "set user, too")
+	}
+	if (l.Cert == "") != (l.Key == "") {
+		fault("login.cert", "cert and key of a user belong together, and one is missing", "set both, or neither")
+	}
+	if l.User != "" && l.Cert != "" {
+		fault("login.cert", "there is a user with a password, and a user's certificate", "set one of them")
+	}
+	return errors.Join(errs...)
+}
+
+// Trust says whose certificates are taken.
+type Trust uint8
+
+// The ways to trust; 0 is the store.
+const (
+	TrustStore Trust = iota
+	// TrustAny takes every certificate: whoever answers is the server.
+	TrustAny
+)
+
+// UnmarshalText reads "store" or "any".
+func (t *Trust) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "store":
+		*t = TrustStore
+	case "any":
+		*t = TrustAny
+	default:
+		return config.Field("", fmt.Sprintf("`%s` is no way to trust", b), "write store, or any to take every certificate")
+	}
+	return nil
 }
 
 // Fingerprint is the SHA-256 of a certificate in DER.
@@ -133,26 +196,23 @@ func (o *Options) validateSecurity() error {
 	var errs []error
 	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	if (o.Cert == "") != (o.Key == "") {
-		fault("cert", "cert and key belong together, and one is missing", "set both, or neither")
+		fault("cert", "cert and key belong together, and one is missing", "set both, or neither: the gateway then makes its own")
 	}
-	if o.Login.User == "" && !o.Login.Password.IsZero() {
-		fault("login.password", "there is a password but no user", "set user, too")
-	}
-	switch o.Channel.Policy {
-	case PolicyNone:
-		return errors.Join(append(errs, o.validateNone())...)
-	case policyUnread:
+	errs = append(errs, o.Login.validate())
+	switch {
+	case o.Channel.Policy == policyUnread:
 		return errors.Join(errs...)
-	case Basic256Sha256:
+	case o.Channel.none():
+		return errors.Join(append(errs, o.validateNone())...)
 	}
 	if o.Channel.Mode == ModeNone {
 		fault("channel.mode", "a policy without signing protects nothing", "write SignAndEncrypt or Sign, or policy: None")
 	}
-	if o.Cert == "" {
-		fault("cert", "the policy needs a certificate of the gateway", "name its file, and the key's as key")
-	}
-	if o.ServerSHA256 == "" {
-		fault("server_sha256", "nothing says which server is the right one", "write the SHA-256 fingerprint of the server's certificate, as the server's own tool shows it")
+	if o.Trust == TrustAny {
+		if o.ServerSHA256 != "" {
+			fault("trust", "server_sha256 names the one certificate that is taken, and trust: any takes all", "remove one of them")
+		}
+		errs = append(errs, config.Warn("trust", "every certificate is taken, so whoever answers is the server", "remove it, and trust the server's certificate: sluice trust add"))
 	}
 	return errors.Join(errs...)
 }
@@ -160,18 +220,25 @@ func (o *Options) validateSecurity() error {
 // validateNone checks a channel without security.
 func (o *Options) validateNone() error {
 	var errs []error
+	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	if o.Channel.Mode > ModeNone {
-		errs = append(errs, config.Field("channel.mode", "policy None neither signs nor encrypts", "write policy: Basic256Sha256, or remove the mode"))
+		fault("channel.mode", "policy None neither signs nor encrypts", "write policy: Basic256Sha256, or remove the mode")
 	}
-	for _, f := range []struct{ path, value string }{{"cert", string(o.Cert)}, {"server_sha256", string(o.ServerSHA256)}} {
-		if f.value != "" {
-			errs = append(errs, config.Field(f.path, "it is of no use with policy None, which proves nobody's identity", "write channel: {policy: Basic256Sha256}, or remove it"))
+	for _, f := range []struct {
+		path string
+		set  bool
+	}{{"cert", o.Cert != ""}, {"server_sha256", o.ServerSHA256 != ""}, {"trust", o.Trust != TrustStore}, {"pki", o.PKI != ""}, {"login.cert", o.Login.Cert != ""}} {
+		if f.set {
+			fault(f.path, "it is of no use with policy None, which proves nobody's identity", "write channel: {policy: Basic256Sha256}, or remove it")
 		}
 	}
+	remote := o.Endpoint != "" && !o.Endpoint.loopback()
 	switch {
 	case o.Login.User != "" && !o.AllowInsecure:
-		errs = append(errs, config.Field("login", "policy None may send the password in clear text, to whoever answers", "write channel: {policy: Basic256Sha256}, or allow_insecure: true"))
-	case o.Endpoint != "" && !o.Endpoint.loopback():
+		fault("login", "policy None may send the password in clear text, to whoever answers", "write channel: {policy: Basic256Sha256}, or allow_insecure: true")
+	case remote && o.Channel.Policy == policyUnset:
+		fault("channel", "nothing says how the connection is secured", "write channel: Basic256Sha256, or channel: None to go without any security")
+	case remote:
 		errs = append(errs, config.Warn("channel", "anybody on the network can read and change what is sent", "write channel: {policy: Basic256Sha256, mode: SignAndEncrypt}, if the server offers it"))
 	}
 	return errors.Join(errs...)
@@ -228,7 +295,8 @@ func chooseToken(e *ua.EndpointDescription, kind ua.UserTokenType) *ua.UserToken
 		case ua.SecurityPolicyURIBasic256Sha256, ua.SecurityPolicyURIAes128Sha256RsaOaep, ua.SecurityPolicyURIAes256Sha256RsaPss:
 			return t
 		case ua.SecurityPolicyURINone:
-			if e.SecurityMode != ua.MessageSecurityModeSign && clear == nil {
+			// A certificate without a signature is no proof of anything.
+			if kind == ua.UserTokenTypeUserName && e.SecurityMode != ua.MessageSecurityModeSign && clear == nil {
 				clear = t
 			}
 		}
@@ -237,10 +305,14 @@ func chooseToken(e *ua.EndpointDescription, kind ua.UserTokenType) *ua.UserToken
 }
 
 func tokenName(t ua.UserTokenType) string {
-	if t == ua.UserTokenTypeAnonymous {
+	switch t {
+	case ua.UserTokenTypeAnonymous:
 		return "anonymous"
+	case ua.UserTokenTypeCertificate:
+		return "certificate of a user"
+	default:
+		return "user and password"
 	}
-	return "user and password"
 }
 
 func channelName(policy string, mode ua.MessageSecurityMode) string {
@@ -263,46 +335,4 @@ func offers(offered []*ua.EndpointDescription) string {
 		return "nothing"
 	}
 	return strings.Join(names, ", ")
-}
-
-// verify checks the certificate of an endpoint against the pin, and its dates.
-// What the library does with it afterwards proves that the server has its key.
-func verify(der []byte, pin Fingerprint, now time.Time) (*x509.Certificate, error) {
-	cert, err := firstCertificate(der)
-	if err != nil {
-		return nil, errors.New("the server shows no certificate that can be read")
-	}
-	want, err := hex.DecodeString(string(pin))
-	if sum := sha256.Sum256(cert.Raw); err != nil || !bytes.Equal(sum[:], want) {
-		return nil, fmt.Errorf("the server's certificate is not the trusted one: its SHA-256 is %s, server_sha256 in the config is %s; if it was renewed on purpose, compare the first with what the server's own tool shows and write it as server_sha256", hex.EncodeToString(sum[:]), cmp.Or(string(pin), "empty"))
-	}
-	public, ok := cert.PublicKey.(*rsa.PublicKey)
-	switch {
-	case !ok || public.N.BitLen() < 2048:
-		return nil, errors.New("the server's certificate has no RSA key of at least 2048 bits")
-	case now.Before(cert.NotBefore):
-		return nil, fmt.Errorf("the server's certificate is valid only from %s; is the clock of this computer right?", cert.NotBefore.Format(time.RFC3339))
-	case now.After(cert.NotAfter):
-		return nil, fmt.Errorf("the server's certificate ended on %s; give the server a new one", cert.NotAfter.Format(time.RFC3339))
-	}
-	return cert, nil
-}
-
-// secured returns the client's options for a chosen and verified endpoint.
-func (d *driver) secured(e *ua.EndpointDescription) ([]client.Option, error) {
-	var options []client.Option
-	if d.o.Channel.Policy != PolicyNone {
-		cert, err := verify(e.ServerCertificate, d.o.ServerSHA256, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		// The library wants the certificate alone where a server sends a chain.
-		e.ServerCertificate = cert.Raw
-		options = append(options, client.Certificate(d.identity.cert), client.PrivateKey(d.identity.key))
-	}
-	options = append(options, client.SecurityFromEndpoint(e, d.o.Login.token()))
-	if d.o.Login.User != "" {
-		options = append(options, client.AuthUsername(d.o.Login.User, d.o.Login.Password.Reveal()))
-	}
-	return options, nil
 }

@@ -187,7 +187,7 @@ func (s *session) connect(ctx context.Context) error {
 func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	o := &s.d.o
 	var security []client.Option
-	if o.Channel.Policy != PolicyNone || o.Login.User != "" {
+	if !o.Channel.none() || !o.Login.anonymous() {
 		offered, err := s.endpoints(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("ask for its endpoints: %w", err)

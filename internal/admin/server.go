@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-edge/sluice/buffer"
 	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/audit"
+	"github.com/sluice-edge/sluice/internal/pki"
 	"github.com/sluice-edge/sluice/internal/recording"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
@@ -37,6 +38,8 @@ type Options struct {
 	// Rules is the way to the rules of the machines; nil where the gateway is
 	// stopped.
 	Rules Rules
+	// Trust are the stores of certificates; empty where no device has any.
+	Trust []*pki.Store
 	// Test tries an uplink; nil where the gateway is stopped.
 	Test TestFunc
 	// Note keeps in the integration log that a dead letter was given up.
@@ -82,6 +85,10 @@ func (s *Server) Handler() http.Handler {
 		{"GET /v1/jobs", s.jobs},
 		{"POST /v1/jobs/cancel", s.cancelJob},
 		{"GET /v1/backup", s.backup},
+		{"GET /v1/trust", s.trusted},
+		{"POST /v1/trust/add", s.addTrust},
+		{"POST /v1/trust/remove", s.removeTrust},
+		{"POST /v1/trust/renew", s.renewOwn},
 		{"GET /v1/modes", s.modes},
 		{"POST /v1/mode", s.setMode},
 		{"GET /v1/record", s.recordings},

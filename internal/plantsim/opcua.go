@@ -29,9 +29,11 @@ const namespaceIndex = 2
 type OPCUAOptions struct {
 	// Addr is where it listens, for example "127.0.0.1:0" for a free port.
 	Addr string
-	// Certificate and Key, made by NewCertificate, let it offer Basic256Sha256
-	// with Sign and SignAndEncrypt instead of None.
+	// Certificate and Key, made by NewCertificate, let it offer Policies with Sign
+	// and SignAndEncrypt instead of None.
 	Certificate *Certificate
+	// Policies are the names of security policies; none means Basic256Sha256.
+	Policies []string
 	// Users are who may log in, with their passwords; nobody else may then.
 	Users map[string]string
 	// MaxNodesPerRead and MaxItemsPerCall are its operation limits; 0 means
@@ -217,9 +219,15 @@ func (s *OPCUA) serve() error {
 		options = append(options, server.EnableAuthMode(ua.UserTokenTypeUserName))
 	}
 	if c := s.options.Certificate; c != nil {
-		options = append(options, server.Certificate(c.DER), server.PrivateKey(c.Key),
-			server.EnableSecurity("Basic256Sha256", ua.MessageSecurityModeSign),
-			server.EnableSecurity("Basic256Sha256", ua.MessageSecurityModeSignAndEncrypt))
+		options = append(options, server.Certificate(c.DER), server.PrivateKey(c.Key))
+		policies := s.options.Policies
+		if len(policies) == 0 {
+			policies = []string{"Basic256Sha256"}
+		}
+		for _, policy := range policies {
+			options = append(options, server.EnableSecurity(policy, ua.MessageSecurityModeSign),
+				server.EnableSecurity(policy, ua.MessageSecurityModeSignAndEncrypt))
+		}
 	} else {
 		options = append(options, server.EnableSecurity("None", ua.MessageSecurityModeNone))
 	}
