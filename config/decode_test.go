@@ -386,6 +386,10 @@ func TestSectionFaults(t *testing.T) {
 		"5:8: s.list.0: p — r",
 		"6:3: warning: s.list[1]: p — r",
 	})
+	s.unread = []string{"tags.made", "list[0]"}
+	err = errors.Join(Field("tags[0].made", "only a consequence", ""), Field("tags.a.b", "p", "r"), Field("list[0]", "only a consequence", ""), Field("list[1]", "p", "r"))
+	same(t, messages(s.Faults(err)), []string{"3:8: s.tags.a.b: p — r", "6:3: s.list[1]: p — r"})
+	s.unread = nil
 	if got, want := s.At("tags.made"), (Position{"-", 4, 9}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -140,7 +140,29 @@ func (s *Section) locate(base string, err error, faults Faults) Faults {
 // follows reports whether a fault at path may only be the consequence of
 // something that could not be read: there, below, or around it.
 func (s *Section) follows(path string) bool {
-	return slices.ContainsFunc(s.unread, func(unread string) bool { return within(path, unread) || within(unread, path) })
+	path = s.written(path)
+	return slices.ContainsFunc(s.unread, func(unread string) bool {
+		unread = s.written(unread)
+		return within(path, unread) || within(unread, path)
+	})
+}
+
+// written is path as the config has it: a list of one may be written as its value,
+// and then nothing has a number.
+func (s *Section) written(path string) string {
+	const first = "[0]"
+	for from := 0; ; {
+		i := strings.Index(path[from:], first)
+		if i < 0 {
+			return path
+		}
+		from += i
+		if n := s.lookup(path[:from]); n != nil && n.kind == sequenceNode {
+			from += len(first)
+		} else {
+			path = path[:from] + path[from+len(first):]
+		}
+	}
 }
 
 // within reports whether path is at or below top.

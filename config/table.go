@@ -75,7 +75,12 @@ func (d *decoder) csv(file string, row reflect.Type, path string, at Position) (
 		}
 		return nil, false
 	}
-	return c.mapping(), !c.torn
+	table = c.mapping()
+	if len(c.cells) == 0 && !c.failed {
+		d.faults = append(d.faults, Fault{Position: start, Path: join(d.s.path, path), Warning: true,
+			Problem: "the table has its first row, which names the columns, and no other", Remedy: "write a row for each name, or remove the key"})
+	}
+	return table, !c.torn
 }
 
 // sheet is one CSV file while it is read.

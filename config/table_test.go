@@ -96,6 +96,7 @@ func TestTableCSVFaults(t *testing.T) {
 	for _, c := range []struct{ name, key, csv, want string }{
 		{"empty", "points", "", "t.csv:1:1: s.points: the table is empty — name the columns in its first row: the name first, then the fields"},
 		{"blank", "points", "\n;;\n", "t.csv:1:1: s.points: the table is empty — name the columns in its first row: the name first, then the fields"},
+		{"heading alone", "points", "name,address\n", "t.csv:1:1: warning: s.points: the table has its first row, which names the columns, and no other — write a row for each name, or remove the key"},
 		{"missing column", "points", "name,type\nmade,uint16\n", "t.csv:1:1: s.points: the column `address` is missing — add it to the first row"},
 		{"no header", "points", "made,40001,uint16\nbad,40002,\n", "t.csv:1:1: s.points: the first row must name the columns, and none of its cells does — write them above it: the name first, then any of `address`, `type`, `scale`, `codes`"},
 		{"sep= and a fault", "points", "sep=;\nname;address\n;5\n", "t.csv:3:1: s.points: a row without a name — write the name into the first column"},

@@ -66,7 +66,7 @@ func TestFaultsOfAScale(t *testing.T) {
 		{"method: continuous, weight: gross, component: OIL, min_dose: 5 kg, flow: raw, flow_unit: g/h", "M.dosing.flow_unit: is in g, but the weight in kg"},
 		{"method: continuous, weight: gross, component: OIL, min_dose: 5 kg, while: gate", "M.dosing.while: means nothing with method: continuous — remove it, or write method: batch_out or gain_in_weight"},
 		{"method: totalizer, total: text, weight_unit: kg, component: SUGAR, min_dose: 100 g", "M.dosing.total: tag press/text is of type string, which is no weight"},
-		{"method: batch_out, weight: gross, while: gate, component: SUGAR, min_dose: 200", "M.dosing.min_dose: `200` is no weight: write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g"},
+		{"method: batch_out, weight: gross, while: gate, component: SUGAR, min_dose: 200", "M.dosing.min_dose: `200` is no weight — write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g"},
 	} {
 		section, faults := config.ParseSection("M", "m.yaml", "device: press\ndosing: {"+c.dosing+"}")
 		var o Options

@@ -134,7 +134,7 @@ func (m *Mass) UnmarshalText(b []byte) error {
 	d, err := ParseDecimal(strings.TrimSpace(text[:cut]))
 	unit, ok := ParseMassUnit(text[cut:])
 	if err != nil || !ok || d.Unscaled < 0 {
-		return fmt.Errorf("`%s` is no weight: write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g", text)
+		return fmt.Errorf("`%s` is no weight — write a number and a unit (mg, g, kg, t, oz, lb), for example 200 g", text)
 	}
 	*m = Mass{Amount: d, Unit: unit}
 	return nil

@@ -118,6 +118,20 @@ func TestValuesAreEscapedForTheirPlace(t *testing.T) {
 	}
 }
 
+// TestAFunctionThatIsNotThere: the remedy names what is meant, or what there is.
+func TestAFunctionThatIsNotThere(t *testing.T) {
+	for text, want := range map[string]string{
+		"{{downtimes .}}": "did you mean `downtime`? the functions are `code`, `decimal`, `default`, ",
+		"{{lunch .}}":     "the functions are `code`, ",
+	} {
+		_, err := Parse(JSON, text, NewKinds(plant.EventKinds()...))
+		var e *Error
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Remedy, want) || strings.Contains(e.Remedy, emitName) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // TestFaultsOfTemplates: what is wrong, where, and what to do.
 func TestFaultsOfTemplates(t *testing.T) {
 	for _, test := range []struct {
@@ -127,7 +141,8 @@ func TestFaultsOfTemplates(t *testing.T) {
 		{JSON, "{\n \"a\": {{.data.goood}}}", "line 2, column 14 of the template: no event of these kinds has a field `goood`"},
 		{JSON, "{{.data.good", "line 1 of the template: "},
 		{JSON, "{{if .data.good}}", "unexpected EOF"},
-		{JSON, "{{nofunc 1}}", "function \"nofunc\" not defined"},
+		{JSON, "{{nofunc 1}}", "there is no function `nofunc`"},
+		{JSON, "{{downtimes .}}", "line 1 of the template: there is no function `downtimes`"},
 		{JSON, "{\"a\":{{.data.good}},}", "it is no valid JSON: invalid character '}'"},
 		{JSON, "\"\\{{.data.good}}\"", "behind a backslash"},
 		{JSON, "{{.good}}", "map has no entry for key \"good\""},

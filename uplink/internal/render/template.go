@@ -281,6 +281,7 @@ func (e *Error) place(where string) {
 
 var (
 	parsePlace = regexp.MustCompile(`^template: (t:\d+(?::\d+)?): `)
+	noFunction = regexp.MustCompile(`function "(\w+)" not defined`)
 	runPlace   = regexp.MustCompile(`(?s)^template: (t:\d+:\d+): executing "[^"]*" at <(.*?)>: (?:error calling \w+: )?(.*)$`)
 )
 
@@ -290,6 +291,14 @@ func parseError(err error) *Error {
 	if m := parsePlace.FindStringSubmatch(text); m != nil {
 		e.Problem = text[len(m[0]):]
 		e.place(m[1])
+	}
+	if m := noFunction.FindStringSubmatch(text); m != nil {
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(functions(untranslated{}))), func(name string) bool { return name == emitName })
+		e.Problem = "there is no function `" + m[1] + "`"
+		e.Remedy = "the functions are `" + strings.Join(names, "`, `") + "`, and those of Go's templates"
+		if near, ok := config.Nearest(m[1], names); ok {
+			e.Remedy = "did you mean `" + near + "`? " + e.Remedy
+		}
 	}
 	return e
 }
