@@ -78,7 +78,7 @@ func (s *Sender) lulled(ctx context.Context, to target, e *plant.Event) (r plant
 	case asking:
 		left = time.Second
 	default:
-		err := s.ask(ctx, to, e)
+		err := s.ask(ctx, to)
 		s.mu.Lock()
 		l.asking, l.well = false, err == nil
 		s.mu.Unlock()
@@ -94,22 +94,11 @@ func (s *Sender) lulled(ctx context.Context, to target, e *plant.Event) (r plant
 
 // ask asks a URL for its options. Any answer will do that is not that of a proxy
 // which has lost the receiver.
-func (s *Sender) ask(ctx context.Context, to target, e *plant.Event) error {
-	ctx, cancel := to.client.Context(ctx)
-	defer cancel()
-	began := time.Now()
-	a, err := to.client.Do(ctx, &httplink.Request{Method: http.MethodOptions, URL: to.url, Header: s.header, Stay: true, Most: maxAnswer})
-	x := uplink.Exchange{Time: began, Machine: e.Machine, Method: http.MethodOptions, Where: httplink.Show(to.url), Outcome: uplink.OutcomeAsked}
-	if err == nil {
-		x.Status, x.Words = a.Status, to.client.Clean(a.Words())
+func (s *Sender) ask(ctx context.Context, to target) error {
+	return s.askOptions(ctx, to, uplink.OutcomeAsked, func(a *httplink.Answer) (string, error) {
 		if a.Status == http.StatusBadGateway || a.Status == http.StatusServiceUnavailable || a.Status == http.StatusGatewayTimeout {
-			err = fmt.Errorf("OPTIONS %s: it answers %s", httplink.Show(to.url), httplink.Title(a.Status))
+			return "", fmt.Errorf("OPTIONS %s: it answers %s", httplink.Show(to.url), httplink.Title(a.Status))
 		}
-	}
-	if err != nil {
-		x.Words = err.Error()
-	}
-	x.Duration = time.Since(began)
-	s.env.Journal.Note(x)
-	return err
+		return to.client.Clean(a.Words()), nil
+	})
 }

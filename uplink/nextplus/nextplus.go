@@ -292,23 +292,20 @@ func (s *Sender) Test(ctx context.Context) error {
 }
 
 func (s *Sender) try(ctx context.Context, key string, to target) error {
+	return s.askOptions(ctx, to, uplink.OutcomeTest, func(a *httplink.Answer) (string, error) {
+		switch {
+		case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusProxyAuthRequired || a.Status >= 500 && a.Status != http.StatusNotImplemented:
+			return "", fmt.Errorf("nextplus: %s: %s answers %s: %s", key, httplink.Show(to.url), httplink.Title(a.Status), cmp.Or(to.client.Clean(a.Words()), "check the URL and auth"))
+		case a.Success() && a.Page && s.options.WebPage == asRetry:
+			return "", fmt.Errorf("nextplus: %s: %s answers %s, but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered", key, httplink.Show(to.url), httplink.Title(a.Status))
+		}
+		return to.client.Clean(a.Words()), nil
+	})
+}
+
+// askOptions asks a URL for its options.
+func (s *Sender) askOptions(ctx context.Context, to target, outcome uplink.Outcome, judge func(*httplink.Answer) (string, error)) error {
 	ctx, cancel := to.client.Context(ctx)
 	defer cancel()
-	began := time.Now()
-	a, err := to.client.Do(ctx, &httplink.Request{Method: http.MethodOptions, URL: to.url, Header: s.header, Stay: true, Most: maxAnswer})
-	x := uplink.Exchange{Time: began, Method: http.MethodOptions, Where: httplink.Show(to.url), Outcome: uplink.OutcomeTest}
-	switch {
-	case err != nil:
-		x.Words = err.Error()
-	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusProxyAuthRequired || a.Status >= 500 && a.Status != http.StatusNotImplemented:
-		err = fmt.Errorf("nextplus: %s: %s answers %s: %s", key, httplink.Show(to.url), httplink.Title(a.Status), cmp.Or(to.client.Clean(a.Words()), "check the URL and auth"))
-	case a.Success() && a.Page && s.options.WebPage == asRetry:
-		err = fmt.Errorf("nextplus: %s: %s answers %s, but a web page came where an answer was expected: is there a login portal or a proxy in between? If the receiver itself answers so, set web_page: delivered", key, httplink.Show(to.url), httplink.Title(a.Status))
-	}
-	if a != nil {
-		x.Status, x.Words = a.Status, to.client.Clean(a.Words())
-	}
-	x.Duration = time.Since(began)
-	s.env.Journal.Note(x)
-	return err
+	return to.client.Ask(ctx, s.env.Journal, &httplink.Request{Method: http.MethodOptions, URL: to.url, Header: s.header, Stay: true, Most: maxAnswer}, outcome, judge)
 }

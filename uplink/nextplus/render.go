@@ -164,6 +164,18 @@ func decode(e *plant.Event, into any) error {
 	return nil
 }
 
+// read reads the data of an event into data, where order and sku are, and returns
+// its order, of the configured source, and its article.
+func (s *Sender) read(e *plant.Event, data any, order **plant.Order, sku *string) (o *plant.Order, of string, err error) {
+	if err = decode(e, data); err == nil {
+		o, err = s.order(*order)
+	}
+	if err == nil {
+		of, err = article(*sku, o)
+	}
+	return o, of, err
+}
+
 func (s *Sender) code(kind plant.CodeKind, ours string, marks *[]string) string {
 	theirs, ok := s.codes.Lookup(kind, ours)
 	if !ok {
@@ -174,14 +186,7 @@ func (s *Sender) code(kind plant.CodeKind, ours string, marks *[]string) string 
 
 func (s *Sender) buildDevice(v *view, e *plant.Event) (*call, error) {
 	var data plant.Serial
-	if err := decode(e, &data); err != nil {
-		return nil, err
-	}
-	o, err := s.order(data.Order)
-	if err != nil {
-		return nil, err
-	}
-	sku, err := article(data.SKU, o)
+	o, sku, err := s.read(e, &data, &data.Order, &data.SKU)
 	if err != nil {
 		return nil, err
 	}
@@ -245,14 +250,7 @@ func onlyOn(action, only, text string) string {
 
 func (s *Sender) buildAttach(v *view, e *plant.Event) (*call, error) {
 	var data plant.ItemAttach
-	if err := decode(e, &data); err != nil {
-		return nil, err
-	}
-	o, err := s.order(data.Order)
-	if err != nil {
-		return nil, err
-	}
-	sku, err := article(data.SKU, o)
+	o, sku, err := s.read(e, &data, &data.Order, &data.SKU)
 	if err != nil {
 		return nil, err
 	}
@@ -348,14 +346,7 @@ func quantityOf(item *plant.AttachedItem) (plant.Decimal, error) {
 
 func (s *Sender) buildOperation(v *view, e *plant.Event) (*call, error) {
 	var data plant.Operation
-	if err := decode(e, &data); err != nil {
-		return nil, err
-	}
-	o, err := s.order(data.Order)
-	if err != nil {
-		return nil, err
-	}
-	sku, err := article(data.SKU, o)
+	o, sku, err := s.read(e, &data, &data.Order, &data.SKU)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package prodsmart
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,20 +9,17 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sluice-edge/sluice/internal/fault"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/httplink"
 )
 
-const (
-	// maxAnswer bounds what is read of an answer: a page of 25 productions with
-	// everything in it is some 50 kB.
-	maxAnswer = 1 << 20
-	// keptFrom is the shortest Retry-After that is kept over a restart, which takes
-	// a few seconds itself.
-	keptFrom = 5 * time.Second
-)
+// maxAnswer bounds what is read of an answer: a page of 25 productions with
+// everything in it is some 50 kB.
+const maxAnswer = 1 << 20
 
 // call is one request.
 type call struct {
@@ -191,7 +187,7 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 		// A proxy that has lost Prodsmart asks for nothing.
 		h.doubt = status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") == ""
 		s.leaveAlone(time.Now().Add(h.wait), h.cause)
-		h.put = s.keepWait(status, h.wait)
+		h.put = httplink.KeepWait(s.base, status, h.wait)
 		return stumbled, h
 	case slices.Contains(s.options.RenewOn, status), status == http.StatusUnauthorized, status == http.StatusForbidden:
 		if c.query.Has(tokenParameter) || c.header.Get("Authorization") != s.basic.Get("Authorization") {
@@ -220,25 +216,6 @@ func (s *Sender) judge(c *call, target *url.URL, a *httplink.Answer) (outcome, *
 	}
 }
 
-// keptWait is Prodsmart's wish to be left alone, as it is kept over a restart.
-type keptWait struct {
-	URL     string    `json:"url"`
-	Status  int       `json:"status"`
-	Asked   time.Time `json:"asked"`
-	Seconds int64     `json:"seconds"`
-}
-
-func (s *Sender) keepWait(status int, wait time.Duration) []plant.KV {
-	if wait < keptFrom {
-		return nil
-	}
-	value, err := json.Marshal(keptWait{httplink.Show(s.base), status, time.Now().UTC(), int64((wait + time.Second - 1) / time.Second)})
-	if err != nil {
-		panic(err) // text, numbers and a time of this century always have a JSON form
-	}
-	return []plant.KV{{Key: waitKey, Value: value}}
-}
-
 // leaveAlone keeps every request back until then, also of Sends that are under way.
 func (s *Sender) leaveAlone(until time.Time, cause error) {
 	s.budget.pause(until)
@@ -250,22 +227,19 @@ func (s *Sender) leaveAlone(until time.Time, cause error) {
 }
 
 // quiet returns the halt while Prodsmart is to be left alone, nil if it may be
-// asked. Its wish from before the gateway was started is read once. That one's time
-// is the wall clock's, which may have been set since: no wait is longer than what
-// was asked for.
+// asked. Its wish from before the gateway was started is read once.
 func (s *Sender) quiet() *halt {
 	s.mu.Lock()
 	recall := !s.recalled
 	s.recalled = true
 	s.mu.Unlock()
 	if recall {
-		var kept keptWait
-		s.recall(waitKey, &kept)
-		asked := time.Duration(min(max(kept.Seconds, 0), int64(httplink.MaxWait/time.Second))) * time.Second
-		end := kept.Asked.Add(asked)
-		if left := min(time.Until(end), asked); left > 0 && kept.URL == httplink.Show(s.base) {
-			s.leaveAlone(time.Now().Add(left), &uplink.LinkError{Err: fmt.Errorf("prodsmart: before the gateway was started, Prodsmart answered %s and asked not to be called before %s",
-				httplink.Title(kept.Status), end.UTC().Format("2006-01-02 15:04:05 UTC"))})
+		before, err := httplink.RecallWait(s.env.Memory, s.base)
+		if err != nil {
+			s.log.Warn("whether Prodsmart asked to wait before the start cannot be read; it is asked now", zap.Error(err))
+		}
+		if before.Left > 0 {
+			s.leaveAlone(time.Now().Add(before.Left), &uplink.LinkError{Err: errors.New("prodsmart: " + before.Words("Prodsmart"))})
 		}
 	}
 	left, cause := s.leftAlone()

@@ -15,7 +15,6 @@ import (
 const (
 	machineKey = "machine/"
 	missedKey  = "missed/"
-	waitKey    = "retry_after"
 )
 
 // memory is what outlives the process of one machine: what Prodsmart was told

@@ -158,7 +158,7 @@ func (s *Sender) judge(m plant.MachineID, msg *message, a *httplink.Answer) []pl
 		return machine()
 	case down:
 		results := system(0)
-		results[0].Put = s.keep(a.Status, wait)
+		results[0].Put = httplink.KeepWait(s.target, a.Status, wait)
 		return results
 	case wrong:
 		return system(httplink.WrongWait)

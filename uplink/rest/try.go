@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/httplink"
@@ -31,18 +30,7 @@ func (s *Sender) Test(ctx context.Context) error {
 		}
 		r.Method, r.URL = http.MethodGet, target
 	}
-	began := time.Now()
-	a, err := s.client.Do(ctx, r)
-	x := uplink.Exchange{Time: began, Duration: time.Since(began), Method: r.Method, Where: httplink.Show(r.URL), Outcome: uplink.OutcomeTest}
-	if err == nil {
-		x.Status = a.Status
-		x.Words, err = s.tested(r, a, strict)
-	}
-	if err != nil {
-		x.Words = err.Error()
-	}
-	s.journal.Note(x)
-	return err
+	return s.client.Ask(ctx, s.journal, r, uplink.OutcomeTest, func(a *httplink.Answer) (string, error) { return s.tested(r, a, strict) })
 }
 
 // tested returns what the receiver said, or why that is not good.

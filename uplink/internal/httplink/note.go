@@ -1,6 +1,7 @@
 package httplink
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -26,4 +27,22 @@ func NoteTokens(j *uplink.Journal, a Auth) func(began time.Time, answer *Answer,
 		}
 		j.Note(x)
 	}
+}
+
+// Ask makes one request that carries no event and notes it in the journal under
+// that outcome. judge says what the answer's words are, or what is wrong with it,
+// which Ask returns; it returns a *Failure or *TokenError too. It blocks as Do does.
+func (s *Session) Ask(ctx context.Context, j *uplink.Journal, r *Request, outcome uplink.Outcome, judge func(*Answer) (words string, err error)) error {
+	began := time.Now()
+	a, err := s.Do(ctx, r)
+	x := uplink.Exchange{Time: began, Duration: time.Since(began), Method: r.Method, Where: Show(r.URL), Outcome: outcome}
+	if err == nil {
+		x.Status = a.Status
+		x.Words, err = judge(a)
+	}
+	if err != nil {
+		x.Words = err.Error()
+	}
+	j.Note(x)
+	return err
 }
