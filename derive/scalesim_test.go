@@ -137,6 +137,7 @@ type weigher struct {
 	committed []byte
 	commitAt  time.Time
 	book      scaleBook
+	events    []plant.Event
 	session   uint64
 	fresh     map[plant.DeviceID]bool
 	fail      func(error)
@@ -206,6 +207,7 @@ func (w *weigher) one(in plant.Input) {
 		w.fail(fmt.Errorf("reloaded before %+v: %+v, then %+v", in, replayed.Events, out.Events))
 	}
 	w.state, w.wake = next, out.Wake
+	w.events = append(w.events, out.Events...)
 	for i := range out.Events {
 		if err := w.book.take(&out.Events[i]); err != nil {
 			w.fail(err)

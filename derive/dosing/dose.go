@@ -251,7 +251,7 @@ func (r *Live) compare(p *portion, d *Dose, flag func(string)) {
 		}
 	}
 	part, err := target.Mul(plant.Decimal{Unscaled: r.aborted, Scale: 2})
-	if p.early && short && err == nil && d.Quantity.Cmp(part) < 0 {
+	if p.early && !p.unheard && short && err == nil && d.Quantity.Cmp(part) < 0 {
 		d.Status = "aborted"
 	}
 }

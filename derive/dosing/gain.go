@@ -19,16 +19,23 @@ type gainState struct {
 	Begun  rule.Stamp `json:"t0,omitzero"`
 	Words  words      `json:"w,omitzero"`
 	// Waits is set while the component before may still flow: it ended at Ended,
-	// when the weight was At.
-	Waits  bool       `json:"wait,omitempty"`
-	At     int64      `json:"at,omitempty"`
-	Before rule.Stamp `json:"b0,omitzero"`
-	Ended  rule.Stamp `json:"b1,omitzero"`
-	Prior  words      `json:"pw,omitzero"`
+	// when the weight was At. PriorGap says of its dose what Gap says of this one.
+	Waits    bool       `json:"wait,omitempty"`
+	PriorGap bool       `json:"pgap,omitempty"`
+	At       int64      `json:"at,omitempty"`
+	Before   rule.Stamp `json:"b0,omitzero"`
+	Ended    rule.Stamp `json:"b1,omitzero"`
+	Prior    words      `json:"pw,omitzero"`
 	// Falling is set while the vessel is emptied, down to Low so far.
 	Falling bool  `json:"fall,omitempty"`
 	Low     point `json:"low,omitzero"`
-	Gap     bool  `json:"gap,omitempty"`
+	// Gap is set while what goes in now, or with no component on what came since
+	// Ref, goes back to a time when nobody looked. Away is set from such a time on
+	// until both the weight and the component have been read again; Left is the
+	// weight when it began.
+	Gap  bool  `json:"gap,omitempty"`
+	Away bool  `json:"away,omitempty"`
+	Left int64 `json:"left,omitempty"`
 	// Peak is the highest weight since the newest that stood, without having stood
 	// itself. It was more than a dose above Ref first at High, and last not nearly
 	// down again at Until. Seen are the two weights before the newest: one that
@@ -62,8 +69,9 @@ func (r *Live) component(s *LiveState) string {
 	return c
 }
 
-// switched compares the component with the one that went in so far.
-func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
+// switched compares the component with the one that went in so far. sighted is
+// false where nobody could tell until now which one it is.
+func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (changed bool) {
 	g := &s.Gain
 	if i := r.first(roleGate); i >= 0 && s.Known&(1<<i) == 0 {
 		return false // nobody can tell
@@ -73,43 +81,66 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	if g.Active == (now != "") && (!g.Active || now == was) {
 		return false
 	}
-	if g.Waits {
-		w, estimated := g.At, true
-		if stood, ok := r.steadyAt(s, at.At); ok && g.Gap {
-			w, estimated = stood, false // it would have been told but for the gap
-		}
-		r.after(s, w, at, estimated, out)
+	if g.Away {
+		r.spilt(s, out)
+	}
+	g.Gap = g.Gap || !sighted && g.Active
+	w, stands := r.steadyAt(s, at.At)
+	switch {
+	case g.Waits && g.Active:
+		r.after(s, g.At, at, true, out)
+	case g.Waits && stands:
+		r.after(s, w, at, false, out)
+	case g.Waits:
+		// Nothing else came since it ended.
+		r.after(s, s.Last.W, at, true, out)
 	}
 	if g.Active {
-		g.Waits, g.Prior, g.Before, g.Ended, g.At = true, g.Words, g.Begun, at, s.Last.W
-		if w, ok := r.steadyAt(s, at.At); ok && g.Have {
+		r.ends(g, s.Last.W, at)
+		if stands && g.Have {
 			// It had settled before the component was switched.
 			g.At = w
 			if now != "" {
 				r.after(s, w, at, false, out)
-				g.Gap = false
 			}
 		}
 	}
-	if now != "" {
-		r.begins(s, at, out)
+	if now != "" && !g.Away {
+		r.begins(s, at, sighted, out)
 	}
-	g.Active, g.Begun, g.Words = now != "", at, s.Words
+	g.Active, g.Begun, g.Words, g.Gap = now != "", at, s.Words, g.Away || !sighted
 	return true
 }
 
+// ends has the dose of the component that was on until now wait for the weight to
+// stand, which is w.
+func (r *Live) ends(g *gainState, w int64, at rule.Stamp) {
+	g.Waits, g.Prior, g.PriorGap, g.Before, g.Ended, g.At = true, g.Words, g.Gap, g.Begun, at, w
+}
+
 // begins settles from which weight on a component goes in that follows no other.
-func (r *Live) begins(s *LiveState, at rule.Stamp, out Sink) {
+func (r *Live) begins(s *LiveState, at rule.Stamp, sighted bool, out Sink) {
 	g := &s.Gain
 	switch {
 	case g.Falling:
 		// What the vessel holds now is what it was emptied to, as far as it is.
-		g.book(s.Last.W)
-		g.Falling, g.Waits, g.Rough = false, false, true
-	case !g.Have || g.Active || g.Waits || g.Gap:
+		g.rough(s.Last.W)
+		g.Falling, g.Waits = false, false
+	case !g.Have && s.Win.N > 1:
+		g.rough(s.Last.W)
+		g.Have, g.Seen = true, [2]int64{s.Last.W, s.Last.W}
+	case !g.Have || g.Active || g.Waits || !sighted:
 	default:
-		if w, ok := r.steadyAt(s, at.At); ok && w-g.Ref < r.least {
+		w, stands := r.steadyAt(s, at.At)
+		if g.Gap && !stands {
+			w = s.Last.W
+		}
+		switch {
+		case !stands && !g.Gap:
+		case w-g.Ref < r.least:
 			r.creep(s, w, at, out)
+		case g.Gap:
+			r.nobodys(s, w, !stands, at, at, out)
 		}
 	}
 }
@@ -146,14 +177,21 @@ func (g *gainState) book(w int64) {
 	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
 }
 
+// rough takes a weight that never stood for the reference.
+func (g *gainState) rough(w int64) {
+	g.book(w)
+	g.Rough = true
+}
+
 // after tells of the component that ended: what the vessel gained up to w.
 func (r *Live) after(s *LiveState, w int64, at rule.Stamp, estimated bool, out Sink) {
 	g := &s.Gain
-	g.Waits = false
+	unheard := g.PriorGap
+	g.Waits, g.PriorGap = false, false
 	if !g.Have {
 		return
 	}
-	r.gained(s, w, &portion{at: at, begun: g.Before, ended: g.Ended, estimated: estimated, early: true, words: &g.Prior}, out)
+	r.gained(s, w, &portion{at: at, begun: g.Before, ended: g.Ended, estimated: estimated, unheard: unheard, early: true, words: &g.Prior}, out)
 }
 
 // gained tells of a rise to w, and takes w for the reference.
@@ -163,26 +201,31 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 	if magnitude(rise) <= r.noise {
 		return
 	}
-	p.estimated = p.estimated || g.Rough
-	p.ticks, p.before, p.after, p.weighed, p.unheard = rise, g.Ref, w, !p.estimated, g.Gap
+	p.weighed = !p.estimated && !g.Rough
+	p.estimated = !p.weighed || p.unheard
+	p.ticks, p.before, p.after = rise, g.Ref, w
 	p.drift = rise < r.least
 	g.book(w)
-	g.Gap = false
 	if rise > 0 {
 		p.words.fill(&s.Words)
 		r.tell(p, out)
 	}
 }
 
-// gainSample takes the newest weight of a vessel.
-func (r *Live) gainSample(s *LiveState, out Sink) (changed bool) {
+// gainSample takes the newest weight of a vessel. seen is false for the first
+// after a time in which nobody looked at it.
+func (r *Live) gainSample(s *LiveState, seen bool, out Sink) (changed bool) {
 	g := &s.Gain
 	w := s.Last.W
+	if !seen {
+		changed = r.fallen(s, out)
+	}
+	changed = r.back(s, s.Last.At, true, out) || changed
 	if g.Have && !g.Falling {
-		changed = r.climb(s, w)
+		changed = r.climb(s, w) || changed
 		if g.Top-w > max(r.least, r.noise) || g.Seen[1] <= r.floor(g) && r.spilled(g, w) {
 			changed = true
-			r.emptied(s, out)
+			r.spills(s, out)
 		}
 	} else if low := max(g.Seen[1], min(g.Seen[0], w)-max(r.least, r.noise)); g.Falling && low < g.Low.W {
 		g.Low, changed = point{low, s.Last.At}, true
@@ -196,9 +239,8 @@ func (r *Live) gainSample(s *LiveState, out Sink) (changed bool) {
 func (r *Live) climb(s *LiveState, w int64) (changed bool) {
 	g := &s.Gain
 	tolerance := max(r.least, r.noise)
-	if g.Rough && w < g.Ref {
-		g.book(w) // the rest of what is emptied
-		g.Rough = true
+	if g.Rough && w < g.Ref && g.High.IsZero() {
+		g.rough(w) // the rest of what is emptied
 	}
 	if g.High.IsZero() {
 		if w-g.Ref > tolerance {
@@ -233,26 +275,35 @@ func (r *Live) heaped(g *gainState) bool {
 	return !g.High.IsZero() && g.Until.At-g.High.At >= r.steady && g.Peak-g.Top > max(r.least, r.noise)
 }
 
-// emptied tells what went in before the vessel was emptied, which is no dose. Up
-// to a weight that never stood it is estimated.
-func (r *Live) emptied(s *LiveState, out Sink) {
+// spills tells what went in before the vessel was emptied in full view.
+func (r *Live) spills(s *LiveState, out Sink) {
 	g := &s.Gain
 	top, estimated := g.Top, false
 	if r.heaped(g) {
 		top, estimated = g.Peak, true
 	}
-	if g.Waits && g.Active && estimated {
-		r.after(s, g.At, s.Last.At, true, out)
+	r.emptied(s, top, estimated, out)
+}
+
+// emptied tells what went in before the vessel was emptied, which is no dose. Up
+// to a weight that never stood it is estimated.
+func (r *Live) emptied(s *LiveState, top int64, estimated bool, out Sink) {
+	g := &s.Gain
+	at := s.Last.At
+	if g.Waits && g.Active {
+		r.after(s, g.At, at, true, out)
 	}
 	switch {
 	case g.Waits:
-		r.after(s, top, s.Last.At, estimated, out)
+		r.after(s, top, at, estimated, out)
 	case g.Active:
-		r.gained(s, top, &portion{at: s.Last.At, begun: g.Begun, ended: s.Last.At, estimated: estimated, words: &g.Words}, out)
-	case g.Top-g.Ref >= r.least:
-		r.nobodys(s, g.Top, s.Last.At, s.Last.At, out)
+		r.gained(s, top, &portion{at: at, begun: g.Begun, ended: at, estimated: estimated, unheard: g.Gap, words: &g.Words}, out)
+	case top-g.Ref >= r.least:
+		r.nobodys(s, top, estimated, at, at, out)
+	case magnitude(top-g.Ref) > r.noise:
+		r.creep(s, top, at, out)
 	}
-	g.Falling, g.Low = true, s.Last
+	g.Falling, g.Low, g.Gap = true, s.Last, g.Away
 }
 
 // refills reports whether the component that was on while the vessel was emptied
@@ -271,34 +322,36 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	if !ok {
 		return false
 	}
-	if g.Gap && g.Have && !g.Falling && at.At-s.Win.Since.At < int64(standTime) {
-		// What another device says of the component may still be on its way. Emptied
-		// before, the dose is up to here.
-		changed = g.Top != w
-		g.Top = w
-		return changed
+	if g.Away {
+		if g.Have && !g.Falling && at.At-s.Win.Since.At < int64(standTime) {
+			// What another device says of the component may still be on its way.
+			// Emptied before, the dose is up to here.
+			changed = g.Top != w
+			g.Top = w
+			return changed
+		}
+		changed = r.back(s, at, false, out)
 	}
 	if g.Have && !g.Falling && r.spilled(g, w) {
-		r.emptied(s, out)
+		r.spills(s, out)
 	}
 	if r.refills(s, w) {
 		g.Begun, g.Before = g.Low.At, g.Low.At
-		g.book(g.Low.W)
-		g.Falling, g.Gap, g.Rough, changed = false, false, true, true
+		g.rough(g.Low.W)
+		g.Falling, changed = false, true
 	}
 	if !g.Have || g.Falling {
-		changed = true
 		g.book(w)
-		g.Have, g.Falling, g.Gap, g.Seen = true, false, false, [2]int64{w, w}
+		g.Have, g.Falling, g.Waits, g.PriorGap, g.Seen = true, false, false, false, [2]int64{w, w}
+		g.Gap = g.Gap && g.Active
 		if g.Active {
 			g.Begun = s.Win.Since
 		}
-		g.Waits = false
-		return changed
+		return true
 	}
 	switch {
 	case g.Waits && at.At-g.Ended.At < r.settle && !g.Active:
-	case g.Waits && g.Active && s.Win.Since.At-g.Ended.At >= r.settle:
+	case g.Waits && g.Active && r.parted(s, w):
 		// The next component flows already: they are parted where it was switched.
 		r.after(s, g.At, at, true, out)
 		changed = true
@@ -308,7 +361,7 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case !g.Active && w-g.Ref >= r.least:
 		// Something came in and nobody says what.
 		changed = true
-		r.nobodys(s, w, s.Win.Since, at, out)
+		r.nobodys(s, w, false, s.Win.Since, at, out)
 	case !g.Active && g.Ref-w > r.noise:
 		changed = true
 		r.creep(s, w, at, out)
@@ -325,9 +378,18 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	return changed
 }
 
+// parted reports whether the weight w stands too late to say how much of the
+// component before the one that is on was still in the air. After a time in which
+// nobody looked, all that was seen to come is of the one that was on.
+func (r *Live) parted(s *LiveState, w int64) bool {
+	g := &s.Gain
+	return s.Win.Since.At-g.Ended.At >= r.settle || g.PriorGap && magnitude(w-g.At) > r.noise
+}
+
 // nobodys tells of what came in while no component was said to.
-func (r *Live) nobodys(s *LiveState, w int64, begun, at rule.Stamp, out Sink) {
-	r.gained(s, w, &portion{at: at, begun: begun, ended: at, words: &words{Known: 1 << slotComponent}}, out)
+func (r *Live) nobodys(s *LiveState, w int64, estimated bool, begun, at rule.Stamp, out Sink) {
+	p := portion{at: at, begun: begun, ended: at, estimated: estimated, unheard: s.Gain.Gap, words: &words{Known: 1 << slotComponent}}
+	r.gained(s, w, &p, out)
 }
 
 // gainAt returns when a silent subscription is as good as a weight that stands.
@@ -340,7 +402,7 @@ func (r *Live) gainAt(s *LiveState) int64 {
 	if g.Waits {
 		at = max(at, g.Ended.At+r.settle)
 	}
-	if g.Gap {
+	if g.Away {
 		at = max(at, s.Win.Since.At+int64(standTime))
 	}
 	if _, ok := r.steadyAt(s, at); !ok || g.Have && !g.Falling && !g.Waits && w0(s, r) {
@@ -359,17 +421,21 @@ func w0(s *LiveState, r *Live) bool {
 // gainRebase begins anew with another zero.
 func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 	g := &s.Gain
-	switch {
-	case !g.Have:
-	case g.Waits:
-		r.after(s, s.Last.W, at, true, out)
-	case g.Active:
-		r.gained(s, s.Last.W, &portion{at: at, begun: g.Begun, ended: at, estimated: true, words: &g.Words}, out)
+	if g.Have && !g.Falling {
+		if g.Waits && g.Active {
+			r.after(s, g.At, at, true, out)
+		}
+		switch {
+		case g.Waits:
+			r.after(s, s.Last.W, at, true, out)
+		case g.Active:
+			r.gained(s, s.Last.W, &portion{at: at, begun: g.Begun, ended: at, estimated: true, unheard: g.Gap, words: &g.Words}, out)
+		}
 	}
 	if g.Creep != 0 {
 		r.gainDrift(s, at, out)
 	}
 	g.book(g.Ref)
-	g.Have, g.Waits, g.Gap, s.Win = false, false, false, window{}
+	g.Have, g.Falling, g.Waits, g.PriorGap, g.Gap, s.Win = false, false, false, false, g.Away, window{}
 	g.Begun = at
 }

@@ -1,6 +1,7 @@
 package dosing
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/rule"
@@ -135,9 +136,13 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if len(readings) == 0 {
 		return false
 	}
-	if snapshot {
+	if snapshot && r.method != byGain {
 		r.gap(s)
 	}
+	if snapshot && r.method == byGain {
+		r.unheard(s, func(i int) bool { return slices.ContainsFunc(readings, func(v Reading) bool { return v.Input == i }) })
+	}
+	weighed, sighted := r.heard(s, (*input).weighs), r.heard(s, (*input).names)
 	var parts [roleTotal + 1]int64
 	var weight weighing
 	for i := range readings {
@@ -155,6 +160,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 			}
 			parts[in.role] = n
 			weight.have |= 1 << in.role
+			weight.bits |= 1 << v.Input
 			continue
 		}
 		changed = r.note(s, in, v, out) || changed
@@ -165,10 +171,13 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 			changed = r.note(s, in, &readings[i], out) || changed
 		}
 	}
-	if r.method == byGain {
-		changed = r.switched(s, readings[0].At, out) || changed
+	if r.method == byGain && (sighted || !s.Gain.Away) {
+		changed = r.switched(s, readings[0].At, sighted, out) || changed
 	}
 	if !weight.asked {
+		if r.method == byGain {
+			changed = r.back(s, readings[0].At, true, out) || changed
+		}
 		return r.Due(s, now, out) || changed
 	}
 	if r.total != nil {
@@ -184,9 +193,10 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	}
 	s.Win.add(weight.w, weight.at, r.band)
 	s.Last = point{weight.w, weight.at}
+	s.Known |= weight.bits
 	switch r.method {
 	case byGain:
-		return r.gainSample(s, out) || changed
+		return r.gainSample(s, weighed, out) || changed
 	case byContinuous:
 		r.feedSample(s, out)
 		return changed || s.Feed.Up || magnitude(s.Last.W-s.Feed.Ref) > r.noise
@@ -202,8 +212,10 @@ func (in *input) switches() bool { return in.role == roleGate || in.role == role
 type weighing struct {
 	asked, bad bool
 	have       uint8
-	w          int64
-	at         rule.Stamp
+	// bits are the inputs of it that were read well.
+	bits uint64
+	w    int64
+	at   rule.Stamp
 }
 
 // note takes a reading of anything but the weight.
@@ -211,7 +223,9 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 	bit := uint64(1) << v.Input
 	was := s.Known&bit != 0
 	if !v.Good {
-		s.Known &^= bit
+		if in.role != roleRebase {
+			s.Known &^= bit
+		}
 		return was
 	}
 	switch in.role {
@@ -228,7 +242,9 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 	default:
 		on, ok := v.Value.Bool()
 		if !ok {
-			s.Known &^= bit
+			if in.role != roleRebase {
+				s.Known &^= bit
+			}
 			return was
 		}
 		old := s.On&bit != 0
@@ -319,7 +335,11 @@ func (r *Live) steadyAt(s *LiveState, now int64) (w int64, ok bool) {
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
 	s.Win = window{}
-	s.Gain.Gap, s.Feed.Gap = s.Gain.Have, s.Feed.Have
+	if r.method == byGain {
+		r.away(s)
+		return
+	}
+	s.Feed.Gap = s.Feed.Have
 	s.Batch.Gap = s.Batch.Have
 	s.Batch.Way.Last = rule.Stamp{}
 }
@@ -411,14 +431,25 @@ func (r *Live) Lost(s *LiveState, covers func(rule.Input) bool) {
 	if r.total != nil {
 		r.total.rule.Lost(&s.Total.Count, covers)
 	}
+	r.unheard(s, func(i int) bool { return covers(r.inputs[i].Input) })
+}
+
+// unheard notes that nobody looks at some inputs any more. A bit that says that the
+// scale has another zero is compared with what it was, however long ago.
+func (r *Live) unheard(s *LiveState, of func(i int) bool) {
 	for i := range r.inputs {
-		if !covers(r.inputs[i].Input) {
+		in := &r.inputs[i]
+		if !of(i) {
 			continue
 		}
-		s.Known &^= 1 << i
-		switch r.inputs[i].role {
-		case roleGross, roleNet, roleTare, roleGate:
+		if in.role != roleRebase {
+			s.Known &^= 1 << i
+		}
+		switch {
+		case in.role < roleTotal, in.role == roleGate && r.method != byGain:
 			r.gap(s)
+		case r.method == byGain && in.names():
+			r.away(s)
 		}
 	}
 }
