@@ -251,6 +251,15 @@ func (m *Model) OrderOwner() string {
 	return m.order.owner
 }
 
+// OrderSource returns which system the numbers of the machine's orders are from.
+// known is false where whoever hands the order says it.
+func (m *Model) OrderSource() (source string, known bool) {
+	if m.order == nil || m.order.owner != ownerTags {
+		return "", false
+	}
+	return m.order.source, true
+}
+
 // Mode returns what the machine is used for by the config.
 func (m *Model) Mode() plant.Mode { return m.mode }
 

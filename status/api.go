@@ -134,6 +134,7 @@ type uplinkDoc struct {
 	Stuck        []stuckDoc `json:"stuck_machines"`
 	// Skipped are no business of the system by its config.
 	Skipped  uint64                `json:"skipped"`
+	Passed   []uplink.PassedOver   `json:"passed_over"`
 	Expires  []expiryDoc           `json:"expires"`
 	Unmapped []uplink.UnmappedCode `json:"unmapped_codes"`
 }
@@ -335,7 +336,7 @@ func uplinkDocument(s *uplink.Stats, q buffer.QueueStats, now time.Time) uplinkD
 		Delivered: s.Delivered, Rejected: s.Rejected, Retried: s.Retried, LastDelivery: instant(s.LastDelivery),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Concurrent: s.Concurrent,
 		Down: s.Down, DownSince: instant(s.DownSince), Next: instant(s.Next), Waiting: s.Waiting, Shelved: s.Shelved, Stuck: []stuckDoc{},
-		Skipped: s.Skipped, Expires: []expiryDoc{}, Unmapped: list(s.Unmapped),
+		Skipped: s.Skipped, Passed: list(s.PassedOver), Expires: []expiryDoc{}, Unmapped: list(s.Unmapped),
 	}
 	for _, e := range s.Expires {
 		doc.Expires = append(doc.Expires, expiryDoc{e.What, instant(e.At)})

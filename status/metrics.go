@@ -55,7 +55,7 @@ type collector struct {
 
 	uplinkBreaker, uplinkBacklog, uplinkOldest, uplinkDead, uplinkDelivered                                                                                                                           *prometheus.Desc
 	uplinkRejected, uplinkRetried, uplinkSends, uplinkLast, uplinkDown, uplinkStuck, uplinkSilent, uplinkShelved, uplinkAccepted, uplinkUnaccepted, uplinkUnacceptedAge, uplinkBadAcks, uplinkNotices *prometheus.Desc
-	uplinkExpires, uplinkUnmapped                                                                                                                                                                     *prometheus.Desc
+	uplinkExpires, uplinkUnmapped, uplinkPassed                                                                                                                                                       *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -123,6 +123,7 @@ func newCollector(source Source) *collector {
 	c.uplinkBadAcks = d("uplink_bad_acknowledgements_total", "Acknowledgements of the receiver that could not be read, since the start.", "uplink")
 	c.uplinkNotices = d("uplink_notices", "What the page tells of the uplink while it delivers: a spare broker in use, a certificate that cannot be read.", "uplink")
 	c.uplinkExpires = d("uplink_expires_timestamp_seconds", "When something that the uplink needs ends: a certificate, a token.", "uplink", "what")
+	c.uplinkPassed = d("uplink_passed_over_events_total", "Events that are no business of the system by its config, since the start, by the reason.", "uplink", "reason")
 	c.uplinkUnmapped = d("uplink_unmapped_codes", "Codes that were looked up in a table which does not have them.", "uplink")
 	c.uplinkStuck = d("uplink_stuck_machines", "Machines whose events do not go out while those of others do.", "uplink")
 	c.uplinkBacklog = d("uplink_backlog_events", "Events recorded and not yet settled at the receiver.", "uplink")
@@ -237,6 +238,9 @@ func (c *collector) uplinks(out sink, snap Snapshot) {
 		out.gauge(c.uplinkShelved, float64(s.Shelved), s.Uplink)
 		for _, e := range s.Expires {
 			out.gauge(c.uplinkExpires, float64(e.At.Unix()), s.Uplink, e.What)
+		}
+		for _, p := range s.PassedOver {
+			out.counter(c.uplinkPassed, p.Events, s.Uplink, p.Reason)
 		}
 		out.gauge(c.uplinkUnmapped, float64(len(s.Unmapped)), s.Uplink)
 		out.gauge(c.uplinkBacklog, float64(queue.Backlog), s.Uplink)

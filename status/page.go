@@ -323,6 +323,9 @@ func uplinkCard(snap Snapshot, u *uplink.Stats, c clock) card {
 	}
 	k.add("Address", u.Endpoint)
 	k.add("Since start", number(u.Delivered)+" delivered, "+number(u.Rejected)+" refused, "+number(u.Retried)+" tried again")
+	for _, p := range u.PassedOver {
+		k.add("Passed over", count(p.Events, "event")+": "+p.Reason)
+	}
 	for _, stuck := range u.Problems {
 		k.add("Stands", string(stuck.Machine)+" "+c.since(stuck.Since)+": "+inWords(stuck.Text))
 	}

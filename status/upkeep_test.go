@@ -56,3 +56,26 @@ func TestCodesThatATableDoesNotHave(t *testing.T) {
 		t.Errorf("got %+v", ps)
 	}
 }
+
+// What an uplink passes over by its config is counted by the reason, on the page
+// and as a metric; it is no problem.
+func TestPassedOverIsShown(t *testing.T) {
+	snap := Snapshot{At: time.Now(), Uplinks: []uplink.Stats{{Uplink: "erp", Breaker: "closed", Skipped: 4, PassedOver: []uplink.PassedOver{
+		{Reason: `order source "sap-porto"`, Events: 3}, {Reason: "the event belongs to no order", Events: 1},
+	}}}}
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Errorf("problems %+v", ps)
+	}
+	for path, wants := range map[string][]string{
+		"/":              {"Passed over", `3 events: order source &#34;sap-porto&#34;`, "1 event: the event belongs to no order"},
+		"/metrics":       {`sluice_uplink_passed_over_events_total{reason="order source \"sap-porto\"",uplink="erp"} 3`},
+		"/api/v1/status": {`"reason": "order source \"sap-porto\""`},
+	} {
+		body := ask(t, snap, "GET", path).Body.String()
+		for _, want := range wants {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s lacks %q", path, want)
+			}
+		}
+	}
+}

@@ -45,6 +45,7 @@ type Forwarder struct {
 
 	mu       sync.Mutex
 	stats    Stats
+	passed   passed
 	machines map[plant.MachineID]*machine
 	// waiters are the machines with a Held event, under the key they wait for.
 	waiters map[string][]*machine
@@ -61,6 +62,7 @@ func NewForwarder(name string, q Queue, s Sender, o Options, log *zap.Logger) *F
 		link:     newLink(name, o, log),
 		stats:    Stats{Uplink: name},
 		machines: map[plant.MachineID]*machine{},
+		passed:   passed{},
 		waiters:  map[string][]*machine{},
 		put:      make(chan struct{}, 1),
 		source:   func(string) *rand.Rand { return nil },

@@ -110,6 +110,7 @@ func (f *Forwarder) note(st *machine, v *verdict, linked error) {
 	f.stats.Delivered += v.delivered
 	f.stats.Rejected += v.rejected
 	f.stats.Skipped += v.skipped
+	f.pass(v)
 	f.stats.Retried += v.retried
 	if v.delivered > 0 {
 		f.stats.LastDelivery = now
@@ -260,6 +261,7 @@ func (f *Forwarder) Stats() Stats {
 	f.mu.Lock()
 	s := f.stats
 	s.Silent = int(f.silent.Load())
+	s.PassedOver = f.passed.list()
 	now := time.Now()
 	for _, st := range f.machines {
 		if st.waiting {

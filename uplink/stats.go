@@ -27,6 +27,8 @@ type Stats struct {
 	// Skipped counts the events that are no business of the system, by its config,
 	// so that nothing was sent.
 	Skipped uint64
+	// PassedOver are the same by their reasons, the most frequent first.
+	PassedOver []PassedOver
 	// LastDelivery is when an event was last acknowledged.
 	LastDelivery time.Time
 	// LastError is the receiver's or the network's words; empty if none yet.

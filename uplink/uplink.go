@@ -97,7 +97,8 @@ func (e *LinkError) Unwrap() error { return e.Err }
 
 // Sorter is optional for the Cause of a Rejected result: refusals of one Sort
 // are of the same sort, whatever their words. Without it two refusals are of
-// the same sort if their words differ in digits only.
+// the same sort if their words differ in digits only. The Cause of a Skipped
+// result may be one, where its words name the event: see PassedOver.
 type Sorter interface{ Sort() string }
 
 // Final is optional for the Cause of a Rejected result. If it is true the event is
@@ -118,6 +119,8 @@ type Plan struct {
 	Target string
 	// Carries reports whether events of that kind go to this system.
 	Carries func(plant.EventKind) bool
+	// Orders lets only events of orders of one source through.
+	Orders OrderSource
 	// Codes are the system's names of our codes; the zero value if it has none of
 	// its own.
 	Codes CodeTables

@@ -21,6 +21,8 @@ type verdict struct {
 	// delivered, rejected, shelved and retried count stored events; those that are
 	// shelved are not rejected.
 	delivered, rejected, shelved, skipped, retried uint64
+	// passed are the skipped ones by their reasons.
+	passed []PassedOver
 	// stop says why not everything was settled; its Status is Delivered if
 	// everything was. held marks refusals that look like configuration; kind is
 	// the kind of the event that stopped.
@@ -166,6 +168,7 @@ func (v *verdict) settle(b *batch, stop int) {
 			switch size := uint64(b.size(at)); {
 			case r.Status == plant.Skipped:
 				v.skipped += size
+				v.passed = append(v.passed, PassedOver{passedReason(&r), size})
 			case r.Status != plant.Rejected:
 				v.delivered += size
 			case onShelf(&r):

@@ -381,3 +381,42 @@ func TestLoadPlanNoKinds(t *testing.T) {
 		t.Errorf("got %v", faults)
 	}
 }
+
+// An uplink that takes orders of one source only is told which machines have
+// another one, with both words, or none; who hands orders says the source itself.
+func TestLoadPlanOrderSource(t *testing.T) {
+	const text = `site: {enterprise: acme, site: lisbon, area: packing, gateway: packing-1}
+devices:
+  plc: {driver: modbus, endpoint: 10.0.0.7, tags: {made: {address: "holding:0", type: uint32}, order: {address: "holding:10", type: string, length: 8}}}
+machines:
+  ST-1: {device: plc, order: {tag: order, source: sap-porto}, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+  ST-2: {device: plc, order: order, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+  ST-3: {device: plc, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+  RIGHT: {device: plc, order: {tag: order, source: SAP-PORTO}, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+  HANDED: {device: plc, order: {owner: api}, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
+  COUNTED: {device: plc, order: order, counter: {total: made, max_rate: 20/s}}
+uplinks:
+  mes: {driver: mqtt, url: "tcp://mes.example:1883"}
+  erp: {driver: nextplus, work_order_source: SAP-PORTO, operation: "https://erp.example/operation", machines: MACHINES}
+`
+	for machines, want := range map[string]string{
+		`["*"]`:      "ST-1 says `sap-porto`, ST-2 says no `source:`, ST-3 has no `order:`: their events are passed over until their order is from `SAP-PORTO`",
+		`["ST-1"]`:   "no machine's order has the source `SAP-PORTO`; ST-1 says `sap-porto`: their events are passed over until their order is from `SAP-PORTO`",
+		`["RIGHT"]`:  "",
+		`["HANDED"]`: "",
+	} {
+		_, faults := loadPlan(writeConfig(t, strings.Replace(text, "MACHINES", machines, 1)), driverKinds, uplinkKinds)
+		got := ""
+		for _, f := range faults {
+			if !f.Warning {
+				t.Error(f)
+			}
+			if f.Path == "uplinks.erp.work_order_source" {
+				got += f.Problem
+			}
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", machines, got, want)
+		}
+	}
+}

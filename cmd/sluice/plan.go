@@ -59,6 +59,7 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 		k.owners()
 		k.named()
 		k.carried()
+		k.sources()
 		k.mapped()
 		k.used()
 	}

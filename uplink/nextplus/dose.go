@@ -112,9 +112,9 @@ func (d *Doses) materialOf(e *plant.Event) (material, error) {
 	}
 	switch {
 	case data.Purpose != "" && data.Purpose != "production":
-		return material{}, &passed{"a dose for " + data.Purpose + " goes into no order"}
+		return material{}, &passed{text: "a dose for " + data.Purpose + " goes into no order"}
 	case data.Status == "aborted" && d.Aborted != abortedSend:
-		return material{}, &passed{"the dose was aborted, and aborted is skip"}
+		return material{}, &passed{text: "the dose was aborted, and aborted is skip"}
 	}
 	return material{data.Order, data.Component, data.Quantity, data.Unit, doseKinds[e.Kind]}, nil
 }
@@ -141,11 +141,11 @@ func (s *Sender) buildDose(v *view, e *plant.Event) (*call, error) {
 		return nil, err
 	}
 	if m.component == "" {
-		return nil, &passed{"the event names no component"}
+		return nil, &passed{text: "the event names no component"}
 	}
 	component, told := s.options.Doses.Components.Get(m.component)
 	if !told {
-		return nil, &passed{fmt.Sprintf("doses: components: does not name %q", m.component)}
+		return nil, &passed{text: fmt.Sprintf("doses: components: does not name %q", m.component)}
 	}
 	o, err := s.order(m.order)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Sender) buildDose(v *view, e *plant.Event) (*call, error) {
 		return nil, &errQuantity{fmt.Errorf("%s %s of %s: %w", m.quantity, m.unit, m.component, err)}
 	}
 	if quantity.IsZero() {
-		return nil, &passed{"nothing was dosed"}
+		return nil, &passed{text: "nothing was dosed"}
 	}
 	if quantity.Unscaled < 0 { // drift that came back
 		quantity, m.action = quantity.Neg(), opposite(m.action)

@@ -32,7 +32,7 @@ const maxEvents = 32
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
 	links := make(map[plant.EventKind]link)
-	p := uplink.Plan{Codes: o.Codes}
+	p := uplink.Plan{Codes: o.Codes, Orders: uplink.OrderSource{Key: "work_order_source", Name: o.WorkOrderSource}}
 	var shown, targets []string
 	for _, f := range forms {
 		text := f.url(&o)

@@ -89,10 +89,17 @@ type waits struct{ key, text string }
 func (w *waits) Error() string { return "nextplus: " + w.text }
 
 // passed is the Cause of an event that is no business of this receiver.
-type passed struct{ text string }
+type passed struct {
+	text string
+	// sort is what all of one reason have in common; empty for the text.
+	sort string
+}
 
 // Error returns why.
 func (p *passed) Error() string { return p.text }
+
+// Sort implements uplink.Sorter.
+func (p *passed) Sort() string { return cmp.Or(p.sort, p.text) }
 
 // build makes the call of an event by what v remembers. The error is a *waits, a
 // *passed, that of the memory, or says what the event lacks for good.
@@ -107,7 +114,7 @@ func (s *Sender) build(v *view, e *plant.Event) (*call, error) {
 	case plant.KindDosing, plant.KindRefill, plant.KindRemoval:
 		return s.buildDose(v, e)
 	default:
-		return nil, &passed{"events of the kind " + string(e.Kind) + " have no form in Next Plus"}
+		return nil, &passed{text: "events of the kind " + string(e.Kind) + " have no form in Next Plus"}
 	}
 }
 
@@ -126,9 +133,12 @@ func (l *errLacks) Sort() string { return "lacks " + l.what }
 func (s *Sender) order(o *plant.Order) (*plant.Order, error) {
 	switch {
 	case o == nil || o.Number == "":
-		return nil, &passed{"the event belongs to no order"}
+		return nil, &passed{text: "the event belongs to no order"}
 	case o.Source != s.options.WorkOrderSource:
-		return nil, &passed{fmt.Sprintf("the order %s is from %q, not from %q", o.Number, o.Source, s.options.WorkOrderSource)}
+		return nil, &passed{
+			text: fmt.Sprintf("the order %s is from %q, not from %q", o.Number, o.Source, s.options.WorkOrderSource),
+			sort: fmt.Sprintf("order source %q", o.Source),
+		}
 	}
 	return o, nil
 }
@@ -194,7 +204,7 @@ func (s *Sender) buildDevice(v *view, e *plant.Event) (*call, error) {
 		return nil, &errLacks{"serial", "the rule must read one"}
 	}
 	if data.Action == plant.ActionUpdate && data.OldSerial == "" {
-		return nil, &passed{"the unit came through the station again, which is no change of its serial number"}
+		return nil, &passed{text: "the unit came through the station again, which is no change of its serial number"}
 	}
 	c := &call{key: deviceKey(sku, data.Serial), add: data.Action == plant.ActionAdd}
 	known := device{SKU: sku, Serial: data.Serial, StockID: id("stock", sku, data.Serial)}
