@@ -50,6 +50,11 @@ func probeUplink(ctx context.Context, con *console, p *plan, u *uplinkPlan) []up
 		found = append(found, asks.Preflight(ctx, used)...)
 	} else {
 		found = append(found, unasked(used)...)
+		if tries, ok := s.(uplink.Tester); ok {
+			// What came of it is told already; this one shows when the other side's
+			// certificate ends.
+			_ = tries.Test(ctx)
+		}
 	}
 	if err := s.Close(); err != nil {
 		fmt.Fprintln(con.Err, "sluice:", plain(err.Error()))

@@ -15,19 +15,21 @@ import (
 // mostLooked bounds the pages of a list that a preflight looks at.
 const mostLooked = 4
 
-// sight is a code of a kind that Prodsmart's history holds.
+// sight is a code of a kind that Prodsmart's history holds; at is a machine that it
+// was seen with, where that matters.
 type sight struct {
 	kind plant.CodeKind
 	code string
+	at   string
 }
 
-// history reads the newest downtimes, orders and productions, as far as there is
-// time: what they name is known there.
+// history reads the newest downtimes, orders, productions and products, as far as
+// there is time: what they name is known there.
 func (s *Sender) history(ctx context.Context) map[sight]bool {
 	seen := make(map[sight]bool)
 	note := func(kind plant.CodeKind, code string) {
 		if code != "" {
-			seen[sight{kind, code}] = true
+			seen[sight{kind: kind, code: code}] = true
 		}
 	}
 	type coded struct{ Code string }
@@ -40,6 +42,22 @@ func (s *Sender) history(ctx context.Context) map[sight]bool {
 			note(plant.CodeDowntimeType, d.Type)
 			for _, m := range d.Machines {
 				note(plant.CodeMachine, m.Code)
+				seen[sight{plant.CodeDowntimeType, d.Type, m.Code}] = true
+			}
+		}
+	})
+	s.list(ctx, "products", func(raw json.RawMessage) {
+		var p struct {
+			Operations []struct{ Machines, Waste []coded }
+		}
+		if json.Unmarshal(raw, &p) == nil {
+			for _, o := range p.Operations {
+				for _, m := range o.Machines {
+					note(plant.CodeMachine, m.Code)
+				}
+				for _, w := range o.Waste {
+					note(plant.CodeWaste, w.Code)
+				}
 			}
 		}
 	})

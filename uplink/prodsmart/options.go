@@ -275,3 +275,17 @@ func (o *Options) defaultType(m plant.MachineID) string {
 	}
 	return o.DefaultType
 }
+
+// defaultTypes are the downtime types that the config names in Prodsmart's own
+// words, by the key that names them.
+func (o *Options) defaultTypes() (used []uplink.UsedCode) {
+	if o.DefaultType != "" {
+		used = append(used, uplink.UsedCode{Kind: plant.CodeDowntimeType, Code: "default_type", Theirs: o.DefaultType, Mapped: true})
+	}
+	for _, m := range slices.Sorted(maps.Keys(o.DefaultTypes)) {
+		used = append(used, uplink.UsedCode{
+			Kind: plant.CodeDowntimeType, Code: "default_types." + m, Theirs: o.DefaultTypes[m], Mapped: true, Machines: []plant.MachineID{plant.MachineID(m)},
+		})
+	}
+	return used
+}

@@ -31,21 +31,23 @@ var cannotBeChecked = map[plant.CodeKind]string{
 // Preflight implements uplink.Preflighter: it reads the product of each article
 // and of each component that movements book or whose stock is set. A component must be there, in the
 // unit that the config says, and in no bill of materials that Prodsmart consumes
-// itself. Of codes without a list it says which ones the newest downtimes, orders
-// and productions name.
+// itself. Of codes without a list it says which ones the newest downtimes, orders,
+// productions and products name.
 func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found []uplink.Finding) {
 	seen := s.history(ctx)
+	used = append(slices.Clone(used), s.options.defaultTypes()...)
 	for _, kind := range []plant.CodeKind{plant.CodeMachine, plant.CodeDowntimeType, plant.CodeWaste, plant.CodeParameter} {
 		var codes []string
 		for _, c := range used {
 			switch {
 			case c.Kind != kind:
-			case seen[sight{kind, c.Theirs}]:
-				found = append(found, uplink.Finding{Level: uplink.OK, What: string(kind), Code: c.Code, Words: fmt.Sprintf("Prodsmart's newest records name %q", c.Theirs)})
+			case seen[sight{kind: kind, code: c.Theirs}]:
+				found = append(found, s.named(seen, &c))
 			default:
 				codes = append(codes, c.Theirs)
 			}
 		}
+		slices.Sort(codes)
 		if len(codes) > 0 {
 			found = append(found, uplink.Finding{Level: uplink.Amber, What: string(kind), Words: "cannot be checked: " + strings.Join(slices.Compact(codes), ", "), Remedy: cannotBeChecked[kind]})
 		}
@@ -68,6 +70,24 @@ func (s *Sender) Preflight(ctx context.Context, used []uplink.UsedCode) (found [
 			Remedy: "look for refused doses in the integration log after an order has begun"})
 	}
 	return found
+}
+
+// named says of a code that Prodsmart knows it. A downtime type is taken only from a
+// machine that it is assigned to.
+func (s *Sender) named(seen map[sight]bool, c *uplink.UsedCode) uplink.Finding {
+	f := uplink.Finding{Level: uplink.OK, What: string(c.Kind), Code: c.Code, Words: fmt.Sprintf("Prodsmart's newest records name %q", c.Theirs)}
+	var without []string
+	for _, m := range c.Machines {
+		theirs, _ := s.env.Codes.Lookup(plant.CodeMachine, string(m)) // as it is where it is not mapped
+		if c.Kind == plant.CodeDowntimeType && !seen[sight{c.Kind, c.Theirs, theirs}] {
+			without = append(without, theirs)
+		}
+	}
+	if len(without) > 0 {
+		f.Level, f.Remedy = uplink.Amber, "see that it is assigned to each machine there, else its stops are refused"
+		f.Words += "; whether it is assigned to " + strings.Join(without, ", ") + " cannot be checked"
+	}
+	return f
 }
 
 // bookedComponents returns the components that movements book or whose stock is

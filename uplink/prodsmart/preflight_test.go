@@ -46,7 +46,8 @@ func TestPreflight(t *testing.T) {
 		}
 		want := map[string]uplink.Level{
 			"machine M-1": uplink.OK, "downtime_type jam": uplink.OK, // there have been such downtimes
-			"machine ": uplink.Amber, "waste ": uplink.Amber, "article ": uplink.Amber,
+			"downtime_type ": uplink.Amber, // default_type
+			"machine ":       uplink.Amber, "waste ": uplink.Amber, "article ": uplink.Amber,
 			"component SUGAR": uplink.OK, "component FLOUR": uplink.Red, "component SALT": uplink.OK, "component YEAST": uplink.Red,
 			"article cake": uplink.Red, "article BREAD": uplink.OK, "article PIE": uplink.Red,
 		}
@@ -75,11 +76,13 @@ func TestPreflightLooksAtTheHistory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := company()
 		c.Orders = []fake.Order{{ID: 1, Code: "PO", Product: "P", Machines: []string{"M-2"}, RunningStatus: "started"}}
+		c.Products = []fake.Product{{Code: "P", Operations: []fake.Operation{{Code: "cut"}, {Code: "press", Machines: []string{"M-4"}, Waste: []string{"BURR"}}}}}
 		r := newRig(t, c)
 		r.fake.OperatorStops("M-1", "Jam")
 		used := []uplink.UsedCode{
-			{Kind: plant.CodeMachine, Code: "press", Theirs: "M-1", Mapped: true}, {Kind: plant.CodeMachine, Code: "M-2", Theirs: "M-2"}, {Kind: plant.CodeMachine, Code: "M-3", Theirs: "M-3"},
-			{Kind: plant.CodeDowntimeType, Code: "Jam", Theirs: "Jam"}, {Kind: plant.CodeDowntimeType, Code: "Waiting", Theirs: "Waiting"},
+			{Kind: plant.CodeMachine, Code: "press", Theirs: "M-1", Mapped: true}, {Kind: plant.CodeMachine, Code: "M-2", Theirs: "M-2"}, {Kind: plant.CodeMachine, Code: "M-3", Theirs: "M-3"}, {Kind: plant.CodeMachine, Code: "M-4", Theirs: "M-4"},
+			{Kind: plant.CodeWaste, Code: "BURR", Theirs: "BURR"}, {Kind: plant.CodeWaste, Code: "CRACK", Theirs: "CRACK"},
+			{Kind: plant.CodeDowntimeType, Code: "Jam", Theirs: "Jam", Machines: []plant.MachineID{"M-1"}}, {Kind: plant.CodeDowntimeType, Code: "jam", Theirs: "Jam", Machines: []plant.MachineID{"M-1", "M-2"}}, {Kind: plant.CodeDowntimeType, Code: "Waiting", Theirs: "Waiting"},
 		}
 		got := make(map[string]string)
 		for _, f := range r.sender.Preflight(t.Context(), used) {
@@ -87,7 +90,9 @@ func TestPreflightLooksAtTheHistory(t *testing.T) {
 		}
 		for what, want := range map[string]string{
 			"machine press": `ok Prodsmart's newest records name "M-1"`, "machine M-2": `ok Prodsmart's newest records name "M-2"`, "machine ": "amber cannot be checked: M-3",
-			"downtime_type Jam": `ok Prodsmart's newest records name "Jam"`, "downtime_type ": "amber cannot be checked: Waiting",
+			"machine M-4": `ok Prodsmart's newest records name "M-4"`, "waste BURR": `ok Prodsmart's newest records name "BURR"`, "waste ": "amber cannot be checked: CRACK",
+			"downtime_type Jam": `ok Prodsmart's newest records name "Jam"`,
+			"downtime_type jam": `amber Prodsmart's newest records name "Jam"; whether it is assigned to M-2 cannot be checked`, "downtime_type ": "amber cannot be checked: Run, Waiting",
 		} {
 			if got[what] != want {
 				t.Errorf("%s: %q, want %q", what, got[what], want)

@@ -63,7 +63,15 @@ type Component struct {
 type Product struct {
 	Code, Name, UoM string
 	Components      []Component
+	Operations      []Operation
 	Stock           float64
+}
+
+// Operation is a step of a product's routing.
+type Operation struct {
+	Code string
+	// Machines it may be done on, and Waste the codes of waste that it may have.
+	Machines, Waste []string
 }
 
 // Order is a production order.

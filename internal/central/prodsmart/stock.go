@@ -172,9 +172,23 @@ func product(p *Product) map[string]any {
 		}
 		components = append(components, line)
 	}
+	coded := func(codes []string) any {
+		if codes == nil {
+			return nil
+		}
+		list := []any{}
+		for _, code := range codes {
+			list = append(list, map[string]any{"code": code})
+		}
+		return list
+	}
+	operations := []any{}
+	for _, o := range p.Operations {
+		operations = append(operations, map[string]any{"code": o.Code, "name": o.Code, "machines": coded(o.Machines), "waste": coded(o.Waste), "disabled": false})
+	}
 	item := map[string]any{
 		"code": p.Code, "name": p.Name, "section": nil, "families": nil, "observations": "",
-		"operations": []any{}, "components": components, "parameters": []any{},
+		"operations": operations, "components": components, "parameters": []any{},
 	}
 	if p.UoM != "" {
 		item["uom"] = p.UoM
