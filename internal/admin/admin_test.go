@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/sluice-edge/sluice/buffer"
+	"github.com/sluice-edge/sluice/derive/ledger"
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -551,4 +552,17 @@ func FuzzFilter(f *testing.F) {
 			t.Errorf("%q: %v to %v", raw, p.from, p.to)
 		}
 	})
+}
+
+// TestTheBooksAreNoneOfTheUplinksWithDeadLetters: they have a queue, and all are
+// listed where no uplink is named.
+func TestTheBooksAreNoneOfTheUplinksWithDeadLetters(t *testing.T) {
+	b := openBed(t, t.TempDir(), false)
+	if _, err := b.store.Queue(ledger.Name, ledger.Carries); err != nil {
+		t.Fatal(err)
+	}
+	b.refuse("M-1", 2)
+	if got := b.lines("/dead", nil); len(got) != 2 {
+		t.Errorf("listed %q", got)
+	}
 }

@@ -113,9 +113,7 @@ func (s *Server) queueNames() []string {
 func (s *Server) dead(w http.ResponseWriter, r *http.Request) error {
 	names := r.URL.Query()["uplink"]
 	if len(names) == 0 {
-		for _, q := range s.Store.Stats().Queues {
-			names = append(names, q.Uplink)
-		}
+		names = s.queueNames()
 	}
 	for _, name := range names {
 		if err := s.knowsQueue(name); err != nil {
