@@ -41,6 +41,7 @@ var measures = []measure{
 	{"P9", "50 good devices beside bad ones", badNeighbours},
 	{"P10", "Prodsmart caught up after an outage", prodsmartOutage},
 	{"P11", "binary size", binarySize},
+	{"P12", "the page Pieces over a million counts", pieces},
 	{"R1", "REST, 50 ms an answer, one event a request", restSingle},
 	{"R2", "REST, 50 ms an answer, lists", restBatched},
 	{"R3", "REST, a byte a second", restByteASecond},

@@ -32,6 +32,8 @@ func playRole(role string) error {
 		return answerOnce(in, out, writeOutage)
 	case "limit-open":
 		return answerOnce(in, out, openLimit)
+	case "pieces":
+		return answerOnce(in, out, writePieces)
 	case "commit-backlog":
 		return answerOnce(in, out, commitBeside)
 	case "limit-badger":

@@ -94,9 +94,13 @@ func shiftAround(zone *time.Location) func(*derive.Model, time.Time) (begin, end
 // uplinks returns how far each one is, before the events are read: what comes
 // meanwhile is then pending at worst.
 func (b *books) uplinks(ctx context.Context, m plant.MachineID) (all []balance.Uplink, err error) {
+	given, err := b.given(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	for _, s := range b.store.Standings(m, plant.KindCounter) {
 		dead, dropped := map[plant.Sequence]bool{}, map[plant.Sequence]bool{}
-		var letters, given []balance.Letter
+		var letters []balance.Letter
 		for d, err := range b.store.DeadLettersOf(ctx, s.Uplink, m, 0) {
 			if err != nil && d.Event.Sequence == 0 {
 				return nil, err
@@ -108,22 +112,27 @@ func (b *books) uplinks(ctx context.Context, m plant.MachineID) (all []balance.U
 				letters = append(letters, balance.Letter{Sequence: d.Event.Sequence, To: c.To, Pieces: pieces})
 			}
 		}
-		f := journal.Filter{Uplink: s.Uplink, Machine: m, Outcome: uplink.OutcomeDropped}
-		keep := func(e *journal.Entry) error {
-			dropped[e.Last] = true
-			given = append(given, balance.Letter{Sequence: e.Last, To: e.EventTime, Pieces: e.Pieces})
-			return nil
-		}
-		if _, _, err := b.log.Each(ctx, f, 0, keep); err != nil {
-			return nil, err
+		for _, l := range given[s.Uplink] {
+			dropped[l.Sequence] = true
 		}
 		all = append(all, balance.Uplink{
-			Name: s.Uplink, Settled: s.Settled, Letters: letters, Given: given,
+			Name: s.Uplink, Settled: s.Settled, Letters: letters, Given: given[s.Uplink],
 			Dead:    func(n plant.Sequence) bool { return dead[n] },
 			Dropped: func(n plant.Sequence) bool { return dropped[n] },
 		})
 	}
 	return all, nil
+}
+
+// given returns what somebody has given up of a machine, by uplink: the log, which
+// may be long, is read once for all of them.
+func (b *books) given(ctx context.Context, m plant.MachineID) (map[string][]balance.Letter, error) {
+	all := make(map[string][]balance.Letter)
+	_, _, err := b.log.Each(ctx, journal.Filter{Machine: m, Outcome: uplink.OutcomeDropped}, 0, func(e *journal.Entry) error {
+		all[e.Uplink] = append(all[e.Uplink], balance.Letter{Sequence: e.Last, To: e.EventTime, Pieces: e.Pieces})
+		return nil
+	})
+	return all, err
 }
 
 func (b *books) sheet(ctx context.Context, model *derive.Model, w balance.Window, uplinks []balance.Uplink) (balance.Sheet, error) {

@@ -207,10 +207,11 @@ func (f *Filter) needles() (all [][]byte) {
 		}
 		all = append(all, append([]byte(`"`+key+`":`), text...))
 	}
+	// What is rarest comes first.
+	add("request_id", f.RequestID)
+	add("outcome", string(f.Outcome))
 	add("uplink", f.Uplink)
 	add("machine", string(f.Machine))
-	add("outcome", string(f.Outcome))
-	add("request_id", f.RequestID)
 	return all
 }
 

@@ -68,6 +68,20 @@ func parse(line []byte) (e Entry, err error) {
 	return e, nil
 }
 
+// numberBegin is how a line begins, since it is the first field of an Entry.
+const numberBegin = `{"n":`
+
+// numberOf reads the number of a line that is whole; ok is false if it is not.
+func numberOf(line []byte) (n uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(numberBegin))
+	digits, _, cut := bytes.Cut(rest, []byte(","))
+	if !ok || !cut || !whole(line) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	return n, err == nil
+}
+
 const filePrefix, fileSuffix = "log-", ".jsonl"
 
 // fileName names a file by the number of its first entry, so that names sort.
