@@ -93,6 +93,23 @@ type Notice struct {
 	Urgent bool
 }
 
+// Inspector is a Driver that can say, without changing anything, what a device
+// will let the gateway do.
+type Inspector interface {
+	// Inspect asks which of some tags cannot be written, and for the device's
+	// clock. It is called from the goroutine of Read, within a session.
+	Inspect(ctx context.Context, written []plant.TagID) (Inspection, error)
+}
+
+// Inspection is what an Inspector was told.
+type Inspection struct {
+	// Refused says of tags that cannot be written why.
+	Refused map[plant.TagID]string
+	// Clock is the device's clock between Asked and Received by the gateway's;
+	// zero if it shows none.
+	Clock, Asked, Received time.Time
+}
+
 // Errors of a Driver.
 var (
 	// ErrNotConnected says that there is no session.
@@ -134,6 +151,14 @@ type Plan struct {
 	CheckRecords func([]plant.Record) error
 	// Open makes the driver without any I/O.
 	Open func(Env) Driver
+	// Registers returns a plan of the same device with a tag and the single
+	// registers that hold it, at least so many where the table has them, called +0,
+	// +1, …: for people who look for a type and a word order. ok is false for what
+	// is no register. Nil for a protocol without registers.
+	Registers func(tag plant.TagID, least int) (p Plan, ok bool)
+	// Once says that what the device says is said to one reader only, so that a
+	// second one would take it from the gateway.
+	Once bool
 }
 
 // Certificates says where a device's certificates are.

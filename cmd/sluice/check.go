@@ -13,7 +13,7 @@ import (
 // to.
 type checkCmd struct {
 	configFlag
-	Online bool `help:"Ask the central systems as well: whether they let the gateway in, which of the codes they have, and what ends soon. Nothing is changed there."`
+	Online bool `help:"Ask the devices and the central systems as well: each tag is read once, and the systems say whether they let the gateway in, which of the codes they have, and what ends soon. Nothing is changed there."`
 	JSON   bool `help:"Print one JSON document instead of lines."`
 }
 

@@ -13,7 +13,7 @@ import (
 
 // probed is what was found at one other end.
 type probed struct {
-	// What it is: "uplink erp".
+	// What it is: "uplink erp", "device press-plc".
 	What     string           `json:"what"`
 	Endpoint string           `json:"endpoint"`
 	Findings []uplink.Finding `json:"findings"`
@@ -24,8 +24,9 @@ type probed struct {
 const probeFor = 2 * time.Minute
 
 // probe asks every other end of a good config, one after the other, and changes
-// nothing there. Devices are not asked yet; theirs come behind the uplinks'.
+// nothing there.
 func probe(ctx context.Context, con *console, p *plan) (all []probed) {
+	all = probeDevices(ctx, p)
 	for i := range p.Uplinks {
 		u := &p.Uplinks[i]
 		asked, cancel := context.WithTimeout(ctx, probeFor)

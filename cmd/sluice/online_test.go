@@ -18,10 +18,11 @@ func TestCheckOnline(t *testing.T) {
 	erp := fake.New(fake.ERP{})
 	server := httptest.NewServer(erp)
 	defer server.Close()
+	plc := startModbus(t)
 	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
 buffer: {path: `+t.TempDir()+`}
 devices:
-  press-plc: {driver: modbus, endpoint: 10.0.0.7, tags: {made: {address: "holding:0", type: uint32}}}
+  press-plc: {driver: modbus, endpoint: "`+plc.Addr()+`", tags: {made: {address: "holding:0", type: uint32}}}
 machines:
   PRESS-01: {device: press-plc, counter: {total: made, max_rate: 20/s}, operation: {method: counter, every: 100, routing_operation: TEST, work_center: WC-1}}
 uplinks:
@@ -29,7 +30,7 @@ uplinks:
 `)
 	online := checkCmd{configFlag: configFlag{File: file}, Online: true}
 	out, talk, code := check(t, online)
-	for _, want := range []string{"uplink erp: " + server.URL, "  ok     access: ", "  amber  operation: cannot be checked", "  amber  work center: cannot be checked", "  amber  operation TEST: the table of this uplink does not have it"} {
+	for _, want := range []string{"device press-plc: " + plc.Addr(), "  ok     connection: the device answers", "  ok     tag made: is 4711 (uint32, holding:0", "uplink erp: " + server.URL, "  ok     access: ", "  amber  operation: cannot be checked", "  amber  work center: cannot be checked", "  amber  operation TEST: the table of this uplink does not have it"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
@@ -44,7 +45,7 @@ uplinks:
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}
-	if code != exitFailed || report.OK || len(report.Online) != 1 || report.Online[0].Findings[0].Level != uplink.Red || !strings.Contains(report.Online[0].Findings[0].Words, "who are you") ||
+	if code != exitFailed || report.OK || len(report.Online) != 2 || report.Online[1].Findings[0].Level != uplink.Red || !strings.Contains(report.Online[1].Findings[0].Words, "who are you") ||
 		!strings.Contains(talk, "1 finding must be mended") {
 		t.Errorf("got %d, %+v, %s", code, report, talk)
 	}

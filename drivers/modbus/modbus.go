@@ -50,6 +50,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Endpoint:     string(o.Endpoint),
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o) },
+		Registers:    func(tag plant.TagID, least int) (drivers.Plan, bool) { return registersOf(o, tag, least) },
 	}, nil
 }
 

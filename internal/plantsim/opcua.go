@@ -43,6 +43,8 @@ type OPCUAOptions struct {
 	Unnamed bool
 	// MaxItems is how many items one subscription may have; 0 means any number.
 	MaxItems int
+	// ReadOnly are nodes that no user may write.
+	ReadOnly []string
 	// NoDeadband makes it refuse every deadband, as an S7-1200 does.
 	NoDeadband bool
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/gopcua/opcua/id"
@@ -95,6 +96,10 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 			if d.Value != nil {
 				return server.DataValueFromValue(ua.NewNumericNodeID(0, uint32(d.Value.Type())))
 			}
+		case ua.AttributeIDUserAccessLevel:
+			if d.Status != ua.StatusBadNodeIDUnknown {
+				return server.DataValueFromValue(s.access(name))
+			}
 		}
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadAttributeIDInvalid}
 	}
@@ -115,6 +120,15 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}
 	}
 	return space.Attribute(n.NodeID, n.AttributeID)
+}
+
+// access is what any user may do with one of our nodes.
+func (s *OPCUA) access(name string) uint8 {
+	level := ua.AccessLevelTypeCurrentRead | ua.AccessLevelTypeCurrentWrite
+	if slices.Contains(s.options.ReadOnly, name) {
+		level = ua.AccessLevelTypeCurrentRead
+	}
+	return uint8(level)
 }
 
 // write accepts a value of the very type that the node has, as PLCs do.

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluice-edge/sluice/internal/plantsim"
+)
+
+// startModbus returns a device with 4711 at holding:0 as the whole config has it,
+// and 12.5 at holding:10 with its low word first.
+func startModbus(t *testing.T) *plantsim.Modbus {
+	t.Helper()
+	m, err := plantsim.NewModbus("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Stop() })
+	m.Update(func(b *plantsim.Bank) {
+		b.SetHolding(0, 0, 4711)
+		b.SetHolding(10, 0, 0x4148)
+		b.SetCoil(3, true)
+	})
+	return m
+}
+
+func startOPCUA(t *testing.T, o plantsim.OPCUAOptions) *plantsim.OPCUA {
+	t.Helper()
+	o.Addr = "127.0.0.1:0"
+	s, err := plantsim.NewOPCUA(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	s.Update(func(n *plantsim.Nodes) {
+		n.Set("FillerDB.Count.Total", uint32(4711))
+		n.Set("FillerDB.Count.Bad", uint32(12))
+		n.Set("FillerDB.Running", true)
+		n.Set("FillerDB.Order", "ORD-1")
+		n.Set("ScaleDB.Weight", float32(12.5))
+		n.Set("ScaleDB.Offer", false)
+		n.Set("ScaleDB.Ack", false)
+	})
+	return s
+}
+
+// command runs a command line and returns what it wrote and its exit code.
+func command(ctx context.Context, args ...string) (out, talk string, code int) {
+	var o, e bytes.Buffer
+	code = run(ctx, args, &o, &e)
+	return o.String(), e.String(), code
+}
+
+// contains looks for parts of a text; how wide the columns are does not matter.
+func contains(t *testing.T, what, text string, want ...string) {
+	t.Helper()
+	narrow := strings.Join(strings.Fields(text), " ")
+	for _, w := range want {
+		if !strings.Contains(narrow, strings.Join(strings.Fields(w), " ")) {
+			t.Errorf("%s: %q is missing in\n%s", what, w, text)
+		}
+	}
+}
+
+// Addresses that are in no config: the value, and for a number every type and
+// word order, with the one that looks like a value marked.
+func TestReadModbusAdHoc(t *testing.T) {
+	m := startModbus(t)
+	out, talk, code := command(t.Context(), "read", "--modbus", m.Addr(), "holding:10", "coil:3")
+	contains(t, "ad hoc", out, "holding:10", "coil:3", "true", "good", "registers as they came: 0000 4148",
+		"ABCD  big           float32  2.3418e-41", "CDAB  word_swapped  float32  12.5 *", "CDAB  word_swapped  uint32   1095237632")
+	if code != 0 || talk != "" {
+		t.Errorf("%d, %q\n%s", code, talk, out)
+	}
+	if strings.Contains(lineOf(out, "2.3418e-41"), "*") {
+		t.Errorf("a denormal is called plausible:\n%s", out)
+	}
+	out, _, code = command(t.Context(), "read", "--modbus", m.Addr(), "--type", "uint32", "--json", "holding:0")
+	var got []readTag
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+		t.Fatal(err, code, out)
+	}
+	if len(got) != 1 || got[0].Value != 4711.0 || got[0].Quality != "good" || got[0].Raw != "00001267" || len(got[0].Meanings) == 0 || got[0].At == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func lineOf(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// Wrong words end with 2 and say what to write, devices and tags that cannot be
+// read with 1 and what to look at.
+func TestReadWrong(t *testing.T) {
+	m := startModbus(t)
+	gone := startModbus(t)
+	if err := gone.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+buffer: {path: `+t.TempDir()+`}
+devices:
+  press-plc: {driver: modbus, endpoint: "`+m.Addr()+`", tags: {made: {address: "holding:0", type: uint32}, run: coil:3}}
+  away-plc: {driver: modbus, endpoint: "`+gone.Addr()+`", timeout: 300ms, tags: {bad: holding:0}}
+machines: {PRESS-01: {device: press-plc, counter: {total: made, max_rate: 20/s}}, AWAY-01: {device: away-plc, parameters: {B: bad}}}
+uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1883"}}
+`)
+	for _, x := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"read", "-c", file, "pres-plc"}, 2, "did you mean `press-plc`?"},
+		{[]string{"read", "-c", file, "press-plc/mode"}, 2, "did you mean `made`?"},
+		{[]string{"read", "-c", file, "made"}, 2, "did you mean press-plc/made?"},
+		{[]string{"read", "opc.tcp://127.0.0.1:4840"}, 2, "sluice read --opcua opc.tcp://127.0.0.1:4840 'ns=2;s=…'"},
+		{[]string{"read", "--modbus", m.Addr()}, 2, "name the addresses"},
+		{[]string{"read", "--modbus", m.Addr(), "holdng:1"}, 2, "holdng:1"},
+		{[]string{"read", "--modbus", m.Addr(), "--opcua", "opc.tcp://127.0.0.1:1", "x"}, 2, "can't be used together"},
+		{[]string{"read", "-c", file, "away-plc"}, 1, "nothing listens at this port"},
+	} {
+		out, talk, code := command(t.Context(), x.args...)
+		if code != x.code || !strings.Contains(talk, x.want) {
+			t.Errorf("%q: %d\n%s%s\nwant %d, %q", x.args, code, out, talk, x.code, x.want)
+		}
+	}
+	out, _, code := command(t.Context(), "read", "-c", file, "press-plc/run", "press-plc/made")
+	contains(t, "two tags", out, "press-plc/made", "4711", "press-plc/run", "true", "0000 1267", "uint32  4711")
+	if code != 0 || strings.Contains(out, "away") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// An OPC UA server: quality and source time, and what is not there.
+func TestReadOPCUA(t *testing.T) {
+	s := startOPCUA(t, plantsim.OPCUAOptions{})
+	out, talk, code := command(t.Context(), "read", "--opcua", "opc.tcp://"+s.Addr(), "--json", "ns=2;s=FillerDB.Order", "ns=2;s=Nowhere")
+	var got []readTag
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err, out, talk)
+	}
+	if code != exitFailed || len(got) != 2 || got[0].Value != "ORD-1" || got[0].Source == nil || got[0].Quality != "good" || got[1].Quality != "bad" || got[1].Cause == "" || got[1].Value != nil {
+		t.Errorf("%d %+v", code, got)
+	}
+}
+
+// watching is an output that somebody looks at while it is written.
+type watching struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (w *watching) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *watching) until(t *testing.T, part string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		w.mu.Lock()
+		text := w.text.String()
+		w.mu.Unlock()
+		if strings.Contains(text, part) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%q never came:\n%s", part, text)
+		}
+	}
+}
+
+// Watching prints what changes, also over an absence of the device.
+func TestReadWatch(t *testing.T) {
+	m := startModbus(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, talk watching
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"read", "--modbus", m.Addr(), "--watch", "holding:1"}, &out, &talk) }()
+	out.until(t, "4711")
+	m.Update(func(b *plantsim.Bank) { b.SetHolding(1, 4712) })
+	out.until(t, "4712")
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	talk.until(t, "does not answer")
+	m.Update(func(b *plantsim.Bank) { b.SetHolding(1, 4713) })
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.until(t, "4713")
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// Devices are asked for each tag, for what may be written, and for their clocks.
+func TestCheckOnlineAsksDevices(t *testing.T) {
+	s := startOPCUA(t, plantsim.OPCUAOptions{ReadOnly: []string{"ScaleDB.Ack"}})
+	m := startModbus(t)
+	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+buffer: {path: `+t.TempDir()+`}
+devices:
+  filler-plc:
+    driver: opcua
+    endpoint: opc.tcp://`+s.Addr()+`
+    tags: {made: {node: "ns=2;s=FillerDB.Count.Total", type: uint32}, run: {node: "ns=2;s=FillerDB.Running", type: uint16}, gone: "ns=2;s=FillerDB.Gone",
+      weight: {node: "ns=2;s=ScaleDB.Weight", type: float32, unit: kg}, offer: {node: "ns=2;s=ScaleDB.Offer", type: bool}, ack: {node: "ns=2;s=ScaleDB.Ack", type: bool}}
+  press-plc: {driver: modbus, endpoint: "`+m.Addr()+`", tags: {offer: coil:3, kept: coil:4, grams: {address: "holding:0", type: uint32, unit: g}}}
+machines:
+  FILLER-01: {device: filler-plc, counter: {total: made, max_rate: 20/s}, dosing: {trigger: offer, ack: ack, component: SUGAR, quantity: weight}}
+  PRESS-01: {device: press-plc, dosing: {trigger: offer, ack: kept, component: SUGAR, quantity: grams}}
+uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1"}}
+`)
+	out, talk, code := command(t.Context(), "check", "--online", "-c", file)
+	contains(t, "online", out, "  ok     tag made: is 4711 (uint32, ", "  RED    tag gone: cannot be read", "  RED    tag run: cannot be read",
+		"  ok     tag weight: is 12.5 kg (float32", "  RED    write ack: cannot be written for FILLER-01: the server lets this user only read it", "  ok     clock: differs by ",
+		"  ok     tag grams: is 4711 g", "  amber  write kept: is written for PRESS-01")
+	if code != exitFailed || !strings.Contains(talk, "must be mended") {
+		t.Errorf("%d %s", code, talk)
+	}
+}
