@@ -124,12 +124,25 @@ func (b *books) uplinks(ctx context.Context, m plant.MachineID) (all []balance.U
 	return all, nil
 }
 
-// given returns what somebody has given up of a machine, by uplink: the log, which
-// may be long, is read once for all of them.
+// given returns what somebody has given up of a machine, by uplink, but what the
+// receiver has taken all the same, by a resend for example. The log, which may be
+// long, is read once for all of them, and once more if anything was given up.
 func (b *books) given(ctx context.Context, m plant.MachineID) (map[string][]balance.Letter, error) {
 	all := make(map[string][]balance.Letter)
 	_, _, err := b.log.Each(ctx, journal.Filter{Machine: m, Outcome: uplink.OutcomeDropped}, 0, func(e *journal.Entry) error {
 		all[e.Uplink] = append(all[e.Uplink], balance.Letter{Sequence: e.Last, To: e.EventTime, Pieces: e.Pieces})
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		return all, err
+	}
+	_, _, err = b.log.Each(ctx, journal.Filter{Machine: m, Outcome: uplink.OutcomeDelivered}, 0, func(e *journal.Entry) error {
+		// One entry may stand for several sends, and there may be refused ones between
+		// its first event and its last.
+		if e.First < e.Last && (e.Sends > 1 || e.Events < int(e.Last-e.First)+1) {
+			return nil
+		}
+		all[e.Uplink] = slices.DeleteFunc(all[e.Uplink], func(l balance.Letter) bool { return e.First <= l.Sequence && l.Sequence <= e.Last })
 		return nil
 	})
 	return all, err

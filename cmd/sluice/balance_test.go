@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-edge/sluice/internal/audit"
 	"github.com/sluice-edge/sluice/internal/balance"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 // press is a machine whose truth is known, and receivers that count themselves.
@@ -222,6 +223,21 @@ func TestThePiecesAddUp(t *testing.T) {
 	}
 	atERP[machine.shiftOf[refused[1]]] += machine.piecesOf[refused[1]]
 	if _, early = check("after the drop"); early.Uplinks[1].Dropped != machine.piecesOf[refused[0]] {
+		t.Errorf("%+v", early.Uplinks)
+	}
+
+	// Another one is given up, and a resend brings it to the receiver all the same.
+	if err := client.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "erp", "machine": "PRESS-01", "sequences": []uint64{uint64(refused[2])}, "reason": "test pieces"}, &dropped); err != nil || dropped.Dropped != 1 {
+		t.Fatalf("%+v, %v", dropped, err)
+	}
+	told := uplink.Exchange{Time: time.Now(), Uplink: "erp", Machine: "PRESS-01", Kind: plant.KindCounter, Method: "POST", Status: 201, Outcome: uplink.OutcomeDelivered}
+	around, resent := told, told
+	around.First, around.Last, around.Events = refused[0]-1, refused[2]+1, 3 // the refused ones are not among them
+	resent.First, resent.Last, resent.Events = refused[2], refused[2], 1
+	log.Add(around)
+	log.Add(resent)
+	atERP[machine.shiftOf[refused[2]]] += machine.piecesOf[refused[2]]
+	if _, early = check("after a resend of what was given up"); early.Uplinks[1].Dropped != machine.piecesOf[refused[0]] {
 		t.Errorf("%+v", early.Uplinks)
 	}
 

@@ -496,6 +496,57 @@ func TestCountsAreRetriedWithTheCurrentTotal(t *testing.T) {
 	}
 }
 
+// What a retry is sending, or is still to send, is not given up: the receiver may
+// take it, and then it is no piece that was given up.
+func TestWhatIsOnItsWayIsNotDropped(t *testing.T) {
+	b := openBed(t, t.TempDir(), true)
+	b.refuse("A", 4)
+	sent, answer := make(chan struct{}), make(chan struct{})
+	b.uplink.answer = func(e plant.Event) plant.Result {
+		if e.Sequence == 2 {
+			sent <- struct{}{}
+			<-answer
+		}
+		return plant.Result{Status: plant.Delivered}
+	}
+	var job Job
+	if err := b.Post(t.Context(), "/dead/retry", map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{2, 3}}, &job); err != nil {
+		t.Fatal(err)
+	}
+	<-sent
+	drop := func(sequences ...int) (n Dropped, refused *Error) {
+		t.Helper()
+		err := b.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "mes", "machine": "A", "sequences": sequences, "reason": "a test"}, &n)
+		if err != nil && !errors.As(err, &refused) {
+			t.Fatal(err)
+		}
+		return n, refused
+	}
+	for _, sequence := range []int{2, 3} {
+		want := fmt.Sprintf("A/%d is being sent by job %d: wait for its end, or end it: sluice events jobs --cancel %d", sequence, job.ID, job.ID)
+		if n, refused := drop(1, sequence); refused == nil || refused.Status != http.StatusConflict || !strings.Contains(refused.Error(), want) || n.Dropped != 0 {
+			t.Errorf("%d: %+v, %v", sequence, n, refused)
+		}
+	}
+	if n, refused := drop(4); refused != nil || n.Dropped != 1 {
+		t.Errorf("another one: %+v, %v", n, refused)
+	}
+	if err := b.Post(t.Context(), "/jobs/cancel", map[string]any{"id": job.ID}, &job); err != nil {
+		t.Fatal(err)
+	}
+	if n, refused := drop(2); refused == nil || !strings.Contains(refused.Error(), "A/2 is on its way by job") || n.Dropped != 0 {
+		t.Errorf("after the cancellation: %+v, %v", n, refused)
+	}
+	if n, refused := drop(3); refused != nil || n.Dropped != 1 {
+		t.Errorf("what the cancelled job was still to send: %+v, %v", n, refused)
+	}
+	close(answer)
+	b.stats(func(st *Stats) bool { return len(st.Uplinks) == 1 && st.Uplinks[0].DeadLetters == 1 })
+	if _, refused := drop(2); refused == nil || refused.Status != http.StatusNotFound {
+		t.Errorf("what was taken: %v", refused)
+	}
+}
+
 func TestDeadLettersAreDropped(t *testing.T) {
 	b := openBed(t, t.TempDir(), false)
 	b.refuse("A", 4)

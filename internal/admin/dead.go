@@ -179,6 +179,12 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	if len(found) > most {
 		return badRequest("more than %d dead letters at once: name a machine", most)
 	}
+	// No retry begins meanwhile.
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	if err := s.onTheirWay(r, q.Uplink, found); err != nil {
+		return err
+	}
 	n := Dropped{}
 	detail := fmt.Sprintf("%d events, %s to %s; reason: %s", len(found), name(found[0]), name(found[len(found)-1]), q.Reason)
 	err := s.change(peer(r), "dead.drop", q.String(), detail, func() error {
@@ -198,6 +204,25 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return answer(w, n)
+}
+
+// onTheirWay refuses to give up what a retry is sending, or is still to send: the
+// receiver may take it, and the books would say that it was given up.
+func (s *Server) onTheirWay(r *http.Request, uplink string, letters []plant.EventID) error {
+	jobs, err := listJobs(r.Context(), s.Store, s.Log)
+	if err != nil {
+		return err
+	}
+	for _, id := range letters {
+		f := flight{uplink, id.Machine, id.Sequence}
+		if i := slices.IndexFunc(jobs, func(j Job) bool { return j.covers(f) }); i >= 0 {
+			return conflict("%s/%d is being sent by job %d: wait for its end, or end it: sluice events jobs --cancel %d; nothing was dropped", id.Machine, id.Sequence, jobs[i].ID, jobs[i].ID)
+		}
+		if job, ok := s.Jobs.sending(f); ok {
+			return conflict("%s/%d is on its way by job %d, which was cancelled: try again when the receiver has answered; nothing was dropped", id.Machine, id.Sequence, job)
+		}
+	}
+	return nil
 }
 
 // droppedNote is what the integration log keeps of one that is given up, so that a

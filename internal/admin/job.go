@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-edge/sluice/buffer"
@@ -86,6 +87,14 @@ func (j *Job) pass(to plant.Sequence) {
 	if len(j.Streams) == 0 {
 		j.Ended, j.Outcome = time.Now().UTC(), "done"
 	}
+}
+
+// covers reports whether the job is still to send a dead letter.
+func (j *Job) covers(f flight) bool {
+	if j.Kind != jobRetry || j.Uplink != f.uplink || !j.Ended.IsZero() {
+		return false
+	}
+	return slices.ContainsFunc(j.Streams, func(s JobStream) bool { return s.Machine == f.machine && s.At < f.sequence && f.sequence <= s.Last })
 }
 
 func (j *Job) String() string {

@@ -66,11 +66,20 @@ type Jobs struct {
 	// not be saved again.
 	waiting   map[uint64]string
 	cancelled map[uint64]bool
+	// flying are the dead letters that are being sent now, by their jobs.
+	flying map[flight]uint64
+}
+
+// flight is a dead letter on its way.
+type flight struct {
+	uplink   string
+	machine  plant.MachineID
+	sequence plant.Sequence
 }
 
 // NewJobs returns the jobs of a store. It does nothing before Run.
 func NewJobs(store *buffer.Buffer, log *audit.Log, targets []Target, z *zap.Logger) *Jobs {
-	j := &Jobs{store: store, audit: log, targets: targets, log: z, wake: map[string]chan struct{}{}, waiting: map[uint64]string{}, cancelled: map[uint64]bool{}}
+	j := &Jobs{store: store, audit: log, targets: targets, log: z, wake: map[string]chan struct{}{}, waiting: map[uint64]string{}, cancelled: map[uint64]bool{}, flying: map[flight]uint64{}}
 	for _, t := range targets {
 		j.wake[t.Name] = make(chan struct{}, 1)
 	}
@@ -391,6 +400,11 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 		job.pass(s.Last)
 		return 0, nil, j.save(ctx, job, nil)
 	}
+	land, err := j.takeOff(job, letter)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer land()
 	event, err := j.current(ctx, t, letter.Event)
 	if err != nil {
 		return 0, nil, err
@@ -416,6 +430,34 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	}
 	job.pass(letter.Event.Sequence)
 	return 1, nil, j.settleDead(ctx, job, letter, &r)
+}
+
+// takeOff notes that a dead letter is being sent until land is called: nobody may
+// give it up meanwhile, since the receiver may take it.
+func (j *Jobs) takeOff(job *Job, letter *buffer.DeadLetter) (land func(), err error) {
+	f := flight{job.Uplink, letter.Event.Machine, letter.Event.Sequence}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cancelled[job.ID] {
+		return nil, errCancelled
+	}
+	j.flying[f] = job.ID
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.flying, f)
+	}, nil
+}
+
+// sending returns the job that is sending a dead letter now.
+func (j *Jobs) sending(f flight) (job uint64, ok bool) {
+	if j == nil {
+		return 0, false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	job, ok = j.flying[f]
+	return job, ok
 }
 
 // countsLooked is how many events behind a dead letter are looked through for
