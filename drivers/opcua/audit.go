@@ -60,10 +60,25 @@ func (s *session) look(ctx context.Context) {
 	}
 	got, err := s.read(ctx, nodes)
 	if err == nil {
+		s.tellUnreported(items, got)
 		err = s.revive(ctx, s.audit.judge(items, got, now))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.fail(fmt.Errorf("compare with the subscription: %w", err))
+	}
+}
+
+// tellUnreported hands over what is wrong with items of which the subscription has
+// never said a word: nobody would hear of them.
+func (s *session) tellUnreported(items []*item, got []*ua.DataValue) {
+	for i, it := range items {
+		if it.told != nil {
+			continue
+		}
+		if r := it.reading(got[i]); r.Quality == plant.Bad {
+			r.Cause += "; the server watches the node and has never reported it"
+			s.refused = append(s.refused, r)
+		}
 	}
 }
 
@@ -80,6 +95,11 @@ func (s *session) auditBatch(now time.Time) (items []*item) {
 	}
 	for it, doubt := range s.audit.doubts {
 		if now.Sub(doubt.since) >= it.patience {
+			take(it)
+		}
+	}
+	for _, it := range s.items {
+		if _, doubted := s.audit.doubts[it]; it.told == nil && !doubted {
 			take(it)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ type foreign struct {
 
 // newForeign starts the server of testdata/server.js, or skips the test where
 // the npm package node-opcua is not there (NODE_PATH says where node looks).
-func newForeign(t *testing.T) *foreign {
+func newForeign(t *testing.T, words ...string) *foreign {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("node-opcua takes seconds to start")
@@ -45,7 +46,7 @@ func newForeign(t *testing.T) *foreign {
 	l.Close()
 	f := &foreign{port: port, folder: t.TempDir()}
 	t.Cleanup(f.kill)
-	f.start(t)
+	f.start(t, words...)
 	return f
 }
 
@@ -94,7 +95,8 @@ func (f *foreign) kill() {
 
 func foreignText(more string) string {
 	text := "driver: opcua\nendpoint: opc.tcp://ENDPOINT\n" + more + "tags:\n  late: {node: nsu=urn:line;s=Line.Late, type: int16}\n  order: nsu=urn:line;s=Line.Order\n" +
-		"  ready: nsu=urn:line;s=Line.Ready\n  ack: {node: nsu=urn:line;s=Line.Ack, writable: true}\n  status: i=2256\n"
+		"  ready: nsu=urn:line;s=Line.Ready\n  ack: {node: nsu=urn:line;s=Line.Ack, writable: true}\n  status: i=2256\n" +
+		"  state: {node: i=2256, member: State}\n  second: {node: nsu=urn:line;s=Line.Weights, member: '[1]'}\n  fourth: {node: nsu=urn:line;s=Line.Weights, member: '[3]'}\n"
 	for i := range 120 {
 		text += fmt.Sprintf("  v%d: nsu=urn:line;s=Line.V%d\n", i, i)
 	}
@@ -105,6 +107,7 @@ func foreignText(more string) string {
 type sink struct {
 	good   atomic.Uint64
 	late   atomic.Int32 // 1 + the quality of "late"
+	wrong  atomic.Uint64
 	states chan plant.DeviceState
 }
 
@@ -117,6 +120,8 @@ func (s *sink) Offer(in plant.Input) {
 			switch {
 			case r.Tag == "late":
 				s.late.Store(1 + int32(r.Quality))
+			case r.Tag == "order" && r.Quality == plant.Good && r.Value != plant.TextValue("AW1"):
+				s.wrong.Add(1)
 			case r.Quality == plant.Good && strings.HasPrefix(string(r.Tag), "v"):
 				s.good.Add(1)
 			}
@@ -179,7 +184,7 @@ func TestForeignServer(t *testing.T) {
 	proxy.Cut()
 	values.wait(t, false)
 	values.wait(t, true)
-	t.Logf("cut: back after %v", time.Since(start).Round(time.Millisecond))
+	t.Logf("cut → back after %v", time.Since(start).Round(time.Millisecond))
 	values.flows(t)
 
 	f.kill()
@@ -187,7 +192,7 @@ func TestForeignServer(t *testing.T) {
 	f.start(t)
 	start = time.Now()
 	values.wait(t, true)
-	t.Logf("kill and restart: back %v after the server was up", time.Since(start).Round(time.Millisecond))
+	t.Logf("kill and restart → back %v after the server was up", time.Since(start).Round(time.Millisecond))
 	values.flows(t)
 
 	f.kill()
@@ -198,16 +203,16 @@ func TestForeignServer(t *testing.T) {
 	if q := values.late.Load(); q != 1+int32(plant.Bad) {
 		t.Errorf("a missing node has the quality %d", q-1)
 	}
-	t.Logf("missing node: %q, the others go on", poller.Stats().BadTags["late"])
+	t.Logf("missing node → %q, the others go on", poller.Stats().BadTags["late"])
 
 	start = time.Now()
 	proxy.Stall()
 	values.wait(t, false)
-	t.Logf("freeze: noticed after %v", time.Since(start).Round(time.Millisecond))
+	t.Logf("freeze → noticed after %v", time.Since(start).Round(time.Millisecond))
 	proxy.Pass()
 	start = time.Now()
 	values.wait(t, true)
-	t.Logf("freeze: back %v after its end", time.Since(start).Round(time.Millisecond))
+	t.Logf("freeze → back %v after its end", time.Since(start).Round(time.Millisecond))
 	values.flows(t)
 }
 
@@ -247,4 +252,98 @@ func TestForeignServerSecured(t *testing.T) {
 		}
 		d.Close()
 	}
+}
+
+// Arrays and structures by their parts, a vendor's own one among them, against a
+// server that describes it.
+func TestForeignServerMembers(t *testing.T) {
+	f := newForeign(t, "scales")
+	for _, mode := range []string{"publishing: 100ms\n", "poll: 100ms\n"} {
+		d := openText(t, foreignText(mode)+"  net: {node: nsu=urn:line;s=Line.Weight, member: Net, type: float64}\n  tare: {node: nsu=urn:line;s=Line.Weight, member: Tare}\n"+
+			"  gross: {node: nsu=urn:line;s=Line.Total, member: Gross}\n  none: {node: nsu=urn:line;s=Line.Total, member: Brutto}\n", f.addr())
+		connect(t, d, 1)
+		got := map[plant.TagID]plant.Reading{}
+		defer func() {
+			if t.Failed() {
+				t.Log(got["gross"], got["net"], got["none"], got["tare"], got["fourth"])
+			}
+		}()
+		until(t, d, "members", func(s plant.Scan) bool {
+			for _, r := range s.Readings {
+				got[r.Tag] = r
+			}
+			return len(got) == 132
+		})
+		for tag, want := range map[plant.TagID]plant.Value{
+			"state": plant.IntValue(0), "second": plant.FloatValue(2.5), "net": plant.FloatValue(10.25), "tare": plant.FloatValue(2.25), "gross": plant.FloatValue(12.5),
+		} {
+			if r := got[tag]; r.Value != want || r.Quality != plant.Good {
+				t.Errorf("%s%s = %v (%v %s), want %v", mode, tag, r.Value, r.Quality, r.Cause, want)
+			}
+		}
+		if r := got["none"]; r.Quality != plant.Bad || !strings.Contains(r.Cause, "no member Brutto; it has Gross, Net, Tare") {
+			t.Errorf("%+v", r)
+		}
+		if r := got["fourth"]; r.Quality != plant.Bad || !strings.Contains(r.Cause, "the array has 3 elements") {
+			t.Errorf("%+v", r)
+		}
+		if err := d.Write(t.Context(), plant.Write{Session: 1, Tag: "ack", Value: plant.IntValue(0)}); err != nil {
+			t.Error(err)
+		}
+		_ = d.Close()
+	}
+}
+
+// A server that is stopped with SIGSTOP is noticed, and read again soon after it
+// goes on; one that comes back after a restart has its namespaces in another
+// order and keeps to limits that it does not name. Its clock is wrong.
+func TestForeignServerChanges(t *testing.T) {
+	f := newForeign(t, "skewed")
+	text := strings.ReplaceAll(foreignText(""), "nsu=urn:line", "ns=2") // a number, as most people write it
+	p := checkPlan(t, text, f.addr())
+	driver := p.Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()})
+	values := &sink{states: make(chan plant.DeviceState, 1000)}
+	poller := drivers.NewPoller(p.PollerOptions(driverstest.Device), driver, []drivers.Sink{values}, zap.NewNop())
+	runPoller(t, poller)
+	values.wait(t, true)
+	values.flows(t)
+
+	start := time.Now()
+	if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	values.wait(t, false)
+	noticed := time.Since(start)
+	time.Sleep(5 * time.Second) // a wait that grew would have grown by now
+	if err := f.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	start = time.Now()
+	values.wait(t, true)
+	t.Logf("SIGSTOP: noticed after %v → back %v after SIGCONT", noticed.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
+	if noticed > 10*time.Second { // 6 s are asked for, of a computer that does nothing else
+		t.Errorf("a frozen server was noticed after %v", noticed)
+	}
+	values.flows(t)
+
+	f.kill()
+	values.wait(t, false)
+	f.start(t, "moved", "unnamed", "skewed") // it takes seconds
+	start = time.Now()
+	values.wait(t, true)
+	t.Logf("restarted, namespace moved, limits not named (BadTooManyOperations, learned from) → back %v after the server was up", time.Since(start).Round(time.Millisecond))
+	values.flows(t)
+	if n := values.wrong.Load(); n > 0 {
+		t.Errorf("%d values of another node", n)
+	}
+	st := poller.Stats()
+	if said := strings.Join(st.Advice, "; "); !strings.Contains(said, "urn:line was number 2 and is number 3 now") {
+		t.Errorf("the page says %q", said)
+	}
+	for deadline := time.Now().Add(60 * time.Second); !poller.Stats().ClockWrong; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("an hour of skew was not noticed: %+v", poller.Stats().ClockOffset)
+		}
+	}
+	t.Logf("clock skew of an hour → %v", poller.Stats().ClockOffset.Round(time.Millisecond))
 }

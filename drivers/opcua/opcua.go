@@ -54,7 +54,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		tags[i] = plant.Tag{
 			Writable: row.Value.Writable,
 			ID:       plant.TagID(row.Name), Type: plant.TagType(t.Type), Scaled: t.Scale != nil,
-			Unit: t.Unit, Address: t.Node.String(), Every: newPoint(row.Name, t, o).every(o),
+			Unit: t.Unit, Address: t.address(), Every: newPoint(row.Name, t, o).every(o),
 		}
 	}
 	// Each request has its own time-out in the driver; this one bounds a whole
@@ -117,6 +117,8 @@ type driver struct {
 
 	// Of the goroutine of Connect and Read.
 	pins pins
+	// browseless: the server refuses to tell its references.
+	browseless bool
 
 	mu   sync.Mutex
 	live *session // nil without a session

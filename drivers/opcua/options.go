@@ -139,6 +139,9 @@ func (e Endpoint) loopback() bool {
 // mapping, or a row of a CSV file.
 type Tag struct {
 	Node NodeID `yaml:"node,required"`
+	// Member is which part of the node's value the tag is, where that is an array
+	// or a structure.
+	Member Member `yaml:"member"`
 	// Type is the type at the server, for rules that must know it before the
 	// first connection; a value of another type is bad.
 	Type Type `yaml:"type"`
@@ -158,6 +161,14 @@ type Tag struct {
 // UnmarshalText reads a tag that is written as its node id alone.
 func (t *Tag) UnmarshalText(b []byte) error { return t.Node.UnmarshalText(b) }
 
+// address is the node, and the part of its value if the tag is not all of it.
+func (t *Tag) address() string {
+	if t.Member.steps == "" {
+		return t.Node.String()
+	}
+	return t.Node.String() + " " + t.Member.steps
+}
+
 // Validate reports everything that is wrong with the tag by itself.
 func (t *Tag) Validate() error {
 	var errs []error
@@ -176,6 +187,12 @@ func (t *Tag) Validate() error {
 		if t.Scale != nil {
 			fault("scale", "only a number can be scaled, not a "+kind.String(), "remove it")
 		}
+	}
+	if t.Member.steps != "" && t.Writable {
+		fault("writable", "a part of an array or structure cannot be written alone", "remove it, or name a node of its own for the part")
+	}
+	if t.Member.steps != "" && t.Deadband > 0 {
+		fault("deadband", "a part of an array or structure has none at the server", "remove it, or name a node of its own for the part")
 	}
 	if t.Scale != nil && t.Scale.IsZero() {
 		fault("scale", "times 0 every value is the same", "write the factor from the number in the server to the value, for example 0.1")

@@ -99,6 +99,9 @@ func (s *session) prepare(ctx context.Context) error {
 	s.namespaces = s.client.Namespaces()
 	s.resolve(s.items)
 	s.spacesAt = time.Now().Add(s.d.namespacesEvery)
+	if err := s.learnStructures(ctx); err != nil {
+		return err
+	}
 	s.records = s.newRecords(s.d.records)
 	if s.d.o.Poll > 0 {
 		return nil

@@ -28,6 +28,8 @@ type point struct {
 	sampling time.Duration
 	queue    int
 	deadband float64
+	// steps lead to the part of the value that the tag is.
+	steps []step
 	// unfiltered: the server takes no deadband of it; the driver applies it.
 	unfiltered bool
 	scaled     bool
@@ -53,6 +55,7 @@ func newPoint(name string, t Tag, o Options) *point {
 	if p.queue == 0 {
 		p.queue = queueFor(o.Publishing.Std(), p.sampling)
 	}
+	p.steps, _ = parseSteps(t.Member.steps)
 	if t.Scale != nil {
 		p.scaled, p.scale = true, t.Scale.Decimal
 		if f := math.Abs(t.Scale.Float()); f > 0 {
@@ -82,6 +85,8 @@ type item struct {
 	// polled: the server does not watch it, it is read; slow: it looks at it less
 	// often than it was asked to.
 	polled, slow bool
+	// known are the structures that the item's value may be.
+	known layouts
 	// passed is the newest value that left the deadband of an unfiltered item.
 	passed plant.Value
 	// told is what the subscription said last, reports how often it said
@@ -224,18 +229,34 @@ func (it *item) reading(d *ua.DataValue) plant.Reading {
 }
 
 // decode turns a variant into a value, or says why it cannot.
-func (p *point) decode(v *ua.Variant) (plant.Value, string) {
+func (it *item) decode(v *ua.Variant) (plant.Value, string) {
 	if v == nil || v.Value() == nil {
 		return plant.Value{}, "the node has no value"
 	}
-	if v.Has(ua.VariantArrayValues) {
-		return plant.Value{}, "the node is an array: name one of its elements, if the server has nodes for them"
+	if len(it.steps) == 0 {
+		if v.Has(ua.VariantArrayValues) {
+			return plant.Value{}, "the node is an array: name one of its elements, as in member: '[0]' for the first"
+		}
+		return it.scalar(v.Value(), v.Type())
 	}
-	got := kindOf(v.Type())
+	part, problem := pick(v.Value(), it.steps, it.known)
+	if problem != "" {
+		return plant.Value{}, problem
+	}
+	x, wire := builtin(part)
+	if x == nil {
+		return plant.Value{}, "the node has no value there: the server has left the member out"
+	}
+	return it.scalar(x, wire)
+}
+
+// scalar turns a value of a built-in type into one of ours.
+func (p *point) scalar(x any, wire ua.TypeID) (plant.Value, string) {
+	got := kindOf(wire)
 	if p.kind != plant.TypeUnknown && got != p.kind {
-		return plant.Value{}, fmt.Sprintf("the node is of the type %s, the config says %s", typeName(v.Type()), p.kind)
+		return plant.Value{}, fmt.Sprintf("the node is of the type %s, the config says %s", typeName(wire), p.kind)
 	}
-	switch x := v.Value().(type) {
+	switch x := x.(type) {
 	case bool:
 		return plant.BoolValue(x), ""
 	case int8:
@@ -259,13 +280,13 @@ func (p *point) decode(v *ua.Variant) (plant.Value, string) {
 	case float64:
 		return p.float(x)
 	default:
-		return decodeOther(v)
+		return decodeOther(x, wire)
 	}
 }
 
 // decodeOther decodes what is no number.
-func decodeOther(v *ua.Variant) (plant.Value, string) {
-	switch x := v.Value().(type) {
+func decodeOther(x any, wire ua.TypeID) (plant.Value, string) {
+	switch x := x.(type) {
 	case string:
 		return text(x)
 	case *ua.LocalizedText:
@@ -278,10 +299,12 @@ func decodeOther(v *ua.Variant) (plant.Value, string) {
 		return plant.TextValue(x.UTC().Format(time.RFC3339Nano)), ""
 	case ua.StatusCode:
 		return plant.UintValue(uint64(x)), ""
-	case *ua.ExtensionObject:
-		return plant.Value{}, "the node is a structure: name its members instead"
+	case *ua.ExtensionObject, *object:
+		return plant.Value{}, "the node is a structure: name one of its members, as in member: Speed, or the members' own nodes"
+	case []any:
+		return plant.Value{}, "the member is an array: name one of its elements, as in Speed[0]"
 	default:
-		return plant.Value{}, "the node is of the type " + typeName(v.Type()) + ", which is not supported"
+		return plant.Value{}, "the node is of the type " + typeName(wire) + ", which is not supported"
 	}
 }
 
@@ -351,6 +374,9 @@ func (s *session) write(ctx context.Context, it *item, v plant.Value) error {
 	node := it.node()
 	if node == nil {
 		return fmt.Errorf("the server has no namespace %s", it.id.URI)
+	}
+	if len(it.steps) > 0 {
+		return errors.New("a part of an array or structure cannot be written alone: name a node of its own for it")
 	}
 	wire, err := s.wire(ctx, it)
 	if err != nil {
