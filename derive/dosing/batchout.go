@@ -32,8 +32,14 @@ type batchState struct {
 	Switched rule.Stamp `json:"ts,omitzero"`
 	// Words are what was said when it began.
 	Words words `json:"w,omitzero"`
-	// Gap is set while something between Ref and now was not seen.
-	Gap bool `json:"gap,omitempty"`
+	// Gap is set while something between Ref and now was not seen. Parts is set
+	// where another dose was on when dosing was looked at again: it begins at the
+	// next weight, or at Left, the last before, where the one before had ended.
+	Gap   bool `json:"gap,omitempty"`
+	Parts bool `json:"part,omitempty"`
+	// Blind is set until the first look at both weight and gate.
+	Blind bool  `json:"blind,omitempty"`
+	Left  int64 `json:"left,omitempty"`
 	// Way is how the weight went since Ref, Refilled what came meanwhile.
 	Way      way   `json:"way,omitzero"`
 	Refilled int64 `json:"in,omitempty"`
@@ -67,21 +73,74 @@ func (b *batchState) shift(step time.Duration) {
 	}
 }
 
-// gate notes that dosing was switched on or off, or is known again.
-func (r *Live) gate(s *LiveState, on bool, at rule.Stamp, out Sink) {
+// gate notes that dosing was switched on or off, or is known again: sighted is
+// false where nobody could tell until now.
+func (r *Live) gate(s *LiveState, on, sighted bool, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	b.Switched = at
 	if !on {
-		if b.Gated {
+		if b.Gated && (sighted || b.Ended.IsZero()) {
 			b.Ended = at
 		}
 		return
 	}
 	b.Way.Idle = false
-	if !b.Gated {
+	switch {
+	case !b.Gated:
 		r.crept(s, at, out)
-		b.Gated, b.Begun, b.Ended, b.Words = true, at, rule.Stamp{}, s.Words
+		r.begun(s, at)
+	case !b.Have || b.Parts:
+	case sighted:
+		r.again(s, at, out)
+	case !b.Ended.IsZero() || r.another(s):
+		b.Parts, b.Left = true, s.Last.W
 	}
+}
+
+// begun notes that a dose began.
+func (r *Live) begun(s *LiveState, at rule.Stamp) {
+	b := &s.Batch
+	b.Gated, b.Begun, b.Ended, b.Words = true, at, rule.Stamp{}, s.Words
+}
+
+// another reports whether another component is dosed now than when it began.
+func (r *Live) another(s *LiveState) bool {
+	was, _ := r.text(&s.Batch.Words, slotComponent)
+	now, ok := r.text(&s.Words, slotComponent)
+	return ok && was != "" && now != was
+}
+
+// again decides what it is where dosing goes on again before the dose was told:
+// another dose if it is of another component, or if it was found off after a time in
+// which nobody looked. Else the gate flickers.
+func (r *Live) again(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	w, stands := r.steadyAt(s, at.At)
+	gap := b.Gap && !stands
+	if !b.Gap && !r.another(s) || !r.heard(s, (*input).weighs) {
+		b.Ended = rule.Stamp{}
+		return
+	}
+	if !stands {
+		w = s.Last.W
+	}
+	r.close(s, w, at, false, !stands, out)
+	r.begun(s, at)
+	b.Gap, b.Way.Idle = gap, false
+}
+
+// parts ends the dose from before a time in which nobody looked, since another is on
+// now: at the first weight that is read again, or where it had ended and too much
+// came since to have been in the air, at the last before. Nobody saw the other begin.
+func (r *Live) parts(s *LiveState, out Sink) {
+	b := &s.Batch
+	on, w := b.Switched, s.Last.W
+	if !b.Ended.IsZero() && b.Left-w >= r.least {
+		w = b.Left
+	}
+	r.close(s, w, s.Last.At, false, true, out)
+	r.begun(s, on)
+	b.Gap, b.Parts, b.Left, b.Way.Idle = true, false, 0, false
 }
 
 // crept books what the weight changed within the noise while dosing was off: it is
@@ -116,8 +175,20 @@ func (r *Live) gateState(s *LiveState) (on, known bool) {
 func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
+	if b.Blind && known {
+		b.Blind, changed = false, true
+		if on && !b.Have {
+			// It was on before: what goes from now on is seen.
+			b.Have, b.Gap, b.Ref = true, true, s.Last.W
+			b.Way.restart(s.Last.W, s.Last.At)
+		}
+	}
 	if b.Have {
-		changed = r.follow(s, on && known)
+		changed = r.follow(s, on && known) || changed
+	}
+	if b.Have && b.Parts {
+		changed = true
+		r.parts(s, out)
 	}
 	return r.stand(s, s.Last.At, out) || changed
 }
@@ -128,8 +199,7 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
 	w, ok := r.steadyAt(s, at.At)
-	if !ok || !known || b.Gap && at.At-s.Win.Since.At < int64(standTime) {
-		// After a gap, what other devices say of the gate may still be on its way.
+	if !ok || !known {
 		return false
 	}
 	if !b.Have {
@@ -151,21 +221,21 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		if long < r.pause {
 			return false
 		}
-		return r.close(s, w, at, false, out)
+		return r.close(s, w, at, true, false, out)
 	case b.Gated && at.At-b.Switched.At < r.settle:
 		return false
 	default:
-		return r.close(s, w, at, b.Gated, out)
+		return r.close(s, w, at, false, false, out)
 	}
 }
 
-// close books what happened between Ref and the weight w, which stands.
-func (r *Live) close(s *LiveState, w int64, at rule.Stamp, ended bool, out Sink) (changed bool) {
+// close books what happened between Ref and the weight w, which stands unless it is
+// estimated; on says that the same goes on.
+func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, out Sink) (changed bool) {
 	b := &s.Batch
-	on, _ := r.gateState(s)
 	b.rise(r, w)
 	b.Words.fill(&s.Words)
-	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, unheard: b.Gap, early: ended, words: &b.Words}
+	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated, unheard: b.Gap, early: b.Gated && !on, words: &b.Words}
 	if on || p.ended.IsZero() {
 		p.ended = s.Win.Since
 	}
@@ -320,7 +390,7 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 		}
 	}
 	r.rest(s, at, out)
-	b.Have, b.Refilled, b.Gap, b.Way, s.Win = false, 0, false, way{}, window{}
+	b.Have, b.Refilled, b.Gap, b.Parts, b.Way, s.Win = false, 0, false, false, way{}, window{}
 }
 
 // batchAt returns when a silent subscription is as good as a weight that stands.
@@ -339,9 +409,6 @@ func (r *Live) batchAt(s *LiveState) int64 {
 		at = max(at, b.Switched.At+r.pause, s.Win.Since.At+r.pause)
 	} else if b.Gated {
 		at = max(at, b.Switched.At+r.settle)
-	}
-	if b.Gap {
-		at = max(at, s.Win.Since.At+int64(standTime))
 	}
 	if _, ok := r.steadyAt(s, at); !ok {
 		return 0

@@ -136,10 +136,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if len(readings) == 0 {
 		return false
 	}
-	if snapshot && r.method != byGain {
-		r.gap(s)
-	}
-	if snapshot && r.method == byGain {
+	if snapshot {
 		r.unheard(s, func(i int) bool { return slices.ContainsFunc(readings, func(v Reading) bool { return v.Input == i }) })
 	}
 	weighed, sighted := r.heard(s, (*input).weighs), r.heard(s, (*input).names)
@@ -256,7 +253,7 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		changed = on != old || !was
 		switch {
 		case in.role == roleGate && changed && r.method == byBatchOut:
-			r.gate(s, on, v.At, out)
+			r.gate(s, on, was, v.At, out)
 		case in.role == roleRebase && was && on != old:
 			r.newZero(s, v.At, out)
 		}
@@ -340,7 +337,7 @@ func (r *Live) gap(s *LiveState) {
 		return
 	}
 	s.Feed.Gap = s.Feed.Have
-	s.Batch.Gap = s.Batch.Have
+	s.Batch.Gap, s.Batch.Blind = s.Batch.Have, !s.Batch.Have
 	s.Batch.Way.Last = rule.Stamp{}
 }
 
