@@ -34,7 +34,7 @@ func requestID(e *plant.Event) string { return httplink.HeaderSafe(e.ID().String
 
 // post makes the request of one event. sent is set if the request went out, so
 // that without an answer nobody knows whether the receiver has it. repeated is set
-// if it went out before.
+// if it may have gone out before.
 func (s *Sender) post(ctx context.Context, to target, e *plant.Event, content []byte, repeated bool) (a *httplink.Answer, sent bool, err error) {
 	ctx, cancel := to.client.Context(ctx)
 	defer cancel()

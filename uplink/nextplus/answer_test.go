@@ -173,6 +173,50 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
+// TestWhatMayHaveBeenUnderWayIsMarked: with retry nobody knows after a start which
+// events the gateway had sent when it ended, so that the first of each machine from
+// before are marked.
+func TestWhatMayHaveBeenUnderWayIsMarked(t *testing.T) {
+	marked := func(s *shop, n int, change func(e *plant.Event)) (all []bool) {
+		for range n {
+			e := s.operation("add", 1, 0, "")
+			if change != nil {
+				change(&e)
+			}
+			s.accepted(e)
+			requests := s.erp.Accepted()
+			all = append(all, requests[len(requests)-1].Repeated)
+		}
+		return all
+	}
+	count := func(all []bool) (n int) {
+		for _, m := range all {
+			if m {
+				n++
+			}
+		}
+		return n
+	}
+	s := newShop(t, fake.ERP{})
+	s.opened = time.Now()
+	s.open()
+	if all := marked(s, maxEvents+8, nil); count(all) != maxEvents || !all[0] || all[maxEvents] {
+		t.Errorf("%d are marked: %v", count(all), all)
+	}
+	if n := count(marked(s, 3, func(e *plant.Event) { e.Machine = "STATION-2" })); n != 3 {
+		t.Errorf("%d of another machine are marked", n)
+	}
+	if n := count(marked(s, 3, func(e *plant.Event) { e.Machine, e.Time = "STATION-3", time.Now().Add(time.Second) })); n != 0 {
+		t.Errorf("%d that happened since are marked", n)
+	}
+	park := newShop(t, fake.ERP{})
+	park.opened, park.options.OnLostReply = time.Now(), lostPark
+	if n := count(marked(park.open(), 3, nil)); n != 0 {
+		t.Errorf("%d are marked where each request is noted", n)
+	}
+	s.faultless()
+}
+
 // posts are the requests that carry events.
 func posts(q *http.Request) bool { return q.Method == http.MethodPost }
 

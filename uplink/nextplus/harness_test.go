@@ -39,7 +39,9 @@ type shop struct {
 	// options may be changed before open.
 	options Options
 	sender  *Sender
-	next    plant.Sequence
+	// opened is when the gateway is taken to have been started: before all events.
+	opened time.Time
+	next   plant.Sequence
 
 	mu     sync.Mutex
 	memory map[string][]byte
@@ -76,6 +78,7 @@ func (s *shop) open() *shop {
 		}),
 	})
 	s.sender = sender.(*Sender)
+	s.sender.opened = s.opened
 	s.Cleanup(func() {
 		if err := sender.Close(); err != nil {
 			s.Errorf("close: %v", err)

@@ -68,6 +68,7 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 		options: o, env: env, codes: env.Codes, memory: env.Memory, header: o.header(),
 		targets: make(map[plant.EventKind]target), lost: make(map[plant.MachineID]plant.Sequence),
 		began: make(map[plant.MachineID]began), lulls: make(map[string]*lull), pause: pauseAfter,
+		opened: time.Now(), sent: make(map[plant.MachineID]int),
 	}
 	clients := make(map[string]*httplink.Session)
 	for _, f := range forms {
@@ -105,6 +106,10 @@ type Sender struct {
 	lost map[plant.MachineID]plant.Sequence
 	// began is the newest event of a machine that was noted before its request.
 	began map[plant.MachineID]began
+	// opened is when the Sender was opened, and sent how many requests it has made
+	// since of a machine's events from before; it stops at maxEvents.
+	opened time.Time
+	sent   map[plant.MachineID]int
 	// lulls are the URLs that have lost a reply.
 	lulls map[string]*lull
 	// pause is pauseAfter, but in tests.
@@ -194,7 +199,7 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 		c.marks = append(c.marks, "sent again: the reply to the first request was lost")
 	}
 	began := time.Now()
-	answer, sent, err := s.post(ctx, to, e, content, repeated)
+	answer, sent, err := s.post(ctx, to, e, content, repeated || s.mayBeRepeated(ctx, e))
 	var d decision
 	if err != nil {
 		d = s.unanswered(err, sent)
@@ -233,6 +238,26 @@ func (s *Sender) repeated(e *plant.Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lost[e.Machine] == e.Sequence
+}
+
+// mayBeRepeated reports whether the request of e may have gone out before, for all
+// that is known: a person sends it again, or it may have been among those that a
+// gateway which was killed had sent and not settled. With on_lost_reply: park those
+// are noted.
+func (s *Sender) mayBeRepeated(ctx context.Context, e *plant.Event) bool {
+	if uplink.Commanded(ctx) {
+		return true
+	}
+	if s.options.OnLostReply == lostPark || !e.Time.Before(s.opened) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sent[e.Machine] == maxEvents {
+		return false
+	}
+	s.sent[e.Machine]++
+	return true
 }
 
 // settled notes what a decision says of the link and of a lost reply.

@@ -118,7 +118,9 @@ type Fake struct {
 type Accepted struct {
 	Path, Type string
 	Key        string // its Idempotency-Key
-	Body       []byte
+	// Repeated is set if the sender says that it may have been sent before.
+	Repeated bool
+	Body     []byte
 }
 
 type remembered struct {
@@ -287,7 +289,7 @@ func (f *Fake) book(r *http.Request, body []byte, key string, read func(*payload
 	}
 	a := read(p)
 	if a.status < http.StatusBadRequest {
-		f.accepted = append(f.accepted, Accepted{r.URL.Path, p.kind, key, body})
+		f.accepted = append(f.accepted, Accepted{r.URL.Path, p.kind, key, r.Header.Get("Sluice-Repeated") == "true", body})
 	}
 	return a
 }
