@@ -76,6 +76,7 @@ var _ drivers.Driver = (*driver)(nil)
 
 // Connect implements drivers.Driver.
 func (d *driver) Connect(ctx context.Context, session uint64) error {
+	_ = d.Close() // a session left open, which the Poller never does
 	dialer := net.Dialer{Timeout: d.o.Timeout.Std()}
 	conn, err := dialer.DialContext(ctx, "tcp", d.o.Endpoint)
 	if err != nil {

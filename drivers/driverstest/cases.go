@@ -167,32 +167,93 @@ func frozen(t *testing.T, r *rig) {
 	r.compare(t, r.mustRead(t), nil)
 }
 
+// soon is how long a call may outlive its context; the best of some attempts
+// counts, since a busy machine may be late itself.
+const (
+	soon     = 100 * time.Millisecond
+	attempts = 10
+)
+
+// ends cancels the context of call while it waits, and wants it to return soon.
+// prepare is called before each attempt.
+func (r *rig) ends(t *testing.T, what string, prepare func(), call func(context.Context) error) {
+	t.Helper()
+	var best time.Duration
+	for attempt := range attempts {
+		prepare()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan time.Time)
+		go func() {
+			for ctx.Err() == nil {
+				if call(ctx) != nil {
+					break
+				}
+			}
+			done <- time.Now()
+		}()
+		// Let the call get to its wait; a shorter time only makes the test weaker.
+		time.Sleep(min(20*time.Millisecond, r.Timeout/4))
+		start := time.Now()
+		cancel()
+		select {
+		case end := <-done:
+			if d := end.Sub(start); attempt == 0 || d < best {
+				best = d
+			}
+		case <-time.After(patience):
+			t.Fatalf("the %s outlived its context", what)
+		}
+		if best <= soon {
+			return
+		}
+	}
+	t.Errorf("the %s ended %v after its context, want at most %v", what, best, soon)
+}
+
 func cancelled(t *testing.T, r *rig) {
+	stalled := func(ready func()) func() {
+		return func() {
+			r.proxy.Pass()
+			r.driver.Close()
+			ready()
+			r.proxy.Stall()
+		}
+	}
+	r.ends(t, "read", stalled(func() { r.connect(t); r.mustRead(t) }), func(ctx context.Context) error {
+		_, err := r.driver.Read(ctx)
+		return err
+	})
+	r.ends(t, "connect", stalled(func() { r.session++ }), func(ctx context.Context) error {
+		if err := r.driver.Connect(ctx, r.session); err != nil {
+			return err
+		}
+		// TCP alone may be there; it is the first read that waits.
+		_, err := r.driver.Read(ctx)
+		return err
+	})
+	if r.Writable == "" {
+		return
+	}
+	r.ends(t, "write", stalled(func() { r.connect(t); r.mustRead(t) }), func(ctx context.Context) error {
+		return r.driver.Write(ctx, plant.Write{Device: Device, Session: r.session, Tag: r.Writable, Value: r.NewWritten})
+	})
+}
+
+func connectTwice(t *testing.T, r *rig) {
 	r.connect(t)
 	r.mustRead(t)
-	r.proxy.Stall()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan time.Time)
-	go func() {
-		for ctx.Err() == nil {
-			if _, err := r.driver.Read(ctx); err != nil {
-				break
-			}
+	r.connect(t)
+	r.compare(t, r.mustRead(t), nil)
+	if r.Writable != "" {
+		if err := r.write(t, r.session-1, r.Writable, r.NewWritten); !errors.Is(err, drivers.ErrSessionOver) {
+			t.Errorf("write of the session before: %v, want ErrSessionOver", err)
 		}
-		done <- time.Now()
-	}()
-	// Let the read get to its wait; a shorter time only makes the test weaker.
-	time.Sleep(min(20*time.Millisecond, r.Timeout/4))
-	start := time.Now()
-	cancel()
-	select {
-	case end := <-done:
-		if d := end.Sub(start); d > 200*time.Millisecond {
-			t.Errorf("the read ended %v after its context, want at most 200ms", d)
-		}
-	case <-time.After(patience):
-		t.Fatal("the read outlived its context")
 	}
+	settle(t, "connections", 1, r.proxy.Conns)
+	if err := r.driver.Close(); err != nil {
+		t.Error(err)
+	}
+	settle(t, "connections", 0, r.proxy.Conns)
 }
 
 // honest reads until an error or the end of d, and fails on any good reading
@@ -244,9 +305,22 @@ func doubledAnswer(t *testing.T, r *rig) {
 }
 
 func singleBytes(t *testing.T, r *rig) {
-	r.connect(t)
-	r.proxy.Slow(20_000)
-	r.compare(t, r.mustRead(t), nil)
+	// A busy machine may take longer over the bytes than the driver's time-out:
+	// that is an error, and the next session is tried.
+	for attempt := 1; ; attempt++ {
+		r.connect(t)
+		r.proxy.Slow(20_000)
+		got, err := r.readAll(t)
+		if err == nil {
+			r.compare(t, got, nil)
+			return
+		}
+		if attempt == 20 {
+			t.Fatal(err)
+		}
+		r.proxy.Pass()
+		r.driver.Close()
+	}
 }
 
 func awayAndBack(t *testing.T, r *rig) {

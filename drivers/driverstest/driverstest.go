@@ -4,6 +4,7 @@ package driverstest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -85,7 +86,8 @@ func Run(t *testing.T, s Subject) {
 		{"a cut connection is an error in time", cut},
 		{"a cut in the middle of an answer", cutWithin},
 		{"a frozen device is an error in time", frozen},
-		{"the end of the context ends a read", cancelled},
+		{"the end of the context ends a call", cancelled},
+		{"connecting twice ends the session before", connectTwice},
 		{"a late answer is nobody's value", lateAnswer},
 		{"a doubled answer is nobody's value", doubledAnswer},
 		{"an answer in single bytes", singleBytes},
@@ -150,11 +152,21 @@ func (r *rig) read(t *testing.T) ([]plant.Scan, error) {
 // newest reading of each.
 func (r *rig) mustRead(t *testing.T) map[plant.TagID]plant.Reading {
 	t.Helper()
+	got, err := r.readAll(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// readAll is mustRead that returns an error of the driver.
+func (r *rig) readAll(t *testing.T) (map[plant.TagID]plant.Reading, error) {
+	t.Helper()
 	got := map[plant.TagID]plant.Reading{}
 	for len(got) <= len(r.Values) {
 		scans, err := r.read(t)
 		if err != nil {
-			t.Fatalf("read: %v (so far %d of %d tags)", err, len(got), len(r.Values)+1)
+			return nil, fmt.Errorf("read: %w (so far %d of %d tags)", err, len(got), len(r.Values)+1)
 		}
 		for _, s := range scans {
 			if s.Device != Device || s.Session != r.session || s.Received.IsZero() {
@@ -169,7 +181,7 @@ func (r *rig) mustRead(t *testing.T) map[plant.TagID]plant.Reading {
 			}
 		}
 	}
-	return got
+	return got, nil
 }
 
 // compare checks good readings; want overrides Values.
