@@ -236,8 +236,8 @@ func TestReadOnlyByItsOwnError(t *testing.T) {
 	since := time.Now()
 	select {
 	case <-b.Fault():
-	case <-time.After(5 * time.Second):
-		t.Fatal("not noticed within 5 s")
+	case <-time.After(time.Minute):
+		t.Fatal("not noticed within a minute")
 	}
 	t.Logf("noticed after %v: %v", time.Since(since), b.Err())
 }

@@ -95,7 +95,7 @@ func queue(t testing.TB, b *Buffer, name string, carries func(plant.EventKind) b
 
 func next(t testing.TB, q *Queue) plant.MachineID {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	m, err := q.Next(ctx)
 	if err != nil {
@@ -156,10 +156,12 @@ func queueStats(t testing.TB, b *Buffer, name string) QueueStats {
 	return QueueStats{}
 }
 
+// patience bounds a hang. How long the disk of a loaded machine takes is not what is
+// tested.
+const patience = time.Minute
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	// It bounds a hang. How long the disk of a loaded machine takes is not what is tested.
-	const patience = time.Minute
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
@@ -319,14 +321,18 @@ func TestLoneCommitDoesNotLinger(t *testing.T) {
 		wg.Go(func() { commit(t, b, plant.MachineID(fmt.Sprint("M", i)), count(1)) })
 	}
 	wg.Wait()
-	const n = 50
-	start := time.Now()
-	for i := range n {
-		commit(t, b, "lone", count(i))
-	}
-	if took := time.Since(start); took > n*MaxLinger/2 {
-		t.Errorf("%d commits took %s: they waited for others", n, took)
-	}
+	// On a loaded computer a commit takes what it takes; one that waits for others
+	// never takes less than MaxLinger.
+	const n = 10
+	numbers := 0
+	eventually(t, "commits that follow each other do not wait for others", func() bool {
+		start := time.Now()
+		for range n {
+			numbers++
+			commit(t, b, "lone", count(numbers))
+		}
+		return time.Since(start) < n*MaxLinger/2
+	})
 }
 
 func TestCommitRefusals(t *testing.T) {

@@ -458,7 +458,7 @@ func run(t *testing.T, source Source) (addr string, stop func()) {
 
 func TestRealServer(t *testing.T) {
 	addr, stop := run(t, fixed(plantAt()))
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/ui/style.css", "/nothing"} {
 		resp, err := client.Get("http://" + addr + path)
