@@ -106,7 +106,7 @@ func (g *gateway) get(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := (&http.Client{}).Do(request)
 	if err != nil {
 		return err
 	}
