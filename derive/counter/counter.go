@@ -45,7 +45,7 @@ type Sink interface {
 // a (re)connect: nobody looked in between. It reports what is due; the pieces
 // of a gap are reported at once and on their own.
 func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
-	changed = r.together(s, readings)
+	readings, changed = r.prepare(s, readings, snapshot, false, now, out)
 	gap := r.gap(s, readings, snapshot, &changed)
 	if gap {
 		r.Flush(s, now, out)
@@ -56,9 +56,19 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 // ObserveAfter is Observe for a scan of which it is already known that what it
 // counts belongs behind the newest Mark, also the pieces of a gap.
 func (r *Rule) ObserveAfter(s *State, readings []Reading, snapshot bool, now int64, out Sink) (changed bool) {
-	changed = r.together(s, readings)
+	readings, changed = r.prepare(s, readings, snapshot, true, now, out)
 	r.gap(s, readings, snapshot, &changed)
 	return r.take(s, readings, snapshot, now, out, false) || changed
+}
+
+// prepare has the total and what is taken off it counted together, also where they
+// come in several requests. It returns the readings that are left to be counted.
+func (r *Rule) prepare(s *State, readings []Reading, snapshot, after bool, now int64, out Sink) (rest []Reading, changed bool) {
+	changed = r.together(s, readings)
+	if !s.Late.At.IsZero() {
+		return r.catchUp(s, readings, snapshot, now, out), true
+	}
+	return readings, r.putOff(s, readings, snapshot, after) || changed
 }
 
 // together takes a total as not read whose scrap or rework could not be read in
@@ -344,6 +354,9 @@ func (r *Rule) Flush(s *State, now int64, out Sink) {
 
 // Due reports what the settings want reported by now.
 func (r *Rule) Due(s *State, now int64, out Sink) {
+	if !s.Late.At.IsZero() && now >= s.Late.At.At+int64(lateTime) {
+		r.catchUp(s, nil, false, now, out)
+	}
 	r.stand(s, now, out)
 	p := &s.Now
 	if !s.Mark.IsZero() {
@@ -400,6 +413,9 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 // Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
 	at := r.reportAt(s)
+	if comes := s.Late.At.At + int64(lateTime); !s.Late.At.IsZero() && (at == 0 || comes < at) {
+		at = comes
+	}
 	for i := range s.Tracks {
 		if t := &s.Tracks[i]; t.Hold.N > 0 && !t.Lost && r.inputs[i].counts() {
 			if stands := t.Hold.At.At + int64(standTime); at == 0 || stands < at {
@@ -440,6 +456,9 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) && !s.Tracks[i].Seen.IsZero() {
 			s.Tracks[i].Lost = true
+			if i == 0 {
+				s.Late = late{} // the gap goes on
+			}
 		}
 	}
 }

@@ -133,6 +133,8 @@ type State struct {
 	// Alone counts requests in a row in which the total could be read and what is
 	// taken off it could not.
 	Alone int `json:"alone,omitempty"`
+	// Late is the total of a gap that waits for the scrap of the same gap.
+	Late late `json:"late,omitzero"`
 	// Uncast are cycles of which nobody knows yet how many pieces each was.
 	Uncast int64 `json:"uncast,omitempty"`
 	// Started is set once the counts have begun, at start_total or at those of an
@@ -159,6 +161,7 @@ func (s *State) CopyFrom(o *State) {
 	s.Codes = append(s.Codes[:0], o.Codes...)
 	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
 	s.Uncast, s.Started, s.Resumed, s.Alone = o.Uncast, o.Started, o.Resumed, o.Alone
+	s.Late = o.Late
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
@@ -176,6 +179,9 @@ func (r *Rule) Fit(s *State) {
 		if old := slices.IndexFunc(s.Tracks, func(t track) bool { return t.Binding == r.inputs[i].binding }); old >= 0 {
 			tracks[i] = s.Tracks[old]
 		}
+	}
+	if len(tracks) == 0 || len(s.Tracks) == 0 || tracks[0].Binding != s.Tracks[0].Binding {
+		s.Late = late{}
 	}
 	s.Tracks = tracks
 	codes := slices.Clone(r.codes)
@@ -275,7 +281,7 @@ func (s *State) Shift(step time.Duration) {
 		s.Tracks[i].Seen.Shift(step)
 		s.Tracks[i].Hold.At.Shift(step)
 	}
-	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark} {
+	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark, &s.Late.At} {
 		t.Shift(step)
 	}
 	if s.LastReport != 0 {
