@@ -208,6 +208,14 @@ func TestNoOpenProductionIsTold(t *testing.T) {
 		}
 		r.asks()
 		r.asks()
+		named := func() bool {
+			var st uplink.Stats
+			r.sender.Inform(&st)
+			return len(st.Notices) == 1 && strings.Contains(st.Notices[0].Text, "no open production on M-1:") && !st.Notices[0].Since.IsZero()
+		}
+		if !named() {
+			t.Error("the page does not say so")
+		}
 		if n := r.logs.FilterMessageSnippet("no open production").Len(); n != 1 {
 			t.Errorf("told %d times", n)
 		}
@@ -215,6 +223,9 @@ func TestNoOpenProductionIsTold(t *testing.T) {
 		r.asks()
 		if n := r.logs.FilterMessageSnippet("a production is open").Len(); n != 1 {
 			t.Errorf("its end was told %d times", n)
+		}
+		if named() {
+			t.Error("the page says still so")
 		}
 		r.strict()
 	})

@@ -30,7 +30,7 @@ const (
 	// two are named.
 	pairLooks = 2
 	pairFor   = 7 * 24 * time.Hour
-	// mostTwice bounds what the page names.
+	// mostTwice bounds what the page names of a sort.
 	mostTwice = 20
 )
 
@@ -297,7 +297,8 @@ func (w *work) looked(i int, r *repeated) {
 	w.m.twice = twice
 }
 
-// Inform implements uplink.Informer: it names the movements that are there twice.
+// Inform implements uplink.Informer: it names the movements that are there twice,
+// and the machines that count without an open production.
 func (s *Sender) Inform(to *uplink.Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -319,4 +320,7 @@ func (s *Sender) Inform(to *uplink.Stats) {
 		return strings.Compare(a.Do, b.Do)
 	})
 	to.Notices = append(to.Notices, all[:min(len(all), mostTwice)]...)
+	if n := s.closedNotice(); n.Text != "" {
+		to.Notices = append(to.Notices, n)
+	}
 }

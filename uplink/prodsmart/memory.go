@@ -112,9 +112,11 @@ type machine struct {
 	// asked is set while the stop in doubt may have arrived: its request went out, in
 	// this process or, for all that is known, in the one before.
 	asked bool
-	// closed is set once it was told that no production is open on the machine;
-	// odd once the reply to a count was not the count.
-	closed, odd bool
+	// closed is since when it is known that no production is open on the machine,
+	// zero while that is not so; the Sender's lock guards it.
+	closed time.Time
+	// odd is set once the reply to a count was not the count.
+	odd bool
 }
 
 // hold is why a class waits, and when it is tried again.

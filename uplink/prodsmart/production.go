@@ -3,9 +3,12 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -119,12 +122,38 @@ func (w *work) tellClosed() {
 	code, _ := w.env.Codes.Lookup(plant.CodeMachine, string(w.m.id)) // as it is where it is not mapped
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	closed := w.open.machines != nil && !w.open.machines[code]
-	if closed != w.m.closed && closed {
+	switch closed := w.open.machines != nil && !w.open.machines[code]; {
+	case closed && w.m.closed.IsZero():
+		w.m.closed = time.Now()
 		w.log.Warn("no open production on this machine in Prodsmart: its pieces may be credited to nobody; a worker has to start one there", zap.String("machine", string(w.m.id)))
-	}
-	if closed != w.m.closed && !closed {
+	case !closed && !w.m.closed.IsZero():
+		w.m.closed = time.Time{}
 		w.log.Info("a production is open on this machine in Prodsmart", zap.String("machine", string(w.m.id)))
 	}
-	w.m.closed = closed
+}
+
+// closedNotice names the machines that count where nobody has begun a production;
+// the zero Notice if there are none. The caller has the lock.
+func (s *Sender) closedNotice() (n uplink.Notice) {
+	var names []string
+	for id, m := range s.machines {
+		if m.closed.IsZero() {
+			continue
+		}
+		names = append(names, string(id))
+		if n.Since.IsZero() || m.closed.Before(n.Since) {
+			n.Since = m.closed
+		}
+	}
+	if len(names) == 0 {
+		return n
+	}
+	slices.Sort(names)
+	more := ""
+	if over := len(names) - mostTwice; over > 0 {
+		names, more = names[:mostTwice], fmt.Sprintf(" and %d more", over)
+	}
+	n.Text = "Prodsmart has no open production on " + strings.Join(names, ", ") + more + ": their pieces may be credited to nobody"
+	n.Do = "A worker has to start a production there."
+	return n
 }
