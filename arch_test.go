@@ -96,7 +96,7 @@ var libraries = []library{
 	{"github.com/dgraph-io/badger", []string{"buffer"}, false},
 	{"github.com/dgraph-io/ristretto/v2/z", []string{"buffer"}, false}, // how Badger maps its files
 	{"github.com/goburrow/modbus", []string{"drivers/modbus"}, false},
-	{"github.com/goburrow/serial", []string{"drivers/line"}, false},
+	{"github.com/goburrow/serial", []string{"drivers/modbus", "drivers/line"}, false},
 	{"github.com/gopcua/opcua", []string{"drivers/opcua", "internal/plantsim/..."}, true},
 	{"github.com/eclipse/paho.mqtt.golang", []string{"uplink/internal/mqttsession"}, true},
 	{"github.com/sony/gobreaker", []string{"drivers", "uplink"}, false},

@@ -18,7 +18,9 @@ type Config struct {
 	// uplink without a Driver has been reported.
 	Devices  []*Section
 	Machines []*Section
-	Uplinks  []*Section
+	// Lines are the wires that devices share; they have no Driver.
+	Lines   []*Section
+	Uplinks []*Section
 }
 
 // Load reads one config file, or all *.yaml files of a folder as fragments of
@@ -117,7 +119,7 @@ func (l *loader) fault(at Position, path, problem, remedy string) {
 }
 
 // envelope are the sections of a config.
-var envelope = []string{"site", "buffer", "http", "log", "devices", "machines", "uplinks"}
+var envelope = []string{"site", "buffer", "http", "log", "lines", "devices", "machines", "uplinks"}
 
 func (l *loader) fragment(file string, text []byte) {
 	root, faults := parse(file, "", text)
@@ -143,6 +145,8 @@ func (l *loader) fragment(file string, text []byte) {
 			l.part(e, &l.config.HTTP)
 		case "log":
 			l.part(e, &l.config.Log)
+		case "lines":
+			l.config.Lines = l.sections(e, l.config.Lines)
 		case "devices":
 			l.config.Devices = l.sections(e, l.config.Devices)
 		case "machines":
@@ -204,7 +208,7 @@ func (l *loader) section(kind, path string, e *entry) *Section {
 		s.root = &node{kind: mappingNode, at: e.place()}
 		return s
 	}
-	if kind == "machines" {
+	if kind == "machines" || kind == "lines" {
 		return s
 	}
 	driver := e.value.find("driver")

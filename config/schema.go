@@ -28,7 +28,7 @@ type Described struct {
 }
 
 // Schema returns a JSON Schema (draft 2020-12) of a config whose devices and
-// uplinks are one of those parts each, and whose machines are as machine, ready
+// uplinks are one of those parts each, and whose machines and lines are as machine and line, ready
 // for encoding/json. It follows the yaml tags as Decode does, so that an editor
 // and the decoder know the same keys. A fragment is one file of a folder, in
 // which nothing has to be. What compares keys or reads files is left to Decode
@@ -38,7 +38,7 @@ type Described struct {
 // Schema does no I/O and may be called
 // from any goroutine; it panics where Decode would, on a field of
 // a type that no config can hold.
-func Schema(devices, uplinks []Part, machine Part, describe func(of reflect.Type, key string) Described, fragment bool) map[string]any {
+func Schema(devices, uplinks []Part, machine, line Part, describe func(of reflect.Type, key string) Described, fragment bool) map[string]any {
 	s := &schema{
 		describe: describe,
 		decoder:  decoder{structs: make(map[reflect.Type]*layout)},
@@ -50,6 +50,7 @@ func Schema(devices, uplinks []Part, machine Part, describe func(of reflect.Type
 		"buffer":   s.value(reflect.ValueOf(defaultBuffer())),
 		"http":     s.value(reflect.ValueOf(defaultHTTP())),
 		"log":      s.value(reflect.ValueOf(defaultLog())),
+		"lines":    s.sections([]Part{line}),
 		"devices":  s.sections(devices),
 		"machines": s.sections([]Part{machine}),
 		"uplinks":  s.sections(uplinks),

@@ -88,7 +88,7 @@ func TestSchemaFollowsTheTags(t *testing.T) {
 		}
 		return Described{}
 	}
-	b, err := json.Marshal(Schema([]Part{{"bus", struct{}{}}}, []Part{{"post", sized{}}}, Part{Options: machine}, describe, false))
+	b, err := json.Marshal(Schema([]Part{{"bus", struct{}{}}}, []Part{{"post", sized{}}}, Part{Options: machine}, Part{Options: struct{}{}}, describe, false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestSchemaOfAnImpossibleField(t *testing.T) {
 	}()
 	Schema([]Part{{"bus", struct {
 		C chan int `yaml:"c"`
-	}{}}}, []Part{{"post", sized{}}}, Part{Options: sized{}}, nil, false)
+	}{}}}, []Part{{"post", sized{}}}, Part{Options: sized{}}, Part{Options: sized{}}, nil, false)
 }
 
 func TestWrittenDurationsReadBack(t *testing.T) {

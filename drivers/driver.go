@@ -143,6 +143,13 @@ type Plan struct {
 	// Certificates is where the driver keeps certificates, its own and those that
 	// it trusts; nil for a driver without any.
 	Certificates *Certificates
+	// Line is the name of the line that the device is on, Unit its number there;
+	// empty and 0 for a device with a connection of its own.
+	Line string
+	Unit int
+	// MaxConnections is how many connections the device takes, 0 if that is not
+	// known.
+	MaxConnections int
 	// CheckRecords reports, as config.FieldErrors or plain errors, which records
 	// the device cannot give in one request (over its limit, spread over tables)
 	// and which answers it cannot take. The Path of a config.FieldError is the
@@ -177,6 +184,9 @@ type Env struct {
 	Certificates *pki.Store
 	// Records are what the machines want to be read together, of this device.
 	Records []plant.Record
+	// Line is what the LinePlan of Plan.Line has opened, for all devices on it;
+	// nil for a device that is on none.
+	Line Line
 }
 
 // Sink takes what a device said. Offer must not block and must copy what it

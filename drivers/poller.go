@@ -34,6 +34,11 @@ type PollerOptions struct {
 	// the log.
 	Interval, Timeout time.Duration
 	Tags              []plant.Tag
+	// Phase is where on the grid of its intervals the device is polled, counted
+	// from the start of Run, so that not all devices are asked in one moment: the
+	// first poll of a session is at once, the next on the grid. 0 takes the start
+	// of each session for its grid.
+	Phase time.Duration
 	// MinBackoff and MaxBackoff bound the wait between two attempts to connect;
 	// 0 means 0.5 s and 30 s.
 	MinBackoff, MaxBackoff time.Duration
@@ -62,6 +67,9 @@ func (o *PollerOptions) Validate() error {
 	if o.Timeout <= 0 {
 		errs = append(errs, config.Field("timeout", "it is not above 0", "write how long the device may take to answer, for example 1s"))
 	}
+	if o.Phase < 0 {
+		errs = append(errs, config.Field("phase", "it is negative", "leave it out"))
+	}
 	if o.MinBackoff < 0 || o.MaxBackoff < o.MinBackoff {
 		errs = append(errs, config.Field("max_backoff", "it is less than min_backoff", "write a longer time"))
 	}
@@ -81,6 +89,7 @@ type Poller struct {
 	retry, soon backoff.Backoff
 
 	// Of Run's goroutine only.
+	begun     time.Time
 	away      time.Time // when the device was lost or found away
 	announced bool      // the sinks and the log know that it is away
 	clock     deviceClock
@@ -113,7 +122,8 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 // Run polls until ctx ends, then closes the driver and returns nil. It is
 // called once. A device that cannot be reached never makes it return.
 func (p *Poller) Run(ctx context.Context) error {
-	p.update(func(s *Stats) { s.Since = time.Now() })
+	p.begun = time.Now()
+	p.update(func(s *Stats) { s.Since = p.begun })
 	var beside sync.WaitGroup
 	beside.Go(func() { p.watchTags(ctx) })
 	defer beside.Wait()
@@ -220,7 +230,7 @@ func (p *Poller) poll(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	slot := time.Now()
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -231,13 +241,30 @@ func (p *Poller) poll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		slot = slot.Add(p.options.Interval)
+		slot = p.next(slot, first)
 		if behind := time.Since(slot); behind >= p.options.Interval {
 			slot = slot.Add(behind.Truncate(p.options.Interval))
 			p.update(func(s *Stats) { s.Skipped += uint64(behind / p.options.Interval) })
 		}
 		timer.Reset(time.Until(slot))
 	}
+}
+
+// next returns the slot behind one. Behind the first of a session it is the next
+// of the device's phase that leaves half an interval between.
+func (p *Poller) next(slot time.Time, first bool) time.Time {
+	next := slot.Add(p.options.Interval)
+	if !first || p.options.Phase == 0 {
+		return next
+	}
+	off := slot.Sub(p.begun.Add(p.options.Phase)) % p.options.Interval
+	if off < 0 {
+		off += p.options.Interval
+	}
+	if next = next.Add(-off); next.Sub(slot) < p.options.Interval/2 {
+		next = next.Add(p.options.Interval)
+	}
+	return next
 }
 
 func (p *Poller) bounded(ctx context.Context, do func(context.Context) error) error {

@@ -136,6 +136,41 @@ func scan(session uint64, quality plant.Quality, cause string) []plant.Scan {
 	}}
 }
 
+// Devices with phases keep them over reconnects, and their first poll waits for
+// nothing.
+func TestPhases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := false
+		s := &script{}
+		s.read = func(context.Context) ([]plant.Scan, error) {
+			if down {
+				down = false
+				return nil, errors.New("cut")
+			}
+			return scan(1, plant.Good, ""), nil
+		}
+		b := run(t, s, PollerOptions{Interval: time.Second, Phase: 300 * time.Millisecond, MinBackoff: 100 * time.Millisecond, MaxBackoff: 100 * time.Millisecond})
+		time.Sleep(3500 * time.Millisecond)
+		down = true
+		time.Sleep(2500 * time.Millisecond)
+		b.stop()
+		if want := []time.Duration{0, 1300, 2300, 3300, 4300}; len(s.reads) < 7 {
+			t.Fatal(s.reads)
+		} else {
+			for i, at := range want {
+				if s.reads[i] != at*time.Millisecond {
+					t.Errorf("poll %d at %v, want %v", i, s.reads[i], at*time.Millisecond)
+				}
+			}
+		}
+		// The session was lost at 4.3 s; its next one begins at once.
+		again := s.reads[5]
+		if again < 4300*time.Millisecond || again > 4600*time.Millisecond || s.reads[6] != 5300*time.Millisecond {
+			t.Errorf("behind the loss at %v and %v, want the phase kept: %v", again, s.reads[6], s.reads)
+		}
+	})
+}
+
 func TestPollsOnAGrid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{read: func(context.Context) ([]plant.Scan, error) {

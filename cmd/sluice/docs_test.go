@@ -35,7 +35,7 @@ func TestEachKeyIsDocumented(t *testing.T) {
 	empty, _ := config.Load(filepath.Join(t.TempDir(), "none.yaml"))
 	empty.Site.Gateway = "" // the computer's name, which no page can know
 	k := &keys{t: t, documented: docs.ConfigKeys(), want: make(map[string][]string), seen: make(map[string]bool)}
-	for _, options := range []any{empty.Site, empty.Buffer, empty.HTTP, empty.Log, derive.Options{}} {
+	for _, options := range []any{empty.Site, empty.Buffer, empty.HTTP, empty.Log, lineKind.Defaults(), derive.Options{}} {
 		k.collect(reflect.ValueOf(options))
 	}
 	for _, name := range driverKinds.Names() {

@@ -211,12 +211,15 @@ func (g *gateway) build() error {
 	for _, m := range g.plan.Machines {
 		g.workers = append(g.workers, derive.NewWorker(m, g.seamLog(&bookedLog{g.buffer, g.shifts}), g.seamWriter(g), derive.WorkerOptions{Clock: g.clock}, g.log.Named("machine")))
 	}
-	for _, d := range g.plan.Devices {
+	lines := g.plan.openLines(g.log)
+	for i, d := range g.plan.Devices {
 		env := drivers.Env{
 			Name: d.Name, Gateway: g.plan.Config.Site.Gateway, Log: g.log.With(zap.String("device", string(d.Name))),
-			Certificates: g.trust.of(d.Plan), Records: g.plan.records(d.Name),
+			Certificates: g.trust.of(d.Plan), Records: g.plan.records(d.Name), Line: lines[d.Plan.Line],
 		}
 		o := d.Plan.PollerOptions(d.Name)
+		// Devices of one interval are asked one behind the other.
+		o.Phase = o.Interval * time.Duration(2*i+1) / time.Duration(2*len(g.plan.Devices))
 		o.MaxSkew = g.plan.maxSkew(d.Name)
 		p := drivers.NewPoller(o, d.Plan.Open(env), g.sinksOf(d.Name), g.log)
 		g.byDevice[d.Name] = p

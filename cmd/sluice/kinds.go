@@ -13,6 +13,9 @@ import (
 	"github.com/sluice-edge/sluice/uplink/rest"
 )
 
+// lineKind is what "lines:" holds.
+var lineKind = modbus.LineKind
+
 // driverKinds and uplinkKinds are the protocols and dialects of this binary,
 // the only place that names them. A new one is one folder and one line here.
 var (

@@ -18,6 +18,7 @@ import (
 // plan is a checked plant: everything that the gateway is built from.
 type plan struct {
 	Config   *config.Config
+	Lines    []linePlan
 	Devices  []devicePlan
 	Machines []*derive.Model
 	Uplinks  []uplinkPlan
@@ -43,6 +44,9 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 	c, faults := config.Load(path)
 	k := &checker{plan: &plan{Config: c}, faults: faults, counted: make(map[plant.TagRef]counting), catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
 	k.populated(path)
+	for _, s := range c.Lines {
+		k.line(s)
+	}
 	for _, s := range c.Devices {
 		k.device(s, driverKinds)
 	}
@@ -61,11 +65,12 @@ func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds 
 		k.carried()
 		k.sources()
 		k.mapped()
+		k.wired()
 		k.used()
 	}
 	// The text of the sections has said all that it has to say, and in a large
 	// plant it would be most of what the gateway takes.
-	c.Devices, c.Machines, c.Uplinks = nil, nil, nil
+	c.Lines, c.Devices, c.Machines, c.Uplinks = nil, nil, nil, nil
 	return k.plan, k.faults.Sort()
 }
 
@@ -78,6 +83,8 @@ type checker struct {
 	// the tags with faults on devices that could be read otherwise.
 	broken     map[plant.DeviceID]bool
 	brokenTags map[plant.TagRef]bool
+	// brokenLines are lines with faults.
+	brokenLines []string
 	// counted is which machine was the first to count a tag, and where.
 	counted map[plant.TagRef]counting
 }
@@ -129,6 +136,7 @@ func (k *checker) device(s *config.Section, kinds kind.Registry[drivers.Plan]) {
 	found, faults, ok := lookup(s, kinds)
 	if ok {
 		p, faults = found.Check(s)
+		faults = append(faults, k.onLine(s, &p)...)
 	}
 	k.faults = append(k.faults, faults...)
 	names := s.Keys("tags")

@@ -41,7 +41,7 @@ func configSchema(fragment bool) map[string]any {
 		k := keys[headingOf(of)][key]
 		return config.Described{Text: k.Text(), Words: k.Words()}
 	}
-	return config.Schema(parts(driverKinds), parts(uplinkKinds), config.Part{Options: derive.Options{}}, describe, fragment)
+	return config.Schema(parts(driverKinds), parts(uplinkKinds), config.Part{Options: derive.Options{}}, config.Part{Options: lineKind.Defaults()}, describe, fragment)
 }
 
 // documentedIn says under which heading of docs/config.md the keys of a type
@@ -52,6 +52,8 @@ var documentedIn = map[string]string{
 	"config.HTTP":             "`http`",
 	"config.Log":              "`log`",
 	"line.Tag":                "A field",
+	"modbus.LineOptions":      "`lines`",
+	"modbus.RS485":            "rs485",
 	"modbus.Tag":              "A tag",
 	"opcua.Channel":           "channel",
 	"opcua.Login":             "login",

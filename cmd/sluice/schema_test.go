@@ -127,7 +127,7 @@ func TestSchemaRefusesBadConfigs(t *testing.T) {
 		{"unknown driver", "driver: modbus", "driver: modbuss", "/devices/press-plc"},
 		{"driver of the other side", "driver: mqtt", "driver: opcua", "/uplinks/broker"},
 		{"missing driver", "driver: modbus, ", "", "/devices/press-plc"},
-		{"missing endpoint", "endpoint: 10.0.0.7:502, ", "", "/devices/press-plc"},
+		{"missing tags", "tags: {made: ns=2;s=Line.Made}", "", "/devices/filler-plc"},
 		{"unknown key of a device", "interval:", "intervall:", "/devices/press-plc"},
 		{"key of another driver", "interval:", "publishing:", "/devices/press-plc"},
 		{"text for a number", "unit: 1,", `unit: "1",`, "/devices/press-plc/unit"},

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	pdu "github.com/goburrow/modbus"
+
 	"github.com/sluice-edge/sluice/config"
 )
 
@@ -35,6 +37,11 @@ func (t Table) String() string {
 }
 
 func (t Table) bits() bool { return t == Coil || t == Discrete }
+
+// function returns the function code that reads the table.
+func (t Table) function() byte {
+	return [...]byte{Coil: pdu.FuncCodeReadCoils, Discrete: pdu.FuncCodeReadDiscreteInputs, Input: pdu.FuncCodeReadInputRegisters, Holding: pdu.FuncCodeReadHoldingRegisters}[t]
+}
 
 const addressRemedy = "write table:number counted from 0, for example holding:100, or the classic number counted from 1, for example 40101"
 

@@ -1,5 +1,6 @@
-// Package modbus is the driver for Modbus TCP devices. Neighbouring tags are
-// read in one request; a tag that the device refuses is a bad reading that
+// Package modbus is the driver for Modbus devices: over TCP, and over lines that
+// several of them share, a serial port, a device server (RTU over TCP) or a
+// gateway box. Neighbouring tags are read in one request; a tag that the device refuses is a bad reading that
 // costs its neighbours nothing. Each answer must match its request in
 // transaction id, unit, function and length; anything else, a request without
 // an answer, and a second answer that differs from the first end the session,
@@ -46,8 +47,8 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Interval: o.Interval.Std(),
 		// Each request has its own time-out in the driver; this one bounds a
 		// whole Read of a device that uses up nearly all of each.
-		Timeout:      o.Timeout.Std() * time.Duration(requests+maxExtra),
-		Endpoint:     string(o.Endpoint),
+		Timeout:  (o.Timeout.Std() + o.Pause.Std()) * time.Duration(requests+maxExtra+o.others()),
+		Endpoint: o.place(), Line: o.Line, Unit: o.Unit, MaxConnections: o.MaxConnections,
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o) },
 		Registers:    func(tag plant.TagID, least int) (drivers.Plan, bool) { return registersOf(o, tag, least) },
@@ -56,12 +57,16 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 
 // driver speaks to one device.
 type driver struct {
-	device    plant.DeviceID
-	endpoint  string
-	points    map[plant.TagID]*point
-	planned   []*block
-	transport *transport
-	client    pdu.Client
+	device   plant.DeviceID
+	endpoint string
+	points   map[plant.TagID]*point
+	planned  []*block
+	carrier  carrier
+	client   pdu.Client
+	// own is the carrier of a device with a connection of its own, unit that of one
+	// on a line; the other one is nil.
+	own  *transport
+	unit *station
 
 	// Of the goroutine of Connect, Read and Close.
 	session uint64
@@ -79,11 +84,7 @@ var (
 )
 
 func open(env drivers.Env, o Options) *driver {
-	d := &driver{
-		device: env.Name, endpoint: string(o.Endpoint),
-		points:    make(map[plant.TagID]*point, len(o.Tags.Rows)),
-		transport: newTransport(o.Timeout.Std(), env.Log),
-	}
+	d := &driver{device: env.Name, endpoint: o.place(), points: make(map[plant.TagID]*point, len(o.Tags.Rows))}
 	points := make([]*point, len(o.Tags.Rows))
 	for i, row := range o.Tags.Rows {
 		points[i] = newPoint(row.Name, row.Value, o.WordOrder)
@@ -91,18 +92,37 @@ func open(env drivers.Env, o Options) *driver {
 	}
 	d.planned = join(points, o.MaxRegisters, o.MaxGap)
 	d.planRecords(env, o)
-	// Of goburrow only the coding of requests and answers is used. The handler
-	// outlives sessions, so that transaction ids go on over a reconnect.
+	d.attach(env, o)
+	return d
+}
+
+// attach gives the driver its carrier. Of goburrow only the coding of requests
+// and answers is used. The handler outlives sessions, so that transaction ids go
+// on over a reconnect.
+func (d *driver) attach(env drivers.Env, o Options) {
+	line, shared := env.Line.(*line)
+	if !shared {
+		d.own = newTransport(o.Timeout.Std(), o.Pause.Std(), dialer(o), env.Log)
+		d.carrier = d.own
+	} else {
+		d.unit = line.station(byte(o.Unit), o.Timeout.Std(), o.Pause.Std())
+		d.carrier = d.unit
+	}
+	if shared && line.rtu {
+		handler := pdu.NewRTUClientHandler(d.endpoint)
+		handler.SlaveId = byte(o.Unit)
+		d.client = pdu.NewClient2(handler, d.carrier)
+		return
+	}
 	handler := pdu.NewTCPClientHandler(d.endpoint)
 	handler.SlaveId = byte(o.Unit)
-	d.client = pdu.NewClient2(handler, d.transport)
-	return d
+	d.client = pdu.NewClient2(handler, d.carrier)
 }
 
 // Connect implements drivers.Driver. It dials once and asks nothing.
 func (d *driver) Connect(ctx context.Context, session uint64) error {
-	_ = d.transport.close(drivers.ErrNotConnected) // a session left open, which the Poller never does
-	if err := d.transport.open(ctx, d.endpoint, session); err != nil {
+	_ = d.carrier.close(drivers.ErrNotConnected) // a session left open, which the Poller never does
+	if err := d.carrier.open(ctx, session); err != nil {
 		return fmt.Errorf("modbus: connect %s: %w", d.endpoint, err)
 	}
 	d.session, d.roots, d.blocks = session, fresh(d.planned), nil
@@ -116,7 +136,7 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 // Close implements drivers.Driver.
 func (d *driver) Close() error {
 	d.roots, d.blocks = nil, nil
-	if err := d.transport.close(drivers.ErrNotConnected); err != nil {
+	if err := d.carrier.close(drivers.ErrNotConnected); err != nil {
 		return fmt.Errorf("modbus: close %s: %w", d.endpoint, err)
 	}
 	return nil
@@ -140,37 +160,87 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 }
 
 // Duplicates implements drivers.DuplicateCounter.
-func (d *driver) Duplicates() uint64 { return d.transport.duplicates.Load() }
+func (d *driver) Duplicates() uint64 {
+	if d.own == nil {
+		return 0
+	}
+	return d.own.duplicates.Load()
+}
 
 // readBlock fills the block's readings, with values or with what the device's
-// exception means. The line is held until the answer is decoded, since the next
-// request overwrites it.
+// exception means. On a line what noise has spoilt is asked for once more.
 func (d *driver) readBlock(ctx context.Context, b *block) error {
-	if _, err := d.transport.acquire(ctx); err != nil {
-		return err
+	for try := 0; ; try++ {
+		again, err := d.readOnce(ctx, b)
+		if !again || try == maxTries || ctx.Err() != nil {
+			return err
+		}
 	}
-	defer d.transport.release()
+}
+
+// maxTries is how often a request is repeated: for a lost answer, and for a unit
+// that had to be left alone first.
+const maxTries = 2
+
+// readOnce does one turn on the wire, which is held until the answer is decoded,
+// since the next request overwrites it.
+func (d *driver) readOnce(ctx context.Context, b *block) (again bool, err error) {
+	if _, err := d.carrier.acquire(ctx, false); err != nil {
+		return false, err
+	}
+	defer d.carrier.release()
+	if again, err := d.settle(b); again || err != nil {
+		return again, err
+	}
 	b.askedAt = time.Now()
-	answer, err := d.ask(b)
+	answer, err := d.ask(b.table, b.start, b.count)
 	var refused *pdu.ModbusError
+	var forgiven *forgiven
 	switch {
 	case errors.As(err, &refused):
 		e := exception(refused.ExceptionCode)
 		b.refuse(e)
 		b.refused(e, time.Now(), d.well+d.wellBefore > 0)
+	case errors.As(err, &forgiven):
+		return true, err
 	case err != nil:
-		return err
+		return false, err
 	default:
 		b.decode(answer)
 		b.answered(time.Now())
 		d.well++
 	}
-	return nil
+	return false, nil
 }
 
-func (d *driver) ask(b *block) ([]byte, error) {
-	start, count := uint16(b.start), uint16(b.count)
-	switch b.table {
+// settle makes sure, on a wire without transaction ids, that the next answer is
+// to the next request. After a request without an answer the same place is asked
+// for another count first: an answer of that length nobody else has asked for,
+// and units answer in order. again says that the turn is over.
+func (d *driver) settle(b *block) (again bool, err error) {
+	if d.unit == nil || !d.unit.unsure() {
+		return false, nil
+	}
+	count := d.unit.unlike(b)
+	_, err = d.ask(b.table, b.start, count)
+	var refused *pdu.ModbusError
+	var forgiven *forgiven
+	switch {
+	case errors.As(err, &refused):
+		d.unit.sure(true)
+		return true, nil
+	case errors.As(err, &forgiven):
+		return true, err
+	case err != nil:
+		return false, err
+	}
+	d.unit.sure(false)
+	return false, nil
+}
+
+func (d *driver) ask(table Table, from, n int) ([]byte, error) {
+	start, count := uint16(from), uint16(n)
+	switch table {
 	case Coil:
 		return d.client.ReadCoils(start, count)
 	case Discrete:
@@ -193,11 +263,11 @@ func (d *driver) Write(ctx context.Context, w plant.Write) error {
 	if err != nil {
 		return fmt.Errorf("modbus: write %s: %w", w.Tag, err)
 	}
-	session, err := d.transport.acquire(ctx)
+	session, err := d.carrier.acquire(ctx, true)
 	if err != nil {
 		return fmt.Errorf("modbus: write %s: %w", w.Tag, err)
 	}
-	defer d.transport.release()
+	defer d.carrier.release()
 	if session != w.Session {
 		return fmt.Errorf("modbus: write %s: %w", w.Tag, drivers.ErrSessionOver)
 	}

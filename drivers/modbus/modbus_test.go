@@ -147,22 +147,25 @@ var (
 	nextOrder = plant.TextValue("AW00472")
 )
 
+// sectionValues are what section holds.
+var sectionValues = map[plant.TagID]plant.Value{
+	"made": plant.UintValue(4711), "signed": plant.IntValue(-2), "total": plant.UintValue(100000),
+	"swapped": plant.IntValue(-123456), "long": plant.UintValue(math.MaxUint64), "longer": plant.IntValue(-3),
+	"weight": plant.FloatValue(12.625), "energy": plant.FloatValue(-1e-9),
+	"level": plant.ExactValue(plant.Decimal{Unscaled: 217, Scale: 1}),
+	"order": plant.TextValue("AW00471Ü"), "running": plant.BoolValue(true), "jam": plant.BoolValue(true),
+	"speed": plant.UintValue(60), "motor": plant.BoolValue(true), "lid": plant.BoolValue(true),
+	"ack": plant.BoolValue(false), "offer": plant.BoolValue(false), "kept": plant.BoolValue(false),
+}
+
 func TestConformance(t *testing.T) {
 	driverstest.Run(t, driverstest.Subject{
 		Start: startPLC,
 		Open: func(t *testing.T, addr string) drivers.Driver {
 			return openPlan(t, section, addr).Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop(), Records: []plant.Record{conformanceRecord}})
 		},
-		Timeout: 300 * time.Millisecond,
-		Values: map[plant.TagID]plant.Value{
-			"made": plant.UintValue(4711), "signed": plant.IntValue(-2), "total": plant.UintValue(100000),
-			"swapped": plant.IntValue(-123456), "long": plant.UintValue(math.MaxUint64), "longer": plant.IntValue(-3),
-			"weight": plant.FloatValue(12.625), "energy": plant.FloatValue(-1e-9),
-			"level": plant.ExactValue(plant.Decimal{Unscaled: 217, Scale: 1}),
-			"order": plant.TextValue("AW00471Ü"), "running": plant.BoolValue(true), "jam": plant.BoolValue(true),
-			"speed": plant.UintValue(60), "motor": plant.BoolValue(true), "lid": plant.BoolValue(true),
-			"ack": plant.BoolValue(false), "offer": plant.BoolValue(false), "kept": plant.BoolValue(false),
-		},
+		Timeout:  300 * time.Millisecond,
+		Values:   sectionValues,
 		Bad:      "refused",
 		Changing: "made", NewValue: plant.UintValue(4712),
 		Record: conformanceRecord, Offered: plant.BoolValue(true),

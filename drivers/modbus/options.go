@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -24,15 +25,24 @@ const (
 	tableSize         = 1 << 16
 )
 
-// Options are a Modbus TCP device as a config describes it.
+// Options are a Modbus device as a config describes it: with a connection of its
+// own, or on a line.
 type Options struct {
-	Endpoint Endpoint `yaml:"endpoint,required"`
-	// Unit is the unit id (slave address). Many devices ignore it on TCP; a
-	// gateway to serial lines chooses the device by it.
+	Endpoint Endpoint `yaml:"endpoint"`
+	// Line is the name of an entry of "lines:", instead of Endpoint.
+	Line string `yaml:"line"`
+	// Unit is the unit id (slave address). Many devices ignore it on TCP; on a line
+	// and at a gateway it chooses the device.
 	Unit int `yaml:"unit"`
 	// Interval is the time from poll to poll, Timeout what one request may take.
 	Interval config.Duration `yaml:"interval"`
 	Timeout  config.Duration `yaml:"timeout"`
+	// Pause comes before each request, for devices that need a rest.
+	Pause config.Duration `yaml:"pause"`
+	// MaxConnections is how many connections the device takes, 0 if not known.
+	MaxConnections int `yaml:"max_connections"`
+	// Bind is the network card that the device is reached over.
+	Bind drivers.Bind `yaml:"bind"`
 	// WordOrder is the order of the registers of numbers wider than one.
 	WordOrder WordOrder `yaml:"word_order"`
 	// MaxRegisters is how many registers one request may ask for.
@@ -55,6 +65,7 @@ func defaults() Options {
 func (o *Options) Validate() error {
 	var errs []error
 	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	errs = append(errs, o.validateWay())
 	if o.Unit < 0 || o.Unit > 247 && o.Unit != 255 {
 		fault("unit", fmt.Sprintf("%d is no unit id", o.Unit), "write 0 to 247, or 255 for a device that wants it")
 	}
@@ -81,6 +92,49 @@ func (o *Options) Validate() error {
 	}
 	return errors.Join(append(errs, o.overlaps()...)...)
 }
+
+// validateWay reports what is wrong with the way to the device.
+func (o *Options) validateWay() error {
+	var errs []error
+	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
+	switch {
+	case o.Endpoint == "" && o.Line == "":
+		fault("", "the device has neither an endpoint nor a line", "write endpoint: 10.0.0.7:502, or line: with the name of an entry of lines")
+	case o.Endpoint != "" && o.Line != "":
+		fault("line", "the device has an endpoint and a line", "remove one of the two")
+	case o.Line != "" && o.Bind != "":
+		fault("bind", "the line says which network card is used", "write bind at the line")
+	case o.Line != "" && o.MaxConnections != 0:
+		fault("max_connections", "the devices of a line share one connection", "remove it")
+	}
+	if o.MaxConnections < 0 {
+		fault("max_connections", fmt.Sprintf("%d connections are not possible", o.MaxConnections), "write how many the device takes, or remove it")
+	}
+	if o.Pause > longestRest {
+		fault("pause", fmt.Sprintf("%v before each request is too long", o.Pause.Std()), "write at most 10s; 20ms is usual where one is needed at all")
+	}
+	return errors.Join(errs...)
+}
+
+// place is where the device is, for people.
+func (o *Options) place() string {
+	if o.Line != "" {
+		return fmt.Sprintf("line %s, unit %d", o.Line, o.Unit)
+	}
+	return string(o.Endpoint)
+}
+
+// others is how many requests of other units a Read on a line may have to wait
+// for, roughly: it only bounds what never ends.
+func (o *Options) others() int {
+	if o.Line == "" {
+		return 0
+	}
+	return maxUnits
+}
+
+// maxUnits is how many units a line can have (MODBUS over Serial Line V1.02, 2.2).
+const maxUnits = 247
 
 // overlaps warns of tags that share registers, since that is how a table looks
 // of which a row was copied and only half of it changed. Bits are left out:

@@ -69,7 +69,7 @@ func TestFaults(t *testing.T) {
 	const head = "driver: modbus\nendpoint: 10.0.0.7\n"
 	tag := func(s string) string { return head + "tags:\n  made: {" + s + "}\n" }
 	for _, c := range []struct{ text, path, problem string }{
-		{"driver: modbus\ntags: {made: 40101}\n", "press", "required key `endpoint`"},
+		{"driver: modbus\ntags: {made: 40101}\n", "press", "neither an endpoint nor a line"},
 		{head, "press", "required key `tags`"},
 		{head + "tags: {}\n", "press.tags", "no tags"},
 		{head + "tags: {made: 100}\n", "press.tags.made", "no Modbus address"},

@@ -33,7 +33,7 @@ func newMoody(t *testing.T, tags string, refuse func(start, end int, now time.Du
 	near, far := net.Pipe()
 	go m.serve(far)
 	m.driver = openPlan(t, "driver: modbus\nendpoint: ENDPOINT\ntags:\n"+tags, "10.0.0.7").Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()}).(*driver)
-	m.driver.transport.start(near, 1)
+	m.driver.own.start(near, 1)
 	m.driver.session, m.driver.roots = 1, fresh(m.driver.planned)
 	return m
 }

@@ -35,7 +35,7 @@ const (
 	answersKept = 16
 )
 
-var _ pdu.Transporter = (*transport)(nil)
+var _ carrier = (*transport)(nil)
 
 var errRepeats = protocolError("more than %d answers in a row were given before", maxDuplicates)
 
@@ -44,7 +44,10 @@ var errRepeats = protocolError("more than %d answers in a row were given before"
 // bytes belong to.
 type transport struct {
 	timeout time.Duration
-	log     *zap.Logger
+	// pause comes before each request but the first.
+	pause time.Duration
+	dial  func(context.Context) (net.Conn, error)
+	log   *zap.Logger
 	// duplicates counts the repeated answers, all byte for byte the same, that
 	// were dropped.
 	duplicates atomic.Uint64
@@ -59,6 +62,28 @@ type transport struct {
 	// Of the holder of busy. goburrow's Transporter has no way to pass them.
 	ctx     context.Context
 	current *link
+	done    time.Time // when the last request ended
+}
+
+// sessions opens and ends what a carrier carries.
+type sessions interface {
+	// open begins a session. It replaces none that is still open.
+	open(ctx context.Context, session uint64) error
+	// close ends the session, also while a request waits for its answer.
+	close(cause error) error
+}
+
+// carrier takes requests to a device: over a socket of its own, or as one unit
+// of a line.
+type carrier interface {
+	sessions
+	// Send is called by who has acquired it. An error ends the session, unless it
+	// is forgiven.
+	pdu.Transporter
+	// acquire waits for the wire, urgently before others, and returns the
+	// session's number. The caller releases it after it has used the answer.
+	acquire(ctx context.Context, urgent bool) (session uint64, err error)
+	release()
 }
 
 // link is the connection of one session with what was read ahead.
@@ -76,16 +101,16 @@ type link struct {
 	repeated bool // the log knows that the device repeats itself
 }
 
-func newTransport(timeout time.Duration, log *zap.Logger) *transport {
-	return &transport{timeout: timeout, log: log, busy: make(chan struct{}, 1), cause: drivers.ErrNotConnected}
+// newTransport returns a transport over what dial connects to.
+func newTransport(timeout, pause time.Duration, dial func(context.Context) (net.Conn, error), log *zap.Logger) *transport {
+	return &transport{timeout: timeout, pause: pause, dial: dial, log: log, busy: make(chan struct{}, 1), cause: drivers.ErrNotConnected}
 }
 
-// open dials once. It replaces no session that is still open.
-func (t *transport) open(ctx context.Context, endpoint string, session uint64) error {
+// open dials once.
+func (t *transport) open(ctx context.Context, session uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", endpoint)
+	conn, err := t.dial(ctx)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return fmt.Errorf("no connection within %v", t.timeout)
@@ -126,7 +151,7 @@ func (t *transport) drop(l *link, cause error) {
 
 // acquire waits for the line and returns the session's number. The caller
 // releases it after it has used the answer, which lies in the link's buffer.
-func (t *transport) acquire(ctx context.Context) (session uint64, err error) {
+func (t *transport) acquire(ctx context.Context, _ bool) (session uint64, err error) {
 	select {
 	case t.busy <- struct{}{}:
 	case <-ctx.Done():
@@ -161,6 +186,12 @@ func (t *transport) Send(request []byte) (answer []byte, err error) {
 			t.drop(l, err)
 		}
 	}()
+	if t.pause > 0 {
+		if err := pauseFor(ctx, time.Until(t.done.Add(t.pause))); err != nil {
+			return nil, err
+		}
+		defer func() { t.done = time.Now() }()
+	}
 	deadline := time.Now().Add(t.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -218,26 +249,37 @@ func (t *transport) receive(l *link, request []byte) ([]byte, error) {
 	return nil, errRepeats
 }
 
-// repeat takes a frame that answers no open request. Since a request without
-// an answer ends the session, it can only be an answer given before: one with
-// other bytes shows that at least one of the two was wrong.
+// repeat takes a frame that answers no open request: a repeated answer is
+// counted and dropped.
 func (t *transport) repeat(l *link, f []byte) error {
+	first, err := l.repeats(f)
+	if err != nil {
+		return err
+	}
+	t.duplicates.Add(1)
+	if first {
+		t.log.Warn("the device repeats its answers; what is the same is dropped")
+	}
+	return nil
+}
+
+// repeats checks a frame that answers no open request. Where a request without
+// an answer ends the session, it can only be an answer given before: one with
+// other bytes shows that at least one of the two was wrong. first is set for the
+// first one of the link.
+func (l *link) repeats(f []byte) (first bool, err error) {
 	for i, size := range l.sizes {
 		old := l.kept[i][:size]
 		if size == 0 || !bytes.Equal(old[:2], f[:2]) {
 			continue
 		}
 		if !bytes.Equal(old, f) {
-			return protocolError("a second, different answer to request %d", binary.BigEndian.Uint16(f))
+			return false, protocolError("a second, different answer to request %d", binary.BigEndian.Uint16(f))
 		}
-		t.duplicates.Add(1)
-		if !l.repeated {
-			l.repeated = true
-			t.log.Warn("the device repeats its answers; what is the same is dropped")
-		}
-		return nil
+		first, l.repeated = !l.repeated, true
+		return first, nil
 	}
-	return protocolError("an answer to request %d, which is none of the last %d", binary.BigEndian.Uint16(f), answersKept)
+	return false, protocolError("an answer to request %d, which is none of the last %d", binary.BigEndian.Uint16(f), answersKept)
 }
 
 // keep remembers an answer and returns what it remembers, valid for the next

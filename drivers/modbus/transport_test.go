@@ -305,7 +305,7 @@ func TestWaitingForTheLineEndsWithTheContext(t *testing.T) {
 	readCtx, stopRead := context.WithCancel(t.Context())
 	read := make(chan error)
 	go func() { _, err := d.Read(readCtx); read <- err }()
-	for len(d.(*driver).transport.busy) == 0 {
+	for len(d.(*driver).carrier.(*transport).busy) == 0 {
 		runtime.Gosched()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -348,9 +348,9 @@ func FuzzTransport(f *testing.F) {
 				_, _ = far.Write(input) // the driver may hang up at any byte
 			}
 		}()
-		tr := newTransport(5*time.Second, zap.NewNop())
+		tr := newTransport(5*time.Second, 0, nil, zap.NewNop())
 		tr.start(near, 1)
-		if _, err := tr.acquire(t.Context()); err != nil {
+		if _, err := tr.acquire(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		defer tr.release()

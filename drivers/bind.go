@@ -1,0 +1,82 @@
+package drivers
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/sluice-edge/sluice/config"
+)
+
+// Bind is "bind:" of a device, the network card that it is reached over: the
+// name of the card ("eth1") or one of its addresses. A plant has two networks,
+// and both may use the same addresses. Empty leaves it to the routes.
+type Bind string
+
+// UnmarshalText reads an IP address of this computer or the name of a card.
+// Whether it is there is seen when it is used: a card may come later.
+func (b *Bind) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	_, err := netip.ParseAddr(s)
+	const longest = 15 // IFNAMSIZ less the NUL, on Linux
+	named := err != nil && s != "" && !strings.ContainsAny(s, " /:\t") && strings.Trim(s, "0123456789.") != "" && len(s) <= longest
+	if err != nil && !named {
+		return config.Field("", fmt.Sprintf("`%s` is neither a network card nor an IP address", text), "write the card's name as `ip link` shows it, for example eth1, or its address, without a port")
+	}
+	*b = Bind(s)
+	return nil
+}
+
+// Dial connects to address over the card. It blocks until connected, refused, or
+// ctx ends. It may be called from any goroutine.
+func (b Bind) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	if b == "" {
+		return d.DialContext(ctx, network, address)
+	}
+	own, card, err := b.resolve(address)
+	if err != nil {
+		return nil, err
+	}
+	d.LocalAddr = &net.TCPAddr{IP: own.AsSlice(), Zone: own.Zone()}
+	if card != "" {
+		d.Control = onCard(card)
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// resolve returns the own address to connect from, and the card's name if the
+// config names that.
+func (b Bind) resolve(peer string) (own netip.Addr, card string, err error) {
+	if own, err = netip.ParseAddr(string(b)); err == nil {
+		return own, "", nil
+	}
+	found, err := net.InterfaceByName(string(b))
+	if err != nil {
+		return own, "", fmt.Errorf("bind: this computer has no network card %s (ip link shows them)", b)
+	}
+	if found.Flags&net.FlagUp == 0 {
+		return own, "", fmt.Errorf("bind: the network card %s is down (ip link set %s up)", b, b)
+	}
+	addresses, err := found.Addrs()
+	if err != nil {
+		return own, "", fmt.Errorf("bind: the addresses of %s: %w", b, err)
+	}
+	// The peer may be a name of both families: IPv4 is what plants have.
+	host, _, _ := net.SplitHostPort(peer)
+	target, err := netip.ParseAddr(host)
+	wantV6 := err == nil && target.Is6()
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && prefix.Addr().Is6() == wantV6 {
+			own = prefix.Addr()
+			if own.Is6() && own.IsLinkLocalUnicast() {
+				own = own.WithZone(string(b))
+			}
+			return own, string(b), nil
+		}
+	}
+	return own, "", fmt.Errorf("bind: the network card %s has no address to reach %s from (ip addr)", b, peer)
+}

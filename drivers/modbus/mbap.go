@@ -1,0 +1,96 @@
+package modbus
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"time"
+)
+
+// mbap is the framing of Modbus TCP on a socket that several units share: a
+// gateway box that translates to its own serial line. Transaction ids are the
+// line's, so an answer that comes after its time is known and read over. Only a
+// socket whose frames cannot be told apart any more is dropped.
+type mbap struct {
+	link    link
+	counter uint16
+	out     [maxFrame]byte
+	// given are requests that were given up: their answers may still come.
+	given []uint16
+}
+
+var _ framing = (*mbap)(nil)
+
+// newMBAP frames a socket, which the line's dial has opened.
+func newMBAP(w wire, _ *line) framing {
+	conn, _ := w.(net.Conn)
+	return &mbap{link: link{conn: conn}}
+}
+
+// prepare implements framing. What is left of earlier answers is told apart by
+// its transaction id.
+func (m *mbap) prepare(*station, time.Duration) error { return nil }
+
+// exchange implements framing.
+func (m *mbap) exchange(s *station, request []byte, deadline time.Time) ([]byte, error) {
+	m.counter++
+	own := binary.BigEndian.Uint16(request)
+	binary.BigEndian.PutUint16(request, m.counter)
+	defer binary.BigEndian.PutUint16(request, own)
+	if err := m.link.conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if _, err := m.link.conn.Write(request); err != nil {
+		return nil, err
+	}
+	answer, err := m.receive(s)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		m.giveUp(m.counter)
+		return nil, &lostAnswer{err}
+	case err != nil:
+		return nil, err
+	}
+	if err := check(request, answer); err != nil {
+		return nil, &lostAnswer{err}
+	}
+	// What is kept stays as it came, to be compared with repetitions.
+	answer = m.out[:copy(m.out[:], answer)]
+	binary.BigEndian.PutUint16(answer, own)
+	return answer, nil
+}
+
+// receive returns the answer to the newest request, over answers to earlier ones.
+func (m *mbap) receive(s *station) ([]byte, error) {
+	for range maxDuplicates + len(m.given) + 1 {
+		f, err := m.link.frame()
+		if err != nil {
+			return nil, err
+		}
+		id := binary.BigEndian.Uint16(f)
+		if id == m.counter {
+			return m.link.keep(f), nil
+		}
+		if i := slices.Index(m.given, id); i >= 0 {
+			m.given = slices.Delete(m.given, i, i+1)
+			if late := s.line.of(f[6]); late != nil {
+				late.cameLate()
+			}
+			continue
+		}
+		if _, err := m.link.repeats(f); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errRepeats
+}
+
+// giveUp remembers a request whose answer may come later, of the last ones only.
+func (m *mbap) giveUp(id uint16) {
+	if len(m.given) == unansweredKept {
+		m.given = slices.Delete(m.given, 0, 1)
+	}
+	m.given = append(m.given, id)
+}

@@ -1,0 +1,335 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/drivers"
+)
+
+// unansweredKept bounds what a station remembers of requests without an answer.
+const unansweredKept = 32
+
+// longestListen bounds how long a new wire is listened to before its first use.
+const longestListen = 2 * time.Second
+
+// shape is all that an answer on a wire without transaction ids says of its
+// request.
+type shape struct {
+	function byte
+	size     int
+}
+
+// station is the place of one unit on a line. open and close are called from the
+// goroutine of Connect, Read and Close; acquire and release by whoever asks.
+type station struct {
+	line           *line
+	unit           byte
+	timeout, pause time.Duration
+
+	// Under line.mu.
+	session uint64
+	link    *lineLink // of the session; nil without one
+	joined  bool      // it counts in line.sessions
+	cause   error     // why there is no session
+
+	// used is its account at the line's turns.
+	used time.Duration
+
+	// Of who has the turn.
+	ctx     context.Context
+	current *lineLink
+	begun   time.Time
+	probing bool
+	failed  time.Duration // how long the last request of this turn waited in vain
+	// well says that the unit has answered since it last failed.
+	well bool
+	// unanswered are the shapes of requests whose answers may still come. While
+	// there are any, an answer of such a shape proves nothing.
+	unanswered []shape
+	asked      time.Time // when the last of them was
+	// late is how long the unit took for an answer that came too late.
+	late time.Duration
+	// quiet is until when it is not asked, since what comes cannot be told apart.
+	quiet time.Time
+
+	// silent says that the last request failed; under line.mu.
+	silent bool
+}
+
+var _ carrier = (*station)(nil)
+
+// open begins a session; it opens the wire if no other unit has.
+func (s *station) open(ctx context.Context, session uint64) error {
+	if err := s.line.turns.take(ctx, &s.used, false); err != nil {
+		return err
+	}
+	begun := time.Now()
+	link, err := s.line.connect(ctx, s.timeout)
+	defer func() { s.line.turns.give(&s.used, time.Since(begun)) }()
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("no connection within %v", s.timeout)
+		}
+		return err
+	}
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.link != link {
+		return l.cause // it was lost in the same moment
+	}
+	s.session, s.link, s.cause = session, link, nil
+	if !s.joined {
+		s.joined = true
+		l.sessions++
+	}
+	return nil
+}
+
+// close ends the session. A request of the unit that is under way comes to its
+// end by itself, within its time-out.
+func (s *station) close(cause error) error {
+	l := s.line
+	l.mu.Lock()
+	joined := s.joined
+	s.link, s.joined = nil, false
+	if joined {
+		s.cause = cause
+	}
+	l.mu.Unlock()
+	if !joined {
+		return nil
+	}
+	return l.leave()
+}
+
+// acquire waits for the unit's turn.
+func (s *station) acquire(ctx context.Context, urgent bool) (session uint64, err error) {
+	l := s.line
+	if _, _, err := s.here(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	silent, quiet := s.silent, s.quiet
+	l.mu.Unlock()
+	if silent {
+		if err := l.probe(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if err = pauseFor(ctx, time.Until(quiet)); err == nil {
+		err = l.turns.take(ctx, &s.used, urgent)
+	}
+	if err != nil {
+		if silent {
+			l.probed(0)
+		}
+		return 0, err
+	}
+	link, session, err := s.here()
+	s.ctx, s.current, s.begun, s.probing, s.failed = ctx, link, time.Now(), silent, 0
+	if err != nil {
+		s.release()
+		return 0, err
+	}
+	return session, nil
+}
+
+// here returns the session and its wire, or why there is none.
+func (s *station) here() (*lineLink, uint64, error) {
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cause := s.cause
+	switch {
+	case s.link != nil && s.link == l.link:
+		return s.link, s.session, nil
+	case s.link != nil && l.cause != nil:
+		cause = l.cause
+	}
+	if cause == nil || errors.Is(cause, drivers.ErrNotConnected) {
+		return nil, 0, drivers.ErrNotConnected
+	}
+	return nil, 0, fmt.Errorf("%w: %w", drivers.ErrNotConnected, cause)
+}
+
+// release gives the turn to the next.
+func (s *station) release() {
+	probing, failed := s.probing, s.failed
+	s.ctx, s.current, s.probing = nil, nil, false
+	s.line.turns.give(&s.used, time.Since(s.begun))
+	if probing {
+		s.line.probed(failed)
+	}
+}
+
+// Send implements goburrow's Transporter. Only who has the turn calls it. The
+// first lost answer of a unit that answered before is forgiven: a line has
+// noise. The next one ends the session.
+func (s *station) Send(request []byte) (answer []byte, err error) {
+	link, begun := s.current, time.Now()
+	answer, err = s.send(link, request)
+	link.lastUnit, link.lastDone = s.unit, time.Now()
+	switch {
+	case err == nil:
+		s.well = true
+		s.mark(false)
+		return answer, nil
+	case isLost(err):
+		s.failed = time.Since(begun)
+		if s.well {
+			s.well = false
+			return nil, &forgiven{s.explain(err)}
+		}
+		s.mark(true)
+	case s.ctx.Err() == nil:
+		s.line.drop(link, fmt.Errorf("line %s: %w", s.line.name, s.explain(err)))
+	}
+	err = s.explain(err)
+	s.over(err)
+	return nil, err
+}
+
+// forgiven is a lost answer after which the session goes on: ask again.
+type forgiven struct{ cause error }
+
+// Error implements error.
+func (e *forgiven) Error() string { return e.cause.Error() }
+
+// Unwrap gives the cause.
+func (e *forgiven) Unwrap() error { return e.cause }
+
+func (s *station) mark(silent bool) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	s.silent = silent
+}
+
+// over ends the session of this unit only.
+func (s *station) over(cause error) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	s.link, s.cause = nil, cause
+}
+
+// send does one request with the pauses before it.
+func (s *station) send(link *lineLink, request []byte) ([]byte, error) {
+	rest := max(s.line.silence, s.pause)
+	if link.lastUnit != s.unit {
+		rest = max(rest, s.line.turnaround)
+	}
+	if err := pauseFor(s.ctx, time.Until(link.lastDone.Add(rest))); err != nil {
+		return nil, err
+	}
+	defer s.endWithContext(link)()
+	silence := s.line.silence
+	if link.restless {
+		silence = max(silence, min(s.timeout, longestListen))
+	}
+	if err := link.prepare(s, silence); err != nil {
+		return nil, err
+	}
+	if link.restless {
+		link.restless = false
+		s.line.calm()
+	}
+	now := time.Now()
+	deadline := now.Add(s.line.onWire(len(request)) + s.timeout + s.line.onWire(maxRTU))
+	if d, ok := s.ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	s.asked = now
+	return link.exchange(s, request, deadline)
+}
+
+// endWithContext ends what the wire does when the context ends. What it returns
+// is called before the turn is over: the next one has a deadline of its own.
+func (s *station) endWithContext(link *lineLink) (stop func()) {
+	ended := make(chan struct{})
+	stopped := context.AfterFunc(s.ctx, func() {
+		defer close(ended)
+		_ = link.wire.SetDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stopped() {
+			<-ended
+		}
+	}
+}
+
+// missing notes that a request has no answer yet.
+func (s *station) missing(of shape) {
+	if len(s.unanswered) == unansweredKept {
+		s.unanswered = slices.Delete(s.unanswered, 0, 1)
+	}
+	s.unanswered = append(s.unanswered, of)
+}
+
+// unsure reports whether an answer to an earlier request may still come.
+func (s *station) unsure() bool { return len(s.unanswered) > 0 }
+
+// distinct reports whether an answer of that shape can be to no earlier request.
+func (s *station) distinct(of shape) bool { return !slices.Contains(s.unanswered, of) }
+
+// unlike returns a count for a read of b whose answer nobody else has asked for:
+// less than all of it if that will do, since the unit may have nothing behind it.
+func (s *station) unlike(b *block) int {
+	most, function := maxReadRegisters, b.table.function()
+	if b.table.bits() {
+		most = maxReadBits
+	}
+	for count := b.count - 1; count >= 1; count-- {
+		if s.distinct(shapeOf(function, count)) {
+			return count
+		}
+	}
+	for count := b.count + 1; count <= min(most, tableSize-b.start); count++ {
+		if s.distinct(shapeOf(function, count)) {
+			return count
+		}
+	}
+	return b.count
+}
+
+// sure is called when the unit has answered something that only the newest
+// request can have meant. An exception is less of a proof: an earlier request
+// may have earned it, so the unit is left alone until nothing can be due.
+func (s *station) sure(byException bool) {
+	s.unanswered = s.unanswered[:0]
+	if byException {
+		s.line.mu.Lock()
+		s.quiet = time.Now().Add(s.timeout)
+		s.line.mu.Unlock()
+	}
+}
+
+// cameLate notes an answer that was not waited for any more.
+func (s *station) cameLate() {
+	if !s.asked.IsZero() {
+		s.late = time.Since(s.asked)
+	}
+}
+
+// explain puts an error into the words of the trade.
+func (s *station) explain(err error) error {
+	switch {
+	case s.ctx.Err() == context.DeadlineExceeded:
+		return fmt.Errorf("no turn or no answer on line %s in the time for one poll: %w", s.line.name, s.ctx.Err())
+	case s.ctx.Err() != nil:
+		return s.ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.late > s.timeout:
+		return fmt.Errorf("no answer of unit %d within %v, but one came after %v: raise timeout above that", s.unit, s.timeout, s.late.Round(time.Millisecond))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no answer of unit %d within %v: check its power, its unit id, and baud and parity of line %s", s.unit, s.timeout, s.line.name)
+	case errors.Is(err, io.EOF):
+		return errors.New("the other end hung up")
+	default:
+		return bare(err)
+	}
+}
