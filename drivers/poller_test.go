@@ -154,12 +154,12 @@ func TestPhases(t *testing.T) {
 		down = true
 		time.Sleep(2500 * time.Millisecond)
 		b.stop()
-		if want := []time.Duration{0, 1300, 2300, 3300, 4300}; len(s.reads) < 7 {
+		if want := []int{0, 1300, 2300, 3300, 4300}; len(s.reads) < 7 {
 			t.Fatal(s.reads)
 		} else {
-			for i, at := range want {
-				if s.reads[i] != at*time.Millisecond {
-					t.Errorf("poll %d at %v, want %v", i, s.reads[i], at*time.Millisecond)
+			for i, ms := range want {
+				if at := time.Duration(ms) * time.Millisecond; s.reads[i] != at {
+					t.Errorf("poll %d at %v, want %v", i, s.reads[i], at)
 				}
 			}
 		}

@@ -144,7 +144,7 @@ func (k *checker) device(s *config.Section, kinds kind.Registry[drivers.Plan]) {
 	case ok && len(errs) == 0:
 		k.plan.Devices = append(k.plan.Devices, devicePlan{Name: id, Plan: p})
 		k.catalog[id] = p.Tags
-	case len(names) > 0 && len(p.Tags) == len(names):
+	case len(names) > 0 && len(p.Tags) >= len(names): // an array is more tags than names
 		k.catalog[id] = p.Tags
 		for _, name := range names {
 			prefix := "devices." + s.Name + ".tags." + name

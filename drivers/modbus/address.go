@@ -43,7 +43,7 @@ func (t Table) function() byte {
 	return [...]byte{Coil: pdu.FuncCodeReadCoils, Discrete: pdu.FuncCodeReadDiscreteInputs, Input: pdu.FuncCodeReadInputRegisters, Holding: pdu.FuncCodeReadHoldingRegisters}[t]
 }
 
-const addressRemedy = "write table:number counted from 0, for example holding:100, or the classic number counted from 1, for example 40101"
+const addressRemedy = "write table:number counted from 0, for example holding:100, the classic number counted from 1, for example 40101, or Schneider's %MW100"
 
 // Address is where a tag lives: a table, the zero-based address as it goes over
 // the wire, and maybe one bit of a register.
@@ -52,12 +52,16 @@ type Address struct {
 	Number uint16
 	// bit is the bit number plus 1; 0 for none.
 	bit uint8
+	// counts is how Number counts until the device's base is known.
+	counts counting
 }
 
 // ParseAddress reads "holding:100", "input:0x64", "coil:3", "discrete:7",
 // "holding:100.3" (bit 3, 0 is the least significant), all counted from 0, and
-// the classic numbers counted from 1, of five or six digits: 40101 and 400101
-// are holding:100.
+// the classic numbers counted from 1, of five or six digits: 40101, 400101 and
+// 4x0101 are holding:100. %MW100, %M3, %IW5 and %I7 are those of Schneider's
+// controllers, %MW100:X3 a bit of one. 100 and 0x64 are holding registers, counted
+// from where the device's base says.
 func ParseAddress(s string) (Address, error) {
 	s = strings.TrimSpace(s)
 	body, bitText, hasBit := strings.Cut(s, ".")
@@ -67,6 +71,13 @@ func ParseAddress(s string) (Address, error) {
 		a, err = parseNamed(s, strings.TrimSpace(name), strings.TrimSpace(number))
 	} else if a, ok = parseClassic(body); !ok {
 		err = notClassic(s)
+	}
+	if foreign, bit, ok := parseForeign(body); rounded.MatchString(s) {
+		err = notClassic(s)
+	} else if ok && !hasBit {
+		a, err, bitText, hasBit = foreign, nil, bit, bit != ""
+	} else if ok && bit == "" {
+		a, err = foreign, nil
 	}
 	if err != nil {
 		return Address{}, err
@@ -103,7 +114,7 @@ func parseNamed(whole, name, number string) (Address, error) {
 	if err != nil {
 		return Address{}, config.Field("", fmt.Sprintf("`%s` is no address of a table", whole), "write a number from 0 to 65535, or 0x0 to 0xFFFF")
 	}
-	a.Number = uint16(n)
+	a.Number, a.counts = uint16(n), asDeclared
 	return a, nil
 }
 
@@ -124,7 +135,7 @@ func classicForm(s string) bool {
 // has rounded, and the PLC's own names (IEC 61131-3, and Siemens').
 var (
 	rounded  = regexp.MustCompile(`^\d(?:[.,]\d+)?[eE]\+?\d+$`)
-	internal = regexp.MustCompile(`^(?:%[IQMiqm]|(?i:DB\d+\.|[MIQEA][BWD]?\d))`)
+	internal = regexp.MustCompile(`^(?:%|(?i:DB\d+\.|[MIQEA][BWD]?\d))`)
 )
 
 // notClassic is the fault of an address without a table, whole as it is written.

@@ -18,6 +18,7 @@ type block struct {
 	readings []plant.Reading // one for each point, reused
 	seen     bool            // it was read in this session
 	askedAt  time.Time       // when the last request was sent
+	due      time.Time       // when it is to be read again, for tags with a pace of their own
 
 	refusal exception // that readings speak of; 0 for none
 	search
@@ -40,7 +41,7 @@ func newBlock(points []*point) *block {
 func join(points []*point, limit, gap int) []*block {
 	points = slices.Clone(points)
 	slices.SortStableFunc(points, func(a, b *point) int {
-		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.start, b.start))
+		return cmp.Or(cmp.Compare(a.every, b.every), cmp.Compare(a.table, b.table), cmp.Compare(a.start, b.start))
 	})
 	var blocks []*block
 	first, end := 0, 0
@@ -50,7 +51,7 @@ func join(points []*point, limit, gap int) []*block {
 			maxCount, maxHole = min(16*limit, maxReadBits), 16*gap
 		}
 		start := points[first]
-		if i > 0 && (p.table != start.table || p.start > end+maxHole || max(end, p.end())-start.start > maxCount) {
+		if i > 0 && (p.every != start.every || p.table != start.table || p.start > end+maxHole || max(end, p.end())-start.start > maxCount) {
 			blocks = append(blocks, newBlock(points[first:i]))
 			first, end = i, 0
 		}
@@ -69,6 +70,22 @@ func fresh(planned []*block) []*block {
 		blocks[i] = newBlock(b.points)
 	}
 	return blocks
+}
+
+// waits reports whether the block has its own pace and is not to be read now,
+// and notes when it is next. Half of the interval is left for a late poll.
+func (b *block) waits(now time.Time, interval time.Duration) bool {
+	every := b.points[0].every
+	if every <= interval {
+		return false
+	}
+	if now.Add(interval / 2).Before(b.due) {
+		return true
+	}
+	if b.due = b.due.Add(every); now.Sub(b.due) > 0 {
+		b.due = now.Add(every) // the first time, or after many late polls
+	}
+	return false
 }
 
 // String names the block for people: "holding:100…109".

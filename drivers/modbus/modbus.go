@@ -28,6 +28,7 @@ import (
 var Kind = kind.NewKind("modbus", defaults, plan)
 
 func plan(_ string, o Options) (drivers.Plan, error) {
+	o = o.resolved()
 	points, tags := make([]*point, len(o.Tags.Rows)), make([]plant.Tag, len(o.Tags.Rows))
 	for i, row := range o.Tags.Rows {
 		points[i] = newPoint(row.Name, row.Value, o.WordOrder)
@@ -38,7 +39,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		tags[i] = plant.Tag{
 			Writable: row.Value.Writable,
 			ID:       plant.TagID(row.Name), Type: points[i].kind, Scaled: points[i].scaled,
-			Unit: row.Value.Unit, Address: address.String(), Every: o.Interval.Std(),
+			Unit: row.Value.Unit, Address: address.String(), Every: max(o.Interval, row.Value.Every).Std(),
 		}
 	}
 	requests := len(join(points, o.MaxRegisters, o.MaxGap))
@@ -61,6 +62,7 @@ type driver struct {
 	endpoint string
 	points   map[plant.TagID]*point
 	planned  []*block
+	interval time.Duration
 	carrier  carrier
 	client   pdu.Client
 	// own is the carrier of a device with a connection of its own, unit that of one
@@ -84,7 +86,7 @@ var (
 )
 
 func open(env drivers.Env, o Options) *driver {
-	d := &driver{device: env.Name, endpoint: o.place(), points: make(map[plant.TagID]*point, len(o.Tags.Rows))}
+	d := &driver{device: env.Name, endpoint: o.place(), interval: o.Interval.Std(), points: make(map[plant.TagID]*point, len(o.Tags.Rows))}
 	points := make([]*point, len(o.Tags.Rows))
 	for i, row := range o.Tags.Rows {
 		points[i] = newPoint(row.Name, row.Value, o.WordOrder)

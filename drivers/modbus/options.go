@@ -13,7 +13,6 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
-	"github.com/sluice-edge/sluice/plant"
 )
 
 // Limits of the protocol (Modbus Application Protocol Specification V1.1b3,
@@ -43,6 +42,9 @@ type Options struct {
 	MaxConnections int `yaml:"max_connections"`
 	// Bind is the network card that the device is reached over.
 	Bind drivers.Bind `yaml:"bind"`
+	// Base is where the manual begins to count, 0 or 1: of addresses by name
+	// ("holding:100") and of bare numbers. Others say it themselves.
+	Base *int `yaml:"base"`
 	// WordOrder is the order of the registers of numbers wider than one.
 	WordOrder WordOrder `yaml:"word_order"`
 	// MaxRegisters is how many registers one request may ask for.
@@ -84,13 +86,94 @@ func (o *Options) Validate() error {
 	if len(o.Tags.Rows) == 0 {
 		fault("tags", "the device has no tags", "name at least one, for example made: holding:100")
 	}
-	for _, row := range o.Tags.Rows {
-		if n := row.Value.registers(); n > o.MaxRegisters && !row.Value.Address.Table.bits() && n <= maxReadRegisters {
+	if o.Base != nil && *o.Base != 0 && *o.Base != 1 {
+		fault("base", fmt.Sprintf("%d is no base", *o.Base), "write 0 or 1: the number that the device's manual gives to the first register")
+		return errors.Join(errs...)
+	}
+	addressed, err := o.addressed()
+	errs = append(errs, err, o.elements())
+	for _, row := range addressed.Tags.Rows {
+		if n := row.Value.span(); n > o.MaxRegisters && !row.Value.Address.Table.bits() && n <= maxReadRegisters {
 			fault("tags."+row.Name, fmt.Sprintf("it is %d registers wide, one request may ask for %d", n, o.MaxRegisters),
 				"raise max_registers if the device allows it: a value read in two requests may be torn")
 		}
+		if e := row.Value.Every; e != 0 && (e < o.Interval || e%max(o.Interval, 1) != 0) {
+			fault("tags."+row.Name+".every", fmt.Sprintf("%v is no multiple of the device's interval, %v", e.Std(), o.Interval.Std()), "write a multiple of it, or a shorter interval at the device")
+		}
 	}
-	return errors.Join(append(errs, o.overlaps()...)...)
+	return errors.Join(append(errs, addressed.overlaps()...)...)
+}
+
+// addressed returns the options with every address as it goes over the wire.
+func (o *Options) addressed() (Options, error) {
+	out := *o
+	out.Base, out.Tags.Rows = nil, slices.Clone(o.Tags.Rows)
+	var errs []error
+	for i := range out.Tags.Rows {
+		row := &out.Tags.Rows[i]
+		t, err := row.Value.resolved(o.Base)
+		if err != nil {
+			errs = append(errs, within("tags."+row.Name, err))
+		}
+		row.Value = t
+	}
+	return out, errors.Join(errs...)
+}
+
+// resolved returns the options with every address as it goes over the wire, and
+// with one tag for each element of an array. What is wrong with them Validate has
+// said.
+func (o *Options) resolved() Options {
+	out, _ := o.addressed()
+	rows := out.Tags.Rows
+	out.Tags.Rows = make([]config.Row[Tag], 0, len(rows))
+	for _, row := range rows {
+		if row.Value.Count <= 1 {
+			out.Tags.Rows = append(out.Tags.Rows, row)
+			continue
+		}
+		for i := range min(row.Value.Count, maxCount) {
+			element := row
+			element.Name, element.Value = elementName(row.Name, i), row.Value.element(i)
+			out.Tags.Rows = append(out.Tags.Rows, element)
+		}
+	}
+	return out
+}
+
+func elementName(array string, i int) string { return fmt.Sprintf("%s_%d", array, i) }
+
+// elements refuses arrays of which an element has the name of another tag.
+func (o *Options) elements() error {
+	names := make(map[string]bool, len(o.Tags.Rows))
+	for _, row := range o.Tags.Rows {
+		names[row.Name] = true
+	}
+	var errs []error
+	for _, row := range o.Tags.Rows {
+		if row.Value.Count < 2 {
+			continue
+		}
+		for i := range min(row.Value.Count, maxCount) {
+			name := elementName(row.Name, i)
+			if names[name] {
+				errs = append(errs, config.Field("tags."+row.Name+".count", fmt.Sprintf("its element %s has the name of another tag", name), "rename one of the two"))
+			}
+			names[name] = true
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// within puts the path of a fault below another.
+func within(path string, err error) error {
+	var field *config.FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	moved := *field
+	moved.Path = strings.TrimSuffix(path+"."+field.Path, ".")
+	return &moved
 }
 
 // validateWay reports what is wrong with the way to the device.
@@ -143,12 +226,12 @@ const maxUnits = 247
 func (o *Options) overlaps() (warnings []error) {
 	var words []int
 	for i, row := range o.Tags.Rows {
-		if t := row.Value.Address.Table; (t == Input || t == Holding) && row.Value.kind() != plant.TypeBool {
+		if t := row.Value.Address.Table; (t == Input || t == Holding) && row.Value.whole() {
 			words = append(words, i)
 		}
 	}
 	at := func(i int) Address { return o.Tags.Rows[i].Value.Address }
-	end := func(i int) int { return int(at(i).Number) + o.Tags.Rows[i].Value.registers() }
+	end := func(i int) int { return int(at(i).Number) + o.Tags.Rows[i].Value.all() }
 	slices.SortStableFunc(words, func(a, b int) int {
 		return cmp.Or(cmp.Compare(at(a).Table, at(b).Table), cmp.Compare(at(a).Number, at(b).Number))
 	})
@@ -168,17 +251,17 @@ func (o *Options) overlaps() (warnings []error) {
 // shared is the warning of two rows with registers in common.
 func (o *Options) shared(first, second int) error {
 	a, b := &o.Tags.Rows[first], &o.Tags.Rows[second]
-	problem := fmt.Sprintf("it shares registers with the tag `%s` on line %d: %s and %s", a.Name, a.At.Line, a.Value.span(), b.Value.span())
-	if a.Value.Address == b.Value.Address && a.Value.registers() == b.Value.registers() {
-		problem = fmt.Sprintf("it is at the same address as the tag `%s` on line %d: %s", a.Name, a.At.Line, a.Value.span())
+	problem := fmt.Sprintf("it shares registers with the tag `%s` on line %d: %s and %s", a.Name, a.At.Line, a.Value.where(), b.Value.where())
+	if a.Value.Address == b.Value.Address && a.Value.all() == b.Value.all() {
+		problem = fmt.Sprintf("it is at the same address as the tag `%s` on line %d: %s", a.Name, a.At.Line, a.Value.where())
 	}
 	return config.Warn("tags."+b.Name, problem, "check both against the PLC's list: one of the two addresses or types is probably wrong")
 }
 
-// span names the registers of a tag.
-func (t *Tag) span() string {
+// where names the registers of a tag.
+func (t *Tag) where() string {
 	text := fmt.Sprintf("%s:%d", t.Address.Table, t.Address.Number)
-	if n := t.registers(); n > 1 {
+	if n := t.all(); n > 1 {
 		text += fmt.Sprintf(" to %d", int(t.Address.Number)+n-1)
 	}
 	return text
@@ -198,7 +281,7 @@ func (e *Endpoint) UnmarshalText(b []byte) error {
 		return config.Field("", fmt.Sprintf("`%s` %s", b, problem), "write host:port, for example 10.0.0.7:502")
 	}
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
-		return config.Field("", fmt.Sprintf("`%s` is not supported", scheme), "this driver speaks Modbus TCP only: write host:port")
+		return config.Field("", fmt.Sprintf("`%s` is not supported", scheme), "write host:port for Modbus TCP; serial ports and device servers (RTU over TCP) are written below lines:, and line: here")
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -214,172 +297,6 @@ func (e *Endpoint) UnmarshalText(b []byte) error {
 		return bad("has no port from 1 to 65535")
 	}
 	*e = Endpoint(net.JoinHostPort(host, port))
-	return nil
-}
-
-// Tag is one value of a device as a config describes it: the address alone, or
-// a mapping, or a row of a CSV file.
-type Tag struct {
-	Address Address `yaml:"address,required"`
-	// Type is uint16 if not given, bool for a bit.
-	Type      Type      `yaml:"type"`
-	WordOrder WordOrder `yaml:"word_order"`
-	// Bit is the bit of a register, 0 the least significant.
-	Bit *int `yaml:"bit"`
-	// Length is the length of a string, in registers of two characters.
-	Length int `yaml:"length"`
-	// Text is how a string is stored: "plain" (the default: it ends at the first
-	// NUL) or "s7" (its first two bytes are the maximum and the actual length).
-	Text string `yaml:"text"`
-	// A number is read as raw × Scale + Offset, exactly for whole raw numbers.
-	Scale  *config.Number `yaml:"scale"`
-	Offset *config.Number `yaml:"offset"`
-	// Unit is the unit of the scaled value, for people.
-	Unit string `yaml:"unit"`
-	// Writable allows the gateway to write the tag.
-	Writable bool `yaml:"writable"`
-}
-
-// UnmarshalText reads a tag that is written as its address alone.
-func (t *Tag) UnmarshalText(b []byte) error { return t.Address.UnmarshalText(b) }
-
-// bit returns the bit of a register that the tag is; ok is false for none.
-func (t *Tag) bit() (n int, ok bool) {
-	if t.Bit != nil {
-		return *t.Bit, true
-	}
-	return t.Address.Bit()
-}
-
-// kind returns the tag's type at the device.
-func (t *Tag) kind() plant.TagType {
-	if t.Type != 0 {
-		return plant.TagType(t.Type)
-	}
-	if _, ok := t.bit(); ok || t.Address.Table.bits() {
-		return plant.TypeBool
-	}
-	return plant.TypeUint16
-}
-
-// registers returns the tag's width in registers, or 1 for a bit.
-func (t *Tag) registers() int {
-	switch t.kind() {
-	case plant.TypeString:
-		return t.Length
-	case plant.TypeFloat32:
-		return 2
-	case plant.TypeFloat64:
-		return 4
-	default:
-		return max(1, t.kind().Bits()/16)
-	}
-}
-
-// Validate reports everything that is wrong with the tag by itself.
-func (t *Tag) Validate() error {
-	var errs []error
-	fault := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
-	kind, table := t.kind(), t.Address.Table
-	bit, hasBit := t.bit()
-	if n, ok := t.Address.Bit(); ok && t.Bit != nil && *t.Bit != n {
-		fault("bit", fmt.Sprintf("the address says bit %d, this says %d", n, *t.Bit), "remove one of the two")
-	}
-	switch {
-	case table.bits() && t.Bit != nil:
-		fault("bit", "a "+table.String()+" is one bit already", "remove it")
-	case bit < 0 && hasBit || bit > 15:
-		fault("bit", fmt.Sprintf("%d is no bit of a register", bit), "write 0 (least significant) to 15")
-	case hasBit && kind != plant.TypeBool:
-		fault("type", "one bit is no "+kind.String(), "write bool or remove the type")
-	case table.bits() && kind != plant.TypeBool:
-		fault("type", fmt.Sprintf("a %s is one bit, no %s", table, kind), "write bool or remove the type; numbers live in holding or input registers")
-	}
-	if table.bits() && t.WordOrder != 0 {
-		fault("word_order", "a "+table.String()+" has no word order", "remove it")
-	}
-	errs = append(errs, t.validateLength(kind), t.validateScale(kind), t.validateWritable(kind, hasBit))
-	if end := int(t.Address.Number) + t.registers(); end > tableSize {
-		fault("address", fmt.Sprintf("the tag ends %d beyond address 65535", end-tableSize), "check the address and the type's width")
-	}
-	return errors.Join(errs...)
-}
-
-func (t *Tag) validateLength(kind plant.TagType) error {
-	switch {
-	case kind != plant.TypeString && t.Length != 0:
-		return config.Field("length", "only a string has a length", "remove it, or write type: string")
-	case kind == plant.TypeString && t.Length == 0:
-		return config.Field("length", "a string needs a length", "write the number of registers, two characters each")
-	case kind != plant.TypeString && t.Text != "":
-		return config.Field("text", "only a string is stored as text", "remove it, or write type: string")
-	case t.Text != "" && t.Text != "plain" && t.Text != s7Text:
-		return config.Unknown("text", "way to store a string", t.Text, []string{"plain", s7Text})
-	case t.Text == s7Text && t.Length == 1:
-		return config.Field("length", "one register holds only the two lengths of an S7 string", "write the number of registers with them: (maximum length + 2) / 2, rounded up")
-	case kind == plant.TypeString && (t.Length < 0 || t.Length > maxReadRegisters):
-		return config.Field("length", fmt.Sprintf("%d registers are not possible", t.Length), "write 1 to 125 registers, two characters each")
-	default:
-		return nil
-	}
-}
-
-func (t *Tag) validateScale(kind plant.TagType) error {
-	var errs []error
-	if !kind.Numeric() {
-		for _, f := range []struct {
-			name  string
-			value *config.Number
-		}{{"scale", t.Scale}, {"offset", t.Offset}} {
-			if f.value != nil {
-				errs = append(errs, config.Field(f.name, "only a number can be scaled, not a "+kind.String(), "remove it"))
-			}
-		}
-	}
-	if t.Scale != nil && t.Scale.IsZero() {
-		errs = append(errs, config.Field("scale", "times 0 every value is the same", "write the factor from the raw number to the value, for example 0.1"))
-	}
-	return errors.Join(errs...)
-}
-
-func (t *Tag) validateWritable(kind plant.TagType, hasBit bool) error {
-	switch {
-	case !t.Writable:
-		return nil
-	case t.Address.Table == Input || t.Address.Table == Discrete:
-		return config.Field("writable", fmt.Sprintf("nothing can be written to the %s table", t.Address.Table), "use a holding register or a coil, or remove it")
-	case hasBit:
-		return config.Field("writable", "one bit of a register cannot be written without overwriting its neighbours", "let the PLC offer a coil or a register of its own")
-	case kind == plant.TypeString && t.Length > maxWriteRegisters:
-		return config.Field("writable", fmt.Sprintf("one request writes %d registers at most", maxWriteRegisters), "shorten the string or remove it")
-	default:
-		return nil
-	}
-}
-
-// Type is the type of a tag at the device; 0 if the config names none.
-type Type plant.TagType
-
-// The names of IEC 61131-3 beside our own, as PLC programmers write them.
-var typeNames = map[string]plant.TagType{
-	"bit": plant.TypeBool, "int": plant.TypeInt16, "uint": plant.TypeUint16, "word": plant.TypeUint16,
-	"dint": plant.TypeInt32, "udint": plant.TypeUint32, "dword": plant.TypeUint32,
-	"lint": plant.TypeInt64, "ulint": plant.TypeUint64, "lword": plant.TypeUint64,
-	"real": plant.TypeFloat32, "lreal": plant.TypeFloat64,
-}
-
-// UnmarshalText reads "bool", "int16", …, "float64", "string", or a name of
-// IEC 61131-3 such as "DINT".
-func (t *Type) UnmarshalText(b []byte) error {
-	name := strings.ToLower(strings.TrimSpace(string(b)))
-	kind, ok := plant.ParseTagType(name)
-	if !ok {
-		kind, ok = typeNames[name]
-	}
-	if !ok || kind == plant.TypeInt8 || kind == plant.TypeUint8 {
-		return config.Field("", fmt.Sprintf("`%s` is no type of a Modbus tag", b), "write bool, int16, uint16, int32, uint32, int64, uint64, float32, float64 or string")
-	}
-	*t = Type(kind)
 	return nil
 }
 

@@ -2,9 +2,11 @@ package modbus
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -22,6 +24,17 @@ type point struct {
 	scale    plant.Decimal
 	offset   plant.Decimal
 	writable bool
+	// at and own are where the number itself lies in the registers that are read.
+	at, own int
+	bits    BitRange
+	bcd     bool
+	// high says that an 8-bit number is the high byte.
+	high bool
+	// decimals and negative are bits of the register behind so many; nil for none.
+	decimals, negative *part
+	// every is how often it is read, 0 for each time.
+	every time.Duration
+	trim  string
 	// s7 says that a text begins with its maximum and its actual length.
 	s7 bool
 
@@ -31,10 +44,29 @@ type point struct {
 	lastText plant.Value
 }
 
+// part is some bits of a register beside the number, counted from the first that
+// is read.
+type part struct {
+	at   int
+	bits BitRange
+}
+
+func newPart(p *Place, from int) *part {
+	if p.none() {
+		return nil
+	}
+	return &part{at: int(p.address.Number) - from, bits: p.bits}
+}
+
+func (p *part) of(raw []byte) uint64 { return p.bits.of(uint64(binary.BigEndian.Uint16(raw[2*p.at:]))) }
+
 func newPoint(name string, t Tag, fallback WordOrder) *point {
+	low, high := t.reach()
 	p := &point{
 		tag: plant.TagID(name), table: t.Address.Table,
-		start: int(t.Address.Number), width: t.registers(),
+		start: low, width: high - low, at: int(t.Address.Number) - low, own: t.registers(),
+		bits: t.Bits, bcd: t.Type&bcd != 0, high: t.Byte == "high", every: t.Every.Std(), trim: t.Trim,
+		decimals: newPart(t.Decimals, low), negative: newPart(t.Negative, low), scaled: t.composed(),
 		kind: t.kind(), order: t.WordOrder.or(fallback), bit: -1,
 		scale: plant.WholeDecimal(1), writable: t.Writable, s7: t.Text == s7Text,
 	}
@@ -60,7 +92,8 @@ func (p *point) decodeBit(answer []byte, base int) plant.Value {
 }
 
 // decode turns the point's own registers into a value, or says why it cannot.
-func (p *point) decode(raw []byte) (v plant.Value, cause string) {
+func (p *point) decode(all []byte) (v plant.Value, cause string) {
+	raw := all[2*p.at : 2*(p.at+p.own)]
 	switch p.kind {
 	case plant.TypeBool:
 		u := p.order.join(raw)
@@ -76,9 +109,73 @@ func (p *point) decode(raw []byte) (v plant.Value, cause string) {
 	case plant.TypeFloat64:
 		u := p.order.join(raw)
 		return p.decodeFloat(math.Float64frombits(u), u)
+	case plant.TypeInt8, plant.TypeUint8:
+		if u := p.order.join(raw); p.high {
+			return p.decodeWhole(u >> 8)
+		} else {
+			return p.decodeWhole(u & 0xFF)
+		}
 	default:
-		return p.decodeWhole(p.order.join(raw))
+		return p.decodeNumber(p.order.join(raw), all)
 	}
+}
+
+// decodeNumber is decodeWhole for numbers of which a part stands elsewhere.
+func (p *point) decodeNumber(u uint64, all []byte) (plant.Value, string) {
+	if p.bcd {
+		digits, ok := fromBCD(u, 4*p.own)
+		if !ok {
+			return plant.Value{}, fmt.Sprintf("the registers hold 0x%0*X, which is no BCD: check the type", 4*p.own, u)
+		}
+		u = digits
+	}
+	u = p.bits.of(u)
+	if p.decimals == nil && p.negative == nil {
+		return p.decodeWhole(u)
+	}
+	i := int64(u)
+	if p.kind.Signed() {
+		shift := 64 - p.kind.Bits()
+		i = int64(u<<shift) >> shift
+	} else if i < 0 {
+		return plant.Value{}, fmt.Sprintf("the number %d is too large to be scaled", u)
+	}
+	if p.negative != nil && p.negative.of(all) != 0 {
+		i = -i
+	}
+	d := plant.WholeDecimal(i)
+	if p.decimals != nil {
+		n := p.decimals.of(all)
+		if n > maxDecimals {
+			return plant.Value{}, fmt.Sprintf("the device says that the number has %d decimals: check the address of decimals", n)
+		}
+		d.Scale = uint8(n)
+	}
+	return p.scaleDecimal(d, i)
+}
+
+// maxDecimals is more than any scale shows.
+const maxDecimals = 9
+
+// fromBCD reads decimal digits, four bits each; ok is false if one is none.
+func fromBCD(u uint64, digits int) (n uint64, ok bool) {
+	for i := digits - 1; i >= 0; i-- {
+		digit := u >> (4 * i) & 0xF
+		if digit > 9 {
+			return 0, false
+		}
+		n = 10*n + digit
+	}
+	return n, true
+}
+
+// toBCD is the reverse of fromBCD; ok is false if n has more digits.
+func toBCD(n uint64, digits int) (u uint64, ok bool) {
+	for i := range digits {
+		u |= n % 10 << (4 * i)
+		n /= 10
+	}
+	return u, n == 0
 }
 
 // join puts registers together to one number, most significant byte first.
@@ -137,7 +234,11 @@ func (p *point) decodeWhole(u uint64) (plant.Value, string) {
 }
 
 func (p *point) scaleWhole(i int64) (plant.Value, string) {
-	d, err := plant.WholeDecimal(i).Mul(p.scale)
+	return p.scaleDecimal(plant.WholeDecimal(i), i)
+}
+
+func (p *point) scaleDecimal(d plant.Decimal, i int64) (plant.Value, string) {
+	d, err := d.Mul(p.scale)
 	if err == nil {
 		d, err = d.Add(p.offset)
 	}
@@ -184,8 +285,11 @@ func (p *point) decodeText(raw []byte) (plant.Value, string) {
 		}
 		text = append(text, rune(c))
 	}
-	for len(text) > 0 && text[len(text)-1] == ' ' {
+	for p.trim != "none" && len(text) > 0 && text[len(text)-1] == ' ' {
 		text = text[:len(text)-1]
+	}
+	for p.trim == "both" && len(text) > 0 && text[0] == ' ' {
+		text = text[1:]
 	}
 	p.lastRaw = append(p.lastRaw[:0], raw...)
 	p.lastText = plant.TextValue(string(text))
@@ -250,6 +354,13 @@ func (p *point) encodeWhole(v plant.Value) ([]byte, error) {
 	}
 	if !ok {
 		return nil, fmt.Errorf("%v is no whole number of the device", v)
+	}
+	if p.bcd {
+		u, ok := toBCD(uint64(max(i, 0)), 4*p.width)
+		if !ok || i < 0 {
+			return nil, fmt.Errorf("%v does not fit %d BCD digits", v, 4*p.width)
+		}
+		return p.order.split(u, p.width), nil
 	}
 	fits := i >= 0 && (bits == 64 || i < 1<<bits)
 	if p.kind.Signed() {

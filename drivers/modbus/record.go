@@ -145,7 +145,9 @@ func checkRecord(r plant.Record, tags map[plant.TagID]Tag, o Options) error {
 func checkHoles(r plant.Record, tags map[plant.TagID]Tag, o Options) error {
 	asked := make([]*point, len(r.Fields))
 	for i, name := range r.Fields {
-		asked[i] = newPoint(string(name), tags[name], o.WordOrder)
+		t := tags[name]
+		t.Every = 0 // a record has the pace of its trigger
+		asked[i] = newPoint(string(name), t, o.WordOrder)
 	}
 	blocks := join(distinct(asked), o.MaxRegisters, o.MaxGap)
 	if len(blocks) < 2 {

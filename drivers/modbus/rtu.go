@@ -176,10 +176,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 
 // judge says of a request that ran out of time what was heard meanwhile.
 func (r *rtu) judge(request []byte, timeout error) error {
-	heard := r.in[:r.have]
-	if bytes.HasPrefix(heard, request) {
-		heard = heard[len(request):]
-	}
+	heard := bytes.TrimPrefix(r.in[:r.have], request) // an echo is no answer
 	if len(heard) == 0 {
 		return timeout
 	}

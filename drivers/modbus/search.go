@@ -176,12 +176,16 @@ type cycle struct {
 func (d *driver) readAll(ctx context.Context) error {
 	c := cycle{driver: d, ctx: ctx}
 	c.ration(time.Now())
+	now := time.Now()
 	for _, b := range d.roots {
+		if b.waits(now, d.interval) {
+			continue
+		}
 		if err := c.visit(b, true); err != nil {
 			return err
 		}
 	}
-	if c.asked {
+	if c.asked || len(d.blocks) == 0 {
 		return nil
 	}
 	// A Read in which every block rests would not notice a lost device.

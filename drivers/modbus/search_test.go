@@ -29,10 +29,16 @@ type moody struct {
 // newMoody opens a driver on the device; the test closes it.
 func newMoody(t *testing.T, tags string, refuse func(start, end int, now time.Duration) exception) *moody {
 	t.Helper()
+	return newMoodyText(t, "tags:\n"+tags, refuse)
+}
+
+// newMoodyText is newMoody with the device's own keys.
+func newMoodyText(t *testing.T, text string, refuse func(start, end int, now time.Duration) exception) *moody {
+	t.Helper()
 	m := &moody{refuse: refuse, begin: time.Now()}
 	near, far := net.Pipe()
 	go m.serve(far)
-	m.driver = openPlan(t, "driver: modbus\nendpoint: ENDPOINT\ntags:\n"+tags, "10.0.0.7").Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()}).(*driver)
+	m.driver = openPlan(t, "driver: modbus\nendpoint: ENDPOINT\n"+text, "10.0.0.7").Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()}).(*driver)
 	m.driver.own.start(near, 1)
 	m.driver.session, m.driver.roots = 1, fresh(m.driver.planned)
 	return m
