@@ -17,6 +17,8 @@ type LinePlan struct {
 	// RTU says that the line has no transaction ids, and that unit 0 is all of
 	// its units.
 	RTU bool
+	// Exclusive says that only one program may have the wire open.
+	Exclusive bool
 	// Open makes the line without any I/O; its first device opens the wire, its
 	// last one closes it.
 	Open func(log *zap.Logger) Line

@@ -140,18 +140,17 @@ func scan(session uint64, quality plant.Quality, cause string) []plant.Scan {
 // nothing.
 func TestPhases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := false
+		var down atomic.Bool
 		s := &script{}
 		s.read = func(context.Context) ([]plant.Scan, error) {
-			if down {
-				down = false
+			if down.CompareAndSwap(true, false) {
 				return nil, errors.New("cut")
 			}
 			return scan(1, plant.Good, ""), nil
 		}
 		b := run(t, s, PollerOptions{Interval: time.Second, Phase: 300 * time.Millisecond, MinBackoff: 100 * time.Millisecond, MaxBackoff: 100 * time.Millisecond})
 		time.Sleep(3500 * time.Millisecond)
-		down = true
+		down.Store(true)
 		time.Sleep(2500 * time.Millisecond)
 		b.stop()
 		if want := []int{0, 1300, 2300, 3300, 4300}; len(s.reads) < 7 {

@@ -51,6 +51,7 @@ func (k *checker) onLine(s *config.Section, p *drivers.Plan) config.Faults {
 			return open(env)
 		}
 	}
+	p.Once = p.Once || line.Exclusive
 	p.Endpoint = strings.Replace(p.Endpoint, p.Line, p.Line+" ("+line.Endpoint+")", 1)
 	if line.RTU && p.Unit == 0 {
 		return s.Faults(config.Field("unit", "unit 0 is all units of a line at once, and none of them answers", "write the device's own number, 1 to 247"))

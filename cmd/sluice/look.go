@@ -30,6 +30,8 @@ type looked struct {
 type looker struct {
 	gateway string
 	trust   *trustStores
+	// lines are shared by the devices on them, also while somebody looks.
+	lines map[string]drivers.Line
 	// running says that the gateway of this config runs.
 	running bool
 }
@@ -39,7 +41,7 @@ func newLooker(ctx context.Context, p *plan) *looker {
 	if p == nil || p.Config == nil {
 		return &looker{gateway: "sluice"}
 	}
-	l := &looker{gateway: p.Config.Site.Gateway, trust: newTrustStores(p)}
+	l := &looker{gateway: p.Config.Site.Gateway, trust: newTrustStores(p), lines: p.openLines(zap.NewNop())}
 	if client, err := admin.Dial(ctx, string(p.Config.Buffer.Path)); err == nil {
 		l.running = true
 		_ = client.Close() // closing connections that are idle
@@ -49,7 +51,7 @@ func newLooker(ctx context.Context, p *plan) *looker {
 
 // env is what a driver is lent. Nothing is logged: what matters is in the answer.
 func (l *looker) env(d *devicePlan) drivers.Env {
-	env := drivers.Env{Name: d.Name, Gateway: l.gateway, Log: zap.NewNop()}
+	env := drivers.Env{Name: d.Name, Gateway: l.gateway, Log: zap.NewNop(), Line: l.lines[d.Plan.Line]}
 	if l.trust != nil {
 		env.Certificates = l.trust.of(d.Plan)
 	}
@@ -57,7 +59,7 @@ func (l *looker) env(d *devicePlan) drivers.Env {
 }
 
 // errTaken says that looking would take from the gateway what comes once.
-var errTaken = errors.New("the gateway is running and has this device, which says what it has to say once: look at the gateway's page, or stop the gateway for as long as you look")
+var errTaken = errors.New("the gateway is running and has this device, which says what it has to say once or takes one client only: look at the gateway's page, or stop the gateway for as long as you look")
 
 // open opens the driver of a device without any I/O.
 func (l *looker) open(d *devicePlan) (drivers.Driver, error) {

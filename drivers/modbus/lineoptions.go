@@ -172,7 +172,7 @@ func planLine(name string, o LineOptions) (drivers.LinePlan, error) {
 	return drivers.LinePlan{
 		Endpoint: o.place(),
 		Open:     func(log *zap.Logger) drivers.Line { return newLine(name, o, log) },
-		RTU:      o.rtu(),
+		RTU:      o.rtu(), Exclusive: o.Port != "",
 	}, nil
 }
 

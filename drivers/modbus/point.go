@@ -110,11 +110,11 @@ func (p *point) decode(all []byte) (v plant.Value, cause string) {
 		u := p.order.join(raw)
 		return p.decodeFloat(math.Float64frombits(u), u)
 	case plant.TypeInt8, plant.TypeUint8:
-		if u := p.order.join(raw); p.high {
-			return p.decodeWhole(u >> 8)
-		} else {
-			return p.decodeWhole(u & 0xFF)
+		u := p.order.join(raw)
+		if p.high {
+			u >>= 8
 		}
+		return p.decodeWhole(u & 0xFF)
 	default:
 		return p.decodeNumber(p.order.join(raw), all)
 	}
