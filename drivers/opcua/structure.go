@@ -107,15 +107,28 @@ func (k layouts) open(eo *ua.ExtensionObject) (any, string) {
 		}
 		return nil, fmt.Sprintf("a structure of the unknown type %s (%s): name the nodes of its members instead, if the server has some", encodingKey(eo), why)
 	}
-	buf := ua.NewBuffer(raw)
-	o, err := l.decode(&parser{Buffer: buf, left: maxParts}, 0)
-	switch {
-	case err != nil:
-		return nil, fmt.Sprintf("the structure %s is not as the server describes it: %v", l.name, err)
-	case buf.Len() != 0:
-		return nil, fmt.Sprintf("the structure %s is not as the server describes it: %d bytes are left; after a change of the program reload the gateway", l.name, buf.Len())
+	o, err := l.parse(raw)
+	if err != nil {
+		return nil, fmt.Sprintf("the structure %s is not as the server describes it: %v; after a change of the PLC's program reload the gateway", l.name, err)
 	}
 	return o, ""
+}
+
+// parse takes a whole body apart. The library's codec panics at some lengths.
+func (l *layout) parse(raw []byte) (o *object, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			o, err = nil, fmt.Errorf("it cannot be decoded (%v)", r)
+		}
+	}()
+	buf := ua.NewBuffer(raw)
+	if o, err = l.decode(&parser{Buffer: buf, left: maxParts}, 0); err != nil {
+		return nil, err
+	}
+	if n := buf.Len(); n != 0 {
+		return nil, fmt.Errorf("%d bytes are left", n)
+	}
+	return o, nil
 }
 
 func encodingKey(eo *ua.ExtensionObject) string {
