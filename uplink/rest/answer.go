@@ -223,7 +223,7 @@ func (s *Sender) judgeTaken(msg *message, a *httplink.Answer) []plant.Result {
 	if why := unreadable(a); why != "" {
 		return silent(events, a, why)
 	}
-	if why := s.items().unusable(a.Body); why != "" {
+	if why := s.items().unusable(a.Body, httplink.JSONType(a.Header)); why != "" {
 		return silent(events, a, why)
 	}
 	items, spoken := s.items().parse(a.Body)

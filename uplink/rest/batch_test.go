@@ -70,7 +70,10 @@ func TestResultsOfABatch(t *testing.T) {
 	}{
 		"no body":                    {status: 200, body: "", want: "dddd"},
 		"another body":               {status: 200, body: `{"count":4}`, want: "dddd"},
-		"no JSON after all":          {status: 200, body: `OK`, want: "dddd"},
+		"no JSON after all":          {status: 200, body: `ERROR: database is down`, want: "r", words: "no valid JSON"},
+		"one word that is no JSON":   {status: 200, body: `OK`, want: "r", words: "set results: ignore"},
+		"one word as JSON has it":    {status: 200, body: `"OK"`, want: "dddd"},
+		"a word that is ignored":     {status: 200, body: `OK`, results: resultsIgnore, want: "dddd"},
 		"results that are no list":   {status: 200, body: `{"results":"fine"}`, want: "dddd"},
 		"a list of other things":     {status: 200, body: `[1,2,3,4]`, want: "dddd"},
 		"a list without a status":    {status: 200, body: `[{"id":1},{"id":2},{"id":3},{"id":4}]`, want: "dddd"},

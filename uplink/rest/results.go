@@ -69,18 +69,24 @@ func (at itemsAt) parse(body []byte) (items []item, spoken bool) {
 	return items, spoken
 }
 
-// unusable says why nobody knows what a JSON answer said of each event: it is
-// damaged, or its results are no list. An empty answer says nothing, and one
-// without results speaks of other things.
-func (at itemsAt) unusable(body []byte) string {
+// unusable says why nobody knows what an answer said of each event: it is damaged
+// JSON, or its results are no list. An empty answer says nothing, and one without
+// results speaks of other things; so does one that is no JSON, unless it is called
+// so.
+func (at itemsAt) unusable(body []byte, called bool) string {
 	raw := bare(body)
 	switch {
 	case bytes.IndexByte(raw, 0) >= 0:
 		return "what it says is not in UTF-8, as JSON between systems is (RFC 8259 section 8.1)"
 	case len(raw) > 0 && raw[0] == '<':
 		return "what it says is a page or XML, though it is said to be JSON"
-	case len(raw) == 0 || raw[0] != '{' && raw[0] != '[':
-		return "" // "OK", whatever its content type says
+	case len(raw) == 0:
+		return ""
+	case raw[0] != '{' && raw[0] != '[':
+		if called && !json.Valid(raw) {
+			return "what it says is no valid JSON, though it is said to be JSON; if the status alone counts, set results: ignore"
+		}
+		return "" // "OK", as JSON or as text
 	}
 	if !json.Valid(raw) {
 		return "what it says is no valid JSON"

@@ -17,8 +17,10 @@ func TestUnusableAnswers(t *testing.T) {
 		`{"results":{"x":{"status":422}}}`:       "its results are no list of items",
 		`{"results":[{"status":422},"oops"]}`:    "its results are no list of items",
 	} {
-		if got := (&Sender{}).items().unusable([]byte(body)); got != want {
-			t.Errorf("%q: %q, want %q", body, got, want)
+		for _, called := range []bool{true, false} {
+			if got := (&Sender{}).items().unusable([]byte(body), called); got != want {
+				t.Errorf("%q, called JSON %t: %q, want %q", body, called, got, want)
+			}
 		}
 	}
 }
