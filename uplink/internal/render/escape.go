@@ -21,29 +21,36 @@ const (
 	markHeader = 1 + 1 + 4
 )
 
-// emit returns a value as escape finds it in the raw text.
-func emit(v any) (string, error) {
-	kind := inText
-	var text string
+// spoken returns a value as text, with its language.
+func spoken(v any) (kind language, text string, err error) {
 	switch v := v.(type) {
 	case string:
-		text = v
+		return inText, v, nil
 	case ready:
-		kind, text = v.language, v.text
-	default:
-		var err error
-		if text, err = jsonOf(v); err != nil {
-			return "", err
-		}
-		kind = inJSON
-		if text[0] == '{' || text[0] == '[' {
-			kind = inObject
-		}
+		return v.language, v.text, nil
 	}
-	b := make([]byte, markHeader, markHeader+len(text))
-	b[0], b[1] = mark, byte(kind)
-	binary.BigEndian.PutUint32(b[2:], uint32(len(text)))
-	return string(append(b, text...)), nil
+	if text, err = jsonOf(v); err != nil {
+		return inJSON, "", err
+	}
+	if text[0] == '{' || text[0] == '[' {
+		return inObject, text, nil
+	}
+	return inJSON, text, nil
+}
+
+// emit returns a value as escape finds it in the raw text.
+func emit(v any) (string, error) {
+	kind, text, err := spoken(v)
+	if err != nil {
+		return "", err
+	}
+	header := [markHeader]byte{mark, byte(kind)}
+	binary.BigEndian.PutUint32(header[2:], uint32(len(text)))
+	var b strings.Builder
+	b.Grow(markHeader + len(text))
+	b.Write(header[:])
+	b.WriteString(text)
+	return b.String(), nil
 }
 
 // scanner is what knows, from the template's own text, where a value stands.
@@ -71,9 +78,8 @@ func (f Format) scanner() scanner {
 	}
 }
 
-// escape appends raw with its values escaped.
-func (f Format) escape(dst, raw []byte) ([]byte, error) {
-	s := f.scanner()
+// escape appends raw with its values escaped for where they stand by s.
+func escape(dst []byte, s scanner, raw []byte) ([]byte, error) {
 	for len(raw) > 0 {
 		n := 0
 		for n < len(raw) && raw[n] != mark {

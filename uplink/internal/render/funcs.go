@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"text/template"
@@ -212,6 +213,16 @@ func jsonOf(v any) (string, error) {
 			return v.text, nil
 		}
 		return string(plant.AppendJSONString(nil, v.text)), nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case int:
+		return strconv.Itoa(v), nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case json.Number:
+		if v != "" { // the library writes 0 for it
+			return string(v), nil
+		}
 	case []any:
 		if v == nil {
 			return "[]", nil

@@ -71,6 +71,8 @@ type Template struct {
 	kinds  *Kinds
 	parsed *template.Template
 	strict *template.Template
+	// steps are parsed in pieces that cost less; nil if it has to be run as a whole.
+	steps []step
 	// fixed is the text of a template without a value, which needs no event.
 	fixed *string
 	// steady is set if it makes the same of all events of one kind and machine.
@@ -114,6 +116,7 @@ func Parse(format Format, text string, kinds *Kinds) (*Template, error) {
 	}
 	t.strict.Option("missingkey=error")
 	t.steady = w.steady
+	t.steps = stepsOf(parsed, functions(untranslated{}))
 	if !w.dynamic {
 		t.fixed = &text
 		if len(parsed.Templates()) > 1 || strings.Contains(text, "{{") {
@@ -129,8 +132,11 @@ func (t *Template) With(codes Codes) *Template {
 	if err != nil {
 		panic(err) // it was cloned before
 	}
-	parsed.Funcs(functions(codes))
-	return &Template{format: t.format, kinds: t.kinds, parsed: parsed, strict: t.strict, fixed: t.fixed, steady: t.steady}
+	with := functions(codes)
+	parsed.Funcs(with)
+	return &Template{
+		format: t.format, kinds: t.kinds, parsed: parsed, strict: t.strict, steps: stepsOf(parsed, with), fixed: t.fixed, steady: t.steady,
+	}
 }
 
 // Append appends to dst what the template makes of an event, as Kinds.Value
@@ -140,15 +146,15 @@ func (t *Template) Append(dst []byte, value map[string]any, most int) ([]byte, e
 	if t.fixed != nil {
 		return append(dst, *t.fixed...), nil
 	}
+	if out, ok := t.step(dst, value, most); ok {
+		return out, nil
+	}
 	return t.run(t.parsed, dst, value, most)
 }
 
+// run makes the text as a whole.
 func (t *Template) run(parsed *template.Template, dst []byte, value map[string]any, most int) ([]byte, error) {
-	raw := &bounded{most: 2*most + Longest}
-	if err := parsed.Execute(raw, value); err != nil {
-		return dst, runError(err)
-	}
-	out, err := t.format.escape(dst, raw.Bytes())
+	out, err := t.escaped(dst, t.format.scanner(), parsed, value, most)
 	if err == nil && len(out)-len(dst) > most {
 		err = &Error{Problem: fmt.Sprintf("it makes more than %d bytes of the event", most), Remedy: "raise max_body, or send less"}
 	}
@@ -156,6 +162,22 @@ func (t *Template) run(parsed *template.Template, dst []byte, value map[string]a
 		return dst, err
 	}
 	return out, nil
+}
+
+// escaped appends what one template makes, with its values escaped for the place
+// that scan has come to.
+func (t *Template) escaped(dst []byte, scan scanner, parsed *template.Template, value map[string]any, most int) ([]byte, error) {
+	raw, ok := t.kinds.raws.Get().(*bounded)
+	if !ok {
+		raw = new(bounded)
+	}
+	defer t.kinds.raws.Put(raw)
+	raw.Reset()
+	raw.most = 2*most + Longest
+	if err := parsed.Execute(raw, value); err != nil {
+		return dst, runError(err)
+	}
+	return escape(dst, scan, raw.Bytes())
 }
 
 // bounded takes no more than so many bytes.
@@ -232,9 +254,11 @@ func (w *walker) pipe(tree *parse.Tree, n *parse.PipeNode) {
 				w.names(tree, a, a.Ident)
 			case *parse.VariableNode:
 				w.steady = false // whatever it stands for
+				w.kinds.all = w.kinds.all || len(a.Ident) == 1 && a.Ident[0] == "$"
 				w.names(tree, a, a.Ident[1:])
 			case *parse.DotNode:
 				w.steady = false
+				w.kinds.all = true
 			case *parse.ChainNode:
 				w.names(tree, a, a.Field)
 				if inner, ok := a.Node.(*parse.PipeNode); ok {
@@ -253,6 +277,7 @@ func (w *walker) names(tree *parse.Tree, node parse.Node, fields []string) {
 		w.steady = false
 	}
 	for _, name := range fields {
+		w.kinds.need(name)
 		if w.kinds.names[name] || w.err != nil {
 			continue
 		}
