@@ -174,3 +174,93 @@ func TestADoseThatIsOfferedStillIsBookedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestARecordThatIsOfferedStillIsToldOnce: the state that knew the record is gone, its
+// event is not. A record that came behind a low trigger is another one, and so is one
+// that names no unit.
+func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
+	const tags = "eol/rdy uint16\neol/ack uint16\neol/sn string\neol/part string\neol/ok uint16\n"
+	const shake = "trigger: rdy, ack: ack, "
+	configs := map[string]string{
+		"serial":      "serial: {" + shake + "serial: sn}",
+		"attach":      "item_attach: {" + shake + "serial: sn, item: {sku: part, serial: part}}",
+		"attach lot":  "item_attach: {" + shake + "serial: sn, item: {sku: part, lot: part}}",
+		"operation":   "operation: {" + shake + "serial: sn, valid: ok}",
+		"no serial":   "operation: {" + shake + "valid: ok}",
+		"watched":     "serial: {serial: sn}",
+		"watched sku": "serial: {serial: sn, sku: part}",
+	}
+	for name, c := range map[string]struct {
+		config       string
+		before       []string
+		low          bool
+		after        string
+		told, forget int
+	}{
+		"serial, the same":                {config: "serial", before: []string{"S1", "S2"}, after: "S2", told: 2},
+		"serial, memory gone, too":        {config: "serial", before: []string{"S1", "S2"}, after: "S2", told: 2, forget: 1},
+		"serial, the next":                {config: "serial", before: []string{"S1", "S2"}, after: "S3", told: 3},
+		"serial, the one before":          {config: "serial", before: []string{"S1", "S2"}, after: "S1", told: 3},
+		"serial, the same again":          {config: "serial", before: []string{"S1", "S2"}, low: true, after: "S2", told: 3},
+		"attach, the same":                {config: "attach", before: []string{"S1", "S2"}, after: "S2", told: 2},
+		"attach, memory gone, too":        {config: "attach", before: []string{"S1", "S2"}, after: "S2", told: 2, forget: 1},
+		"attach, the next":                {config: "attach", before: []string{"S1", "S2"}, after: "S3", told: 3},
+		"attach of a lot, nobody knows":   {config: "attach lot", before: []string{"S1", "S2"}, after: "S2", told: 3},
+		"operation, the same":             {config: "operation", before: []string{"S1", "S2"}, after: "S2", told: 2},
+		"operation, the same again":       {config: "operation", before: []string{"S1", "S2"}, low: true, after: "S2", told: 3},
+		"operation, nobody knows of what": {config: "no serial", before: []string{"S1", "S2"}, after: "S2", told: 3},
+		"watched, the same":               {config: "watched", before: []string{"S1", "S2"}, after: "S2", told: 2},
+		"watched, the next":               {config: "watched sku", before: []string{"S1", "S2"}, after: "S3", told: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scenario{path: "m.yaml", files: map[string]string{"tags": tags, "config": "device: eol\n" + configs[c.config] + "\n"}}
+				log, m := &memLog{}, s.model(t, "config", "tags")
+				offer := func(low bool, all ...string) {
+					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+					stop := start(t, w)
+					text := func(tag plant.TagID, v string) plant.Reading {
+						return plant.Reading{Tag: tag, Quality: plant.Good, Value: plant.TextValue(v)}
+					}
+					number := func(tag plant.TagID, v int64) plant.Reading {
+						return plant.Reading{Tag: tag, Quality: plant.Good, Value: plant.IntValue(v)}
+					}
+					for i, unit := range all {
+						if low || i > 0 {
+							w.Offer(plant.Scan{Device: "eol", Session: 1, Received: time.Now(), Readings: []plant.Reading{number("rdy", 0), number("ack", 1)}})
+						}
+						fields := []plant.Reading{text("sn", unit), text("part", "P"+unit), number("ok", 1)}
+						w.Offer(plant.Scan{Device: "eol", Session: 1, Received: time.Now(), Readings: append([]plant.Reading{number("rdy", 1), number("ack", 0)}, fields...)})
+						if len(m.Records()) > 0 {
+							w.Offer(plant.Scan{Device: "eol", Session: 1, Record: m.Records()[0].ID, Received: time.Now(), Readings: append(fields, number("rdy", 1))})
+						}
+						time.Sleep(time.Second)
+						synctest.Wait()
+					}
+					if err := stop(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				offer(false, c.before...)
+				log.state = nil
+				if c.forget > 0 {
+					log.keyed = nil
+				}
+				offer(c.low, c.after)
+				if !c.low {
+					offer(false, c.after) // it is known by now
+				}
+				validate(t, log.events)
+				n := 0
+				for _, e := range log.events {
+					if e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach || e.Kind == plant.KindOperation {
+						n++
+					}
+				}
+				if n != c.told {
+					t.Errorf("%d events, want %d: %v", n, c.told, log.events)
+				}
+			})
+		})
+	}
+}

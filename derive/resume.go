@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -101,6 +102,50 @@ func (w *Worker) recallDoses(ctx context.Context, s *State) error {
 		}
 	}
 	return nil
+}
+
+// recallRecords notes the newest events of the stations: as recallDoses, for records
+// that name the unit they are of. Nobody can tell of others.
+func (w *Worker) recallRecords(ctx context.Context, s *State) error {
+	if err := w.recallDoses(ctx, s); err != nil {
+		return err
+	}
+	rec := &w.m.records
+	if rec.serial != nil {
+		var e plant.Serial
+		if ok, err := w.newest(ctx, plant.KindSerial, &e); err != nil {
+			return err
+		} else if ok {
+			rec.serial.Recall(&s.serial, &e)
+		}
+	}
+	if rec.attach != nil {
+		var e plant.ItemAttach
+		if ok, err := w.newest(ctx, plant.KindItemAttach, &e); err != nil {
+			return err
+		} else if ok {
+			rec.attach.Recall(&s.attach, &e)
+		}
+	}
+	if op := w.m.operation; op != nil && op.Handshake() != nil {
+		var e plant.Operation
+		if ok, err := w.newest(ctx, plant.KindOperation, &e); err != nil {
+			return err
+		} else if ok {
+			s.operation.Told = operation.Told(&e)
+		}
+	}
+	return nil
+}
+
+// newest reads the machine's newest event of a kind; ok is false if there is none
+// that can be read.
+func (w *Worker) newest(ctx context.Context, kind plant.EventKind, into any) (ok bool, err error) {
+	data, err := w.log.Newest(ctx, w.m.machine, kind, 1)
+	if err != nil {
+		return false, fmt.Errorf("derive: look up the newest %s of %s: %w", kind, w.m.machine, err)
+	}
+	return len(data) > 0 && json.Unmarshal(data[0], into) == nil, nil
 }
 
 // tell commits that a state could not be read.

@@ -200,7 +200,7 @@ func (w *Worker) load(ctx context.Context) error {
 		return err
 	}
 	if lost := slices.ContainsFunc(keyed, func(kv plant.KV) bool { return kv.Key == plant.StoreGapKey }); gone || lost {
-		if err := w.recallDoses(ctx, &s); err != nil {
+		if err := w.recallRecords(ctx, &s); err != nil {
 			return err
 		}
 	}

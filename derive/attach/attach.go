@@ -180,9 +180,28 @@ func (r *Rule) Take(s *State, rec *handshake.Record, out Sink) {
 			flag("item.quantity")
 		}
 	}
+	if rec.Told != "" && rec.Told == Told(&e) {
+		return // its event is there; only the state had lost it
+	}
 	if r.apply(s, &e, out) {
 		out.Attach(rec.At, e, own)
 	}
+}
+
+// Told is what an event says of its record, for one whose record may be offered
+// still: handshake.State.Told. Of components without a serial number several equal
+// ones go into a unit, so nobody can tell, and it is empty.
+func Told(e *plant.ItemAttach) string {
+	if e.Item.Serial == "" {
+		return ""
+	}
+	return key(e.Action, e.SKU, e.Serial, e.Item.SKU, e.Item.Serial)
+}
+
+// Recall notes the newest event where the state is gone that it came from: its
+// number, and what it says.
+func (r *Rule) Recall(s *State, e *plant.ItemAttach) {
+	s.Told, s.LastID = Told(e), max(s.LastID, e.AttachID)
 }
 
 // apply numbers the event; it reports whether anything changed.

@@ -38,6 +38,10 @@ type State struct {
 	// Older is set while this may be of before the newest record: the store has
 	// lost what it had last. How many records nobody read is not known then.
 	Older bool `json:"od,omitempty"`
+	// Told is what the newest event says of its record, since the state that knew the
+	// record is gone: until the first one is taken, or the trigger is low, it may be
+	// the one that the PLC offers still. Empty for none.
+	Told string `json:"to,omitempty"`
 	// Alarmed is set since a record was refused, until one is taken; Why says what
 	// was wrong with the newest of them.
 	Alarmed bool   `json:"a,omitempty"`
@@ -165,12 +169,12 @@ func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 	if !r.falls() || !s.Trigger.Known || s.Trigger.Value != 0 {
 		return false
 	}
-	changed = s.Content != "" || s.Wait != nil
+	changed = s.Content != "" || s.Wait != nil || s.Told != ""
 	if s.Content != "" {
 		_, _, a := r.answered(s, 0)
 		a.owed = true
 	}
-	s.Content, s.Refused, s.Wait, s.offered = "", false, nil, false
+	s.Content, s.Refused, s.Wait, s.Told, s.offered = "", false, nil, "", false
 	return changed
 }
 
@@ -358,6 +362,7 @@ func (r *Rule) Observe(s *State, in *plant.Scan, slot int, maxSkew time.Duration
 		s.Alarmed, s.Why = false, ""
 		out.Readable(r.name)
 	}
+	rec.Told, s.Told = s.Told, ""
 	owner.Take(rec)
 	r.answer(s, n, out)
 	return true

@@ -18,6 +18,8 @@ type Record struct {
 	At rule.Stamp
 	// Number is the PLC's number of it, empty for none.
 	Number string
+	// Told is what the newest event says, if it may be of this record: see State.Told.
+	Told string
 	// Repeated says that the record before had the same number.
 	Repeated bool
 	// Readings are the fields in the order in which they were added.

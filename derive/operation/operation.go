@@ -6,6 +6,7 @@ package operation
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/handshake"
@@ -205,7 +206,26 @@ func (r *Rule) Take(rec *handshake.Record, out Sink) {
 	if d, ok := r.invalid.Read(rec, r.shake); ok {
 		e.Invalid = &d
 	}
+	if rec.Told != "" && rec.Told == Told(&e) {
+		return // its event is there; only the state had lost it
+	}
 	out.Operation(rec.At, e, own)
+}
+
+// Told is what an event says of its record, for one whose record may be offered
+// still: handshake.State.Told. One without a serial number may be followed by an
+// equal one, so nobody can tell, and it is empty.
+func Told(e *plant.Operation) string {
+	if e.Serial == "" {
+		return ""
+	}
+	text := func(d *plant.Decimal) string {
+		if d == nil {
+			return ""
+		}
+		return d.Normal().String()
+	}
+	return strings.Join([]string{e.Action, e.Serial, text(e.Valid), text(e.Invalid)}, "\x00")
 }
 
 // Totals are the counter's: what is good, and what is scrap of all codes.

@@ -252,6 +252,18 @@ func (r *Rule) Take(s *State, rec *handshake.Record, order string, out Sink) {
 		order = own
 	}
 	known, seen := s.units.Get(key(e.SKU, number), r.bound)
+	if rec.Told != "" {
+		told := e
+		if e.Action == plant.ActionUpdate {
+			told.OldSerial, _ = r.old.Read(rec)
+		}
+		if rec.Told == Told(&told) {
+			if !seen && e.Action != plant.ActionRemove {
+				s.units.Set(key(e.SKU, number), unit{Order: order, Pass: 1}, r.bound, Prefix, out)
+			}
+			return // its event is there; only the state had lost it
+		}
+	}
 	switch e.Action {
 	case plant.ActionAdd:
 		r.add(s, &e, known, seen, order, out)
@@ -267,6 +279,29 @@ func (r *Rule) Take(s *State, rec *handshake.Record, order string, out Sink) {
 		s.units.Remove(key(e.SKU, number), r.bound, Prefix, out)
 	}
 	out.Serial(rec.At, e, own)
+}
+
+// Told is what an event says of its record, for one whose record may be offered
+// still: handshake.State.Told.
+func Told(e *plant.Serial) string {
+	what, old := "in", e.OldSerial
+	if old == e.Serial {
+		old = ""
+	}
+	if e.Action == plant.ActionRemove {
+		what = "out"
+	}
+	return strings.Join([]string{what, e.Serial, old, e.SKU, e.Station}, "\x00")
+}
+
+// Recall notes the newest event where the state is gone that it came from.
+func (r *Rule) Recall(s *State, e *plant.Serial) {
+	switch {
+	case r.shake != nil:
+		s.Told = Told(e)
+	case r.fields != nil && s.Last == "" && e.Action != plant.ActionRemove:
+		s.Last = e.Serial
+	}
 }
 
 // key joins sku and serial; neither holds a NUL.
