@@ -431,14 +431,14 @@ func TestWhen(t *testing.T) {
 	now := time.Date(2026, 7, 27, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]string{
 		"2026-07-27": "2026-07-26T23:00:00Z", "2026-07-27T14:00": "2026-07-27T13:00:00Z", "2026-07-27 14:00:30": "2026-07-27T13:00:30Z",
-		"2026-07-27T14:00:00+05:00": "2026-07-27T09:00:00Z", "90m": "2026-07-27T10:30:00Z", "3d": "2026-07-24T12:00:00Z", "0s": "2026-07-27T12:00:00Z",
+		"2026-07-27T14:00:00+05:00": "2026-07-27T09:00:00Z", "90m": "2026-07-27T10:30:00Z", "3d": "2026-07-24T12:00:00Z", "3 d": "2026-07-24T12:00:00Z", "1.5d": "2026-07-26T00:00:00Z", "1w": "2026-07-20T12:00:00Z", "0s": "2026-07-27T12:00:00Z",
 	} {
 		w := when{text: text}
 		if got, err := w.at(now, zone); err != nil || got.UTC().Format(time.RFC3339) != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"yesterday", "-1h", "-3d", "1.5d", "99999999d", "2026-13-01", "3 d"} {
+	for _, text := range []string{"yesterday", "-1h", "-3d", "1.5", "99999999d", "2026-13-01"} {
 		if err := new(when).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is taken", text)
 		}
