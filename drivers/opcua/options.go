@@ -19,6 +19,10 @@ import (
 // defaultPort is the port that IANA has registered for opc.tcp.
 const defaultPort = "4840"
 
+// leastMessage and mostMessage bound what the config may say of the length of an
+// answer. A list of endpoints with chains of certificates needs some 50 KiB.
+const leastMessage, mostMessage = 64 << 10, 16 << 20
+
 // maxQueue is what one item may keep at the server.
 const maxQueue = 10_000
 
@@ -49,6 +53,8 @@ type Options struct {
 	Publishing config.Duration `yaml:"publishing"`
 	Sampling   config.Duration `yaml:"sampling"`
 	Queue      int             `yaml:"queue"`
+	// MaxMessage is how long an answer of the server may be.
+	MaxMessage config.Size `yaml:"max_message"`
 	// Timeout is what one request may take.
 	Timeout config.Duration   `yaml:"timeout"`
 	Tags    config.Table[Tag] `yaml:"tags,required"`
@@ -57,6 +63,7 @@ type Options struct {
 func defaults() Options {
 	return Options{
 		Publishing: config.Duration(200 * time.Millisecond),
+		MaxMessage: 1 << 20,
 		Timeout:    config.Duration(5 * time.Second),
 	}
 }
@@ -80,6 +87,9 @@ func (o *Options) Validate() error {
 	}
 	if t := o.Timeout.Std(); t < 100*time.Millisecond || t > time.Minute {
 		fault("timeout", fmt.Sprintf("%v is out of range", t), "write how long the server may take for one answer, 100ms to 1m")
+	}
+	if o.MaxMessage < leastMessage || o.MaxMessage > mostMessage {
+		fault("max_message", fmt.Sprintf("%v is out of range", o.MaxMessage), "write 64 KiB to 16 MiB, or remove it")
 	}
 	if len(o.Tags.Rows) == 0 {
 		fault("tags", "the device has no tags", "name at least one, for example made: ns=2;s=Line.Made")

@@ -1,6 +1,8 @@
 package opcua
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -236,4 +238,13 @@ func TestNoDowngrade(t *testing.T) {
 	if err := d.Connect(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "does not offer Basic256Sha256/SignAndEncrypt; it offers None/None") {
 		t.Error(err)
 	}
+}
+
+func rsaKey(t *testing.T, bits int) *rsa.PrivateKey {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
 
-	client "github.com/gopcua/opcua"
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
 
@@ -37,7 +37,7 @@ const (
 type session struct {
 	d      *driver
 	number uint64
-	client *client.Client
+	client *link
 	socket socket
 	// ctx ends with close; the goroutines in running end with it.
 	ctx     context.Context
@@ -121,30 +121,6 @@ func (s *session) prepare(ctx context.Context) error {
 	return nil
 }
 
-// options are those of every client. AutoReconnect would leave a client that
-// says Connected with a subscription that is dead (docs/adr/0009).
-func (s *session) options(more ...client.Option) []client.Option {
-	o := &s.d.o
-	return append([]client.Option{
-		client.AutoReconnect(false),
-		// Of publish requests, which wait in line; all others have their own.
-		client.RequestTimeout(publishTimeout),
-		client.SessionTimeout(o.sessionTimeout()),
-		client.Lifetime(s.d.lifetime),
-		client.SessionName("sluice " + string(s.d.device)),
-		client.ApplicationName("sluice"),
-		client.ApplicationURI("urn:sluice:" + string(s.d.device)),
-		client.ProductURI("urn:sluice"),
-		client.Dialer(s.socket.dialer(o)),
-		client.StateChangedFunc(func(state client.ConnState) {
-			if state == client.Disconnected || state == client.Closed {
-				// The request that failed knows why; it gets a moment to say so.
-				time.AfterFunc(graceForCause, func() { s.fail(errors.New("the connection is lost")) })
-			}
-		}),
-	}, more...)
-}
-
 // sessionTimeout is longer than what lies between two requests: a poll may come
 // once an hour, a subscription asks for the server's state all the time.
 func (o *Options) sessionTimeout() time.Duration {
@@ -157,108 +133,102 @@ func (o *Options) silence() time.Duration {
 	return 3*time.Duration(o.keepAlives())*o.Publishing.Std() + o.Timeout.Std()
 }
 
-// connect makes the client and lets it connect. The library looks at the end of
-// ctx only between two steps, so it does so in a goroutine of its own, which
-// ends with the time-out and takes its client along.
+// connect makes the link to the server, and watches it.
 func (s *session) connect(ctx context.Context) error {
-	type result struct {
-		client *client.Client
-		err    error
+	l, err := s.dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return soon(ctx.Err())
+		}
+		return err
 	}
-	done := make(chan result, 1)
-	go func() {
-		c, err := s.dial(ctx)
-		done <- result{c, err}
-	}()
-	select {
-	case r := <-done:
-		s.client = r.client
-		return r.err
-	case <-ctx.Done():
-		s.socket.sever()
-		go func() {
-			if r := <-done; r.err == nil {
-				hangUp(r.client)
-			}
-		}()
-		return soon(ctx.Err())
-	}
+	s.client = l
+	s.running.Go(func() {
+		select {
+		case <-s.ctx.Done():
+		case <-l.channel.done:
+			// The request that failed knows why; it gets a moment to say so.
+			time.AfterFunc(graceForCause, func() { s.fail(lostBy(l.channel.why())) })
+		}
+	})
+	return nil
 }
 
-// dial returns a client with an active session. A channel without security and
+// lostBy is why a connection is lost, for people.
+func lostBy(cause error) error {
+	if errors.Is(cause, io.EOF) {
+		return errors.New("the connection is lost")
+	}
+	return fmt.Errorf("the connection is lost: %w", cause)
+}
+
+// dial returns a link with an active session. A channel without security and
 // login needs no list of endpoints: nothing in it could be trusted.
-func (s *session) dial(ctx context.Context) (*client.Client, error) {
+func (s *session) dial(ctx context.Context) (l *link, err error) {
 	o := &s.d.o
-	var security []client.Option
+	in := login{
+		endpoint: string(o.Endpoint), name: "sluice " + string(s.d.device), device: string(s.d.device), timeout: o.sessionTimeout(),
+		user: o.Login.User, password: o.Login.Password.Reveal(), person: s.d.user,
+	}
+	sealed := unsecured()
 	if !o.Channel.none() || !o.Login.anonymous() {
 		offered, err := s.endpoints(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("ask for its endpoints: %w", err)
 		}
-		chosen, err := choose(offered, o.Channel, o.Login.token())
-		if err != nil {
+		if in.chosen, err = choose(offered, o.Channel, o.Login.token()); err != nil {
 			return nil, err
 		}
-		if security, err = s.d.secured(chosen); err != nil {
+		if sealed, err = s.d.secured(in.chosen); err != nil {
 			return nil, err
 		}
 	}
-	c, err := client.NewClient(string(o.Endpoint), s.options(security...)...)
+	err = s.open(ctx, func(ctx context.Context) error {
+		if l, err = dialLink(ctx, &s.socket, o, sealed, s.d.lifetime); err != nil {
+			return err
+		}
+		return l.activate(ctx, in)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := s.open(ctx, func(ctx context.Context) error { return c.Connect(ctx) }); err != nil {
-		hangUp(c)
+		hangUp(l)
 		return nil, explain(err)
 	}
-	return c, nil
+	return l, nil
 }
 
 // endpoints asks the server what it offers, over a connection of its own.
 func (s *session) endpoints(ctx context.Context) (offered []*ua.EndpointDescription, err error) {
-	c, err := client.NewClient(string(s.d.o.Endpoint), client.AutoReconnect(false), client.RequestTimeout(s.d.o.Timeout.Std()),
-		client.Dialer(s.socket.dialer(&s.d.o)))
-	if err != nil {
-		return nil, err
-	}
-	defer hangUp(c)
 	err = s.open(ctx, func(ctx context.Context) error {
-		if err := c.Dial(ctx); err != nil {
-			return err
-		}
-		answer, err := c.GetEndpoints(ctx)
+		l, err := dialLink(ctx, &s.socket, &s.d.o, unsecured(), s.d.lifetime)
 		if err != nil {
 			return err
 		}
-		offered = answer.Endpoints
-		return nil
+		defer hangUp(l)
+		offered, err = l.endpoints(ctx, string(s.d.o.Endpoint))
+		return err
 	})
 	return offered, err
 }
 
-// open runs one step of connecting within the time-out. The library answers a
-// wrong signature of the server with a session that is nil and no error, and
-// then uses it.
-func (s *session) open(ctx context.Context, step func(context.Context) error) (err error) {
+// open runs one step of connecting within the time-out.
+func (s *session) open(ctx context.Context, step func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
 	defer cancel()
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the server's answer does not hold: its signature is wrong, or it is no OPC UA (%v)", r)
-		} else if err != nil && ctx.Err() != nil {
-			err = fmt.Errorf("no answer within %v: %w", s.d.o.Timeout.Std(), err)
-		}
-		err = soon(err)
-	}()
-	return step(ctx)
+	err := step(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("no answer within %v: %w", s.d.o.Timeout.Std(), err)
+	}
+	return soon(err)
 }
 
-// hangUp ends a client whatever state it is in.
-func hangUp(c *client.Client) {
+// hangUp ends a link that was not used, if there is one.
+func hangUp(l *link) {
+	if l == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	defer func() { _ = recover() }() // a client that never got anywhere
-	_ = c.Close(ctx)                 // it always returns nil
+	l.close(ctx)
 }
 
 // fail ends the session once; Read says why.
@@ -307,20 +277,16 @@ func (s *session) close() {
 	if s.subscription != 0 && limit == farewell {
 		_ = s.client.Send(ctx, &ua.DeleteSubscriptionsRequest{SubscriptionIDs: []uint32{s.subscription}}, func(ua.Response) error { return nil })
 	}
-	_ = s.client.Close(ctx) // it always returns nil
+	s.client.close(ctx)
 }
 
 // ask sends a request and returns its answer within the time-out. An error means
-// that the session can no longer be used: after a refused request, too, the
-// library stops its client.
+// that the session is not used any longer, also after a refused request: nobody
+// knows what else the server has made of it.
 func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer R, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	defer time.AfterFunc(s.d.o.Timeout.Std()+5*graceForCause, func() { // the library does not look at limited
-		s.fail(fmt.Errorf("no answer within %v", s.d.o.Timeout.Std()))
-		s.socket.sever()
-	}).Stop()
 	err = s.client.Send(limited, req, func(v ua.Response) error {
 		r, ok := v.(R)
 		if !ok {

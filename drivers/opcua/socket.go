@@ -1,21 +1,18 @@
 package opcua
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/gopcua/opcua/uacp"
 )
 
-// socket is the way to a session's connection past the library. While the
-// library renews its channel it holds locks that know no context, for as long
-// as the server is silent; only the end of the connection ends that wait.
+// socket is the way to a session's connections past whoever uses them: a server
+// that is silent must not hold up an end.
 type socket struct {
 	mu      sync.Mutex
-	raw     []syscall.RawConn
+	conns   []net.Conn
 	severed bool
 }
 
@@ -26,33 +23,30 @@ const dialTimeout = 1500 * time.Millisecond
 
 var errSevered = errors.New("the session was given up")
 
-// dialer returns a dialer whose connections sever ends.
-func (k *socket) dialer(o *Options) *uacp.Dialer {
-	return &uacp.Dialer{
-		Dialer: &net.Dialer{Timeout: min(o.Timeout.Std(), dialTimeout), Control: func(_, _ string, c syscall.RawConn) error {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			if k.severed {
-				return errSevered
-			}
-			k.raw = append(k.raw, c)
-			return nil
-		}},
-		// Our own: the package's default is one variable for all clients.
-		ClientACK: &uacp.Acknowledge{ReceiveBufSize: uacp.DefaultReceiveBufSize, SendBufSize: uacp.DefaultSendBufSize},
+// dial connects to the server; sever ends the connection.
+func (k *socket) dial(ctx context.Context, o *Options) (net.Conn, error) {
+	d := net.Dialer{Timeout: min(o.Timeout.Std(), dialTimeout)}
+	conn, err := d.DialContext(ctx, "tcp", o.Endpoint.address())
+	if err != nil {
+		return nil, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.severed {
+		return nil, errors.Join(errSevered, conn.Close())
+	}
+	k.conns = append(k.conns, conn)
+	return conn, nil
 }
 
-// sever shuts the connections down in both directions: whoever reads or writes
-// returns at once. The library still closes them. It may be called from any
-// goroutine and more than once.
+// sever closes the connections: whoever reads or writes returns at once. It may
+// be called from any goroutine and more than once.
 func (k *socket) sever() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.severed = true
-	for _, c := range k.raw {
-		// Both fail on a connection that is closed or was never made.
-		_ = c.Control(func(fd uintptr) { _ = shutdown(fd) })
+	for _, c := range k.conns {
+		_ = c.Close() // it may be closed already
 	}
-	k.raw = nil
+	k.conns = nil
 }

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	client "github.com/gopcua/opcua"
 	"github.com/gopcua/opcua/ua"
 	"go.uber.org/zap"
 
@@ -175,30 +174,24 @@ func (d *driver) notices(now time.Time) (all []drivers.Notice) {
 	return all
 }
 
-// secured returns the client's options for a chosen endpoint, once its
+// secured returns how the channel to a chosen endpoint is secured, once its
 // certificate has been judged.
-func (d *driver) secured(e *ua.EndpointDescription) ([]client.Option, error) {
-	var options []client.Option
-	if !d.o.Channel.none() {
-		// First, so that it is there to be given to the server.
-		own, err := d.own()
-		if err != nil {
-			return nil, err
-		}
-		cert, err := d.judge(e)
-		if err != nil {
-			return nil, err
-		}
-		// The library wants the certificate alone where a server sends a chain.
-		e.ServerCertificate = cert.Raw
-		options = append(options, client.Certificate(own.cert), client.PrivateKey(own.key))
+func (d *driver) secured(e *ua.EndpointDescription) (security, error) {
+	if d.o.Channel.none() {
+		return unsecured(), nil
 	}
-	options = append(options, client.SecurityFromEndpoint(e, d.o.Login.token()))
-	switch d.o.Login.token() {
-	case ua.UserTokenTypeUserName:
-		options = append(options, client.AuthUsername(d.o.Login.User, d.o.Login.Password.Reveal()))
-	case ua.UserTokenTypeCertificate:
-		options = append(options, client.AuthCertificate(d.user.cert), client.AuthPrivateKey(d.user.key))
+	// First, so that it is there to be given to the server.
+	own, err := d.own()
+	if err != nil {
+		return security{}, err
 	}
-	return options, nil
+	cert, err := d.judge(e)
+	if err != nil {
+		return security{}, err
+	}
+	public, ok := cert.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return security{}, errors.New("the server's certificate has no RSA key")
+	}
+	return security{policy: e.SecurityPolicyURI, mode: e.SecurityMode, own: own, server: cert.Raw, public: public}, nil
 }
