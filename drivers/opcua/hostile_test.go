@@ -254,7 +254,7 @@ func TestAHostileServerTakesNoMemory(t *testing.T) {
 		}, "EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err, allocated, stacks := attacked(t, c.serve)
+			allocated, stacks, err := attacked(t, c.serve)
 			if err == nil || !strings.Contains(err.Error()+statusName(err), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
@@ -268,7 +268,7 @@ func TestAHostileServerTakesNoMemory(t *testing.T) {
 
 // attacked asks a hostile server for its endpoints, and returns how many bytes
 // both sides have allocated for that, and how much their stacks have grown.
-func attacked(t *testing.T, serve func(*hostile)) (err error, allocated, stacks uint64) {
+func attacked(t *testing.T, serve func(*hostile)) (allocated, stacks uint64, err error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -300,7 +300,39 @@ func attacked(t *testing.T, serve func(*hostile)) (err error, allocated, stacks 
 	_, err = s.endpoints(t.Context())
 	runtime.ReadMemStats(&after)
 	<-done
-	return err, after.TotalAlloc - before.TotalAlloc, max(after.StackSys, before.StackSys) - before.StackSys
+	return after.TotalAlloc - before.TotalAlloc, max(after.StackSys, before.StackSys) - before.StackSys, err
+}
+
+// What lies in a structure of a vendor's, which skim cannot look into, is skimmed
+// when it is taken apart.
+func TestAHostileStructure(t *testing.T) {
+	l := &layout{name: "Line", fields: []field{{name: "any", built: ua.TypeIDVariant}}}
+	encoding := ua.NewStringNodeID(2, "hostile")
+	keepBodies(encoding)
+	for _, c := range []struct {
+		bytes []byte
+		want  string
+	}{
+		{[]byte{0x06, 1, 0, 0, 0}, ""},
+		{[]byte{0x86, 0xfe, 0xff, 0xff, 0xff}, "an array of -2 values"},
+		{binary.LittleEndian.AppendUint32([]byte{0xc6, 1, 0, 0, 0, 1, 0, 0, 0}, 1<<31-1), "2147483647 dimensions"},
+	} {
+		b, err := encode(&ua.ReadResponse{ResponseHeader: &ua.ResponseHeader{ServiceDiagnostics: &ua.DiagnosticInfo{}, AdditionalHeader: ua.NewExtensionObject(nil)}, Results: []*ua.DataValue{{
+			EncodingMask: ua.DataValueValue, Value: ua.MustVariant(&ua.ExtensionObject{TypeID: ua.NewExpandedNodeID(encoding, "", 0), EncodingMask: ua.ExtensionObjectBinary, Value: &body{c.bytes}}),
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eo, _ := m.(*ua.ReadResponse).Results[0].Value.Value().(*ua.ExtensionObject)
+		_, problem := layouts{byEncoding: map[string]*layout{encoding.String(): l}}.open(eo)
+		if (problem == "") != (c.want == "") || !strings.Contains(problem, c.want) {
+			t.Errorf("%x: %s, want %q", c.bytes, problem, c.want)
+		}
+	}
 }
 
 // The library's decoder must not see what skim refuses. Once it survives that by

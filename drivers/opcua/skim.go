@@ -48,6 +48,14 @@ func skim(b []byte) error {
 	return s.err
 }
 
+// skimValue is skim for one value within a message, at the beginning of b; v is a
+// pointer to what it is to become.
+func skimValue(b []byte, v any) error {
+	s := skimmer{b: b, left: max(leastCost, costPerByte*len(b))}
+	s.value(reflect.TypeOf(v), 0)
+	return s.err
+}
+
 // skimmer is where a skim is.
 type skimmer struct {
 	b    []byte
@@ -115,11 +123,11 @@ func (s *skimmer) typeID(expanded bool) (number uint32) {
 	case ua.NodeIDTypeTwoByte:
 		number = uint32(s.byte())
 	case ua.NodeIDTypeFourByte:
-		if b := s.take(3); b != nil && b[0] == 0 {
+		if b := s.take(3); len(b) == 3 && b[0] == 0 {
 			number = uint32(binary.LittleEndian.Uint16(b[1:]))
 		}
 	case ua.NodeIDTypeNumeric:
-		if b := s.take(6); b != nil && b[0] == 0 && b[1] == 0 {
+		if b := s.take(6); len(b) == 6 && b[0] == 0 && b[1] == 0 {
 			number = binary.LittleEndian.Uint32(b[2:])
 		}
 	case ua.NodeIDTypeGUID:

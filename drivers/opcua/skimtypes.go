@@ -50,5 +50,8 @@ func trialStructure(id uint32) reflect.Type {
 	}
 	var x ua.ExtensionObject
 	_, _ = x.Decode(append(b, ua.ExtensionObjectBinary, 1, 0, 0, 0, 0))
+	if _, kept := x.Value.(*body); kept {
+		return nil // its bytes are only copied
+	}
 	return reflect.TypeOf(x.Value)
 }

@@ -218,6 +218,14 @@ func (f *field) decodeOne(buf *parser, depth int) (any, error) {
 		return f.nested.decode(buf, depth+1)
 	}
 	read := func(v any) any { buf.ReadStruct(v); return v }
+	// What may hold anything is skimmed first, as the message around it was, which
+	// skim could not look into.
+	skimmed := func(v any) (any, error) {
+		if err := skimValue(buf.Bytes(), v); err != nil {
+			return nil, err
+		}
+		return read(v), nil
+	}
 	switch f.built {
 	case ua.TypeIDBoolean:
 		return buf.ReadBool(), nil
@@ -260,11 +268,11 @@ func (f *field) decodeOne(buf *parser, depth int) (any, error) {
 	case ua.TypeIDLocalizedText:
 		return read(new(ua.LocalizedText)), nil
 	case ua.TypeIDExtensionObject:
-		return read(new(ua.ExtensionObject)), nil
+		return skimmed(new(ua.ExtensionObject))
 	case ua.TypeIDDataValue:
-		return read(new(ua.DataValue)), nil
+		return skimmed(new(ua.DataValue))
 	case ua.TypeIDVariant:
-		return read(new(ua.Variant)), nil
+		return skimmed(new(ua.Variant))
 	default:
 		return nil, fmt.Errorf("a member of the type %s, which is not supported", typeName(f.built))
 	}

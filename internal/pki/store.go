@@ -194,8 +194,8 @@ func (s *Store) Find(place Place, prefix string) (Certificate, error) {
 	}
 	var found []Certificate
 	for _, c := range all {
-		print := Fingerprint(c.Certificate)
-		if strings.HasPrefix(print, prefix) && !slices.ContainsFunc(found, func(f Certificate) bool { return Fingerprint(f.Certificate) == print }) {
+		digits := Fingerprint(c.Certificate)
+		if strings.HasPrefix(digits, prefix) && !slices.ContainsFunc(found, func(f Certificate) bool { return Fingerprint(f.Certificate) == digits }) {
 			found = append(found, c)
 		}
 	}

@@ -279,11 +279,11 @@ func (s *Store) before(device string) string {
 	if err != nil {
 		return ""
 	}
-	print, err := ParseFingerprint(strings.TrimSpace(string(b)))
-	if err != nil || len(print) != 64 {
+	digits, err := ParseFingerprint(strings.TrimSpace(string(b)))
+	if err != nil || len(digits) != 64 {
 		return ""
 	}
-	return print
+	return digits
 }
 
 // remember keeps the fingerprint of a device that is taken.
