@@ -31,7 +31,7 @@ const (
 
 // channel is a secure channel to a server (OPC 10000-6, 6.7). The library's own
 // lets the server say how much memory it takes, decodes what it gets unseen, and
-// panics where nobody can catch it (docs/adr/0022); of the library this one uses
+// panics where nobody can catch it (docs/adr/0023); of the library this one uses
 // the ciphers and the codec. Its methods may be called from any goroutine.
 type channel struct {
 	conn       net.Conn

@@ -14,7 +14,7 @@ import (
 
 // BenchmarkChannel measures what a request of 100 values costs over our own
 // channel and over the library's, against the same server, and what skim takes of
-// that. docs/adr/0022 has the figures.
+// that. docs/adr/0023 has the figures.
 func BenchmarkChannel(b *testing.B) {
 	certificate, err := plantsim.NewCertificate("urn:sluice:plantsim", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	if err != nil {

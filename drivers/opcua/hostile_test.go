@@ -336,11 +336,11 @@ func TestAHostileStructure(t *testing.T) {
 }
 
 // The library's decoder must not see what skim refuses. Once it survives that by
-// itself, skim and docs/adr/0022 should be looked at again.
+// itself, skim and docs/adr/0023 should be looked at again.
 func TestTheLibraryStillNeedsSkim(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("the library has learnt to refuse an array of -2 values: see docs/adr/0022")
+			t.Error("the library has learnt to refuse an array of -2 values: see docs/adr/0023")
 		}
 	}()
 	_, _, _ = ua.DecodeService(values(0x86, 0xfe, 0xff, 0xff, 0xff))

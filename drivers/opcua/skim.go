@@ -12,7 +12,7 @@ import (
 
 // The bounds of a message, whatever its length. The library's decoder has none
 // of them: it goes as deep as a message says, makes room for what it announces,
-// and panics at a negative length (docs/adr/0022).
+// and panics at a negative length (docs/adr/0023).
 const (
 	// deepest is how many values may lie in each other; the specification wants
 	// 100 to be taken (OPC 10000-6, 5.1.5 to 5.1.8).
