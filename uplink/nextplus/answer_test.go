@@ -490,3 +490,33 @@ func TestKilledWhileARequestIsOut(t *testing.T) {
 	same(t, statuses(s.send(fourth)), plant.Retry)
 	s.faultless(fake.RuleDouble)
 }
+
+// TestKilledWhileAPartIsOutThatHadWaited: with park nobody but a person sends it
+// again either.
+func TestKilledWhileAPartIsOutThatHadWaited(t *testing.T) {
+	s := newShop(t, fake.ERP{})
+	s.options.OnLostReply = lostPark
+	s.open()
+	first, second := s.attach("add", 1, "SN-1", ""), s.attach("add", 2, "SN-1", "")
+	same(t, statuses(s.send(first)), plant.Held)
+	same(t, statuses(s.send(second)), plant.Held)
+	s.accepted(s.serial("add", "SN-1", ""))
+	once := func(e plant.Event) []plant.Result { return s.sender.Send(t.Context(), e.Machine, []plant.Event{e}) }
+	noted := once(first)
+	if same(t, statuses(noted), plant.Retry); !errors.Is(noted[0].Cause, errNoted) {
+		t.Fatalf("it is not noted: %v", noted[0].Cause)
+	}
+	s.settle(noted)
+	s.accepted(s.serial("add", "SN-2", "")) // the stream goes on meanwhile
+	same(t, statuses(once(first)), plant.Delivered)
+	s.open() // nobody settled that
+	r := s.send(first)
+	if same(t, statuses(r), plant.Rejected); !errors.Is(r[0].Cause, errKilled) {
+		t.Errorf("nobody is told what to do: %v", r[0].Cause)
+	}
+	s.accepted(second)
+	if n := len(s.bodies(fake.ItemPath)); n != 2 {
+		t.Errorf("%d requests, want 2", n)
+	}
+	s.faultless()
+}

@@ -16,6 +16,8 @@ import (
 //	operation/UUID       a reported: what was reported of one operation
 //	dose/UUID            a reported: what a machine put of a component into an order
 //	refused/KEY          a refusal: the receiver refused to add what KEY is
+//	began/MACHINE        a began: the request that was noted before it went out
+//	began_aside/MACHINE  the same, of what had waited among the dead letters
 //	ring/MACHINE         the number of the ring's next place
 //	ring/MACHINE/N       the key at that place, so that the oldest is forgotten
 

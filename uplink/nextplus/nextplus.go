@@ -67,7 +67,7 @@ func open(o Options, links map[plant.EventKind]link, env uplink.Env) *Sender {
 	s := &Sender{
 		options: o, env: env, codes: env.Codes, memory: env.Memory, header: o.header(),
 		targets: make(map[plant.EventKind]target), lost: make(map[plant.MachineID]plant.Sequence),
-		began: make(map[plant.MachineID]began), lulls: make(map[string]*lull), pause: pauseAfter,
+		began: make(map[string]began), lulls: make(map[string]*lull), pause: pauseAfter,
 		opened: time.Now(), sent: make(map[plant.MachineID]int),
 	}
 	clients := make(map[string]*httplink.Session)
@@ -104,8 +104,8 @@ type Sender struct {
 	mu sync.Mutex
 	// lost is the event of a machine whose request went out and had no reply.
 	lost map[plant.MachineID]plant.Sequence
-	// began is the newest event of a machine that was noted before its request.
-	began map[plant.MachineID]began
+	// began is what was noted of a machine before its requests, by key of the memory.
+	began map[string]began
 	// opened is when the Sender was opened, and sent how many requests it has made
 	// since of a machine's events from before; it stops at maxEvents.
 	opened time.Time
@@ -187,7 +187,7 @@ func (s *Sender) one(ctx context.Context, v *view, e *plant.Event) plant.Result 
 		r.Put = v.take()
 		return r
 	}
-	if r, stop := s.begin(v, e); stop {
+	if r, stop := s.begin(ctx, v, e); stop {
 		if r.Status == plant.Rejected && c.add {
 			v.refuse(c.key, r.Cause.Error())
 			r.Put = v.take()
