@@ -86,6 +86,8 @@ func (s *session) judgeFront(got []*ua.DataValue) error {
 // state: one that is stopped would give old values. A failure ends the session.
 func (s *session) readItems(ctx context.Context, items []*item) (came publish, err error) {
 	came.asked = time.Now()
+	s.polled = slices.Grow(s.polled[:0], len(items)) // it does not move while there are pointers into it
+	came.changes = make([]*ua.MonitoredItemNotification, 0, len(items))
 	var front []*ua.ReadValueID
 	if s.maxRead > 1 {
 		front = append(front, value(standard(stateNode)))
@@ -94,10 +96,10 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 		front, s.spacesAt = append(front, namespaceArray()), came.asked.Add(s.d.namespacesEvery)
 	}
 	for part := range slices.Chunk(items, s.maxRead-len(front)) {
-		nodes := slices.Clone(front)
+		nodes := append(make([]*ua.ReadValueID, 0, len(front)+len(part)), front...)
 		for _, it := range part {
 			if it.node() != nil {
-				nodes = append(nodes, value(it.node()))
+				nodes = append(nodes, it.whole.Load())
 			}
 		}
 		got, err := s.read(ctx, nodes)
@@ -114,7 +116,8 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 			if it.node() == nil {
 				continue
 			}
-			came.changes = append(came.changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
+			s.polled = append(s.polled, ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
+			came.changes = append(came.changes, &s.polled[len(s.polled)-1])
 			got = got[1:]
 		}
 	}

@@ -229,10 +229,12 @@ func (s *session) again(ctx context.Context) {
 // good value of each tag in a session is a snapshot, and no scan has a tag twice.
 func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 	changes := came.changes
-	inOrder(changes)
+	s.inOrder(changes)
 	now := time.Now()
-	var scans []plant.Scan
-	for i, c := range changes {
+	// What Read returns is valid until the next Read, so the room is used again.
+	scans, readings := s.scans[:0], slices.Grow(s.readings[:0], len(changes))
+	from := 0 // where the newest scan begins
+	for _, c := range changes {
 		if c == nil || c.ClientHandle == 0 || int(c.ClientHandle) > len(s.items) {
 			continue
 		}
@@ -251,23 +253,27 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 		}
 		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || it.scan == s.scanned {
 			s.scanned++
-			scans = append(scans, plant.Scan{
-				Device: s.d.device, Session: s.number, Snapshot: snapshot, Asked: came.asked, Received: now,
-				Readings: make([]plant.Reading, 0, min(len(changes)-i, len(s.items))),
-			})
+			from = len(readings)
+			scans = append(scans, plant.Scan{Device: s.d.device, Session: s.number, Snapshot: snapshot, Asked: came.asked, Received: now})
 		}
 		it.scan = s.scanned
-		last := &scans[len(scans)-1]
-		last.Readings = append(last.Readings, r)
+		readings = append(readings, r)
+		scans[len(scans)-1].Readings = readings[from:len(readings):len(readings)]
 		s.observe(it, r)
 	}
-	return s.due(ctx, scans)
+	s.readings = readings
+	s.scans = s.due(ctx, scans)
+	return s.scans
 }
 
 // inOrder sorts changes of several tags by the device's time. Changes of one tag
 // are in order already; if a clock says otherwise, nothing is sorted.
-func inOrder(changes []*ua.MonitoredItemNotification) {
-	last := make(map[uint32]time.Time, len(changes))
+func (s *session) inOrder(changes []*ua.MonitoredItemNotification) {
+	if s.newest == nil {
+		s.newest = make(map[uint32]time.Time, len(changes))
+	}
+	last := s.newest
+	clear(last)
 	repeated := false
 	for _, c := range changes {
 		if c == nil || c.Value == nil || c.Value.SourceTimestamp.IsZero() {

@@ -78,6 +78,7 @@ type item struct {
 	*point
 	handle uint32
 	at     atomic.Pointer[ua.NodeID] // nil: the server does not have its namespace
+	whole  atomic.Pointer[ua.ReadValueID]
 	// refused says why the server does not watch the item; empty if it does.
 	refused    string
 	seen       bool
@@ -112,6 +113,7 @@ func (it *item) resolve(namespaces []string, known pins) {
 		node, err = it.id.in(index)
 	}
 	it.at.Store(node)
+	it.whole.Store(value(node))
 	if it.refused = ""; err != nil {
 		it.refused = err.Error()
 	}

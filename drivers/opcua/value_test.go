@@ -94,7 +94,7 @@ func TestInOrder(t *testing.T) {
 		"equal times stay put":    {[]*ua.MonitoredItemNotification{change(2, 1), change(1, 1), change(1, 1)}, "211"},
 		"a hole in what was sent": {[]*ua.MonitoredItemNotification{change(2, 5), change(2, 6), change(1, 1), nil}, "221-"},
 	} {
-		inOrder(c.in)
+		new(session).inOrder(c.in)
 		got := ""
 		for _, n := range c.in {
 			if n == nil {
