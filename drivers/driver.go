@@ -163,6 +163,8 @@ type Plan struct {
 	// +1, …: for people who look for a type and a word order. ok is false for what
 	// is no register. Nil for a protocol without registers.
 	Registers func(tag plant.TagID, least int) (p Plan, ok bool)
+	// Browse lists what the device has; nil for a protocol without a list.
+	Browse Browse
 	// Once says that what the device says is said to one reader only, so that a
 	// second one would take it from the gateway.
 	Once bool

@@ -54,6 +54,7 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the gateway in the foreground."`
 	Check   checkCmd   `cmd:"" help:"Validate a config and name every fault."`
 	Read    readCmd    `cmd:"" help:"Read tags, or addresses that are in no config yet, with quality, time and raw registers."`
+	Browse  browseCmd  `cmd:"" help:"List what an OPC UA server has, or which registers of a Modbus device answer."`
 	Demo    demoCmd    `cmd:"" help:"Run everything embedded: simulated PLCs, the gateway, a broker, a receiver."`
 	Events  eventsCmd  `cmd:"" help:"What is stored: look at it, export it, send it again; dead letters."`
 	Uplink  uplinkCmd  `cmd:"" help:"The central systems: what was exchanged with them; forget one that is not in the config any more."`

@@ -41,7 +41,7 @@ func (d *driver) Inspect(ctx context.Context, written []plant.TagID) (found driv
 		nodes = append(nodes, attribute(it.node(), ua.AttributeIDUserAccessLevel))
 	}
 	found.Asked = time.Now()
-	got, err := s.readParts(ctx, nodes)
+	got, err := s.readAll(ctx, nodes)
 	if err != nil {
 		return found, fmt.Errorf("opcua: inspect %s: %w", d.o.Endpoint, soon(err))
 	}

@@ -43,6 +43,12 @@ type OPCUAOptions struct {
 	Unnamed bool
 	// MaxItems is how many items one subscription may have; 0 means any number.
 	MaxItems int
+	// MaxNodesPerBrowse is its limit of that name, BrowsePage how many references
+	// one answer holds for a node; 0 means none. With Circles folders lead back to
+	// where they began.
+	MaxNodesPerBrowse uint32
+	BrowsePage        int
+	Circles           bool
 	// ReadOnly are nodes that no user may write.
 	ReadOnly []string
 	// NoDeadband makes it refuse every deadband, as an S7-1200 does.
@@ -305,6 +311,8 @@ func (s *OPCUA) handle(inner *server.Server) {
 		id.GetEndpointsRequest_Encoding_DefaultBinary: discovery,
 		ServiceRead:                                          s.read(inner),
 		id.WriteRequest_Encoding_DefaultBinary:               s.write,
+		id.BrowseRequest_Encoding_DefaultBinary:              s.browse,
+		id.BrowseNextRequest_Encoding_DefaultBinary:          s.browseNext,
 		ServiceCreateSubscription:                            s.createSubscription,
 		ServiceCreateMonitoredItems:                          s.createItems,
 		ServiceDeleteMonitoredItems:                          s.deleteItems,

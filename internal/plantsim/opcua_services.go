@@ -96,6 +96,10 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 			if d.Value != nil {
 				return server.DataValueFromValue(ua.NewNumericNodeID(0, uint32(d.Value.Type())))
 			}
+		case ua.AttributeIDValueRank:
+			if d.Value != nil {
+				return server.DataValueFromValue(rank(d.Value))
+			}
 		case ua.AttributeIDUserAccessLevel:
 			if d.Status != ua.StatusBadNodeIDUnknown {
 				return server.DataValueFromValue(s.access(name))
@@ -113,6 +117,11 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 			return server.DataValueFromValue(s.options.MaxNodesPerRead)
 		case id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall:
 			return server.DataValueFromValue(s.options.MaxItemsPerCall)
+		case id.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse:
+			if s.options.Unnamed {
+				return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}
+			}
+			return server.DataValueFromValue(s.options.MaxNodesPerBrowse)
 		}
 	}
 	space, err := inner.Namespace(int(n.NodeID.Namespace()))
@@ -120,6 +129,14 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}
 	}
 	return space.Attribute(n.NodeID, n.AttributeID)
+}
+
+// rank is the attribute ValueRank: one dimension or none.
+func rank(v *ua.Variant) int32 {
+	if v.Has(ua.VariantArrayValues) {
+		return 1
+	}
+	return -1
 }
 
 // access is what any user may do with one of our nodes.
