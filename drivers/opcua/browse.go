@@ -49,9 +49,14 @@ type found struct {
 
 // browse is drivers.Plan.Browse: a session of its own without a subscription.
 func browse(ctx context.Context, env drivers.Env, o Options, cert, user identity, b drivers.BrowseOptions) (drivers.Listing, error) {
-	fail := func(err error) (drivers.Listing, error) {
-		return drivers.Listing{}, fmt.Errorf("opcua: browse %s: %w", o.Endpoint, err)
+	list, err := listNodes(ctx, env, o, cert, user, b)
+	if err != nil {
+		return list, fmt.Errorf("opcua: browse %s: %w", o.Endpoint, err)
 	}
+	return list, nil
+}
+
+func listNodes(ctx context.Context, env drivers.Env, o Options, cert, user identity, b drivers.BrowseOptions) (list drivers.Listing, err error) {
 	o.Tags, o.Poll = config.Table[Tag]{}, config.Duration(time.Hour)
 	env.Records = nil
 	d := open(env, o, cert, user)
@@ -60,7 +65,7 @@ func browse(ctx context.Context, env drivers.Env, o Options, cert, user identity
 		s, err = d.start(ctx, 1)
 	}
 	if err != nil {
-		return fail(err)
+		return list, err
 	}
 	defer s.close()
 	w := &browser{s: s, o: b, seen: make(map[string]bool)}
@@ -68,19 +73,19 @@ func browse(ctx context.Context, env drivers.Env, o Options, cert, user identity
 	if b.From != "" {
 		var from NodeID
 		if err := from.UnmarshalText([]byte(b.From)); err != nil {
-			return fail(err)
+			return list, err
 		}
 		it := &item{point: newPoint("from", Tag{Node: from}, o)}
 		if it.resolve(s.namespaces, pins{}); it.node() == nil {
-			return fail(errors.New(it.refused))
+			return list, errors.New(it.refused)
 		}
 		root.at = it.node()
 	}
 	if err := w.limit(ctx); err != nil {
-		return fail(err)
+		return list, err
 	}
 	if err := w.walk(ctx, root); err != nil {
-		return fail(err)
+		return list, err
 	}
 	w.flatten(root)
 	return w.list, nil
