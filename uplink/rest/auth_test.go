@@ -453,8 +453,12 @@ func TestCheckNamesEachFaultOfAuth(t *testing.T) {
 		return base + "auth: {oauth2: {token_url: 'https://login.example/t', client_id: gw, client_secret: env:GOOD" + more + "}}"
 	}
 	sign := func(more string) string { return base + "sign: {key: env:GOOD, header: X-Sig" + more + "}" }
+	// The authority of a plant's token endpoint can be named where its receiver has none.
+	plain := "url: http://127.0.0.1\nca: " + string(uplinktest.NewAuthority(t).CA()) + "\nauth: {oauth2: {client_id: gw, client_secret: env:GOOD, token_url: "
 	sections.Faults(t, map[string]string{
-		oauth(""): "",
+		oauth(""):                           "",
+		plain + "'https://login.example'}}": "",
+		plain + "'http://127.0.0.1:1'}}":    "it is of no use without TLS",
 		oauth(", scope: a, login: body, params: {audience: x}"): "",
 		oauth(", login: header"):                                "auth.oauth2.login",
 		oauth(", params: {scope: x}"):                           "the gateway sets this parameter itself",

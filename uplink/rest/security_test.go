@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,7 +206,7 @@ func TestTLSRefusesWhoeverIsNotTheReceiver(t *testing.T) {
 		"expired":              {receiver: &tls.Config{Certificates: expired}, fails: "expired"},
 		"another CA":           {receiver: &tls.Config{Certificates: foreign}, fails: "unknown authority"},
 		"system's CAs":         {receiver: &tls.Config{Certificates: good}, option: func(o *Options) { o.CA = "" }, fails: "unknown authority"},
-		"wants a client":       {receiver: mutual, fails: "certificate required"},
+		"wants a client":       {receiver: mutual, fails: "set cert and key"},
 		"knows the client":     {receiver: mutual, option: client(ours, "gateway")},
 		"knows another client": {receiver: mutual, option: client(stranger, "imposter"), fails: "certificate"},
 		"no TLS at all":        {fails: "does not speak TLS"},
@@ -252,5 +254,59 @@ func TestCertificateThatExpiresOnTheWay(t *testing.T) {
 	got := s.Send(t.Context(), "M", uplinktest.Events("M", 2, 1))
 	if len(got) != 1 || got[0].Status != plant.Retry || !systemWide(got[0]) || !strings.Contains(got[0].Cause.Error(), "expired") {
 		t.Errorf("results %+v", got)
+	}
+}
+
+// What a receiver says that hangs up on who has no certificate is often lost on the
+// way: what to do is told all the same. One that never shakes hands is told as such.
+func TestHandshakesThatEndWithoutAWord(t *testing.T) {
+	ours := uplinktest.NewAuthority(t)
+	wants := &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "mes", time.Now().Add(time.Hour), "127.0.0.1")}, ClientAuth: tls.RequireAnyClientCert}
+	for name, test := range map[string]struct {
+		answer  func(tcp *net.TCPConn)
+		timeout time.Duration
+		fails   string
+	}{
+		"hangs up": {func(tcp *net.TCPConn) {
+			_ = tls.Server(tcp, wants).Handshake() // it fails, which is what is wanted
+			_ = tcp.SetLinger(0)                   // what was said on it is thrown away
+		}, 5 * time.Second, "it asks for a certificate of the gateway: set cert and key"},
+		"silent": {func(tcp *net.TCPConn) {
+			_, _ = io.Copy(io.Discard, tcp) // as a server of plain HTTP that waits for the end of a line
+		}, 300 * time.Millisecond, "no TLS handshake within 300ms; look whether the port in url is one of TLS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var serving sync.WaitGroup
+			serving.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					serving.Go(func() {
+						defer c.Close()
+						test.answer(c.(*net.TCPConn))
+					})
+				}
+			})
+			o := testOptions(l.Addr().String())
+			o.URL, o.CA, o.Timeout = "https://"+l.Addr().String()+"/events", ours.CA(), config.Duration(test.timeout)
+			s := openWith(t, o)
+			for range 5 { // the receiver's word comes through once in a while
+				r := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
+				if len(r) != 1 || r[0].Status != plant.Retry || !strings.Contains(r[0].Cause.Error(), test.fails) {
+					t.Errorf("results %+v, want %q", r, test.fails)
+				}
+			}
+			_ = l.Close() // ends Accept
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			serving.Wait()
+		})
 	}
 }

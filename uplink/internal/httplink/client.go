@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +42,9 @@ type Client struct {
 	transport *http.Transport
 	dialer    *dialer
 	redactor  *Redactor
+	// asked is set once the receiver has asked for a certificate of the gateway that
+	// there is none of.
+	asked *atomic.Bool
 }
 
 // Request is one request. Nothing in it is changed.
@@ -98,6 +104,13 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
+	var shaking atomic.Bool
+	if r.URL.Scheme == "https" {
+		bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
+			TLSHandshakeStart: func() { shaking.Store(true) },
+			TLSHandshakeDone:  func(tls.ConnectionState, error) { shaking.Store(false) },
+		})
+	}
 	header := r.Header
 	if r.AskFirst {
 		header = header.Clone()
@@ -113,6 +126,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 		}
 		response, err := c.transport.RoundTrip(request.WithContext(bounded))
 		if err != nil {
+			if shaking.Load() {
+				err = &handshakeTimeout{err}
+			}
 			return nil, c.failed(ctx, r, err)
 		}
 		a := read(response, cancel, r)

@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -71,12 +73,23 @@ func (p *proxyHandshake) Error() string { return "the proxy: " + p.err.Error() }
 // Unwrap returns the cause.
 func (p *proxyHandshake) Unwrap() error { return p.err }
 
+// handshakeTimeout is a request that had not got beyond the TLS handshake.
+type handshakeTimeout struct{ err error }
+
+// Error implements error.
+func (h *handshakeTimeout) Error() string { return h.err.Error() }
+
+// Unwrap returns the cause.
+func (h *handshakeTimeout) Unwrap() error { return h.err }
+
 // failed gives a request that got no answer plain words; ctx is the caller's.
 func (c *Client) failed(ctx context.Context, r *Request, err error) *Failure {
 	what := c.redactor.Clean(err.Error())
 	var timeout net.Error
 	var record tls.RecordHeaderError
 	var proxy *proxyRefusal
+	var shaking *handshakeTimeout
+	late := errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 	f := &Failure{cause: err}
 	switch {
 	case errors.Is(context.Cause(ctx), net.ErrClosed), errors.Is(err, net.ErrClosed) && c.dialer.life.Err() != nil:
@@ -87,14 +100,22 @@ func (c *Client) failed(ctx context.Context, r *Request, err error) *Failure {
 		what, f.wait = proxy.Error(), proxy.wait()
 	case errors.As(err, &record):
 		what = "it does not speak TLS there; check the port in url, or write http://"
-	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case late && (errors.As(err, &shaking) || strings.Contains(what, "TLS handshake timeout")):
+		what = fmt.Sprintf("no TLS handshake within %v; look whether the port in url is one of TLS, and whether a firewall stands between", min(c.timeout, connectTimeout))
+	case late:
 		what = fmt.Sprintf("no answer within %v", c.timeout)
 	default:
 		what = security(err, what)
+		if c.asked.Load() && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)) {
+			// What it said of that was lost on the way.
+			what += "; " + wantsCertificate
+		}
 	}
 	f.text = fmt.Sprintf("%s: %s %s: %s", c.name, r.Method, Show(r.URL), what)
 	return f
 }
+
+const wantsCertificate = "it asks for a certificate of the gateway: set cert and key"
 
 // security gives a failed TLS handshake plain words and a remedy; other words
 // stay. The standard library has no types for what the peer complained of.
@@ -110,7 +131,7 @@ func security(err error, words string) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return words + "; it needs a new certificate, or the clock of this computer is wrong"
 	case strings.Contains(words, "certificate required"):
-		return words + "; it asks for a certificate of the gateway: set cert and key"
+		return words + "; " + wantsCertificate
 	case strings.Contains(words, "no application protocol"):
 		return "it takes HTTP/2 only, and the gateway speaks HTTP/1.1"
 	default:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
@@ -199,12 +200,21 @@ func (s Settings) LoadAuth(target *url.URL, a Auth) (*Link, error) {
 
 // ValidateAuth is Validate for requests that a goes with.
 func (s Settings) ValidateAuth(target *url.URL, a Auth, sendTimeout config.Duration) error {
-	errs := []error{s.Validate(target, !a.None(), sendTimeout)}
 	if a.OAuth2 == nil {
-		return errs[0]
+		return s.Validate(target, !a.None(), sendTimeout)
 	}
 	const path = "auth.oauth2.token_url"
-	if endpoint, err := ParseURL(path, a.OAuth2.TokenURL); err == nil && endpoint.Scheme == "http" && !Loopback(endpoint.Hostname()) {
+	endpoint, err := ParseURL(path, a.OAuth2.TokenURL)
+	receiver := s
+	if err == nil && endpoint.Scheme == "https" {
+		// They are of use there, whatever target is.
+		receiver.CA = ""
+		if s.Cert != "" && s.Key != "" {
+			receiver.Cert, receiver.Key = "", ""
+		}
+	}
+	errs := []error{receiver.Validate(target, !a.None(), sendTimeout)}
+	if err == nil && endpoint.Scheme == "http" && !Loopback(endpoint.Hostname()) {
 		if s.AllowInsecure {
 			errs = append(errs, config.Warn(path, "the client's secret goes over the network in clear text", "use https://"))
 		} else {
@@ -239,9 +249,15 @@ func (l *Link) Watched(e *uplink.Expiries) *Link {
 // once. name stands before what it says ("rest"), and redactor takes the secrets
 // out of it. It does no I/O.
 func (l *Link) Open(name string, connections int, redactor *Redactor) *Client {
-	dial := newDialer()
+	dial, security, asked := newDialer(), l.security.Clone(), new(atomic.Bool)
+	if len(security.Certificates) == 0 && security.GetClientCertificate == nil {
+		security.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked.Store(true)
+			return new(tls.Certificate), nil // none
+		}
+	}
 	return &Client{
-		name: name, target: l.target, timeout: l.timeout, redactor: redactor, dialer: dial,
-		transport: newTransport(l.security.Clone(), l.proxy, connections, l.timeout, dial),
+		name: name, target: l.target, timeout: l.timeout, redactor: redactor, dialer: dial, asked: asked,
+		transport: newTransport(security, l.proxy, connections, l.timeout, dial),
 	}
 }

@@ -18,6 +18,11 @@ func noticed(now time.Time) takeover {
 	return t
 }
 
+func asksToWait(err error) bool {
+	var wait *WaitError
+	return errors.As(err, &wait)
+}
+
 // Who was seen twice in a row is the other client: each loss makes all wait, also
 // that of a session that lived for as long as the other one waited, until one lives.
 func TestTheOtherClientIsLeftInPeace(t *testing.T) {
@@ -41,7 +46,7 @@ func TestTheOtherClientIsLeftInPeace(t *testing.T) {
 			t.Errorf("%v: %q since %v", age, who, since)
 		}
 	}
-	if err := x.lost(now, takeoverQuiet*testRest+1, testRest, true, "c-1", io.EOF); err != io.EOF {
+	if err := x.lost(now, takeoverQuiet*testRest+1, testRest, true, "c-1", io.EOF); asksToWait(err) {
 		t.Errorf("after a long session: %v", err)
 	}
 	if who, _ := s.Rival(); who != "" {
@@ -70,13 +75,13 @@ func TestAGuessRestsOnlyWhereTheBrokerClosed(t *testing.T) {
 	var x takeover
 	for i := range 20 { // a line that is cut again and again at once
 		now := time.Unix(1, 0).Add(time.Duration(i) * takeoverBurst / 10)
-		if err := x.lost(now, time.Millisecond, testRest, true, "c-1", io.EOF); err != io.EOF {
+		if err := x.lost(now, time.Millisecond, testRest, true, "c-1", io.EOF); asksToWait(err) {
 			t.Errorf("cut %d: %v", i, err)
 		}
 	}
 	x = takeover{}
 	for i := range 20 { // a broker that ends a session every 3 s is none that throws out
-		if err := x.lost(time.Unix(int64(3*i), 0), takeoverYoung+1, testRest, true, "c-1", io.EOF); err != io.EOF {
+		if err := x.lost(time.Unix(int64(3*i), 0), takeoverYoung+1, testRest, true, "c-1", io.EOF); asksToWait(err) {
 			t.Errorf("%v", err)
 		}
 	}

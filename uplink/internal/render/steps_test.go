@@ -18,7 +18,7 @@ var stepped = []struct {
 	{JSON, `{"text": "<{{.machine}} {{.data.order.number}} {{.previous}}>", "unsure": {{.timeuncertain}}, "whole": {{json .data}}}`, true},
 	{JSON, `{"a": {{.data.order.number | default "none"}}, "b": {{.data.good | json}}, "c": {{.machine | code "work_center"}}, "d": "{{if .data.order}}{{.data.order.sku}}{{end}}"}`, true},
 	{JSON, `{"a": {{.sequence | printf "%020d"}}, "b": {{printf "%s" .machine}}, "c": {{.data.order}}, "d": {{.data.scrap}}}`, true},
-	{JSON, `{"a": {{.id.sku}}}`, true},                               // a text has no fields
+	{JSON, `{"a": {{.id.sku}}}`, true},                             // a text has no fields
 	{JSON, `{"a": "{{.data.order}}"}`, true},                       // an object is no text
 	{JSON, `{"a": \{{.machine}}}`, true},                           // behind a backslash
 	{JSON, `{"a": {{.machine | time "date"}}}`, true},              // no time
