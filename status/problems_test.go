@@ -173,6 +173,17 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"prodsmart: Prodsmart answers 200 OK, but a web page came where an answer was expected: is there a login portal or a proxy in between?": "Something in between",
 		"nextplus: POST https://x/: the receiver answers 405 Method Not Allowed; check the URL: it does not take POST":                          "check the url",
 		"rest: POST https://x/: the receiver answers 401 Unauthorized":                                                                          "refuses the login",
+		"modbus: read holding:1 from line hall (/dev/ttyUSB0), unit 7: no answer of unit 7 within 300ms: check its power":                       "A and B",
+		"modbus: read holding:1 from line hall, unit 7: no answer of unit 7 within 300ms, but one came after 800ms: raise timeout":              "raise timeout",
+		"modbus: read holding:1 from line hall, unit 7: what came is no answer (its check sum is wrong): check baud":                            "termination",
+		"modbus: read holding:1 from line hall, unit 7: the line is never silent: another master":                                               "another master",
+		"line hall: the port /dev/ttyUSB0 is not there: plug in the adaptor":                                                                    "/dev/serial/by-id",
+		"line hall: the other end hung up": "/dev/serial/by-id",
+		"modbus: connect 10.0.0.7:502: bind: this computer has no network card eth9 (ip link shows them)":       "ip addr",
+		"modbus: read holding:1 from 10.0.0.7:502: the device does not keep to the protocol: protocol id 21584": "another framing",
+		"modbus: read holding:1 from 10.0.0.7:502: the device closed the connection":                            "closed the connection",
+		"the device answered exception 11 (gateway target device failed to respond) to holding:1":               "behind it does not",
+		"the device answered exception 6 (server device busy) to holding:1":                                     "busy",
 		"": "Check",
 	} {
 		if got := advice(cause); !strings.Contains(got, part) {

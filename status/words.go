@@ -144,6 +144,19 @@ func advice(cause string) string {
 		do    string
 	}{
 		{[]string{"the disk is full"}, "Free disk space on this PC."},
+		{[]string{"raise timeout"}, "It answers, but too late: raise timeout of this device above what the cause says."},
+		{[]string{"check sum is wrong"}, "What comes is spoilt: the same baud and parity everywhere, the termination at both ends, each unit id once; unplug devices one by one until it is gone."},
+		{[]string{"line is never silent"}, "Somebody else talks on this line: another master, an inverter beside the cable, or wrong baud."},
+		{[]string{"no answer of unit"}, "Check this device's power and unit id, A and B not swapped, and baud and parity of the line."},
+		{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},
+		{[]string{"the port /", "the port com", `the port \\`, "the port is gone", "the other end hung up"}, "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."},
+		{[]string{"bind: this computer", "bind: the network card", "cannot assign requested address"}, "Look at the network cards with ip addr, and write the right one as bind."},
+		{[]string{"exception 1 "}, "It answers, but has no such table: often it is holding instead of input, or the other way round."},
+		{[]string{"exception 3 "}, "It answers, but does not give so many registers at once: lower max_registers, and check the tag's type."},
+		{[]string{"exception 4 ", "exception 7 ", "exception 8 "}, "It answers that it has a fault of its own: look at the device."},
+		{[]string{"exception 5 ", "exception 6 "}, "It answers that it is busy, and is asked again by itself: a longer interval or pause: 20ms helps."},
+		{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."},
+		{[]string{"does not keep to the protocol"}, "What answers there is no such device, or speaks another framing: check address, port and protocol at both ends."},
 		{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
 		{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
 		{[]string{"answers 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
@@ -162,7 +175,7 @@ func advice(cause string) string {
 		{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
 		{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
 		{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
-		{[]string{"reset by peer", "eof", "broken pipe", "closed by the device"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
+		{[]string{"reset by peer", "eof", "broken pipe", "closed by the device", "the device closed the connection"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
 		{[]string{"illegal data address", "illegal function", "exception", "illegal data value"}, "It answers, but does not know the address: compare the tag's address with the PLC's own table."},
 		{[]string{"timeout", "timed out", "deadline exceeded", "no answer"}, "No answer: check that it is switched on, and the cable, address and firewall."},
 	} {
