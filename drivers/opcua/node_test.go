@@ -23,14 +23,22 @@ import (
 
 // foreign is a node-opcua server in a process of its own.
 type foreign struct {
-	port, folder string
-	cmd          *exec.Cmd
-	fingerprint  string
+	port, folder, script string
+	cmd                  *exec.Cmd
+	fingerprint          string
 }
 
 // newForeign starts the server of testdata/server.js, or skips the test where
 // the npm package node-opcua is not there (NODE_PATH says where node looks).
 func newForeign(t *testing.T, words ...string) *foreign {
+	t.Helper()
+	f := idleForeign(t, "server.js")
+	f.start(t, words...)
+	return f
+}
+
+// idleForeign is a server that is not started yet.
+func idleForeign(t *testing.T, script string) *foreign {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("node-opcua takes seconds to start")
@@ -44,9 +52,8 @@ func newForeign(t *testing.T, words ...string) *foreign {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
-	f := &foreign{port: port, folder: t.TempDir()}
+	f := &foreign{port: port, folder: t.TempDir(), script: script}
 	t.Cleanup(f.kill)
-	f.start(t, words...)
 	return f
 }
 
@@ -54,7 +61,7 @@ func (f *foreign) addr() string { return "127.0.0.1:" + f.port }
 
 func (f *foreign) start(t *testing.T, more ...string) {
 	t.Helper()
-	f.cmd = exec.Command("node", append([]string{"testdata/server.js", f.port, f.folder}, more...)...)
+	f.cmd = exec.Command("node", append([]string{"testdata/" + f.script, f.port, f.folder}, more...)...)
 	f.cmd.Stderr = os.Stderr
 	out, err := f.cmd.StdoutPipe()
 	if err != nil {
