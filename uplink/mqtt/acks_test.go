@@ -201,7 +201,7 @@ func TestTheReceiverAcknowledges(t *testing.T) {
 			// The one who counts hears of them by itself, maybe later than the sender
 			// of the acknowledgement.
 			arrived := func() int { return len(b.(interface{ Arrivals() []uplinktest.Arrival }).Arrivals()) }
-			for deadline := time.Now().Add(5 * time.Second); arrived() < 5 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); arrived() < 5 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			}
 			if n := arrived(); n != 5 {
 				t.Errorf("%d arrivals, want 3 and 2 again", n)

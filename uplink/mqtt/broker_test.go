@@ -161,7 +161,7 @@ func (b *embedded) Stop() {
 
 // listen takes the port again after a restart; it may take a moment to be free.
 func listen(t testing.TB, addr string) net.Listener {
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
 			return l
@@ -226,7 +226,7 @@ func (b *mosquitto) Start() {
 		_ = p.Wait() // it is ended by a signal
 		close(ended)
 	}(b.process)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		o := paho.NewClientOptions().AddBroker("tcp://" + b.addr).SetClientID("oracle").
 			SetProtocolVersion(4).SetConnectTimeout(time.Second).SetAutoReconnect(false)
 		b.subscriber = paho.NewClient(o)

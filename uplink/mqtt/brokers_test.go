@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
-	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
 // TestForwarderOverTwoBrokers: the first broker dies in the middle, the second one
@@ -20,28 +18,13 @@ import (
 func TestForwarderOverTwoBrokers(t *testing.T) {
 	const machines, each = 8, 2500
 	first, second := newMosquitto(t), newMosquitto(t)
-	q := &memoryQueue{order: make(chan plant.MachineID, machines), streams: map[plant.MachineID][]plant.Event{}, left: make(chan int, 1)}
-	for i := range machines {
-		m := plant.MachineID(fmt.Sprint("M", i))
-		q.streams[m] = uplinktest.Events(m, 1, each)
-	}
-	for m := range q.streams {
-		q.order <- m
-	}
-	q.left <- machines * each
+	q := newMemoryQueue(machines, each)
 	o := testOptions(first.Addr())
 	o.Fallback, o.FailBack = []string{"tcp://" + second.Addr()}, config.Duration(time.Second)
 	o.BatchEvents, o.BackoffMin, o.BackoffMax, o.SendTimeout = 20, config.Duration(10*time.Millisecond), config.Duration(100*time.Millisecond), config.Duration(30*time.Second)
 	s := openAs(t, o, uplink.Env{})
 	f := uplink.NewForwarder("broker", &slowQueue{q}, s, o.Options, zap.NewNop())
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- f.Run(ctx) }()
-	left := func() int {
-		n := <-q.left
-		q.left <- n
-		return n
-	}
+	stop, left := forward(t, f), q.remaining
 	at := func(broker int) func() bool {
 		return func() bool { p := s.session.Place(); return p.Connected && p.Broker == broker }
 	}
@@ -67,9 +50,6 @@ func TestForwarderOverTwoBrokers(t *testing.T) {
 		t.Errorf("the page says %+v", n)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	// Both oracles subscribe with QoS 1 and may still be reading.
 	count := func() (seen map[string]int, all int) {
 		seen = map[string]int{}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -124,19 +123,10 @@ func TestTheForwarderReconcilesWithTheCursor(t *testing.T) {
 	o := testOptions(b.Addr())
 	o.CursorTopic = cursorTopic
 	f := uplink.NewForwarder("broker", q, openWith(t, o), o.Options, zap.NewNop())
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx) }()
+	stop := forward(t, f)
 	if got := <-had; got != last {
 		t.Errorf("reconciled with %v, want %v", got, last)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(b.Arrivals()) < 50; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of 50 arrived", len(b.Arrivals()))
-		}
-	}
+	eventually(t, "all 50", func() bool { return len(b.Arrivals()) >= 50 })
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }

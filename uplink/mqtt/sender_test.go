@@ -49,11 +49,7 @@ func TestStatusIsRetained(t *testing.T) {
 	}
 	settle := func() {
 		t.Helper()
-		for deadline := time.Now().Add(5 * time.Second); !slices.Equal(statuses(), want); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("statuses %q, want %q", statuses(), want)
-			}
-		}
+		eventually(t, fmt.Sprintf("the statuses %q", want), func() bool { return slices.Equal(statuses(), want) })
 	}
 	events := uplinktest.Events("M", 1, 2)
 	if r := s.Send(t.Context(), "M", events[:1]); len(r) != 1 || r[0].Status != plant.Delivered {
@@ -63,14 +59,10 @@ func TestStatusIsRetained(t *testing.T) {
 	proxy.Cut()
 	want = append(want, "will "+offline)
 	settle()
-	for deadline := time.Now().Add(5 * time.Second); ; {
-		if r := s.Send(t.Context(), "M", events[1:]); r[0].Status == plant.Delivered {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("not delivered after the cut")
-		}
-	}
+	eventually(t, "a delivery after the cut", func() bool {
+		r := s.Send(t.Context(), "M", events[1:])
+		return r[0].Status == plant.Delivered
+	})
 	want = append(want, online)
 	settle()
 	if err := s.Close(); err != nil {
@@ -101,8 +93,6 @@ func TestWrongPasswordIsNamedAndLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTLSRefusesWhoeverIsNotTheBroker: the peer must prove itself, and so must
-// the gateway where the broker asks for it.
 // TestRefusedUserIsTriedOnce: what the broker has refused to one machine it is not
 // asked again for each other, nor for the session that is kept without events. Who
 // tests after the cure is not made to wait.
@@ -149,6 +139,8 @@ func TestRefusedUserIsTriedOnce(t *testing.T) {
 	}
 }
 
+// TestTLSRefusesWhoeverIsNotTheBroker: the peer must prove itself, and so must
+// the gateway where the broker asks for it.
 func TestTLSRefusesWhoeverIsNotTheBroker(t *testing.T) {
 	ours, other := uplinktest.NewAuthority(t), uplinktest.NewAuthority(t)
 	soon := time.Now().Add(time.Hour)
@@ -208,6 +200,39 @@ type memoryQueue struct {
 	left    chan int
 }
 
+// newMemoryQueue returns a queue of so many machines with so many events each.
+func newMemoryQueue(machines, each int) *memoryQueue {
+	q := &memoryQueue{order: make(chan plant.MachineID, machines), streams: map[plant.MachineID][]plant.Event{}, left: make(chan int, 1)}
+	for i := range machines {
+		m := plant.MachineID(fmt.Sprint("M", i))
+		q.streams[m] = uplinktest.Events(m, 1, each)
+		q.order <- m
+	}
+	q.left <- machines * each
+	return q
+}
+
+// remaining returns how many events are not settled yet.
+func (q *memoryQueue) remaining() int {
+	n := <-q.left
+	q.left <- n
+	return n
+}
+
+// forward runs a Forwarder; stop ends it and waits for it.
+func forward(t *testing.T, f *uplink.Forwarder) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	return func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func (q *memoryQueue) Next(ctx context.Context) (plant.MachineID, error) {
 	select {
 	case m := <-q.order:
@@ -246,42 +271,16 @@ func (q *memoryQueue) Memory(string) ([]byte, error) { return nil, nil }
 func TestForwarderOverABrokerThatComesAndGoes(t *testing.T) {
 	const machines, each = 10, 300
 	b := newEmbedded(t)
-	q := &memoryQueue{order: make(chan plant.MachineID, machines), streams: map[plant.MachineID][]plant.Event{}, left: make(chan int, 1)}
-	for i := range machines {
-		m := plant.MachineID(fmt.Sprint("M", i))
-		q.streams[m] = uplinktest.Events(m, 1, each)
-	}
-	for m := range q.streams {
-		q.order <- m
-	}
-	q.left <- machines * each
+	q := newMemoryQueue(machines, each)
 	o := testOptions(b.Addr())
 	o.BatchEvents, o.BackoffMin, o.BackoffMax = 20, config.Duration(10*time.Millisecond), config.Duration(100*time.Millisecond)
 	f := uplink.NewForwarder("broker", q, openWith(t, o), o.Options, zap.NewNop())
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- f.Run(ctx) }()
-
-	stopped := false
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		left := <-q.left
-		q.left <- left
-		if !stopped && left < machines*each/2 {
-			stopped = true
-			b.Stop()
-			b.Start()
-		}
-		if left == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d events are left: %+v", left, f.Stats())
-		}
-	}
+	stop := forward(t, f)
+	eventually(t, "half of the events", func() bool { return q.remaining() < machines*each/2 })
+	b.Stop()
+	b.Start()
+	eventually(t, "all events", func() bool { return q.remaining() == 0 })
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	if got := f.Stats(); got.Delivered != machines*each || got.Rejected != 0 || len(got.Problems) != 0 {
 		t.Errorf("Stats = %+v", got)
 	}

@@ -141,7 +141,7 @@ func (r *receiver) Start() {
 
 // listen takes the port again after a restart; it may take a moment to be free.
 func listen(t testing.TB, addr string) net.Listener {
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
 			return l

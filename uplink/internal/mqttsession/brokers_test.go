@@ -41,9 +41,9 @@ func (b *broker) refuse(code byte) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s for %s", what)
+			t.Fatalf("waited 20 s for %s", what)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestSecondBroker(t *testing.T) {
 			sent++
 		}
 	})
-	time.Sleep(20 * time.Millisecond) // some events while the first is still away
+	eventually(t, "some events while the first is still away", func() bool { return len(second.events()) > 10 })
 	first.refuse(0)
 	eventually(t, "the way back", func() bool { return s.Place().Broker == 0 && len(first.events()) > 20 })
 	close(stop)

@@ -139,7 +139,7 @@ func TestAbandonedSessionLeavesItsWill(t *testing.T) {
 	if _, err := s.Publish(t.Context(), "m", messages(1, 1)); err == nil {
 		t.Fatal("published without a PUBACK")
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		b.mu.Lock()
 		wills := append([]publish(nil), b.wills...)
 		b.mu.Unlock()

@@ -20,7 +20,7 @@ func (b *broker) subscriptions() []string {
 // waitFor waits for a SUBSCRIBE.
 func (b *broker) waitFor(topic string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !slices.Contains(b.subscriptions(), topic); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !slices.Contains(b.subscriptions(), topic); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("%s is not asked for", topic)
 		}
