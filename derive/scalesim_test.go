@@ -213,14 +213,20 @@ func (w *weigher) one(in plant.Input) {
 			w.fail(err)
 		}
 	}
-	if len(out.Events) > 0 || w.committed == nil || w.now.Sub(w.commitAt) >= time.Second {
-		w.commitAt = w.now
-		b, err := w.m.Encode(&w.state)
-		if err != nil {
-			w.fail(err)
-		}
-		w.committed = b
+	w.commit(len(out.Events) > 0 || w.committed == nil)
+}
+
+// commit keeps the state, now or once a second.
+func (w *weigher) commit(now bool) {
+	if !now && w.now.Sub(w.commitAt) < time.Second {
+		return
 	}
+	w.commitAt = w.now
+	b, err := w.m.Encode(&w.state)
+	if err != nil {
+		w.fail(err)
+	}
+	w.committed = b
 }
 
 // rest lets the scale stand for n readings.

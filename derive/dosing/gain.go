@@ -105,8 +105,12 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 			}
 		}
 	}
-	if now != "" && !g.Away {
+	switch {
+	case now == "":
+	case !g.Away:
 		r.begins(s, at, sighted, out)
+	case !g.Active && !g.Waits:
+		r.earlier(s, at, out)
 	}
 	g.Active, g.Begun, g.Words, g.Gap = now != "", at, s.Words, g.Away || !sighted
 	return true
@@ -395,7 +399,11 @@ func (r *Live) nobodys(s *LiveState, w int64, estimated bool, begun, at rule.Sta
 // gainAt returns when a silent subscription is as good as a weight that stands.
 func (r *Live) gainAt(s *LiveState) int64 {
 	g := &s.Gain
-	if s.Win.N == 0 || g.Have && !g.Falling && !g.Waits && (g.Active || magnitude(s.Last.W-g.Ref) <= r.noise) {
+	still, known := g.Have && !g.Falling && !g.Waits, g.Ref
+	if g.Active {
+		known = g.Top
+	}
+	if s.Win.N == 0 || still && magnitude(s.Last.W-known) <= r.noise {
 		return 0
 	}
 	at := s.Last.At.At + max(r.steady, int64(standTime))
@@ -405,7 +413,7 @@ func (r *Live) gainAt(s *LiveState) int64 {
 	if g.Away {
 		at = max(at, s.Win.Since.At+int64(standTime))
 	}
-	if _, ok := r.steadyAt(s, at); !ok || g.Have && !g.Falling && !g.Waits && w0(s, r) {
+	if _, ok := r.steadyAt(s, at); !ok || still && !g.Active && w0(s, r) {
 		return 0
 	}
 	return at

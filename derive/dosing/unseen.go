@@ -112,15 +112,22 @@ func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bo
 	case g.Waits:
 		g.At = w
 	case g.Active || now == "":
-	case g.Left-g.Ref >= r.least:
-		// It came before, when nothing was on.
-		r.nobodys(s, g.Left, true, at, at, out)
-	case g.Ref-w > r.noise:
+	case !r.earlier(s, at, out) && g.Ref-w > r.noise:
 		r.creep(s, w, at, out)
 	}
 	if !stays {
 		g.Active, g.Begun, g.Words = now != "", at, s.Words
 	}
+	return true
+}
+
+// earlier tells what had come when nobody looked any more, and nothing was on.
+func (r *Live) earlier(s *LiveState, at rule.Stamp, out Sink) bool {
+	g := &s.Gain
+	if !g.Have || g.Falling || g.Left-g.Ref < r.least {
+		return false
+	}
+	r.nobodys(s, g.Left, true, at, at, out)
 	return true
 }
 
