@@ -157,6 +157,8 @@ func advice(cause string) string {
 		{[]string{"exception 5 ", "exception 6 "}, "It answers that it is busy, and is asked again by itself: a longer interval or pause: 20ms helps."},
 		{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."},
 		{[]string{"does not keep to the protocol"}, "What answers there is no such device, or speaks another framing: check address, port and protocol at both ends."},
+		{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
+		{[]string{"no tls handshake"}, "Something is there, but nothing that speaks TLS: check the port in the url, and the firewall."},
 		{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
 		{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
 		{[]string{"answers 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
