@@ -26,6 +26,7 @@ import (
 type link struct {
 	channel *channel
 	token   *ua.NodeID // nil before there is a session
+	made    made       // once there is one
 
 	mu         sync.Mutex
 	namespaces []string
@@ -107,19 +108,51 @@ func (l *link) activate(ctx context.Context, in login) error {
 	if err := l.confirm(r, nonce, in.chosen); err != nil {
 		return err
 	}
-	req := &ua.ActivateSessionRequest{ClientSignature: &ua.SignatureData{}, UserTokenSignature: &ua.SignatureData{}}
-	if s.signs() {
-		if req.ClientSignature, err = sign(s.policy, s.own.key, s.public, s.server, r.ServerNonce); err != nil {
-			return err
-		}
-	}
-	if err := in.token(req, s, r); err != nil {
-		return err
-	}
-	if _, err := l.channel.call(ctx, l.token, req); err != nil {
+	l.made = made{in, r}
+	if err := l.identify(ctx, l.made); err != nil {
 		return err
 	}
 	return l.UpdateNamespaces(ctx)
+}
+
+// made is a session as the server has made it: all that is needed to activate it,
+// also over another channel.
+type made struct {
+	in login
+	// answer has the newest nonce of the server.
+	answer *ua.CreateSessionResponse
+}
+
+// identify activates a session over this channel.
+func (l *link) identify(ctx context.Context, m made) (err error) {
+	s := &l.channel.security
+	req := &ua.ActivateSessionRequest{ClientSignature: &ua.SignatureData{}, UserTokenSignature: &ua.SignatureData{}}
+	if s.signs() {
+		if req.ClientSignature, err = sign(s.policy, s.own.key, s.public, s.server, m.answer.ServerNonce); err != nil {
+			return err
+		}
+	}
+	if err := m.in.token(req, s, m.answer); err != nil {
+		return err
+	}
+	answer, err := l.channel.call(ctx, m.answer.AuthenticationToken, req)
+	if err != nil {
+		return err
+	}
+	if r, ok := answer.(*ua.ActivateSessionResponse); ok {
+		m.answer.ServerNonce = r.ServerNonce
+	}
+	return nil
+}
+
+// bury ends a session whose channel was lost before it could be closed: the server
+// keeps it, and counts it, until it has timed out there.
+func (l *link) bury(ctx context.Context, m made) error {
+	if err := l.identify(ctx, m); err != nil {
+		return err
+	}
+	_, err := l.channel.call(ctx, m.answer.AuthenticationToken, &ua.CloseSessionRequest{DeleteSubscriptions: true})
+	return err
 }
 
 // applicationURI is who the gateway says it is: what its certificate says, since
@@ -292,11 +325,14 @@ func (l *link) Namespaces() []string {
 	return slices.Clone(l.namespaces)
 }
 
-// close ends the session at the server, within ctx, and then the channel.
-func (l *link) close(ctx context.Context) {
+// close ends the session at the server, within ctx, and then the channel. It
+// returns whether the server may still have the session.
+func (l *link) close(ctx context.Context) (left bool) {
 	if l.token != nil {
-		// Whoever is gone need not hear it.
-		_, _ = l.channel.call(ctx, l.token, &ua.CloseSessionRequest{DeleteSubscriptions: true})
+		_, err := l.channel.call(ctx, l.token, &ua.CloseSessionRequest{DeleteSubscriptions: true})
+		var status ua.StatusCode
+		left = err != nil && !errors.As(err, &status) // a server that answers has ended it, or never had it
 	}
 	l.channel.close()
+	return left
 }

@@ -3,6 +3,7 @@ package opcua
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -353,4 +354,14 @@ func TestForeignServerChanges(t *testing.T) {
 		}
 	}
 	t.Logf("clock skew of an hour → %v", poller.Stats().ClockOffset.Round(time.Millisecond))
+}
+
+var sessions = flag.Int("opcua.sessions", 200, "how many sessions TestForeignServerManySessions has; 1000 take about a minute")
+
+// Many sessions in a row, each third cut, leave nothing here, and nothing at a
+// server that has one session for all: the next one ends what was cut.
+func TestForeignServerManySessions(t *testing.T) {
+	f := newForeign(t, "single")
+	text := "driver: opcua\nendpoint: opc.tcp://ENDPOINT\npublishing: 20ms\ntags: {made: nsu=urn:line;s=Line.V0, order: nsu=urn:line;s=Line.Order}\n"
+	leavesNothing(t, f.addr(), text, "order", uint64(*sessions))
 }

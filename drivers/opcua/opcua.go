@@ -120,6 +120,9 @@ type driver struct {
 
 	// Of the goroutine of Connect and Read.
 	pins pins
+	// orphans are the sessions that the server may still have, since their
+	// connection was lost.
+	orphans []made
 	// browseless: the server refuses to tell its references.
 	browseless bool
 

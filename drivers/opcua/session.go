@@ -21,6 +21,10 @@ const (
 	probes = 3
 	// farewell bounds the end of a session.
 	farewell = time.Second
+	// burial bounds the end of sessions that were lost, mostOrphans how many are
+	// remembered.
+	burial      = 500 * time.Millisecond
+	mostOrphans = 16
 	// graceForCause is how long a failed request may take to say why.
 	graceForCause = 20 * time.Millisecond
 	// longestKeepAlive bounds what a server may make of our wish for keep-alives;
@@ -193,7 +197,11 @@ func (s *session) dial(ctx context.Context) (l *link, err error) {
 		if l, err = dialLink(ctx, &s.socket, o, sealed, s.d.lifetime); err != nil {
 			return err
 		}
-		return l.activate(ctx, in)
+		err := l.activate(ctx, in)
+		if len(s.d.orphans) > 0 && (err == nil || errors.Is(err, ua.StatusBadTooManySessions)) {
+			s.bury(ctx, l)
+		}
+		return err
 	})
 	if err != nil {
 		hangUp(l)
@@ -283,7 +291,21 @@ func (s *session) close() {
 	if s.subscription != 0 && limit == farewell {
 		_ = s.client.Send(ctx, &ua.DeleteSubscriptionsRequest{SubscriptionIDs: []uint32{s.subscription}}, func(ua.Response) error { return nil })
 	}
-	s.client.close(ctx)
+	if s.client.close(ctx) {
+		s.d.orphans = append(s.d.orphans, s.client.made)
+		s.d.orphans = s.d.orphans[max(0, len(s.d.orphans)-mostOrphans):]
+	}
+}
+
+// bury ends the sessions that were lost before, so that a server with few of them
+// has room. It is tried once: after burial the rest is left to time out.
+func (s *session) bury(ctx context.Context, l *link) {
+	ctx, cancel := context.WithTimeout(ctx, burial)
+	defer cancel()
+	for _, orphan := range s.d.orphans {
+		_ = l.bury(ctx, orphan) // the server may have forgotten it, as it should
+	}
+	s.d.orphans = nil
 }
 
 // ask sends a request and returns its answer within the time-out. An error means

@@ -2,6 +2,7 @@
 // node_test.go as: node server.js <port> <folder for its certificates> [words]
 //   without  leaves Line.Late out
 //   moved    has another namespace in front of urn:line
+//   single   has one session for all
 //   skewed   has a clock that is an hour ahead
 //   scales   has the weights of OPC 40200, structures that gopcua does not know
 //   unnamed  keeps to its limits and does not name them
@@ -19,7 +20,7 @@ const { OPCUAServer, Variant, DataType, VariantArrayType, DataValue, MessageSecu
     securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
     userManager: { isValidUser: (user, password) => user === "gateway" && password === "s3cret" },
-    serverCapabilities: { maxSessions: 2000, operationLimits: { maxNodesPerRead: 100, maxMonitoredItemsPerCall: 50 } },
+    serverCapabilities: { maxSessions: is("single") ? 1 : 100, operationLimits: { maxNodesPerRead: 100, maxMonitoredItemsPerCall: 50 } },
   });
   await server.initialize();
   if (is("unnamed")) {
