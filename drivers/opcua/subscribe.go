@@ -89,7 +89,7 @@ func (s *session) monitorPart(ctx context.Context, part []*item) (again []*item,
 		req.ItemsToCreate = append(req.ItemsToCreate, it.request())
 	}
 	answer, err := ask[*ua.CreateMonitoredItemsResponse](ctx, s, req)
-	if err = s.learn(ctx, &s.d.calls, len(part), err); err != nil {
+	if err := s.learn(ctx, &s.d.calls, len(part), err); err != nil {
 		return nil, err
 	}
 	if len(answer.Results) != len(part) {
