@@ -233,3 +233,37 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1"}}
 		t.Errorf("%d %s", code, talk)
 	}
 }
+
+// Devices on one line are read, watched and checked over that one line, with the
+// registers of what was named.
+func TestLookAtALine(t *testing.T) {
+	m := startModbus(t)
+	m.Update(func(b *plantsim.Bank) { b.Of(2).SetHolding(0, 0, 4712) })
+	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+buffer: {path: `+t.TempDir()+`}
+lines: {box: {endpoint: "`+m.Addr()+`", framing: tcp}}
+devices:
+  one: {driver: modbus, line: box, unit: 1, tags: {made: {address: "holding:0", type: uint32}}}
+  two: {driver: modbus, line: box, unit: 2, tags: {made: {address: "holding:0", type: uint32}}}
+machines: {M-1: {device: one, counter: {total: made, max_rate: 20/s}}, M-2: {device: two, counter: {total: made, max_rate: 20/s}}}
+uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1"}}
+`)
+	out, talk, code := command(t.Context(), "read", "-c", file, "one/made", "two/made")
+	contains(t, "a line", out, "one/made 4711 good", "two/made 4712 good", "one/made, registers as they came: 0000 1267", "two/made, registers as they came: 0000 1268")
+	if code != 0 || talk != "" {
+		t.Errorf("%d, %s\n%s", code, talk, out)
+	}
+	out, _, _ = command(t.Context(), "check", "--online", "-c", file)
+	contains(t, "check", out, "device one: ", "ok tag made: is 4711", "device two: ", "ok tag made: is 4712")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var both, said watching
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"read", "-c", file, "--watch"}, &both, &said) }()
+	both.until(t, "4711")
+	both.until(t, "4712")
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -33,9 +34,8 @@ type Options struct {
 	Endpoint Endpoint `yaml:"endpoint"`
 	Listen   Listen   `yaml:"listen"`
 	Port     string   `yaml:"port"`
-	// Bind is the gateway's own address for Endpoint, where it has several
-	// network cards.
-	Bind Bind `yaml:"bind"`
+	// Bind is the network card that the gateway calls Endpoint over.
+	Bind drivers.Bind `yaml:"bind"`
 	// HangsUp says that devices that call close the connection between two lines,
 	// so that being gone means nothing.
 	HangsUp bool `yaml:"hangs_up"`
@@ -310,18 +310,6 @@ func (l *Listen) UnmarshalText(b []byte) error {
 		return config.Field("", fmt.Sprintf("`%s` has no IP address before the port", b), "write the address of the network card that the devices are on, such as 192.168.1.5:4001, or :4001 for all of them")
 	}
 	*l = Listen(net.JoinHostPort(host, port))
-	return nil
-}
-
-// Bind is an IP address of the gateway.
-type Bind string
-
-// UnmarshalText accepts an IP address.
-func (a *Bind) UnmarshalText(b []byte) error {
-	if !address(string(b)) {
-		return config.Field("", fmt.Sprintf("`%s` is no IP address", b), "write the address of the network card that the device is on, for example 192.168.1.5")
-	}
-	*a = Bind(b)
 	return nil
 }
 

@@ -44,13 +44,16 @@ func keepAlive() net.KeepAliveConfig {
 }
 
 func dial(ctx context.Context, o *Options) (wire, error) {
-	dialer := net.Dialer{Timeout: o.Timeout.Std(), KeepAliveConfig: keepAlive()}
-	if o.Bind != "" {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(string(o.Bind))}
-	}
-	conn, err := dialer.DialContext(ctx, "tcp", string(o.Endpoint))
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout.Std())
+	defer cancel()
+	conn, err := o.Bind.Dial(ctx, "tcp", string(o.Endpoint))
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if err := tcp.SetKeepAliveConfig(keepAlive()); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	return socket{conn}, nil
 }
