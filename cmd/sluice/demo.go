@@ -39,6 +39,9 @@ const (
 	demoShortest = 15 * time.Second
 	demoRound    = time.Minute
 	demoDrain    = 30 * time.Second
+	// demoSight is how long the gateway may take to see and tell a change of a
+	// machine's state.
+	demoSight = 10 * time.Second
 )
 
 // demoReport is the document that --json prints.
@@ -258,13 +261,41 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 	bed.press.Stop(codeToolChange)
 	bed.packer.Stop(codeService)
 	_ = bed.broker.Start() // back, if the script was ended while it was away
-	equal := func() bool { return bed.equal() && g.backlog() == 0 }
-	if err := await(context.Background(), ended, demoDrain, equal); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("demo: %w", err)
+	if err := bed.drain(g, ended); err != nil {
+		return nil, err
 	}
 	report := d.compare(bed, g)
 	stopGateway()
 	return report, <-ended
+}
+
+// drain waits until every receiver has what was made. A box is good until its
+// scrap is read, and no count that was told decreases: of scrap that was read behind
+// the last box one piece is told too many until later boxes cover it, so a few more
+// are made then.
+func (b *demoBed) drain(g *gateway, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), demoDrain)
+	defer cancel()
+	equal := func() bool { return b.equal() && g.backlog() == 0 }
+	uncovered := func() bool {
+		return g.backlog() == 0 && b.mes["rest"].Arrived(plant.KindCounter) > b.made()[plant.KindCounter]
+	}
+	for {
+		err := await(ctx, ended, demoDrain, func() bool { return equal() || uncovered() })
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil // the comparison shows it
+		case err != nil:
+			return fmt.Errorf("demo: %w", err)
+		case equal():
+			return nil
+		}
+		b.awaitSeen(ctx)
+		b.packer.Start()
+		b.awaitSeen(ctx)
+		b.packer.Stop(codeService)
+		b.awaitSeen(ctx)
+	}
 }
 
 // script plays the scenes once (--for) or round after round until ctx ends.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // stopCodes of the simulated machines, as demoConfig maps them.
@@ -32,13 +34,14 @@ type startStop interface {
 // order change, a broker that is away, and a PLC that is restarted with its
 // counters at 0. The packing line's 16-bit counter rolls over by itself early
 // on. A state lasts a second at least, so that a gateway that looks every 100
-// or 200 ms can see all of them: what nobody could see, nobody can count.
+// or 200 ms can see all of them: what nobody could see, nobody can count. On a
+// computer that is busy with other things it lasts until it has been seen.
 func demoScenes(b *demoBed) []scene {
 	start := func(m startStop) func(context.Context) error {
-		return func(context.Context) error { m.Start(); return nil }
+		return func(ctx context.Context) error { b.awaitSeen(ctx); m.Start(); return nil }
 	}
 	stop := func(m startStop, code uint16) func(context.Context) error {
-		return func(context.Context) error { m.Stop(code); return nil }
+		return func(ctx context.Context) error { b.awaitSeen(ctx); m.Stop(code); return nil }
 	}
 	return []scene{
 		{0.00, "the press starts", start(b.press)},
@@ -53,9 +56,21 @@ func demoScenes(b *demoBed) []scene {
 		{0.54, "the press runs again", start(b.press)},
 		{0.58, "the broker is back", func(context.Context) error { return b.broker.Start() }},
 		{0.66, "the packing line stops for maintenance", stop(b.packer, codeService)},
-		{0.72, "the packing line's PLC is restarted, its counters begin at 0", func(ctx context.Context) error { return b.packer.Restart(ctx, time.Second) }},
+		{0.72, "the packing line's PLC is restarted, its counters begin at 0", func(ctx context.Context) error {
+			b.awaitSeen(ctx)
+			return b.packer.Restart(ctx, time.Second)
+		}},
 		{0.84, "the packing line runs again", start(b.packer)},
 	}
+}
+
+// awaitSeen waits until the receiver that is never away has every change of a
+// machine's state so far, for demoSight at most.
+func (b *demoBed) awaitSeen(ctx context.Context) {
+	// What is not seen by then shows in the comparison at the end.
+	_ = await(ctx, nil, demoSight, func() bool {
+		return b.mes["rest"].Arrived(plant.KindStartStop) >= b.made()[plant.KindStartStop]
+	})
 }
 
 // playScenes plays the scenes over length and returns when the last is over or
