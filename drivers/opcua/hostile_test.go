@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/gopcua/opcua/ua"
 	"github.com/gopcua/opcua/uacp"
-	"github.com/gopcua/opcua/uapolicy"
 
 	"github.com/sluice-edge/sluice/config"
 )
@@ -331,184 +329,6 @@ func TestAHostileStructure(t *testing.T) {
 		_, problem := layouts{byEncoding: map[string]*layout{encoding.String(): l}}.open(eo)
 		if (problem == "") != (c.want == "") || !strings.Contains(problem, c.want) {
 			t.Errorf("%x: %s, want %q", c.bytes, problem, c.want)
-		}
-	}
-}
-
-// The library's decoder must not see what skim refuses. Once it survives that by
-// itself, skim and docs/adr/0023 should be looked at again.
-func TestTheLibraryStillNeedsSkim(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("the library has learnt to refuse an array of -2 values: see docs/adr/0023")
-		}
-	}()
-	_, _, _ = ua.DecodeService(values(0x86, 0xfe, 0xff, 0xff, 0xff))
-}
-
-// What the library can read, skim lets through, and what skim lets through never
-// makes the library panic. The bytes are those of 60 messages, good and bad.
-func FuzzSkim(f *testing.F) {
-	for _, b := range messages(f) {
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 64<<10 {
-			return
-		}
-		refused := skim(b)
-		if refused != nil {
-			return
-		}
-		_, _, _ = ua.DecodeService(b)
-	})
-}
-
-// messages are the seeds: good ones of the services in use, each cut and changed
-// in some places, and the attacks.
-func messages(tb testing.TB) [][]byte {
-	tb.Helper()
-	header := &ua.ResponseHeader{RequestHandle: 5, ServiceDiagnostics: &ua.DiagnosticInfo{}, StringTable: []string{"a"}, AdditionalHeader: ua.NewExtensionObject(nil)}
-	variant := func(v any) *ua.DataValue {
-		return &ua.DataValue{EncodingMask: ua.DataValueValue | ua.DataValueSourceTimestamp, Value: ua.MustVariant(v), SourceTimestamp: time.Unix(1e9, 0)}
-	}
-	change := &ua.DataChangeNotification{MonitoredItems: []*ua.MonitoredItemNotification{{ClientHandle: 1, Value: variant(int16(5))}}, DiagnosticInfos: []*ua.DiagnosticInfo{}}
-	var all [][]byte
-	for _, m := range []ua.Response{
-		&ua.ReadResponse{ResponseHeader: header, Results: []*ua.DataValue{
-			variant(true), variant("text"), variant([]float64{1, 2}), variant([][]int32{{1, 2}, {3, 4}}), variant([]byte("bytes")), variant(time.Unix(1e9, 0)),
-			variant(ua.NewStringNodeID(2, "x")), variant(&ua.LocalizedText{EncodingMask: 3, Locale: "en", Text: "t"}), variant(&ua.QualifiedName{Name: "q"}),
-			variant([]string{"a", ""}), variant(ua.NewExtensionObject(&ua.EUInformation{NamespaceURI: "u", UnitID: 4, DisplayName: ua.NewLocalizedText("d"), Description: ua.NewLocalizedText("e")})),
-		}, DiagnosticInfos: []*ua.DiagnosticInfo{{EncodingMask: ua.DiagnosticInfoAdditionalInfo, AdditionalInfo: "x"}}},
-		&ua.PublishResponse{ResponseHeader: header, SubscriptionID: 3, NotificationMessage: &ua.NotificationMessage{SequenceNumber: 1, NotificationData: []*ua.ExtensionObject{ua.NewExtensionObject(change)}}},
-		&ua.GetEndpointsResponse{ResponseHeader: header, Endpoints: []*ua.EndpointDescription{{EndpointURL: "opc.tcp://x", Server: &ua.ApplicationDescription{ApplicationName: ua.NewLocalizedText("n")}, ServerCertificate: []byte{1, 2}, UserIdentityTokens: []*ua.UserTokenPolicy{anonymous()}}}},
-		&ua.CreateSessionResponse{ResponseHeader: header, SessionID: ua.NewNumericNodeID(1, 2), AuthenticationToken: ua.NewGUIDNodeID(1, "AAAABBBB-CCDD-EEFF-0102-0304050607AA"), ServerSignature: &ua.SignatureData{Signature: []byte{1}}},
-		&ua.CreateMonitoredItemsResponse{ResponseHeader: header, Results: []*ua.MonitoredItemCreateResult{{MonitoredItemID: 1, FilterResult: ua.NewExtensionObject(nil)}}},
-		&ua.WriteResponse{ResponseHeader: header, Results: []ua.StatusCode{ua.StatusBadNodeIDUnknown}},
-		&ua.ServiceFault{ResponseHeader: header},
-	} {
-		b, err := encode(m)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, b)
-		for _, cut := range []int{3, 2} {
-			all = append(all, b[:len(b)*(cut-1)/cut])
-		}
-		for i := range 4 {
-			changed := bytes.Clone(b)
-			changed[len(b)*(i+1)/5] ^= 0x80
-			all = append(all, changed)
-		}
-	}
-	return append(all, nested(200), nested(10), values(0x86, 0xfe, 0xff, 0xff, 0xff), values(0x98, 1, 0, 0, 0, 0x98, 1, 0, 0, 0, 0), values(0xc6, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0),
-		values(0x3f), values(0x16, 1, 0, 0xff, 0, 1, 0xff, 0xff, 0xff, 0x7f), []byte{}, []byte{0}, []byte{1, 0}, values(0x8c, 2, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0))
-}
-
-// The seeds themselves: the good ones pass, and the same bytes decode to the same.
-func TestSkimLetsGoodMessagesThrough(t *testing.T) {
-	all := messages(t)
-	if len(all) < 60 {
-		t.Errorf("%d messages, want 60", len(all))
-	}
-	good := 0
-	for i, b := range all {
-		if _, _, err := func() (_, _ any, err error) {
-			defer func() {
-				if r := recover(); r != nil {
-					err = fmt.Errorf("panic: %v", r)
-				}
-			}()
-			return ua.DecodeService(b)
-		}(); err != nil {
-			continue
-		}
-		good++
-		if err := skim(b); err != nil && i%7 == 0 && i < 49 {
-			t.Errorf("message %d: %v", i, err)
-		}
-	}
-	if good < 7 {
-		t.Errorf("only %d of them can be decoded at all", good)
-	}
-}
-
-// A sealed chunk is opened by who has the keys, and nothing shorter, longer or
-// changed in any byte is, nor ever panics.
-func TestSealedChunks(t *testing.T) {
-	for _, policy := range []string{ua.SecurityPolicyURIBasic256Sha256, ua.SecurityPolicyURIAes128Sha256RsaOaep, ua.SecurityPolicyURIAes256Sha256RsaPss} {
-		ours, theirs := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-		a, err := uapolicy.Symmetric(policy, ours, theirs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := uapolicy.Symmetric(policy, theirs, ours)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, encrypt := range []bool{false, true} {
-			for size := range 40 {
-				head := append(startChunk("MSG", final), 7, 0, 0, 0, 9, 0, 0, 0)
-				body := bytes.Repeat([]byte{3}, size)
-				sealed, err := seal(head, 4, 5, body, a, true, encrypt)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n := int(binary.LittleEndian.Uint32(sealed[4:])); n != len(sealed) {
-					t.Fatalf("says %d bytes of %d", n, len(sealed))
-				}
-				got, err := unseal(bytes.Clone(sealed), 16, b, true, encrypt)
-				if err != nil || !bytes.Equal(got[8:], body) || binary.LittleEndian.Uint32(got[4:]) != 5 {
-					t.Fatalf("%s encrypt %v, %d bytes: %v, %v", policy, encrypt, size, got, err)
-				}
-				for cut := 16; cut < len(sealed); cut++ {
-					if _, err := unseal(bytes.Clone(sealed[:cut]), 16, b, true, encrypt); err == nil {
-						t.Fatalf("%s encrypt %v: %d of %d bytes are taken", policy, encrypt, cut, len(sealed))
-					}
-				}
-				for at := range sealed {
-					changed := bytes.Clone(sealed)
-					changed[at] ^= 1
-					if _, err := unseal(changed, 16, b, true, encrypt); err == nil {
-						t.Fatalf("%s encrypt %v: changed at %d of %d, and taken", policy, encrypt, at, len(sealed))
-					}
-				}
-			}
-			// What room says fits, and a byte more does not.
-			most := room(8192, 16, a, true, encrypt)
-			for extra := range 2 {
-				sealed, err := seal(append(startChunk("MSG", final), make([]byte, 8)...), 4, 5, make([]byte, most+extra), a, true, encrypt)
-				if err != nil || (len(sealed) <= 8192) != (extra == 0) {
-					t.Errorf("%s encrypt %v: %d bytes of body make %d: %v", policy, encrypt, most+extra, len(sealed), err)
-				}
-			}
-		}
-	}
-}
-
-// Large keys have another form of padding, and chunks of several blocks of RSA.
-func TestSealedWithLargeKeys(t *testing.T) {
-	small, large := rsaKey(t, 2048), rsaKey(t, 3072)
-	for _, policy := range []string{ua.SecurityPolicyURIBasic256Sha256, ua.SecurityPolicyURIAes128Sha256RsaOaep, ua.SecurityPolicyURIAes256Sha256RsaPss} {
-		a, err := uapolicy.Asymmetric(policy, small, &large.PublicKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := uapolicy.Asymmetric(policy, large, &small.PublicKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for size := 0; size < 400; size += 37 {
-			for _, way := range [][2]*uapolicy.EncryptionAlgorithm{{a, b}, {b, a}} {
-				body := bytes.Repeat([]byte{3}, size)
-				sealed, err := seal(startChunk("OPN", final), 4, 5, body, way[0], true, true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got, err := unseal(sealed, 8, way[1], true, true); err != nil || !bytes.Equal(got[8:], body) {
-					t.Fatalf("%s, %d bytes: %v", policy, size, err)
-				}
-			}
 		}
 	}
 }

@@ -238,11 +238,37 @@ func (s *Store) put(place Place, c *x509.Certificate) error {
 
 func (s *Store) write(place Place, name string, data []byte) error {
 	folder := filepath.Join(s.folder, string(place))
-	if err := os.MkdirAll(folder, folderMode); err != nil {
+	if err := s.makeFolders(folder); err != nil {
 		return fmt.Errorf("pki: %w: give the gateway's user the right to write there", err)
 	}
-	if err := durable.Replace(filepath.Join(folder, name), data, fileMode); err != nil {
+	path := filepath.Join(folder, name)
+	if err := durable.Replace(path, data, fileMode); err != nil {
 		return fmt.Errorf("pki: %w", err)
+	}
+	if err := adopt(path, folder); err != nil {
+		return fmt.Errorf("pki: %w", err)
+	}
+	return nil
+}
+
+// makeFolders makes the folder of the store and one of its places. What root makes
+// there belongs to whoever has the folder around it: a command that root types
+// must not shut the gateway out.
+func (s *Store) makeFolders(place string) error {
+	if err := os.MkdirAll(filepath.Dir(s.folder), folderMode); err != nil {
+		return err
+	}
+	for _, folder := range []string{s.folder, place} {
+		err := os.Mkdir(folder, folderMode)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = adopt(folder, filepath.Dir(folder))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
