@@ -78,10 +78,12 @@ type gateway struct {
 	journal  *journal.Log
 	journals []*uplink.Journal
 	// shifts keeps with which counts shifts began.
-	shifts     *shiftBook
-	tests      sync.Mutex
-	admin      *administration
-	audit      *audit.Log
+	shifts *shiftBook
+	tests  sync.Mutex
+	admin  *administration
+	audit  *audit.Log
+	// writes tells the audit log what is written to PLCs.
+	writes     *writeAudit
 	recordings *recording.Set
 	trust      *trustStores
 	// ledger is nil where no machine moves material.
@@ -96,6 +98,7 @@ func newGateway(p *plan, log *zap.Logger) *gateway {
 	g := &gateway{plan: p, log: log, audit: audit.New(string(p.Config.Buffer.Path), audit.Options{}), started: time.Now(), clock: derive.NewSystemClock(), byDevice: map[plant.DeviceID]*drivers.Poller{}}
 	g.trust = newTrustStores(p)
 	g.journal = logOf(p, g.roomForLog, log)
+	g.writes = newWriteAudit(p, g.audit.Append, log.Named("audit"))
 	g.shifts = newShiftBook(string(p.Config.Buffer.Path), p.Machines, shiftAround(p.Config.Site.Location()), log.Named("shifts"))
 	return g
 }
@@ -271,7 +274,7 @@ func (g *gateway) sinksOf(device plant.DeviceID) (sinks []drivers.Sink) {
 // start starts the stages behind the page: uplinks, machines, drivers.
 func (g *gateway) start(s *stages) {
 	// Before the uplinks, and so behind them on the way out: their last words count.
-	s.start("log", stopLog, g.journal.Run, g.shifts.Run)
+	s.start("log", stopLog, g.journal.Run, g.shifts.Run, g.writes.Run)
 	s.start("uplinks", stopUplinks, runs(g.forwarders)...)
 	g.admin.start(s)
 	g.startRecordings(s)
@@ -329,7 +332,9 @@ func (g *gateway) Write(ctx context.Context, w plant.Write) error {
 	if !ok {
 		return fmt.Errorf("gateway: write %s/%s: the config has no such device", w.Device, w.Tag)
 	}
-	return p.Write(ctx, w)
+	err := p.Write(ctx, w)
+	g.writes.note(w, err)
+	return err
 }
 
 // Snapshot implements status.Source.
