@@ -185,8 +185,8 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"the device answered exception 11 (gateway target device failed to respond) to holding:1":               "behind it does not",
 		"the device answered exception 6 (server device busy) to holding:1":                                     "busy",
 		"": "Check",
-		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too; give each gateway its own (the broker ended the session: EOF)`: "its own client_id",
-		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                                              "nothing that speaks TLS",
+		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`: "its own client_id",
+		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                   "nothing that speaks TLS",
 	} {
 		if got := advice(cause); !strings.Contains(got, part) {
 			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)

@@ -97,11 +97,16 @@ func (s *Sender) Inform(to *uplink.Stats) {
 			Do: "Look at the brokers before it. The gateway goes back by itself when one of them can be had.",
 		})
 	}
-	if who, since := s.session.Rival(); who != "" {
-		to.Notices = append(to.Notices, uplink.Notice{
+	if who, sure, since := s.session.Rival(); who != "" {
+		n := uplink.Notice{
 			Since: since, Text: who + "; the broker throws one out when the other comes, so events wait in turns",
 			Do: "Give each gateway its own site: gateway:, or its own client_id in this uplink. This goes away once a session has lived for half a minute.",
-		})
+		}
+		if !sure {
+			n.Text = "the broker ends each session soon: " + who
+			n.Do = "Look into the broker's log, which says why. Let this user publish to its topics in the access rules; give each gateway its own site: gateway:, or its own client_id."
+		}
+		to.Notices = append(to.Notices, n)
 	}
 	to.Notices = s.files.notice(to.Notices, "Put files there that belong together; they are read again at the next connect.")
 	to.Notices = s.secret.notice(to.Notices, "Let the gateway's user read the file; it is read again at the next connect.")

@@ -113,7 +113,7 @@ func TestTwoGatewaysWithOneClientID(t *testing.T) {
 				t.Errorf("%d sessions in %v, with a rest of %v before each", sessions()-before, took, rest)
 			}
 			for _, c := range []copied{one, two} {
-				told := c.log.FilterMessageSnippet("one client_id").All()
+				told := c.log.FilterMessageSnippet("with one client_id").All()
 				named := 0
 				for _, e := range told {
 					if strings.HasPrefix(fmt.Sprint(e.ContextMap()["who"]), want) {

@@ -70,7 +70,7 @@ func (t *takeover) lost(now time.Time, age, rest time.Duration, orderly bool, id
 	if t.since.IsZero() {
 		return err
 	}
-	t.cause = fmt.Errorf("the broker ends each session: %s; give each gateway its own (%w)", t.who(id), err)
+	t.cause = fmt.Errorf("the broker ends each session: %s (%w)", t.who(id), err)
 	if t.rival != "" || orderly {
 		t.until = now.Add(rest)
 	}
@@ -87,7 +87,7 @@ func (t *takeover) who(id string) string {
 	if t.rival != "" {
 		return fmt.Sprintf("%s uses the client_id %q too", t.rival, id)
 	}
-	return fmt.Sprintf("another client probably uses the client_id %q too", id)
+	return fmt.Sprintf("another client probably uses the client_id %q too, or the broker forbids something that is sent", id)
 }
 
 // mayLook reports whether the session that begins is to look, and notes that it
@@ -151,15 +151,16 @@ func (s *Session) tell(at int, before takeover) {
 	case t.since.IsZero() && !before.since.IsZero():
 		s.o.Log.Info("no other client takes the sessions over any more", broker)
 	case !t.since.IsZero() && before.since.IsZero(), t.rival != before.rival:
-		s.o.Log.Warn("two clients with one client_id throw each other out; give each gateway its own",
+		s.o.Log.Warn("the broker ends each session, as for two clients with one client_id",
 			broker, zap.String("who", t.who(s.o.ClientID)), zap.Duration("rest", s.o.Rest))
 	}
 }
 
 // Rival says for people who else uses the client identifier, and since when that
-// is known; it is empty if nobody does. It lasts until a session has lived longer
-// than the other client would wait. It may be called from any goroutine.
-func (s *Session) Rival() (text string, since time.Time) {
+// is known; it is empty if nobody does. sure is false for a guess. It lasts until a
+// session has lived longer than the other client would wait. It may be called from
+// any goroutine.
+func (s *Session) Rival() (text string, sure bool, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil {
@@ -167,10 +168,10 @@ func (s *Session) Rival() (text string, since time.Time) {
 	}
 	for i := range s.takeovers {
 		if t := &s.takeovers[i]; !t.since.IsZero() {
-			return t.who(s.o.ClientID), t.since
+			return t.who(s.o.ClientID), t.rival != "", t.since
 		}
 	}
-	return "", time.Time{}
+	return "", false, time.Time{}
 }
 
 // openAt opens a session at one broker, unless another client is left there in
