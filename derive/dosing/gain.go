@@ -112,6 +112,10 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 	case !g.Active && !g.Waits:
 		r.earlier(s, at, out)
 	}
+	if !g.Active && !g.Waits {
+		// How high it was before is nothing of what begins.
+		g.Peak, g.High, g.Until = g.Top, rule.Stamp{}, rule.Stamp{}
+	}
 	g.Active, g.Begun, g.Words, g.Gap = now != "", at, s.Words, g.Away || !sighted
 	return true
 }
@@ -270,7 +274,7 @@ func (r *Live) floor(g *gainState) int64 {
 // spilled reports whether the vessel was emptied from a weight that never stood,
 // down to what it held before.
 func (r *Live) spilled(g *gainState, w int64) bool {
-	return (g.Active || g.Waits) && magnitude(g.Top-g.Ref) <= r.noise && r.heaped(g) && w <= r.floor(g)
+	return (g.Active || g.Waits || g.Gap) && magnitude(g.Top-g.Ref) <= r.noise && r.heaped(g) && w <= r.floor(g)
 }
 
 // heaped reports whether there was a weight above the newest that stood which is
@@ -438,6 +442,9 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 			r.after(s, s.Last.W, at, true, out)
 		case g.Active:
 			r.gained(s, s.Last.W, &portion{at: at, begun: g.Begun, ended: at, estimated: true, unheard: g.Gap, words: &g.Words}, out)
+		case s.Last.W-g.Ref >= r.least && (g.Away || s.Win.N > 1):
+			// Read once, it may be that of the new zero already.
+			r.nobodys(s, s.Last.W, true, at, at, out)
 		}
 	}
 	if g.Creep != 0 {
