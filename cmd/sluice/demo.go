@@ -211,7 +211,7 @@ func (d *demoCmd) openGateway(c *console, dir string, bed *demoBed) (*gateway, e
 		return nil, fmt.Errorf("demo: %v", errs[0])
 	}
 	g := newGateway(p, c.Log)
-	g.scratch = true
+	g.scratch, g.grace = true, demoDrain
 	return g, nil
 }
 

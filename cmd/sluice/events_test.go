@@ -134,6 +134,10 @@ func works(t *testing.T, args ...string) string {
 	return out
 }
 
+// stopSlowly is what a gateway in a test may take longer to stop: how slow the disk
+// of a loaded computer is, is not what is tested.
+const stopSlowly = time.Minute
+
 // runGateway runs the gateway of a config until the test ends or stop is called.
 func runGateway(t *testing.T, config string) (stop func()) {
 	t.Helper()
@@ -144,6 +148,7 @@ func runGateway(t *testing.T, config string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	g := newGateway(p, zaptest.NewLogger(t))
+	g.grace = stopSlowly
 	go func() { ended <- g.run(ctx) }()
 	var once sync.Once
 	stop = func() {

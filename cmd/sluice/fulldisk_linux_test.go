@@ -71,6 +71,7 @@ uplinks:
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := newGateway(p, zap.NewNop())
+	g.grace = stopSlowly
 	ended := make(chan error, 1)
 	go func() { ended <- g.run(ctx) }()
 	defer func() {

@@ -60,6 +60,9 @@ type gateway struct {
 	// scratch says that the store goes when the process ends, so that nobody need
 	// hear what its disk does in a power cut.
 	scratch bool
+	// grace is added to each deadline on the way out where no supervisor waits with
+	// a SIGKILL: in the demo and in tests, however slow the disk is.
+	grace time.Duration
 	// clock is asked by every machine, and for the page.
 	clock derive.Clock
 
@@ -150,6 +153,7 @@ func (g *gateway) run(ctx context.Context) error {
 	settings.OnDeadDropped = g.deadDropped
 	settings.Waiting = g.showWaiting
 	s := newStages(g.log)
+	s.grace = g.grace
 	// The page comes first: a buffer that waits for disk space must be seen.
 	if err := g.serve(s); err != nil {
 		return err
@@ -312,7 +316,7 @@ func (g *gateway) stop(s *stages) error {
 	select {
 	case err := <-closed:
 		return err
-	case <-time.After(stopBuffer):
+	case <-time.After(stopBuffer + g.grace):
 		return errors.New("stop: the buffer did not close in time; the next start finds on disk what was committed")
 	}
 }

@@ -125,7 +125,9 @@ func TestDosesArriveOnce(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- newGateway(p, zap.NewNop()).run(ctx) }()
+		g := newGateway(p, zap.NewNop())
+		g.grace = stopSlowly
+		go func() { ended <- g.run(ctx) }()
 		return func() {
 			cancel()
 			if err := <-ended; err != nil {
@@ -135,7 +137,7 @@ func TestDosesArriveOnce(t *testing.T) {
 	}
 	until := func(what string, reached func(plantsim.Dosed) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			if reached(scale.Dosed()) {
 				return
 			}

@@ -112,7 +112,9 @@ func TestScansArriveOnce(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- newGateway(p, zap.NewNop()).run(ctx) }()
+		g := newGateway(p, zap.NewNop())
+		g.grace = stopSlowly
+		go func() { ended <- g.run(ctx) }()
 		return func() {
 			cancel()
 			if err := <-ended; err != nil {

@@ -15,7 +15,9 @@ import (
 // so that what a part still hands over on its way out finds the next one alive.
 // It is used from one goroutine; the parts run in their own.
 type stages struct {
-	log     *zap.Logger
+	log *zap.Logger
+	// grace is added to each deadline.
+	grace   time.Duration
 	running []*stage
 	// failed holds the first error of a part that ended by itself.
 	failed chan error
@@ -39,7 +41,7 @@ func (s *stages) start(name string, deadline time.Duration, parts ...func(contex
 	// Not derived from the caller's context: a signal must stop the stages one
 	// after the other, not all at once.
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &stage{name: name, deadline: deadline, cancel: cancel}
+	st := &stage{name: name, deadline: deadline + s.grace, cancel: cancel}
 	for _, part := range parts {
 		st.done.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
