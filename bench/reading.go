@@ -89,19 +89,22 @@ func (g *gateway) counted() (s span, err error) {
 	}
 	s.cpu, s.seconds = used.Seconds(), float64(time.Now().UnixNano())/1e9
 	for name, into := range map[string]*float64{
-		"sluice_device_readings_total":      &s.readings,
-		"sluice_device_reads_total":         &s.reads,
-		"sluice_device_skipped_polls_total": &s.skipped,
-		"sluice_device_errors_total":        &s.errors,
-		"sluice_device_bad_readings_total":  &s.bad,
-		"sluice_machine_inputs_total":       &s.inputs,
-		"sluice_machine_overflows_total":    &s.overflows,
-		"sluice_buffer_commits_total":       &s.commits,
-		"sluice_buffer_events_total":        &s.events,
+		"sluice_device_readings_total":     &s.readings,
+		"sluice_device_reads_total":        &s.reads,
+		"sluice_device_errors_total":       &s.errors,
+		"sluice_device_bad_readings_total": &s.bad,
+		"sluice_machine_inputs_total":      &s.inputs,
+		"sluice_machine_overflows_total":   &s.overflows,
+		"sluice_buffer_commits_total":      &s.commits,
+		"sluice_buffer_events_total":       &s.events,
 	} {
 		if *into, err = all.sum(name); err != nil {
 			return s, err
 		}
+	}
+	// A device that reports by itself has no polls to skip, and says nothing of it.
+	if skipped, err := all.sum("sluice_device_skipped_polls_total"); err == nil {
+		s.skipped = skipped
 	}
 	return s, nil
 }
