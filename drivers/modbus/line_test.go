@@ -64,7 +64,7 @@ func TestConformanceOnALine(t *testing.T) {
 }
 
 const fourTags = `
-timeout: 200ms
+timeout: 400ms
 tags:
   a: {address: "holding:1", writable: true}
   b: holding:50
@@ -186,9 +186,9 @@ func TestLateAnswersOnALine(t *testing.T) {
 			defer sending.Wait()
 			defer close(stop)
 			l = openLine(t, "endpoint: "+b.listener.Addr().String())
-			d := onLine(t, l, strings.Replace("unit: 7\n"+fourTags, "200ms", timeout.String(), 1))
+			d := onLine(t, l, strings.Replace("unit: 7\n"+fourTags, "400ms", timeout.String(), 1))
 			defer d.Close()
-			var last error
+			named := false
 			for session, begin := uint64(1), time.Now(); time.Since(begin) < 2*time.Second; session++ {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				err := d.Connect(ctx, session)
@@ -202,13 +202,11 @@ func TestLateAnswersOnALine(t *testing.T) {
 					}
 				}
 				cancel()
-				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-					last = err
-				}
+				named = named || err != nil && strings.Contains(err.Error(), "raise timeout")
 				d.Close()
 			}
-			if lag > timeout && (last == nil || !strings.Contains(last.Error(), "raise timeout")) {
-				t.Errorf("the cause: %v, want one that says that timeout is too short", last)
+			if lag > timeout && !named {
+				t.Error("no cause says that timeout is too short")
 			}
 		})
 	}
@@ -312,7 +310,7 @@ func TestACancelledRequestOnALine(t *testing.T) {
 		return [][]byte{ownRegisters(request)}
 	}
 	l := openLine(t, "endpoint: "+b.listener.Addr().String())
-	one, two := onLine(t, l, strings.Replace("unit: 1\n"+fourTags, "200ms", "1h", 1)), onLine(t, l, "unit: 2\n"+fourTags)
+	one, two := onLine(t, l, strings.Replace("unit: 1\n"+fourTags, "400ms", "1h", 1)), onLine(t, l, "unit: 2\n"+fourTags)
 	defer one.Close()
 	defer two.Close()
 	if err := two.Connect(t.Context(), 1); err != nil {

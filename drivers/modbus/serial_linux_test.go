@@ -101,7 +101,7 @@ func TestSerialLineThatIsPulledOut(t *testing.T) {
 	b := newBus(t, func(request []byte) [][]byte { return [][]byte{ownRegisters(request)} })
 	far, port := newPTY(t)
 	stop := b.serveFrom(far)
-	d := onLine(t, openLine(t, "port: "+port+"\n"), "unit: 1\n"+strings.Replace(fourTags, "200ms", "20s", 1))
+	d := onLine(t, openLine(t, "port: "+port+"\n"), "unit: 1\n"+strings.Replace(fourTags, "400ms", "20s", 1))
 	defer d.Close()
 	if err := d.Connect(t.Context(), 1); err != nil {
 		t.Fatal(err)
