@@ -183,6 +183,9 @@ func (r *Live) gainDrift(s *LiveState, at rule.Stamp, out Sink) {
 func (g *gainState) book(w int64) {
 	g.Ref, g.Top, g.Peak, g.Rough = w, w, w, false
 	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
+	if g.Away {
+		g.Left = w // what comes from now on came while nobody looked, too
+	}
 }
 
 // rough takes a weight that never stood for the reference.
