@@ -108,7 +108,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	if r.URL.Scheme == "https" {
 		bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
 			TLSHandshakeStart: func() { shaking.Store(true) },
-			TLSHandshakeDone:  func(tls.ConnectionState, error) { shaking.Store(false) },
+			TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { shaking.Store(err != nil) }, // the end of bounded ends it as well
 		})
 	}
 	header := r.Header
