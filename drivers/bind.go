@@ -10,9 +10,10 @@ import (
 	"github.com/sluice-edge/sluice/config"
 )
 
-// Bind is "bind:" of a device, the network card that it is reached over: the
-// name of the card ("eth1") or one of its addresses. A plant has two networks,
-// and both may use the same addresses. Empty leaves it to the routes.
+// Bind is "bind:" of a device, the network card that it is reached over, or that
+// it calls at: the name of the card ("eth1") or one of its addresses. A plant has
+// two networks, and both may use the same addresses. Empty leaves it to the
+// routes, and listens on all cards.
 type Bind string
 
 // UnmarshalText reads an IP address of this computer or the name of a card.
@@ -36,7 +37,10 @@ func (b Bind) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	if b == "" {
 		return d.DialContext(ctx, network, address)
 	}
-	own, card, err := b.resolve(address)
+	// The peer may be a name of both families: IPv4 is what plants have.
+	host, _, _ := net.SplitHostPort(address)
+	target, err := netip.ParseAddr(host)
+	own, card, err := b.resolve(err == nil && target.Is6(), "to reach "+address+" from")
 	if err != nil {
 		return nil, err
 	}
@@ -47,9 +51,32 @@ func (b Bind) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	return d.DialContext(ctx, network, address)
 }
 
-// resolve returns the own address to connect from, and the card's name if the
-// config names that.
-func (b Bind) resolve(peer string) (own netip.Addr, card string, err error) {
+// Listen announces on the port of address, which names no host where there is a
+// Bind: then only who is on that card's network can call. It is the address that
+// the card has at this moment. It may be called from any goroutine; the errors
+// are those of net.ListenConfig, and that there is no such card, or that it has
+// no IPv4 address.
+func (b Bind) Listen(ctx context.Context, listening net.ListenConfig, network, address string) (net.Listener, error) {
+	if b == "" {
+		return listening.Listen(ctx, network, address)
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	own, card, err := b.resolve(false, "to listen at")
+	if err != nil {
+		return nil, err
+	}
+	if card != "" {
+		listening.Control = onCard(card)
+	}
+	return listening.Listen(ctx, network, net.JoinHostPort(own.String(), port))
+}
+
+// resolve returns the own address to use, of IPv6 or of IPv4 if it is the card
+// that the config names, and that card's name. purpose is for the error.
+func (b Bind) resolve(v6 bool, purpose string) (own netip.Addr, card string, err error) {
 	if own, err = netip.ParseAddr(string(b)); err == nil {
 		return own, "", nil
 	}
@@ -64,13 +91,9 @@ func (b Bind) resolve(peer string) (own netip.Addr, card string, err error) {
 	if err != nil {
 		return own, "", fmt.Errorf("bind: the addresses of %s: %w", b, err)
 	}
-	// The peer may be a name of both families: IPv4 is what plants have.
-	host, _, _ := net.SplitHostPort(peer)
-	target, err := netip.ParseAddr(host)
-	wantV6 := err == nil && target.Is6()
 	for _, a := range addresses {
 		prefix, err := netip.ParsePrefix(a.String())
-		if err == nil && prefix.Addr().Is6() == wantV6 {
+		if err == nil && prefix.Addr().Is6() == v6 {
 			own = prefix.Addr()
 			if own.Is6() && own.IsLinkLocalUnicast() {
 				own = own.WithZone(string(b))
@@ -78,5 +101,9 @@ func (b Bind) resolve(peer string) (own netip.Addr, card string, err error) {
 			return own, string(b), nil
 		}
 	}
-	return own, "", fmt.Errorf("bind: the network card %s has no address to reach %s from (ip addr)", b, peer)
+	family := "IPv4"
+	if v6 {
+		family = "IPv6"
+	}
+	return own, "", fmt.Errorf("bind: the network card %s has no %s address %s (ip addr)", b, family, purpose)
 }

@@ -150,7 +150,7 @@ func advice(cause string) string {
 		{[]string{"no answer of unit"}, "Check this device's power and unit id, A and B not swapped, and baud and parity of the line."},
 		{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},
 		{[]string{"the port /", "the port com", `the port \\`, "the port is gone", "the other end hung up"}, "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."},
-		{[]string{"bind: this computer", "bind: the network card", "cannot assign requested address"}, "Look at the network cards with ip addr, and write the right one as bind."},
+		{[]string{"bind: this computer", "bind: the network card", "cannot assign requested address"}, "Look at the network cards with ip addr, and write the right one as bind, or in listen."},
 		{[]string{"exception 1 "}, "It answers, but has no such table: often it is holding instead of input, or the other way round."},
 		{[]string{"exception 3 "}, "It answers, but does not give so many registers at once: lower max_registers, and check the tag's type."},
 		{[]string{"exception 4 ", "exception 7 ", "exception 8 "}, "It answers that it has a fault of its own: look at the device."},

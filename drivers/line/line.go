@@ -51,6 +51,8 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 // where is the device for people.
 func (o *Options) where() string {
 	switch {
+	case o.Listen != "" && o.Bind != "":
+		return fmt.Sprintf("listens at %s of %s", o.Listen, o.Bind)
 	case o.Listen != "":
 		return "listens at " + string(o.Listen)
 	case o.Port != "":

@@ -73,9 +73,13 @@ func (l *link) open(ctx context.Context) error {
 	case o.Listen != "":
 		var listening net.ListenConfig
 		listening.KeepAliveConfig = keepAlive()
-		found, err := listening.Listen(ctx, "tcp", string(o.Listen))
-		if err != nil {
+		found, err := o.Bind.Listen(ctx, listening, "tcp", string(o.Listen))
+		var refused *net.OpError
+		switch {
+		case errors.As(err, &refused):
 			return fmt.Errorf("%w: is the address one of this computer, and does no other device of this config, and no other program, listen there?", err)
+		case err != nil:
+			return err
 		}
 		l.listener = found
 		l.done.Go(l.accept)

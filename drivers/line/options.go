@@ -34,7 +34,8 @@ type Options struct {
 	Endpoint Endpoint `yaml:"endpoint"`
 	Listen   Listen   `yaml:"listen"`
 	Port     string   `yaml:"port"`
-	// Bind is the network card that the gateway calls Endpoint over.
+	// Bind is the network card that the gateway calls Endpoint over, or that
+	// devices call at Listen on, which then is a port alone.
 	Bind drivers.Bind `yaml:"bind"`
 	// HangsUp says that devices that call close the connection between two lines,
 	// so that being gone means nothing.
@@ -127,8 +128,12 @@ func (o *Options) validateWay() error {
 		}
 		f.add("endpoint", problem, "write endpoint: host:port where the gateway calls the device, listen: address:port where the device calls the gateway, or port: the serial port of this computer, such as /dev/ttyUSB0")
 	}
-	if o.Bind != "" && o.Endpoint == "" {
-		f.add("bind", "is of use with endpoint only", "remove it; with listen the address is part of it")
+	switch {
+	case o.Bind == "":
+	case o.Port != "":
+		f.add("bind", "a serial port is on no network", "remove it")
+	case o.Listen != "" && !strings.HasPrefix(string(o.Listen), ":"):
+		f.add("bind", "the address in listen says already which network card is used", "remove it, or leave the port alone in listen, such as \":4001\"")
 	}
 	if o.HangsUp && o.Listen == "" {
 		f.add("hangs_up", "is of use with listen only", "remove it")

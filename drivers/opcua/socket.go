@@ -23,10 +23,11 @@ const dialTimeout = 1500 * time.Millisecond
 
 var errSevered = errors.New("the session was given up")
 
-// dial connects to the server; sever ends the connection.
+// dial connects to the server, over the card of the config; sever ends the connection.
 func (k *socket) dial(ctx context.Context, o *Options) (net.Conn, error) {
-	d := net.Dialer{Timeout: min(o.Timeout.Std(), dialTimeout)}
-	conn, err := d.DialContext(ctx, "tcp", o.Endpoint.address())
+	ctx, cancel := context.WithTimeout(ctx, min(o.Timeout.Std(), dialTimeout))
+	defer cancel()
+	conn, err := o.Bind.Dial(ctx, "tcp", o.Endpoint.address())
 	if err != nil {
 		return nil, err
 	}
