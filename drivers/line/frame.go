@@ -15,6 +15,9 @@ type framer struct {
 	inside bool
 	// tooLong is set while the rest of a line that is too long is read over.
 	tooLong bool
+	// broken is set since a line was given up half: what comes up to the next end
+	// may be its rest, and so is no line. Behind a start sign nothing is in doubt.
+	broken bool
 	// stray counts bytes outside of a start and an end sign since the last line.
 	stray int
 }
@@ -72,13 +75,15 @@ func (f *framer) take(c byte, emit func(found)) {
 // whole ends the line that is held, of so many bytes.
 func (f *framer) whole(n int, emit func(found)) {
 	line, long, inside := f.held[:n], f.tooLong, f.inside
-	defer func() { f.held, f.tooLong, f.inside = f.held[:0], false, f.start == "" }()
+	defer func() { f.held, f.tooLong, f.inside, f.broken = f.held[:0], false, f.start == "", false }()
 	switch {
 	case long: // said when it was found too long
 	case !inside:
 		f.stray += n
 	case len(line) > f.maxLine:
 		emit(found{raw: string(line[:f.maxLine]), problem: fmt.Sprintf("it is longer than %d bytes (max_line)", f.maxLine)})
+	case len(line) > 0 && f.broken:
+		emit(found{raw: string(line), problem: "it may be the rest of the one before, whose end did not come in time"})
 	case len(line) > 0 || f.start != "":
 		f.report(found{raw: string(line)}, emit)
 	}
@@ -96,6 +101,7 @@ func (f *framer) rest(problem string, emit func(found)) {
 	if f.pending() && f.inside && !f.tooLong {
 		emit(found{raw: string(f.held), problem: problem})
 	}
+	f.broken = f.start == "" && (f.broken || f.pending())
 	f.held, f.tooLong, f.inside = f.held[:0], false, f.start == ""
 }
 

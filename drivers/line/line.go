@@ -74,11 +74,12 @@ type driver struct {
 	taken atomic.Uint32
 	wrote chan struct{}
 
-	// mu is held over changes of link, session and from, which Write reads.
+	// mu is held over changes of link, session, from and refused, which Write reads.
 	mu      sync.Mutex
 	link    *link // nil without a session
 	session uint64
 	from    wire // who sent the line that was given last
+	refused bool // that line is none: who sent it must not think that it arrived
 
 	// Of the goroutine of Connect, Read and Close.
 	records []record
@@ -125,7 +126,7 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 		return fmt.Errorf("line: open %s: %w", d.o.where(), err)
 	}
 	d.mu.Lock()
-	d.link, d.session, d.from = l, session, nil
+	d.link, d.session, d.from, d.refused = l, session, nil, false
 	d.mu.Unlock()
 	d.greeted, d.over = false, nil
 	for i := range d.records {
@@ -209,7 +210,7 @@ func (d *driver) Write(_ context.Context, w plant.Write) error {
 		return fail(fmt.Errorf("%s is no number of a line", w.Value))
 	}
 	d.mu.Lock()
-	l, session, from := d.link, d.session, d.from
+	l, session, from, refused := d.link, d.session, d.from, d.refused
 	d.mu.Unlock()
 	switch {
 	case l == nil:
@@ -222,7 +223,7 @@ func (d *driver) Write(_ context.Context, w plant.Write) error {
 	case d.wrote <- struct{}{}:
 	default:
 	}
-	if d.o.Reply == "" || before == uint32(n) {
+	if d.o.Reply == "" || refused || before == uint32(n) {
 		return nil
 	}
 	if err := d.send(from, string(d.o.Reply)); err != nil {

@@ -165,10 +165,10 @@ func (d *driver) take(e *entry) []plant.Scan {
 		e.number = d.counts.sequence.Add(1)
 	}
 	d.given = e.number
-	d.mu.Lock()
-	d.from = e.from
-	d.mu.Unlock()
 	s := d.parse(e)
+	d.mu.Lock()
+	d.from, d.refused = e.from, s.problem != ""
+	d.mu.Unlock()
 	if s.problem != "" {
 		d.counts.refused.Add(1)
 	}
@@ -240,8 +240,6 @@ func (d *driver) parse(e *entry) said {
 // read returns the value of a tag; why is empty if there is one.
 func (s *said) read(p *point, decimal string) (v plant.Value, why string) {
 	switch {
-	case p.field == fieldLine && s.text != "":
-		return p.read(s.text, decimal)
 	case s.problem != "":
 		return v, s.problem
 	case p.field == fieldLine:

@@ -3,6 +3,7 @@ package line
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -144,12 +145,15 @@ func TestAScannerThatCalls(t *testing.T) {
 // What is no line as the config says is a number with the cause, never silence:
 // no match, too long, without an end, cut off, not text.
 func TestLinesThatAreNone(t *testing.T) {
-	d, addr := listening(t, "half_after: 300ms", units)
+	whole := units
+	whole.Fields = []plant.TagID{"n", "code", "all"} // a code may be the whole line
+	d, addr := listening(t, "half_after: 300ms", whole)
 	c := call(t, addr)
 	for i, x := range []struct{ sent, cause string }{
 		{"no such\r", "does not match the pattern"},
 		{strings.Repeat("A", 60) + "\r", "longer than 40 bytes"},
 		{"UNIT00", "no end of the line came within 300ms: let the device send CR or LF"},
+		{"01\r", "may be the rest of the one before"},
 		{"UNIT\xff\xfe01\r", "no UTF-8"},
 	} {
 		send(t, c, x.sent)
@@ -159,6 +163,9 @@ func TestLinesThatAreNone(t *testing.T) {
 		}
 		if r := field(s, "code"); r.Quality != plant.Bad || !strings.Contains(r.Cause, x.cause) || !r.Value.IsZero() {
 			t.Errorf("%q: %v %q, want bad, %q", x.sent, r.Value, r.Cause, x.cause)
+		}
+		if r := field(s, "all"); r.Quality != plant.Bad || r.Cause != field(s, "code").Cause || !r.Value.IsZero() {
+			t.Errorf("%q: the whole line is %v %v %q, want bad like the code", x.sent, r.Value, r.Quality, r.Cause)
 		}
 	}
 	send(t, c, "UNIT0")
@@ -245,20 +252,20 @@ func TestEachLineWaitsForItsAnswer(t *testing.T) {
 	equal(t, records(t, d, 1), "2 UNIT0002")
 	write(2)
 	write(2) // said once more by a rule: the scanner is not told twice
-	send(t, c, "UNIT0003\r")
-	equal(t, records(t, d, 1), "3 UNIT0003")
-	write(3)
+	send(t, c, "no unit\rUNIT0003\r")
+	equal(t, records(t, d, 1), "3 bad")
+	write(3) // the rule has told of it: the next may come, but the scanner gets no word
+	equal(t, records(t, d, 1), "4 UNIT0003")
+	write(4)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	var got []byte
-	for len(got) < 3 {
-		b := make([]byte, 8)
-		n, err := c.Read(b)
-		if err != nil {
-			t.Fatalf("the scanner got %q, then: %v", got, err)
-		}
-		got = append(got, b[:n]...)
+	got, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatalf("the scanner got %q, then: %v", got, err)
 	}
 	if string(got) != "\x06\x06\x06" {
 		t.Errorf("the scanner got %q", got)
