@@ -39,12 +39,14 @@ func (p pins) find(n NodeID, namespaces []string) (uint16, error) {
 	if i := slices.Index(namespaces, meant); i >= 0 {
 		return uint16(i), nil // it has moved
 	}
+	// Without the node's own name: all tags of a namespace have one cause, and are
+	// one problem on the page.
 	now := "is gone"
 	if int(n.Index) < len(namespaces) {
 		now = "is now " + namespaces[n.Index]
 	}
-	return 0, fmt.Errorf("namespace %d was %s and %s: write nsu=%s;%s or the namespace that is right now, or reload the gateway if ns=%d is right",
-		n.Index, meant, now, meant, n.identifier, n.Index)
+	return 0, fmt.Errorf("namespace %d was %s and %s: write nsu=%s; instead of ns=%d; or the namespace that is right now, or reload the gateway if ns=%d is right",
+		n.Index, meant, now, meant, n.Index, n.Index)
 }
 
 // resolve finds the items' nodes by the server's list of namespaces.

@@ -25,7 +25,7 @@ func TestNamespacesThatMove(t *testing.T) {
 		{"as before", pins{2: a}, "ns=2;i=1", []string{"", own, a, b}, 2, ""},
 		{"one came in front", pins{2: a}, "ns=2;i=1", []string{"", own, b, a}, 3, ""},
 		{"the two have changed places", pins{2: a, 3: b}, "ns=3;i=1", []string{"", own, b, a}, 2, ""},
-		{"gone, and another is there", pins{2: a, 3: b}, "ns=2;s=Made", []string{"", own, b}, 0, "namespace 2 was urn:a and is now urn:b: write nsu=urn:a;s=Made"},
+		{"gone, and another is there", pins{2: a, 3: b}, "ns=2;s=Made", []string{"", own, b}, 0, "namespace 2 was urn:a and is now urn:b: write nsu=urn:a; instead of ns=2;"},
 		{"gone", pins{3: b}, "ns=3;i=1", []string{"", own, a}, 0, "namespace 3 was urn:b and is gone"},
 		{"beyond the list", pins{}, "ns=7;i=1", []string{""}, 7, ""},
 		{"the standard one", pins{}, "i=2258", []string{""}, 0, ""},

@@ -97,6 +97,9 @@ func (c *channel) takeOpen(b []byte) error {
 	if err != nil {
 		return err
 	}
+	if f, ok := body.(*ua.ServiceFault); ok && f.ResponseHeader != nil && f.ResponseHeader.ServiceResult != ua.StatusOK {
+		return fmt.Errorf("the server opens no channel: %w", refused(f.ResponseHeader.ServiceResult))
+	}
 	r, ok := body.(*ua.OpenSecureChannelResponse)
 	if !ok {
 		return fmt.Errorf("the server opens the channel with %T", body)
@@ -161,12 +164,28 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 		c.deliver(to, number, answer{err: fmt.Errorf("the server answers with %T", body)})
 		return nil
 	}
+	if err := handleOf(r, number); err != nil {
+		return err
+	}
 	a := answer{body: r}
 	if status := r.Header().ServiceResult; status != ua.StatusOK {
 		a.err = status
 	}
 	c.deliver(to, number, a)
 	return nil
+}
+
+// handleOf checks that an answer carries the handle of the request with the number:
+// the server returns what it was given (OPC 10000-4, 7.33). Where it does not, the
+// values of the answer may be those of other tags, and so may those of the next.
+// Only a fault may carry none: a server that cannot read a request does not know
+// its handle.
+func handleOf(r ua.Response, number uint32) error {
+	got := r.Header().RequestHandle
+	if _, fault := r.(*ua.ServiceFault); got == number || fault && got == 0 {
+		return nil
+	}
+	return fmt.Errorf("the server answers request %d with the answer to another one (handle %d): none of its values are taken: restart the server, update its firmware", number, got)
 }
 
 // deliver hands over an answer, once.
