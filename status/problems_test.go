@@ -186,12 +186,39 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"modbus: read holding:1 from 10.0.0.7:502: the device closed the connection":                                                                        "closed the connection",
 		"the device answered exception 11 (gateway target device failed to respond) to holding:1":                                                           "behind it does not",
 		"the device answered exception 6 (server device busy) to holding:1":                                                                                 "busy",
+		"opcua: connect x: an answer of the server is longer than 1048576 bytes: read less at once, or raise max_message":                                   "max_message",
+		"opcua: connect x: an answer of the server is not decoded: it has values in values, more than 100 deep":                                             "restart the server",
+		"opcua: connect x: an answer of the server cannot be decoded (runtime error)":                                                                       "restart the server",
+		"opcua: read from x: the server answers request 7 with the answer to another one (handle 6): none of its values are taken":                          "restart the server",
+		"opcua: connect x: the server opens a channel that nobody asked for":                                                                                "who answers there",
+		"opcua: connect x: the server sends a chunk of 825110831 bytes, and 8 to 8192 are possible: it is broken, or no OPC UA server":                      "check address and port",
+		"opcua: connect x: The request specified too many operations. StatusBadTooManyOperations (0x80100000)":                                              "raise that limit",
+		"opcua: connect x: the server does not take this login: check login.user and login.password, or that the server trusts login.cert (Bad)":            "login with user and password",
+		"opcua: connect x: the server's certificate ended on 2025-01-01T00:00:00Z; give the server a new one":                                               "let it make a new one",
+		"opcua: connect x: the server's certificate is for the application urn:a, and the server says it is urn:b":                                          "is another's",
+		"opcua: connect x: the server's certificate is valid only from 2027-01-01T00:00:00Z; is the clock of this computer right?":                          "clock of this PC",
 		"": "Check",
 		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`: "its own client_id",
 		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                   "nothing that speaks TLS",
 	} {
 		if got := advice(cause); !strings.Contains(got, part) {
 			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)
+		}
+	}
+}
+
+func TestTagAdviceKnowsTheWordsOfServers(t *testing.T) {
+	for cause, part := range map[string]string{
+		"namespace 2 was urn:a and is now urn:b: write nsu=urn:a; instead of ns=2; or the namespace that is right now": "write nsu=",
+		"the server has no namespace urn:c; it has urn:a":                                                              "as the cause lists them",
+		"not a number: the device has no value":                                                                        "NaN",
+		"the server has no contact to the device behind it (BadNoCommunication 0x80310000)":                            "PLC behind it",
+		"the sensor has failed (BadSensorFailure 0x808C0000)":                                                          "sensor and its wiring",
+		"the array has 3 elements":                                                                                     "counted from 0",
+		"the value is somehow odd":                                                                                     "what the PLC itself says",
+	} {
+		if got := tagAdvice(cause); !strings.Contains(got, part) {
+			t.Errorf("tagAdvice(%q) = %q, want something with %q", cause, got, part)
 		}
 	}
 }
