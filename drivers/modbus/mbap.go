@@ -16,10 +16,16 @@ import (
 type mbap struct {
 	link    link
 	counter uint16
-	out     [maxFrame]byte
+	// asked counts the requests of this socket, up to agesKnown.
+	asked uint16
+	out   [maxFrame]byte
 	// given are requests that were given up: their answers may still come.
 	given []uint16
 }
+
+// agesKnown bounds how far below the newest transaction id another one is taken
+// for older: half of them, the other half is newer.
+const agesKnown = 1 << 15
 
 var _ framing = (*mbap)(nil)
 
@@ -36,6 +42,7 @@ func (m *mbap) prepare(*station, time.Duration) error { return nil }
 // exchange implements framing.
 func (m *mbap) exchange(s *station, request []byte, deadline time.Time) ([]byte, error) {
 	m.counter++
+	m.asked = min(m.asked+1, agesKnown)
 	own := binary.BigEndian.Uint16(request)
 	binary.BigEndian.PutUint16(request, m.counter)
 	defer binary.BigEndian.PutUint16(request, own)
@@ -80,11 +87,22 @@ func (m *mbap) receive(s *station) ([]byte, error) {
 			}
 			continue
 		}
+		if m.forgotten(id) {
+			continue
+		}
 		if _, err := m.link.repeats(f); err != nil {
 			return nil, err
 		}
 	}
 	return nil, errRepeats
+}
+
+// forgotten reports whether id is of a request of this socket that is too old to
+// compare its answers: one more of them is nobody's answer and harms nobody,
+// however many requests of other units went by meanwhile.
+func (m *mbap) forgotten(id uint16) bool {
+	age := m.counter - id
+	return age > 0 && age < m.asked && !m.link.remembers(id)
 }
 
 // giveUp remembers a request whose answer may come later, of the last ones only.

@@ -84,6 +84,7 @@ type driver struct {
 var (
 	_ drivers.Driver           = (*driver)(nil)
 	_ drivers.DuplicateCounter = (*driver)(nil)
+	_ drivers.Noticer          = (*driver)(nil)
 )
 
 func open(env drivers.Env, o Options) *driver {
@@ -120,6 +121,22 @@ func (d *driver) attach(env drivers.Env, o Options) {
 	handler := pdu.NewTCPClientHandler(d.endpoint)
 	handler.SlaveId = byte(o.Unit)
 	d.client = pdu.NewClient2(handler, d.carrier)
+}
+
+// Notices implements drivers.Noticer: a unit of an RTU line that answers twice.
+func (d *driver) Notices() []drivers.Notice {
+	if d.unit == nil {
+		return nil
+	}
+	since := d.unit.warySince()
+	if since.IsZero() {
+		return nil
+	}
+	return []drivers.Notice{{
+		Text:  fmt.Sprintf("unit %d answers twice; it is asked more slowly until it has not done so for a minute", d.unit.unit),
+		Do:    "Give each device of the line a unit id of its own. If it has one, its answers come too late: raise timeout of this device.",
+		Since: since,
+	}}
 }
 
 // Connect implements drivers.Driver. It dials once and asks nothing.

@@ -26,8 +26,9 @@ const (
 	rtuGap = 100 * time.Millisecond
 	// drainFor bounds how long a line is waited for that is never silent.
 	drainFor = 300 * time.Millisecond
-	// After an answer too many the line must be silent for warySilence before each
-	// request, for waryFor.
+	// After an answer too many of a unit the line must be silent for warySilence
+	// before each request to that unit, for waryFor: its next answer could be one
+	// more to the request before. To the other units its unit id tells.
 	warySilence, waryFor = 50 * time.Millisecond, time.Minute
 )
 
@@ -49,9 +50,7 @@ type rtu struct {
 	// echoes is set once requests were seen to come back, as two-wire adaptors
 	// without a receiver switch do.
 	echoes bool
-	// wary is until when the line is listened to for longer before each request.
-	wary time.Time
-	out  [maxRTU]byte
+	out    [maxRTU]byte
 }
 
 var _ framing = (*rtu)(nil)
@@ -60,9 +59,9 @@ func newRTU(w wire, l *line) framing { return &rtu{wire: w, line: l} }
 
 // prepare implements framing: it reads until nothing has come for silence. Late
 // answers among it are told to their stations.
-func (r *rtu) prepare(_ *station, silence time.Duration) error {
+func (r *rtu) prepare(s *station, silence time.Duration) error {
 	r.have = 0
-	if time.Now().Before(r.wary) {
+	if !s.warySince().IsZero() {
 		silence = max(silence, warySilence)
 	}
 	limit := time.Now().Add(silence + drainFor)
@@ -114,10 +113,9 @@ func (r *rtu) foreign(frame []byte) {
 		s.cameLate()
 		return
 	}
-	if r.wary.IsZero() {
-		r.line.log.Warn("a unit answers twice: maybe two devices have its unit id", zap.Uint8("unit", s.unit))
+	if s.beWary() {
+		r.line.log.Warn("a unit answers twice: maybe two devices have its unit id, or its timeout is too short; it alone is asked more slowly for a minute", zap.Uint8("unit", s.unit))
 	}
-	r.wary = time.Now().Add(waryFor)
 }
 
 // exchange implements framing.

@@ -60,6 +60,10 @@ type station struct {
 
 	// silent says that the last request failed; under line.mu.
 	silent bool
+	// wary is until when the line is listened to for longer before each request to
+	// the unit, since it gave an answer too many, and waryBegan since
+	// when; under line.mu.
+	wary, waryBegan time.Time
 }
 
 var _ carrier = (*station)(nil)
@@ -307,6 +311,30 @@ func (s *station) sure(byException bool) {
 		s.quiet = time.Now().Add(s.timeout)
 		s.line.mu.Unlock()
 	}
+}
+
+// beWary notes that the unit gave an answer too many; first says that it gave
+// none for a while.
+func (s *station) beWary() (first bool) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	now := time.Now()
+	if first = !now.Before(s.wary); first {
+		s.waryBegan = now
+	}
+	s.wary = now.Add(waryFor)
+	return first
+}
+
+// warySince returns since when the unit gives answers too many; zero if it gave
+// none for a while. It may be called from any goroutine.
+func (s *station) warySince() time.Time {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	if !time.Now().Before(s.wary) {
+		return time.Time{}
+	}
+	return s.waryBegan
 }
 
 // cameLate notes an answer that was not waited for any more.

@@ -282,6 +282,16 @@ func (l *link) repeats(f []byte) (first bool, err error) {
 	return false, protocolError("an answer to request %d, which is none of the last %d", binary.BigEndian.Uint16(f), answersKept)
 }
 
+// remembers reports whether an answer to that request is kept.
+func (l *link) remembers(id uint16) bool {
+	for i, size := range l.sizes {
+		if size > 0 && binary.BigEndian.Uint16(l.kept[i][:]) == id {
+			return true
+		}
+	}
+	return false
+}
+
 // keep remembers an answer and returns what it remembers, valid for the next
 // answersKept-1 answers.
 func (l *link) keep(f []byte) []byte {
