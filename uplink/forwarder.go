@@ -236,7 +236,7 @@ func (f *Forwarder) sendWith(sends context.Context, m plant.MachineID, st *machi
 	ctx, cancel := context.WithTimeout(sends, f.options.SendTimeout.Std())
 	defer cancel()
 	f.count(1)
-	began, noted := time.Now(), f.journal.count(m)
+	began, noted := time.Now(), f.journal.begin(m)
 	results, panicked := f.call(ctx, m, b.events)
 	f.count(-1)
 	v = judge(b, results, how)

@@ -131,6 +131,9 @@ type Journal struct {
 	// noted counts what was noted of each machine, so that the Forwarder does not
 	// tell again what its Sender has told.
 	noted map[plant.MachineID]told
+	// sends are the machines that a Send is under way for, with what it has noted
+	// from its first refusal on: only the Forwarder knows whether that is final.
+	sends map[plant.MachineID][]Exchange
 	// watchers are shown what is noted, by a number of their own.
 	watchers map[int]func(Exchange)
 	next     int
@@ -140,14 +143,15 @@ type Journal struct {
 // exchange, made safe to show; it must not block for long, since a Send waits
 // for it.
 func NewJournal(uplink string, keep func(Exchange)) *Journal {
-	return &Journal{uplink: uplink, keep: keep, noted: map[plant.MachineID]told{}, watchers: map[int]func(Exchange){}}
+	return &Journal{uplink: uplink, keep: keep, noted: map[plant.MachineID]told{}, sends: map[plant.MachineID][]Exchange{}, watchers: map[int]func(Exchange){}}
 }
 
 // Note keeps x. A Sender calls it once for each request that it has made,
 // with the outcome that its Result will have; a Forwarder notes what its Sender
 // does not: merges, refusals that hold a stream, and Sends without a request.
 // Words of others are cut to a bound and freed of what a terminal or a page
-// would act on; Where loses its query and its user.
+// would act on; Where loses its query and its user. A refusal is kept when its
+// Send has ended, as OutcomeHeld if the Forwarder holds the stream for it.
 func (j *Journal) Note(x Exchange) {
 	if j == nil {
 		return
@@ -170,12 +174,52 @@ func (j *Journal) Note(x Exchange) {
 		told.retries++
 	}
 	j.noted[x.Machine] = told
+	if later, sending := j.sends[x.Machine]; sending && (x.Outcome == OutcomeRefused || len(later) > 0) {
+		j.sends[x.Machine] = append(later, x)
+		j.mu.Unlock()
+		return
+	}
+	j.mu.Unlock()
+	j.tell(x)
+}
+
+// tell shows x to those who watch, and keeps it.
+func (j *Journal) tell(x Exchange) {
+	j.mu.Lock()
 	watchers := slices.Collect(maps.Values(j.watchers))
 	j.mu.Unlock()
 	for _, w := range watchers {
 		w(x)
 	}
 	j.keep(x)
+}
+
+// begin says that a Send for m begins, and returns what was noted of m so far.
+func (j *Journal) begin(m plant.MachineID) told {
+	if j == nil {
+		return told{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.sends[m] = nil
+	return j.noted[m]
+}
+
+// end says that the Send for m has ended, and how: a refusal of what v holds is
+// no dead letter. It reports whether there was one.
+func (j *Journal) end(m plant.MachineID, v *verdict) (held bool) {
+	j.mu.Lock()
+	later := j.sends[m]
+	delete(j.sends, m)
+	j.mu.Unlock()
+	for i := range later {
+		x := &later[i]
+		if x.Outcome == OutcomeRefused && v.held && x.First <= v.stop.Last && v.stop.First <= x.Last {
+			x.Outcome, held = OutcomeHeld, true
+		}
+		j.tell(*x)
+	}
+	return held
 }
 
 // deliver keeps what the Forwarder says of a Send that went well. It is Note for

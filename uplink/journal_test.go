@@ -178,6 +178,44 @@ func TestJournalTellsOnce(t *testing.T) {
 	})
 }
 
+// refusingSender notes its refusals itself, as each Sender with requests does.
+type refusingSender struct {
+	*fakeSender
+	journal *Journal
+}
+
+func (s refusingSender) Send(_ context.Context, m plant.MachineID, events []plant.Event) []plant.Result {
+	e := &events[0]
+	s.journal.Note(Exchange{Machine: m, Kind: e.Kind, First: e.Sequence, Last: e.Sequence, Events: 1, Outcome: OutcomeRefused, Status: 422, Words: "unknown machine"})
+	return []plant.Result{refuse(e, "unknown machine")}
+}
+
+// TestJournalOfAHeldRefusal: what a Sender calls refused is "held" in the log while
+// the stream is held for it, since it is no dead letter.
+func TestJournalOfAHeldRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		j := NewJournal("up", n.keep)
+		q := newFakeQueue()
+		q.add("M", plant.KindCounter, 20)
+		journaled(t, q, refusingSender{&fakeSender{queue: q}, j}, j, 5*time.Minute)
+		for _, x := range n.of(OutcomeRefused) {
+			if x.First > 4 {
+				t.Errorf("event %d is held, but the log calls it refused: %+v", x.First, x)
+			}
+		}
+		held := n.of(OutcomeHeld)
+		if len(held) < 2 {
+			t.Fatalf("held %+v", held)
+		}
+		for _, x := range held {
+			if x.First != 5 || x.Status != 422 {
+				t.Errorf("held %+v, want the request with event 5", x)
+			}
+		}
+	})
+}
+
 func TestJournalNoteIsSafe(t *testing.T) {
 	var none *Journal
 	none.Note(Exchange{Words: "x"})

@@ -18,6 +18,7 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 		return
 	}
 	now := f.journal.count(m)
+	heldNoted := f.journal.end(m, v)
 	took := time.Since(began)
 	if x := b.taken(v); x.Events > 0 && (now.all == before.all || len(x.Merged) > 0) {
 		x.Time, x.Machine, x.Duration, x.Outcome = began, m, took, OutcomeDelivered
@@ -48,6 +49,9 @@ func (f *Forwarder) journalSend(m plant.MachineID, b *batch, v *verdict, began t
 		return
 	}
 	x := Exchange{Time: began, Machine: m, Kind: v.kind, First: v.stop.First, Last: v.stop.Last, Duration: took, Outcome: OutcomeRetry, Words: words(v.stop.Cause)}
+	if heldNoted {
+		return
+	}
 	if v.held || v.stop.Status == plant.Held {
 		x.Outcome = OutcomeHeld
 	} else if now.retries > before.retries {
