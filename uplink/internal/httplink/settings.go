@@ -60,7 +60,15 @@ func (s Settings) Validate(target *url.URL, secret bool, sendTimeout config.Dura
 	var errs []error
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	secure := target.Scheme == "https"
-	errs = append(errs, s.files().Validate(secure, "https://"))
+	files := s.files()
+	if !secure && strings.HasPrefix(s.Proxy, "https://") && !s.direct(target) {
+		// They are of use to the proxy, which is called by its own name.
+		files.CA = ""
+		if files.Cert != "" && files.Key != "" {
+			files.Cert, files.Key = "", ""
+		}
+	}
+	errs = append(errs, files.Validate(secure, "https://"))
 	if !secure && (!Loopback(target.Hostname()) || s.Proxy != "" && !s.direct(target)) {
 		switch {
 		case !secret:
