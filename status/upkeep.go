@@ -51,7 +51,7 @@ func codeProblem(u *uplink.Stats) []Problem {
 	}
 	var named []string
 	for _, c := range u.Unmapped[:min(shownCodes, len(u.Unmapped))] {
-		named = append(named, fmt.Sprintf("%s %q (%s)", strings.ReplaceAll(string(c.Kind), "_", " "), c.Code, count(c.Count, "time")))
+		named = append(named, fmt.Sprintf("%s %q (looked up %s)", strings.ReplaceAll(string(c.Kind), "_", " "), c.Code, count(c.Count, "time")))
 	}
 	text := strings.Join(named, ", ")
 	if more := n - uint64(len(named)); more > 0 {
@@ -62,7 +62,7 @@ func codeProblem(u *uplink.Stats) []Problem {
 	}
 	return []Problem{{
 		Severity: Doubtful, What: fmt.Sprintf("Uplink %s: its tables do not have %s", u.Uplink, count(n, "code")), Cause: text,
-		Do: "They were sent as they are. Add them to the tables under codes: of this uplink, and start the gateway again.",
+		Do: "Events go with such a code as it is; those whose template asks for `mapped` are not sent, but refused here or held. Add the codes to the tables under codes: of this uplink, and start the gateway again.",
 	}}
 }
 
