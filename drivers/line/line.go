@@ -121,7 +121,7 @@ func open(env drivers.Env, o *Options) *driver {
 // listen, and the session lasts while it does: callers come and go.
 func (d *driver) Connect(ctx context.Context, session uint64) error {
 	_ = d.Close() // a session left open, which the Poller never does
-	l := newLink(d.o, &d.counts)
+	l := newLink(d.o, &d.counts, d.log)
 	if err := l.open(ctx); err != nil {
 		return fmt.Errorf("line: open %s: %w", d.o.where(), err)
 	}

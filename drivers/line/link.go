@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
@@ -26,6 +28,8 @@ type entry struct {
 	// The line was made between asked and at.
 	asked, at time.Time
 	from      wire
+	// full is set for a line that had no place in the queue.
+	full bool
 }
 
 // link is what is open in one session: one connection, or a listener and those
@@ -33,6 +37,7 @@ type entry struct {
 type link struct {
 	o      *Options
 	counts *counts
+	log    *zap.Logger
 	// lines is closed when no more can come; err then says why.
 	lines chan entry
 	err   error
@@ -51,6 +56,7 @@ type link struct {
 	left     time.Time // when the last caller left
 
 	order sync.Mutex // numbers are given in the order of the queue
+	lost  *entry     // the newest line of a serial port, if it had no place
 }
 
 // counts are of a driver, over all its sessions.
@@ -58,9 +64,9 @@ type counts struct {
 	sequence, refused, dropped atomic.Uint32
 }
 
-func newLink(o *Options, c *counts) *link {
+func newLink(o *Options, c *counts, log *zap.Logger) *link {
 	l := &link{
-		o: o, counts: c, lines: make(chan entry, o.Queue), stop: make(chan struct{}),
+		o: o, counts: c, log: log, lines: make(chan entry, o.Queue), stop: make(chan struct{}),
 		changed: make(chan struct{}, 1), wires: make(map[wire]struct{}),
 	}
 	l.heard.Store(time.Now().UnixNano())
@@ -106,6 +112,7 @@ func (l *link) open(ctx context.Context) error {
 // accept takes devices that call until the listener is closed.
 func (l *link) accept() {
 	var callers sync.WaitGroup
+	var said time.Time // a device that is turned away calls again at once
 	for {
 		conn, err := l.listener.Accept()
 		if err != nil {
@@ -114,6 +121,11 @@ func (l *link) accept() {
 		}
 		w := socket{conn}
 		if !l.join(w) {
+			if !l.stopped() && time.Since(said) > time.Minute {
+				said = time.Now()
+				l.log.Warn("a device was turned away, and what it sent is lost: too many are connected; give each its own port, or fewer this one",
+					zap.Stringer("caller", conn.RemoteAddr()), zap.Int("connected", mostCallers))
+			}
 			_ = conn.Close() // it is told nothing: it would not listen
 			continue
 		}
@@ -250,7 +262,10 @@ func (l *link) put(e entry) {
 	if l.o.Port != "" {
 		select {
 		case l.lines <- e:
+			l.lost = nil
 		default:
+			e.full = true
+			l.lost = &e
 			l.counts.dropped.Add(1)
 		}
 		return
@@ -260,6 +275,22 @@ func (l *link) put(e entry) {
 	case <-l.stop:
 		l.counts.dropped.Add(1)
 	}
+}
+
+// full returns the newest line if it had no place and all before it were taken:
+// no other line may come whose number tells of those that are missing.
+func (l *link) full() *entry {
+	if l.o.Port == "" || len(l.lines) > 0 {
+		return nil // behind a socket nothing is lost, and order may be held for long
+	}
+	l.order.Lock()
+	defer l.order.Unlock()
+	if len(l.lines) > 0 {
+		return nil
+	}
+	e := l.lost
+	l.lost = nil
+	return e
 }
 
 // closeWires ends all connections.

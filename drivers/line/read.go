@@ -68,6 +68,8 @@ func (d *driver) next(ctx context.Context) ([]plant.Scan, error) {
 		lines, repeat, silent := l.lines, stopped(), stopped()
 		if d.owed() {
 			lines, repeat = nil, time.NewTimer(again)
+		} else if e := l.full(); e != nil {
+			return d.take(e), nil
 		} else if d.o.SilentAfter > 0 {
 			silent = time.NewTimer(time.Until(time.Unix(0, l.heard.Load()).Add(d.o.SilentAfter.Std())))
 		}
@@ -172,7 +174,11 @@ func (d *driver) take(e *entry) []plant.Scan {
 	if s.problem != "" {
 		d.counts.refused.Add(1)
 	}
-	d.edge.note(s.problem)
+	if e.full {
+		d.log.Warn("lines had no place in the queue: they are lost", zap.Uint32("dropped_since_start", d.counts.dropped.Load()))
+	} else {
+		d.edge.note(s.problem)
+	}
 	callers, _ := d.link.callers()
 	scan := plant.Scan{
 		Device: d.device, Session: d.session, Snapshot: d.o.streams() && !d.greeted,
@@ -211,6 +217,9 @@ func (d *driver) understands(e *entry) bool {
 }
 
 func (d *driver) parse(e *entry) said {
+	if e.full {
+		return said{problem: "the line " + shown(e.raw) + " had no place in the queue (queue, max_rate), like those whose numbers are missing before it"}
+	}
 	if e.problem != "" {
 		return said{problem: "the line " + shown(e.raw) + " is none: " + e.problem}
 	}

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/driverstest"
 	"github.com/sluice-edge/sluice/plant"
@@ -322,6 +325,8 @@ func TestAFlood(t *testing.T) {
 // More callers than there is room for are turned away, and the session goes on.
 func TestCallersAreBounded(t *testing.T) {
 	d, addr := listening(t, "", units)
+	core, logged := observer.New(zap.WarnLevel)
+	d.(*driver).link.log = zap.New(core)
 	for i := range mostCallers {
 		call(t, addr)
 		awaitCallers(t, d, uint64(i+1))
@@ -332,6 +337,9 @@ func TestCallersAreBounded(t *testing.T) {
 	}
 	if _, err := extra.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("one caller too many: %v, want the end of the connection", err)
+	}
+	if all := logged.All(); len(all) != 1 || all[0].ContextMap()["caller"] != extra.LocalAddr().String() {
+		t.Errorf("one caller too many: logged %v, want its address", all)
 	}
 }
 

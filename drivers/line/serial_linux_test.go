@@ -64,7 +64,8 @@ func TestSerialScanner(t *testing.T) {
 	write("noise\x02UNIT0001\x03\x02UNIT0001\x03")
 	equal(t, records(t, d, 2), "1 UNIT0001", "2 UNIT0001")
 	write("\x02A\x03\x02B\x03\x02C\x03\x02D\x03")
-	// Two of them wait, two have no place: the next one says so by its number.
+	// Two of them wait, two have no place: the newest says so, though no other comes,
+	// and its number tells of the one before.
 	counts := &d.(*driver).counts
 	for deadline := time.Now().Add(patience); counts.sequence.Load() < 6 || counts.dropped.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -72,6 +73,11 @@ func TestSerialScanner(t *testing.T) {
 		}
 	}
 	equal(t, records(t, d, 2), "3 A", "4 B")
+	none := records(t, d, 1)
+	equal(t, none, "6 bad")
+	if r := field(none[0], "code"); r.Cause != "the line `D` had no place in the queue (queue, max_rate), like those whose numbers are missing before it" {
+		t.Errorf("no place: %q", r.Cause)
+	}
 	write("\x02E\x03")
 	equal(t, records(t, d, 1), "7 E")
 	// The adapter is unplugged: an error in time, not a spinning read.
