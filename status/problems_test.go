@@ -184,6 +184,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"modbus: connect 10.0.0.7:502: bind: this computer has no network card eth9 (ip link shows them)":                                                   "ip addr",
 		"modbus: read holding:1 from 10.0.0.7:502: the device does not keep to the protocol: protocol id 21584":                                             "another framing",
 		"modbus: read holding:1 from 10.0.0.7:502: the device closed the connection":                                                                        "closed the connection",
+		"the device answered exception 9 (not in the specification) to holding:1":                                                                           "own manual",
 		"the device answered exception 11 (gateway target device failed to respond) to holding:1":                                                           "behind it does not",
 		"the device answered exception 6 (server device busy) to holding:1":                                                                                 "busy",
 		"opcua: connect x: an answer of the server is longer than 1048576 bytes: read less at once, or raise max_message":                                   "max_message",

@@ -161,6 +161,7 @@ func advice(cause string) string {
 		{[]string{"exception 3 "}, "It answers, but does not give so many registers at once: lower max_registers, and check the tag's type."},
 		{[]string{"exception 4 ", "exception 7 ", "exception 8 "}, "It answers that it has a fault of its own: look at the device."},
 		{[]string{"exception 5 ", "exception 6 "}, "It answers that it is busy, and is asked again by itself: a longer interval or pause: 20ms helps."},
+		{[]string{"(not in the specification)"}, "It answers with a code of its own: look it up in the device's own manual."},
 		{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."},
 		{[]string{"raise max_message"}, "It answers, but more than is taken at once: name fewer tags in this device, or raise max_message."},
 		{[]string{"an answer of the server is not decoded", "an answer of the server cannot be decoded", "the answer to another one", "that nobody asked for"}, "It answers, but wrongly: restart the server and update its firmware. If that does not help, find out who answers there."},
