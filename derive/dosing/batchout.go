@@ -37,6 +37,9 @@ type batchState struct {
 	// next weight, or at Left, the last before, where the one before had ended.
 	Gap   bool `json:"gap,omitempty"`
 	Parts bool `json:"part,omitempty"`
+	// Rough is set while a dose is on of which nobody knows from which weight on: the
+	// weight had not stood when it began.
+	Rough bool `json:"rough,omitempty"`
 	// Blind is set until the first look at both weight and gate.
 	Blind bool  `json:"blind,omitempty"`
 	Left  int64 `json:"left,omitempty"`
@@ -86,14 +89,31 @@ func (r *Live) gate(s *LiveState, on, sighted bool, at rule.Stamp, out Sink) {
 	}
 	b.Way.Idle = false
 	switch {
-	case !b.Gated:
-		r.crept(s, at, out)
+	case !b.Gated || !b.Have:
+		r.starts(s, sighted, at, out)
 		r.begun(s, at)
-	case !b.Have || b.Parts:
+	case b.Parts:
 	case sighted:
 		r.again(s, at, out)
 	case !b.Ended.IsZero() || r.another(s):
 		b.Parts, b.Left = true, s.Last.W
+	}
+}
+
+// starts settles from which weight on a dose is that begins now. Where none has
+// stood, or as much as a dose fell since and has not stood, it is estimated.
+func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	if b.Have {
+		r.crept(s, at, out)
+		_, stands := r.steadyAt(s, at.At)
+		b.Rough = !stands && s.Win.N > 0 && b.Ref-s.Last.W >= r.least
+		return
+	}
+	// Read once, it may still be that of the zero before.
+	if sighted && !b.Blind && s.Win.N > 1 {
+		b.Have, b.Rough, b.Ref = true, true, s.Last.W
+		b.Way.restart(s.Last.W, s.Last.At)
 	}
 }
 
@@ -212,14 +232,18 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case on:
 		// Between two doses of a gate that stays on, the weight stands for longer.
 		long := at.At - max(s.Win.Since.At, b.Switched.At)
+		if b.Rough && magnitude(w-b.Ref) <= r.noise {
+			// It stands before anything goes.
+			b.Rough, changed = false, true
+		}
 		if long < r.steady+r.settle {
-			return false
+			return changed
 		}
 		if !b.Way.Up && magnitude(w-b.Way.Ext.W) <= r.noise {
 			b.Way.Idle = true
 		}
 		if long < r.pause {
-			return false
+			return changed
 		}
 		return r.close(s, w, at, true, false, out)
 	case b.Gated && at.At-b.Switched.At < r.settle:
@@ -235,7 +259,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	b := &s.Batch
 	b.rise(r, w)
 	b.Words.fill(&s.Words)
-	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated, unheard: b.Gap, early: b.Gated && !on, words: &b.Words}
+	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated || b.Rough, unheard: b.Gap, early: b.Gated && !on, words: &b.Words}
 	if on || p.ended.IsZero() {
 		p.ended = s.Win.Since
 	}
@@ -261,7 +285,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	if b.Ref == w {
 		b.Held = false
 	}
-	b.Refilled, b.Gap = 0, false
+	b.Refilled, b.Gap, b.Rough = 0, false, false
 	idle := on && b.Gated
 	b.Gated = idle
 	if idle {
@@ -390,7 +414,7 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 		}
 	}
 	r.rest(s, at, out)
-	b.Have, b.Refilled, b.Gap, b.Parts, b.Way, s.Win = false, 0, false, false, way{}, window{}
+	b.Have, b.Refilled, b.Gap, b.Rough, b.Parts, b.Way, s.Win = false, 0, false, false, false, way{}, window{}
 }
 
 // batchAt returns when a silent subscription is as good as a weight that stands.
