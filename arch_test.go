@@ -42,7 +42,7 @@ var layers = []layer{
 	{"buffer", []string{"plant", "config", "internal/durable", "internal/fault"}},
 	{"derive", []string{"plant", "config", "derive/..."}},
 	{"drivers", []string{"plant", "config", "internal/backoff", "internal/pki"}},
-	{"drivers/*", []string{"drivers", "plant", "config", "internal/kind", "internal/backoff", "internal/pki"}},
+	{"drivers/*", []string{"drivers", "plant", "config", "internal/kind", "internal/backoff", "internal/pki", "internal/durable"}},
 	{"drivers/driverstest", []string{"drivers", "plant", "config", "internal/faultnet"}},
 	{"uplink", []string{"plant", "config", "internal/backoff", "internal/fault"}},
 	{"uplink/*", []string{"uplink", "uplink/internal/...", "plant", "config", "internal/kind", "internal/backoff", "internal/fault"}},

@@ -189,6 +189,10 @@ type Env struct {
 	// Line is what the LinePlan of Plan.Line has opened, for all devices on it;
 	// nil for a device that is on none.
 	Line Line
+	// Notes is the path of a file of this device's own, in which the driver keeps
+	// what it must know after a restart of the gateway. Its folder may be missing.
+	// Empty for a driver that is opened only to look: it keeps nothing.
+	Notes string
 }
 
 // Sink takes what a device said. Offer must not block and must copy what it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -223,6 +224,7 @@ func (g *gateway) build() error {
 		env := drivers.Env{
 			Name: d.Name, Gateway: g.plan.Config.Site.Gateway, Log: g.log.With(zap.String("device", string(d.Name))),
 			Certificates: g.trust.of(d.Plan), Records: g.plan.records(d.Name), Line: lines[d.Plan.Line],
+			Notes: filepath.Join(string(g.plan.Config.Buffer.Path), notesFolder, string(d.Name)+".json"),
 		}
 		o := d.Plan.PollerOptions(d.Name)
 		// Devices of one interval are asked one behind the other.

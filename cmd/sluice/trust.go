@@ -22,6 +22,10 @@ import (
 // config names no other.
 const pkiFolder = "pki"
 
+// notesFolder is the folder beside the store where drivers keep what they must
+// know after a restart, a file for each device.
+const notesFolder = "notes"
+
 // trustStores are the stores of certificates of a plan, one for each folder.
 type trustStores struct {
 	beside string

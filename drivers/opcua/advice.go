@@ -15,6 +15,7 @@ const (
 	onSubscription topic = iota
 	onPolled
 	onNamespace
+	onNotes
 	onOverflow
 	onSampling
 	onDeadband

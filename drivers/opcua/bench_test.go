@@ -28,7 +28,7 @@ func subscribed(tb testing.TB, tags int) (*session, publish) {
 	came := publish{asked: time.Now()}
 	for i, point := range d.points {
 		it := &item{point: point, handle: uint32(i + 1)}
-		it.resolve(s.namespaces, d.pins)
+		it.resolve(s.namespaces, d.pins.of(point))
 		s.items = append(s.items, it)
 		came.changes = append(came.changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: &ua.DataValue{
 			Value: ua.MustVariant(uint32(i)), SourceTimestamp: came.asked.Add(time.Duration(i)),

@@ -76,7 +76,7 @@ func listNodes(ctx context.Context, env drivers.Env, o Options, cert, user ident
 			return list, err
 		}
 		it := &item{point: newPoint("from", Tag{Node: from}, o)}
-		if it.resolve(s.namespaces, pins{}); it.node() == nil {
+		if it.resolve(s.namespaces, ""); it.node() == nil {
 			return list, errors.New(it.refused)
 		}
 		root.at = it.node()

@@ -19,12 +19,9 @@ import (
 // the wrong tag.
 const namespacesEvery = 10 * time.Second
 
-// pins are the namespaces that the numbers in the config meant when a node of
-// them was first read. They are used by the goroutine of Connect and Read.
-type pins map[uint16]string
-
-// find returns the number at this server, now, of the namespace that n means.
-func (p pins) find(n NodeID, namespaces []string) (uint16, error) {
+// placeOf returns the number at this server, now, of the namespace that n means:
+// meant, where n has a number and it is known what that meant.
+func placeOf(n NodeID, meant string, namespaces []string) (uint16, error) {
 	if n.URI != "" {
 		i := slices.Index(namespaces, n.URI)
 		if i < 0 {
@@ -32,7 +29,6 @@ func (p pins) find(n NodeID, namespaces []string) (uint16, error) {
 		}
 		return uint16(i), nil
 	}
-	meant := p[n.Index]
 	if meant == "" || int(n.Index) < len(namespaces) && namespaces[n.Index] == meant {
 		return n.Index, nil
 	}
@@ -45,18 +41,29 @@ func (p pins) find(n NodeID, namespaces []string) (uint16, error) {
 	if int(n.Index) < len(namespaces) {
 		now = "is now " + namespaces[n.Index]
 	}
-	return 0, fmt.Errorf("namespace %d was %s and %s: write nsu=%s; instead of ns=%d; or the namespace that is right now, or reload the gateway if ns=%d is right",
-		n.Index, meant, now, meant, n.Index, n.Index)
+	return 0, fmt.Errorf("namespace %d was %s and %s: write nsu=%s; instead of ns=%d; or the namespace that is right now",
+		n.Index, meant, now, meant, n.Index)
 }
 
 // resolve finds the items' nodes by the server's list of namespaces.
 func (s *session) resolve(items []*item) {
+	s.d.recall()
+	if s.d.unkept {
+		s.d.keep()
+	}
 	moved := ""
 	for _, it := range items {
-		it.resolve(s.namespaces, s.d.pins)
+		it.resolve(s.namespaces, s.d.pins.of(it.point))
+		switch {
+		case it.id.URI != "":
+		case it.id.Index > ownNamespace && s.d.unread != "":
+			it.refuse(s.d.unread)
+		case it.refused != "":
+			it.refuse(it.refused + s.d.forget(it.id.Index))
+		}
 		if node := it.node(); node != nil && it.id.URI == "" && node.Namespace() != it.id.Index && moved == "" {
 			moved = fmt.Sprintf("the namespace %s was number %d and is number %d now; the gateway has followed it: write nsu= and its name in the config, as in nsu=%s;%s",
-				s.d.pins[it.id.Index], it.id.Index, node.Namespace(), s.d.pins[it.id.Index], it.id.identifier)
+				s.d.pins.of(it.point), it.id.Index, node.Namespace(), s.d.pins.of(it.point), it.id.identifier)
 		}
 	}
 	if s.d.advice.say(onNamespace, moved) && moved != "" {
@@ -65,14 +72,22 @@ func (s *session) resolve(items []*item) {
 	}
 }
 
-// pin notes what namespace the number in an item's node id means: a node of it
-// could be read.
+// pin notes what namespace the number in an item's node id means, for all tags of
+// that number of which it is not known: a node of it could be read. When it
+// returns the disk has it; the values come after.
 func (s *session) pin(it *item) {
 	n := it.id.Index
-	if it.id.URI != "" || n == 0 || int(n) >= len(s.namespaces) || s.d.pins[n] != "" {
+	if it.id.URI != "" || n == 0 || int(n) >= len(s.namespaces) || s.d.pins.of(it.point) != "" {
 		return
 	}
-	s.d.pins[n] = s.namespaces[n]
+	for _, p := range s.d.points {
+		if p.id.URI == "" && p.id.Index == n && s.d.pins.of(p) == "" {
+			s.d.pins[p.tag] = pin{Node: p.id.String(), Namespace: s.namespaces[n]}
+		}
+	}
+	if n > ownNamespace {
+		s.d.keep()
+	}
 }
 
 // sameNamespaces checks the list of namespaces as it is now. A server that does

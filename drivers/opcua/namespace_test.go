@@ -13,7 +13,7 @@ func TestNamespacesThatMove(t *testing.T) {
 	const own, a, b = "urn:own", "urn:a", "urn:b"
 	for _, c := range []struct {
 		name string
-		pins pins
+		pins map[uint16]string
 		node string
 		now  []string
 		want uint16
@@ -21,20 +21,20 @@ func TestNamespacesThatMove(t *testing.T) {
 	}{
 		{"by name", nil, "nsu=urn:b;i=1", []string{"", own, a, b}, 3, ""},
 		{"by name, gone", nil, "nsu=urn:c;i=1", []string{"", own, a}, 0, "no namespace urn:c; it has"},
-		{"not read yet", pins{}, "ns=2;i=1", []string{"", own, b}, 2, ""},
-		{"as before", pins{2: a}, "ns=2;i=1", []string{"", own, a, b}, 2, ""},
-		{"one came in front", pins{2: a}, "ns=2;i=1", []string{"", own, b, a}, 3, ""},
-		{"the two have changed places", pins{2: a, 3: b}, "ns=3;i=1", []string{"", own, b, a}, 2, ""},
-		{"gone, and another is there", pins{2: a, 3: b}, "ns=2;s=Made", []string{"", own, b}, 0, "namespace 2 was urn:a and is now urn:b: write nsu=urn:a; instead of ns=2;"},
-		{"gone", pins{3: b}, "ns=3;i=1", []string{"", own, a}, 0, "namespace 3 was urn:b and is gone"},
-		{"beyond the list", pins{}, "ns=7;i=1", []string{""}, 7, ""},
-		{"the standard one", pins{}, "i=2258", []string{""}, 0, ""},
+		{"not read yet", map[uint16]string{}, "ns=2;i=1", []string{"", own, b}, 2, ""},
+		{"as before", map[uint16]string{2: a}, "ns=2;i=1", []string{"", own, a, b}, 2, ""},
+		{"one came in front", map[uint16]string{2: a}, "ns=2;i=1", []string{"", own, b, a}, 3, ""},
+		{"the two have changed places", map[uint16]string{2: a, 3: b}, "ns=3;i=1", []string{"", own, b, a}, 2, ""},
+		{"gone, and another is there", map[uint16]string{2: a, 3: b}, "ns=2;s=Made", []string{"", own, b}, 0, "namespace 2 was urn:a and is now urn:b: write nsu=urn:a; instead of ns=2;"},
+		{"gone", map[uint16]string{3: b}, "ns=3;i=1", []string{"", own, a}, 0, "namespace 3 was urn:b and is gone"},
+		{"beyond the list", map[uint16]string{}, "ns=7;i=1", []string{""}, 7, ""},
+		{"the standard one", map[uint16]string{}, "i=2258", []string{""}, 0, ""},
 	} {
 		var n NodeID
 		if err := n.UnmarshalText([]byte(c.node)); err != nil {
 			t.Fatal(err)
 		}
-		got, err := c.pins.find(n, c.now)
+		got, err := placeOf(n, c.pins[n.Index], c.now)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %d, %v, want %d %q", c.name, got, err, c.want, c.err)
 		}

@@ -118,8 +118,15 @@ type driver struct {
 	subscribes   subscriptions
 	advice       advice
 
+	// notes is the file that keeps pins; empty without one.
+	notes string
+
 	// Of the goroutine of Connect and Read.
 	pins pins
+	// recalled: the notes were read. unread is why they could not be, unkept that
+	// they could not be written.
+	recalled, unkept bool
+	unread           string
 	// orphans are the sessions that the server may still have, since their
 	// connection was lost.
 	orphans []made
@@ -141,6 +148,7 @@ func open(env drivers.Env, o Options, id, user identity) *driver {
 	d := &driver{
 		device: env.Name, gateway: cmp.Or(env.Gateway, "gateway"), o: o, identity: id, user: user, certificates: env.Certificates, log: env.Log, records: env.Records,
 		points: make([]*point, len(o.Tags.Rows)), byTag: make(map[plant.TagID]int, len(o.Tags.Rows)), retry: retryRefused, auditEvery: auditEvery, lifetime: keyLifetime, namespacesEvery: namespacesEvery, pins: make(pins),
+		notes: env.Notes,
 	}
 	for i, row := range o.Tags.Rows {
 		d.points[i] = newPoint(row.Name, row.Value, o)

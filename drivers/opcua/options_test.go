@@ -146,7 +146,7 @@ func TestNodeID(t *testing.T) {
 		if n.String() != c.want {
 			t.Errorf("%s is written as %s", c.text, n)
 		}
-		index, err := pins{}.find(n, []string{"", "urn:a;b", "", "", "", "http://acme.example/UA/"})
+		index, err := placeOf(n, "", []string{"", "urn:a;b", "", "", "", "http://acme.example/UA/"})
 		if err != nil || n.URI != "" && index == 0 {
 			t.Errorf("%s: namespace %d, %v", c.text, index, err)
 		}

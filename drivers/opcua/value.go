@@ -105,9 +105,9 @@ type item struct {
 }
 
 // resolve finds the node's namespace.
-func (it *item) resolve(namespaces []string, known pins) {
+func (it *item) resolve(namespaces []string, meant string) {
 	var node *ua.NodeID
-	index, err := known.find(it.id, namespaces)
+	index, err := placeOf(it.id, meant, namespaces)
 	if err == nil {
 		node, err = it.id.in(index)
 	}
@@ -116,6 +116,13 @@ func (it *item) resolve(namespaces []string, known pins) {
 	if it.refused = ""; err != nil {
 		it.refused = err.Error()
 	}
+}
+
+// refuse leaves the item without a node.
+func (it *item) refuse(why string) {
+	it.at.Store(nil)
+	it.whole.Store(value(nil))
+	it.refused = why
 }
 
 // node returns the node's id at the server, nil if its namespace is not there.

@@ -179,6 +179,7 @@ type OPCUA struct {
 	refuse   map[Service]ua.StatusCode
 	silent   bool     // publish requests without a subscription are never answered
 	reads    []string // of the last Read request, for tests
+	renamed  string   // what OPCUANamespace is called; empty for its own name
 
 	created, readCount, readNodes, writes, tooMany atomic.Uint64
 
@@ -250,6 +251,15 @@ func (s *OPCUA) serve() error {
 	}
 	s.inner, s.stop, s.target = inner, stop, addr
 	return nil
+}
+
+// Rename gives the namespace of the nodes another name, as if another namespace
+// had its number now; empty gives its own name back. A server changes it only
+// while it has no sessions: between Stop and Start.
+func (s *OPCUA) Rename(uri string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renamed = uri
 }
 
 // Start brings the device back on its port, with its nodes as they are now but

@@ -113,6 +113,14 @@ func (s *OPCUA) attribute(inner *server.Server, n *ua.ReadValueID) *ua.DataValue
 			return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}
 		}
 		switch number {
+		case id.Server_NamespaceArray:
+			if s.renamed != "" && n.AttributeID == ua.AttributeIDValue {
+				names := make([]string, 0, namespaceIndex+1)
+				for _, space := range inner.Namespaces()[:namespaceIndex] {
+					names = append(names, space.Name())
+				}
+				return server.DataValueFromValue(append(names, s.renamed))
+			}
 		case id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead:
 			return server.DataValueFromValue(s.options.MaxNodesPerRead)
 		case id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall:
