@@ -30,8 +30,10 @@ type batchState struct {
 	Begun    rule.Stamp `json:"t0,omitzero"`
 	Ended    rule.Stamp `json:"t1,omitzero"`
 	Switched rule.Stamp `json:"ts,omitzero"`
-	// Words are what was said when it began.
+	// Words are what was said when it began. Asked is set until the component has
+	// been read once since.
 	Words words `json:"w,omitzero"`
+	Asked bool  `json:"ask,omitempty"`
 	// Gap is set while something between Ref and now was not seen. Parts is set
 	// where another dose was on when dosing was looked at again: it begins at the
 	// next weight, or at Left, the last before, where the one before had ended.
@@ -120,7 +122,25 @@ func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
 // begun notes that a dose began.
 func (r *Live) begun(s *LiveState, at rule.Stamp) {
 	b := &s.Batch
-	b.Gated, b.Begun, b.Ended, b.Words = true, at, rule.Stamp{}, s.Words
+	b.Gated, b.Begun, b.Ended, b.Words, b.Asked = true, at, rule.Stamp{}, s.Words, true
+}
+
+// sameTime is how long after dosing went on the first reading of the component is
+// taken for that at its start: a PLC sets both together, and another request, or
+// the next poll, says it later.
+const sameTime = int64(time.Second)
+
+// answers takes the first reading of the component since dosing went on.
+func (r *Live) answers(s *LiveState, at rule.Stamp) (changed bool) {
+	b := &s.Batch
+	if !b.Asked {
+		return false
+	}
+	b.Asked = false
+	if b.Gated && b.Ended.IsZero() && at.At-b.Begun.At <= sameTime && r.another(s) {
+		b.Words.take(&s.Words, slotComponent)
+	}
+	return true
 }
 
 // another reports whether another component is dosed now than when it began.

@@ -56,6 +56,14 @@ type words struct {
 // IsZero reports whether nothing was said.
 func (w words) IsZero() bool { return w == words{} }
 
+// take takes over what from says in one slot.
+func (w *words) take(from *words, slot int) {
+	bit := uint32(1) << slot
+	w.Text[slot] = from.Text[slot]
+	w.Known = w.Known&^bit | from.Known&bit
+	w.Doubt = w.Doubt&^bit | from.Doubt&bit
+}
+
 // hear takes a good reading of a text or an amount. It reports whether it says
 // something else than before.
 func (w *words) hear(in *input, v plant.Value) (changed bool) {

@@ -162,11 +162,18 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		}
 		changed = r.note(s, in, v, out) || changed
 	}
+	named := r.method == byBatchOut && r.named(readings)
+	if named {
+		changed = r.answers(s, readings[0].At) || changed
+	}
 	// What is said of a dose counts before the switch that begins it.
 	for i := range readings {
 		if in := &r.inputs[readings[i].Input]; in.switches() {
 			changed = r.note(s, in, &readings[i], out) || changed
 		}
+	}
+	if named {
+		s.Batch.Asked = false // said in the same request
 	}
 	if r.method == byGain && (sighted || !s.Gain.Away) {
 		changed = r.switched(s, readings[0].At, sighted, out) || changed
@@ -200,6 +207,16 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	default:
 		return r.batchSample(s, out) || changed
 	}
+}
+
+// named reports whether readings say the component.
+func (r *Live) named(readings []Reading) bool {
+	for i := range readings {
+		if in := &r.inputs[readings[i].Input]; in.role == roleText && in.slot == slotComponent && readings[i].Good {
+			return true
+		}
+	}
+	return false
 }
 
 // switches reports whether a change of the input begins or ends something.
