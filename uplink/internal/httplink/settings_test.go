@@ -4,8 +4,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/sluice-edge/sluice/config"
 )
 
 // TestAuthorityOfAProxy: ca, cert and key are of use to a proxy that is called by
@@ -27,7 +25,7 @@ func TestAuthorityOfAProxy(t *testing.T) {
 		s.CA, s.Cert, s.Key = "ca.pem", "cert.pem", "key.pem"
 		s.Proxy, s.NoProxy, s.ServerName = c.proxy, c.direct, c.serverName
 		text := ""
-		if err := s.Validate(target, false, config.Duration(4*s.Timeout)); err != nil {
+		if err := s.Validate(target, false, 4*s.Timeout); err != nil {
 			text = err.Error()
 		}
 		if got := strings.Count(text, "of no use without TLS"); got != c.want {
