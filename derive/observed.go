@@ -42,20 +42,8 @@ func (r *run) back(d plant.DeviceID) {
 func (r *run) missed(d plant.DeviceID) {
 	r.takeHeld(true)
 	r.deaf(d)
-	of := r.m.covers(d)
 	r.m.values.forget(&r.s.values, d)
-	if r.m.counter != nil {
-		r.m.counter.Lost(&r.s.counter, of)
-	}
-	if r.m.startstop != nil {
-		r.m.startstop.Lost(&r.s.startstop, of, r)
-	}
-	if r.m.parameters != nil {
-		r.m.parameters.Lost(&r.s.parameters, of)
-	}
-	if r.m.order != nil {
-		r.m.order.unseen(r, of)
-	}
+	r.unseen(r.m.covers(d))
 	r.lostRecords(d)
 	r.lostWeighed(d)
 	r.changed = true
@@ -67,20 +55,26 @@ func (r *run) stood() {
 	r.s.gateway.Stood, r.changed = false, true
 	r.takeHeld(false) // sessions begin at 1 again
 	all := func(rule.Input) bool { return true }
-	if r.m.counter != nil {
-		r.m.counter.Lost(&r.s.counter, all)
-	}
-	if r.m.startstop != nil {
-		r.m.startstop.Lost(&r.s.startstop, all, r)
-	}
-	if r.m.parameters != nil {
-		r.m.parameters.Lost(&r.s.parameters, all)
-	}
-	if r.m.order != nil {
-		r.m.order.unseen(r, all)
-	}
+	r.unseen(all)
 	for i, w := range r.m.weighed {
 		w.Lost(&r.s.weighed[i], all)
+	}
+}
+
+// unseen tells the rules of whole numbers, states and values that the inputs of
+// these were not observed for a while.
+func (r *run) unseen(of func(rule.Input) bool) {
+	if r.m.counter != nil {
+		r.m.counter.Lost(&r.s.counter, of)
+	}
+	if r.m.startstop != nil {
+		r.m.startstop.Lost(&r.s.startstop, of, r)
+	}
+	if r.m.parameters != nil {
+		r.m.parameters.Lost(&r.s.parameters, of)
+	}
+	if r.m.order != nil {
+		r.m.order.unseen(r, of)
 	}
 }
 

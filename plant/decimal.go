@@ -188,6 +188,21 @@ func (d Decimal) Mul(e Decimal) (Decimal, error) {
 	return Decimal{Unscaled: n, Scale: d.Scale + e.Scale}, nil
 }
 
+// Quo returns the whole number n with d = n × e. It reports false where there is
+// none, e is 0, or the digits do not fit.
+func (d Decimal) Quo(e Decimal) (n int64, ok bool) {
+	digits := max(d.Scale, e.Scale)
+	over, err1 := d.Rescale(digits)
+	under, err2 := e.Rescale(digits)
+	if err1 != nil || err2 != nil || under.Unscaled == 0 || over.Unscaled%under.Unscaled != 0 {
+		return 0, false
+	}
+	if over.Unscaled == math.MinInt64 && under.Unscaled == -1 {
+		return 0, false
+	}
+	return over.Unscaled / under.Unscaled, true
+}
+
 // Cmp returns -1, 0 or +1 as d is less than, equal to or greater than e.
 func (d Decimal) Cmp(e Decimal) int {
 	dhi, dlo, dneg := widen(d.Unscaled, pow10[max(d.Scale, e.Scale)-d.Scale])

@@ -2,6 +2,7 @@ package plant_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -79,6 +80,36 @@ func TestMassIsRead(t *testing.T) {
 		var m plant.Mass
 		if err := m.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is %s", text, m)
+		}
+	}
+}
+
+// Quo is what writes use to find the raw number of a scaled tag.
+func TestQuo(t *testing.T) {
+	for _, c := range []struct {
+		of, by string
+		n      int64
+		ok     bool
+	}{
+		{"12.5", "0.1", 125, true},
+		{"-12.50", "0.25", -50, true},
+		{"12.5", "-2.5", -5, true},
+		{"0", "0.001", 0, true},
+		{"700", "7", 100, true},
+		{"1", "3", 0, false},
+		{"12.55", "0.1", 0, false},
+		{"1", "0", 0, false},
+		{"9223372036854775807", "0.1", 0, false},
+		{"-9223372036854775808", "1", math.MinInt64, true},
+		{"-9223372036854775808", "-1", 0, false},
+	} {
+		of, err1 := plant.ParseDecimal(c.of)
+		by, err2 := plant.ParseDecimal(c.by)
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		if n, ok := of.Quo(by); n != c.n || ok != c.ok {
+			t.Errorf("%s ÷ %s = %d, %v: expected %d, %v", c.of, c.by, n, ok, c.n, c.ok)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -103,7 +104,7 @@ func TestScansArriveOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = broker.Stop() })
-	free, strict := unusedPort(t), unusedPort(t)
+	free, strict := freePort(t), freePort(t)
 	config := writeConfig(t, fmt.Sprintf(scannerPlant, filepath.Join(t.TempDir(), "buffer"), free, strict, broker.Addr()))
 	gateway := func() (stop func()) {
 		p, faults := loadPlan(config, driverKinds, uplinkKinds)
@@ -177,15 +178,10 @@ func scanStrictly(t *testing.T, c net.Conn, code string) {
 	}
 }
 
-// unusedPort returns a port that nobody uses now.
-func unusedPort(t *testing.T) string {
+// freePort returns a port that nobody uses now.
+func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	port, err := faultnet.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

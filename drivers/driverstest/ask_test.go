@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/driverstest"
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -149,61 +150,17 @@ func (d *driver) Close() error {
 
 // server is a device of the protocol.
 type server struct {
-	addr  string
-	mu    sync.Mutex
-	tags  map[string]string
-	l     net.Listener
-	conns []net.Conn
+	*faultnet.Server
+	mu   sync.Mutex
+	tags map[string]string
 }
 
 var _ driverstest.Server = (*server)(nil)
-
-func (s *server) Addr() string { return s.addr }
 
 func (s *server) Set(tag plant.TagID, v plant.Value) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tags[string(tag)] = v.Text()
-}
-
-func (s *server) Stop() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.l == nil {
-		return nil
-	}
-	err := s.l.Close()
-	s.l = nil
-	for _, c := range s.conns {
-		c.Close()
-	}
-	s.conns = nil
-	return err
-}
-
-func (s *server) Start() error {
-	l, err := net.Listen("tcp", s.addr)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.l, s.addr = l, l.Addr().String()
-	s.mu.Unlock()
-	go s.accept(l)
-	return nil
-}
-
-func (s *server) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.conns = append(s.conns, c)
-		s.mu.Unlock()
-		go s.answer(c)
-	}
 }
 
 func (s *server) answer(c net.Conn) {
@@ -223,7 +180,8 @@ func (s *server) answer(c net.Conn) {
 func TestConformance(t *testing.T) {
 	driverstest.Run(t, driverstest.Subject{
 		Start: func(t *testing.T) driverstest.Server {
-			s := &server{addr: "127.0.0.1:0", tags: map[string]string{"made": "4711", "bad": "12"}}
+			s := &server{tags: map[string]string{"made": "4711", "bad": "12"}}
+			s.Server = faultnet.NewServer(s.answer)
 			if err := s.Start(); err != nil {
 				t.Fatal(err)
 			}

@@ -15,25 +15,22 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/driverstest"
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/plant"
 )
 
 // device is a text-speaking device on a TCP port: it answers each question with
 // its line or, if streaming, sends it by itself all the time.
 type device struct {
-	addr   string
+	*faultnet.Server
 	stream time.Duration
 
 	mu    sync.Mutex
 	tags  map[plant.TagID]string
-	l     net.Listener
-	conns []net.Conn
 	asked []string
 }
 
 var _ driverstest.Server = (*device)(nil)
-
-func (s *device) Addr() string { return s.addr }
 
 func (s *device) Set(tag plant.TagID, v plant.Value) {
 	s.mu.Lock()
@@ -45,29 +42,6 @@ func (s *device) line() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fmt.Sprintf("ID %s|%s|%s|%s|%s|end\r\n", s.tags["code"], s.tags["made"], s.tags["weight"], s.tags["run"], "n/a")
-}
-
-func (s *device) Start() error {
-	l, err := net.Listen("tcp", s.addr)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.l, s.addr = l, l.Addr().String()
-	s.mu.Unlock()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conns = append(s.conns, c)
-			s.mu.Unlock()
-			go s.serve(c)
-		}
-	}()
-	return nil
 }
 
 func (s *device) serve(c net.Conn) {
@@ -94,26 +68,12 @@ func (s *device) serve(c net.Conn) {
 	}
 }
 
-func (s *device) Stop() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.l == nil {
-		return nil
-	}
-	err := s.l.Close()
-	s.l = nil
-	for _, c := range s.conns {
-		c.Close()
-	}
-	s.conns = nil
-	return err
-}
-
 func startDevice(t *testing.T, stream time.Duration) *device {
 	t.Helper()
-	s := &device{addr: "127.0.0.1:0", stream: stream, tags: map[plant.TagID]string{
+	s := &device{stream: stream, tags: map[plant.TagID]string{
 		"code": "0012345", "made": "4711", "weight": "-12.50", "run": "RUN",
 	}}
+	s.Server = faultnet.NewServer(s.serve)
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}

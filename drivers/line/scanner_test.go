@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/driverstest"
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -36,16 +37,11 @@ var (
 	answered = plant.Record{ID: "M/serial", Device: driverstest.Device, Trigger: "n", On: plant.OnChange, Fields: []plant.TagID{"n", "code"}, Writes: []plant.TagID{"kept"}}
 )
 
-// freePort returns a port that nobody has just now. Somebody may take it before
-// it is used, so listening is tried again with another one.
+// freePort returns a port that nobody has just now. Listening is tried again
+// with another one where somebody has taken it meanwhile.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	port, err := faultnet.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

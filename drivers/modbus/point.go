@@ -383,13 +383,7 @@ func (p *point) unscale(v plant.Value) (raw int64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	digits := max(d.Scale, p.scale.Scale)
-	over, err1 := d.Rescale(digits)
-	under, err2 := p.scale.Rescale(digits)
-	if err1 != nil || err2 != nil || over.Unscaled == math.MinInt64 || over.Unscaled%under.Unscaled != 0 {
-		return 0, false
-	}
-	return over.Unscaled / under.Unscaled, true
+	return d.Quo(p.scale)
 }
 
 func (p *point) encodeFloat(v plant.Value) ([]byte, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/internal/schematest"
 	"github.com/sluice-edge/sluice/plant"
@@ -176,16 +177,14 @@ func (s *Sender) Close() error {
 
 // receiver is a system of the protocol.
 type receiver struct {
-	addr  string
-	mu    sync.Mutex
-	all   []uplinktest.Arrival
-	l     net.Listener
-	conns []net.Conn
+	server *faultnet.Server
+	mu     sync.Mutex
+	all    []uplinktest.Arrival
 }
 
 var _ uplinktest.Receiver = (*receiver)(nil)
 
-func (r *receiver) Addr() string { return r.addr }
+func (r *receiver) Addr() string { return r.server.Addr() }
 
 func (r *receiver) Arrivals() []uplinktest.Arrival {
 	r.mu.Lock()
@@ -194,36 +193,14 @@ func (r *receiver) Arrivals() []uplinktest.Arrival {
 }
 
 func (r *receiver) Stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.l.Close()
-	for _, c := range r.conns {
-		c.Close()
+	if err := r.server.Stop(); err != nil {
+		panic(err)
 	}
-	r.conns = nil
 }
 
 func (r *receiver) Start() {
-	l, err := net.Listen("tcp", r.addr)
-	if err != nil {
+	if err := r.server.Start(); err != nil {
 		panic(err)
-	}
-	r.mu.Lock()
-	r.l, r.addr = l, l.Addr().String()
-	r.mu.Unlock()
-	go r.accept(l)
-}
-
-func (r *receiver) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		r.mu.Lock()
-		r.conns = append(r.conns, c)
-		r.mu.Unlock()
-		go r.take(c)
 	}
 }
 
@@ -254,7 +231,8 @@ const tooLarge = 16 << 10
 func TestConformance(t *testing.T) {
 	uplinktest.Run(t, uplinktest.Subject{
 		Receiver: func(t testing.TB) uplinktest.Receiver {
-			r := &receiver{addr: "127.0.0.1:0"}
+			r := &receiver{}
+			r.server = faultnet.NewServer(r.take)
 			r.Start()
 			t.Cleanup(r.Stop)
 			return r
