@@ -16,6 +16,7 @@ import (
 //	+1s scan DEVICE tag=5..8                                four of them
 //	+1s scan DEVICE asked=2s tag=value …                    2 s after it was asked for
 //	+1s record DEVICE RULE tag=value …                      a handshake record
+//	+1s final DEVICE RULE tag=value …                       one that is not read again
 //	+1s snapshot DEVICE …                                   after a reconnect
 //	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
@@ -46,9 +47,9 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		now = now.Add(step)
 		a := action{at: now}
 		switch f[0] {
-		case "scan", "snapshot", "record":
+		case "scan", "snapshot", "record", "final":
 			var record plant.RecordID
-			if f[0] == "record" {
+			if f[0] == "record" || f[0] == "final" {
 				record = plant.RecordID("PRESS-01/" + f[2])
 				f = slices.Delete(f, 2, 3)
 			}
@@ -61,7 +62,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				if i > 0 {
 					now = now.Add(step)
 				}
-				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Received: now, Readings: readings}
+				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Final: f[0] == "final", Received: now, Readings: readings}
 				if late > 0 {
 					scan.Asked = now.Add(-late)
 				}

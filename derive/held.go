@@ -20,6 +20,7 @@ type heldRecord struct {
 	Binding string         `json:"b"`
 	Device  plant.DeviceID `json:"d"`
 	Session uint64         `json:"s"`
+	Final   bool           `json:"f,omitempty"`
 	// At is the gateway's time when the record was there, in ns since 1970.
 	At       int64         `json:"t"`
 	Readings []heldReading `json:"r"`
@@ -65,7 +66,7 @@ func (h *heldReading) equal(o *heldReading) bool {
 }
 
 func (h *heldRecord) scan() *plant.Scan {
-	in := &plant.Scan{Device: h.Device, Session: h.Session, Record: h.Record, Received: time.Unix(0, h.At).UTC(), Readings: make([]plant.Reading, len(h.Readings))}
+	in := &plant.Scan{Device: h.Device, Session: h.Session, Record: h.Record, Final: h.Final, Received: time.Unix(0, h.At).UTC(), Readings: make([]plant.Reading, len(h.Readings))}
 	for i := range h.Readings {
 		in.Readings[i] = h.Readings[i].reading()
 	}
@@ -88,7 +89,7 @@ func (r *run) hold(in *plant.Scan, h *shake) (held bool) {
 		return false
 	}
 	rec := heldRecord{
-		Record: in.Record, Binding: h.rule.Binding(), Device: in.Device, Session: in.Session, At: in.Received.UnixNano(),
+		Record: in.Record, Binding: h.rule.Binding(), Device: in.Device, Session: in.Session, Final: in.Final, At: in.Received.UnixNano(),
 		Readings: make([]heldReading, len(in.Readings)),
 	}
 	for i := range in.Readings {

@@ -214,6 +214,14 @@ func (r *run) dueRecords() {
 	}
 }
 
+// stopRecords tells of the records that do not wait for the next start.
+func (r *run) stopRecords() {
+	for i := range r.m.records.shakes {
+		h := &r.m.records.shakes[i]
+		r.changed = h.rule.Stop(h.state(r.s), r) || r.changed
+	}
+}
+
 // record takes a record that a device was asked for.
 func (r *run) record(in *plant.Scan) {
 	at, ok := r.m.records.byID[in.Record]

@@ -118,6 +118,7 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 	case plant.Stop:
 		r.due()
 		r.takeHeld(true)
+		r.stopRecords()
 		r.boundary(rule.Stamp{At: r.now}, gatewayStops)
 	}
 	out.Wake = r.wake()

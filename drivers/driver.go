@@ -39,7 +39,7 @@ type Driver interface {
 	// it: a record that is not offered any more may be half of the next one and
 	// is not returned. A record that cannot be read is returned with its bad
 	// readings and their causes, and read again by the next Read, unless it is
-	// Optional.
+	// Optional. One that is not read again while its trigger stays is Final.
 	Read(ctx context.Context) ([]plant.Scan, error)
 	// Write writes one tag that the config names as writable or a Record as its
 	// answer. It fails with

@@ -30,6 +30,9 @@ type Scan struct {
 	// Snapshot marks the first values after a (re)connect: a difference to what
 	// was before is not an edge that anybody saw.
 	Snapshot bool
+	// Final says of a Record that its driver does not read it again in this
+	// session while its trigger stays: waiting for a better read is of no use.
+	Final bool
 	// Asked is the gateway's time when the request was sent that the answer
 	// belongs to, also if the device speaks by itself: the readings are from
 	// between Asked and Received. Zero means at Received.

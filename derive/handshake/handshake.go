@@ -12,7 +12,8 @@ import (
 
 const (
 	// badReads is how often, or badFor how long, a record must be unreadable
-	// before it is refused: a busy device gives it the next time.
+	// before it is refused: a busy device gives it the next time. One that is not
+	// read again (plant.Scan.Final) is refused at once.
 	badReads = 3
 	badFor   = 5 * time.Second
 	// changedReads is how often another record must be read behind a trigger
@@ -68,6 +69,8 @@ type State struct {
 	// no other one is it answered. It is not kept on disk, since sessions begin
 	// at 1 again when the gateway does.
 	offered bool
+	// left is what the PLC has taken back unread, from Seen to Settle.
+	left *Waiting
 	// wrote is the newest value that was written to the ack; foreign weighs how
 	// often it showed one that nobody here wrote, since the newest record.
 	wrote   int64
@@ -174,6 +177,7 @@ func (r *Rule) Seen(s *State, session uint64, v *plant.Reading) (changed bool) {
 		_, _, a := r.answered(s, 0)
 		a.owed = true
 	}
+	s.leave()
 	s.Content, s.Refused, s.Wait, s.Told, s.offered = "", false, nil, "", false
 	return changed
 }
@@ -230,6 +234,7 @@ func (a *answer) note(v *plant.Reading) {
 // a driver reads the record of a number once. It reports whether the state
 // changed.
 func (r *Rule) Settle(s *State, out Sink) (changed bool) {
+	r.tellLeft(s, out)
 	changed = r.countLost(s, out)
 	t := &s.Trigger
 	if !t.Known {
@@ -239,7 +244,9 @@ func (r *Rule) Settle(s *State, out Sink) (changed bool) {
 	case ring:
 		return r.follow(s, out) || changed
 	case toggle:
-		return r.level(s) || changed
+		changed = r.level(s) || changed
+		r.tellLeft(s, out)
+		return changed
 	case counting:
 		if r.acknowledges() && s.Content != "" && s.offered && strconv.FormatInt(t.Value, 10) == s.Number {
 			r.answerAgain(s, t.Value, out)
@@ -330,7 +337,7 @@ func (r *Rule) Observe(s *State, in *plant.Scan, slot int, maxSkew time.Duration
 	rec := r.record(in, slot, maxSkew)
 	content, n, problem := r.identify(s, rec)
 	if problem == nothing {
-		return r.baseline(s, content)
+		return r.baseline(s, content, out)
 	}
 	if problem == "" {
 		problem = owner.Problem(rec)
@@ -338,16 +345,19 @@ func (r *Rule) Observe(s *State, in *plant.Scan, slot int, maxSkew time.Duration
 	switch {
 	case s.Content == content:
 		changed = s.Wait != nil
+		s.leave()
+		r.tellLeft(s, out)
 		s.Wait, s.offered = nil, true
 		r.answerAgain(s, n, out)
 		return changed
 	case r.protocol == counting && s.Number == strconv.FormatInt(n, 10):
-		return r.changedBehind(s, content, now)
+		return r.changedBehind(s, content, now, out)
 	}
 	r.gone(s, n, out)
 	switch {
 	case problem != "":
-		return r.unreadable(s, &Waiting{Content: content, Since: now, Problem: problem, Fields: rec.Fields(), Number: rec.Number, Value: n}, now, out)
+		w := &Waiting{Content: content, Since: now, Problem: problem, Fields: rec.Fields(), Number: rec.Number, Value: n}
+		return r.unreadable(s, w, in.Final, now, out)
 	case r.unsettled(s, rec, content, n, now):
 		return true
 	}
@@ -398,10 +408,11 @@ func (r *Rule) wait(s *State, w *Waiting) (reads int) {
 	return w.Reads
 }
 
-// unreadable holds a record that cannot be read until that is certain.
-func (r *Rule) unreadable(s *State, w *Waiting, now int64, out Sink) bool {
+// unreadable holds a record that cannot be read until that is certain, which it
+// is where it is the final word.
+func (r *Rule) unreadable(s *State, w *Waiting, final bool, now int64, out Sink) bool {
 	s.offered = true
-	if r.wait(s, w) >= badReads || now >= w.Since+int64(badFor) {
+	if r.wait(s, w) >= badReads || final || now >= w.Since+int64(badFor) {
 		r.refuse(s, out)
 	}
 	return true
@@ -415,25 +426,58 @@ func (r *Rule) refuse(s *State, out Sink) {
 	}
 	s.Content, s.Refused, s.Wait = w.Content, true, nil
 	r.advance(s, cmp.Or(w.Number, s.Number), w.Value)
-	s.Unreadable++
-	s.Alarmed, s.Why = true, w.Problem
-	out.Refused(r.name, w.Problem, w.Fields)
+	r.tell(s, w, w.Problem, out)
 	if s.offered {
 		r.answer(s, w.Value, out)
 	}
 }
 
-// gone refuses a record that could not be read yet when the next number came: a
-// PLC that waits for nobody does not show it again.
+func (r *Rule) tell(s *State, w *Waiting, why string, out Sink) {
+	s.Unreadable++
+	s.Alarmed, s.Why = true, why
+	out.Refused(r.name, why, w.Fields)
+}
+
+// gone refuses a record that could not be read yet when the next number came: it
+// is not shown again.
 func (r *Rule) gone(s *State, n int64, out Sink) {
-	if w := s.Wait; r.protocol == counting && w != nil && w.Problem != "" && w.Value != n {
+	if w := s.Wait; r.numbered() && s.unread() && w.Value != n {
 		r.refuse(s, out)
 	}
 }
 
+// unread reports whether a record waits that cannot be read.
+func (s *State) unread() bool { return s.Wait != nil && s.Wait.Problem != "" }
+
+// leave notes that a record that cannot be read is not offered any more, and
+// tellLeft says so: it was handed over, and nobody has it.
+func (s *State) leave() {
+	if s.unread() {
+		s.left = s.Wait
+	}
+}
+
+func (r *Rule) tellLeft(s *State, out Sink) {
+	if w := s.left; w != nil {
+		s.left = nil
+		r.tell(s, w, w.Problem+"; the PLC took it back before it was answered", out)
+	}
+}
+
+// Stop refuses what cannot be read of a PLC that waits for nobody: at the next
+// start it may be gone. What a PLC waits with is offered again then. It reports
+// whether the state changed.
+func (r *Rule) Stop(s *State, out Sink) (changed bool) {
+	if r.protocol != counting || !s.unread() {
+		return false
+	}
+	r.refuse(s, out)
+	return true
+}
+
 // Wake returns when a record that waits is due, 0 for none.
 func (r *Rule) Wake(s *State) int64 {
-	if s.Wait == nil || s.Wait.Problem == "" {
+	if !s.unread() {
 		return 0
 	}
 	return s.Wait.Since + int64(badFor)
@@ -454,7 +498,7 @@ func (r *Rule) Describe(s *State) string {
 	switch {
 	case s.Alarmed:
 		return fmt.Sprintf("%s: the newest record of %s was refused, %d so far: %s", r.name, r.trigger.Ref.Device, s.Unreadable, cmp.Or(s.Why, "it could not be read"))
-	case s.Wait != nil && s.Wait.Problem != "":
+	case s.unread():
 		return fmt.Sprintf("%s: a record of %s cannot be read: %s", r.name, r.trigger.Ref.Device, s.Wait.Problem)
 	default:
 		return ""

@@ -94,9 +94,12 @@ func (r *Rule) atStart(s *State) bool {
 
 // baseline notes a record that is none: behind a counter that stands at 0 the
 // next record is known to be the first.
-func (r *Rule) baseline(s *State, content string) (changed bool) {
+func (r *Rule) baseline(s *State, content string, out Sink) (changed bool) {
 	if r.protocol != counting {
 		return false
+	}
+	if s.unread() {
+		r.refuse(s, out)
 	}
 	s.Number, s.Content, s.Wait = "0", content+" 0", nil
 	return true
@@ -121,10 +124,12 @@ func (r *Rule) advance(s *State, number string, n int64) {
 // changedBehind notes content that changed behind a number that was taken
 // already. A PLC that waits for nobody writes its next record before it counts
 // on: if that is what comes, nothing was missed.
-func (r *Rule) changedBehind(s *State, content string, now int64) (changed bool) {
+func (r *Rule) changedBehind(s *State, content string, now int64, out Sink) (changed bool) {
 	if s.Wait != nil && s.Wait.Content == content {
 		return false
 	}
+	s.leave()
+	r.tellLeft(s, out)
 	s.Wait = &Waiting{Content: content, Since: now, Reads: 1}
 	return true
 }
@@ -132,7 +137,7 @@ func (r *Rule) changedBehind(s *State, content string, now int64) (changed bool)
 // overtaken tells of a record that stood behind the number of another one and is
 // not the one that the next number brings: it never had a number of its own.
 func (r *Rule) overtaken(s *State, content string, out Sink) {
-	if r.protocol != counting || s.Wait == nil || s.Wait.Problem != "" {
+	if r.protocol != counting || s.Wait == nil || s.unread() {
 		return
 	}
 	was, _, _ := strings.Cut(s.Wait.Content, " ")
@@ -171,6 +176,7 @@ func (r *Rule) level(s *State) (changed bool) {
 		return false
 	}
 	s.Phase = s.Trigger.Value
+	s.leave()
 	s.Content, s.Refused, s.Wait, s.offered = "", false, nil, false
 	return true
 }

@@ -45,7 +45,7 @@ func record(t *testing.T, r *rig) {
 	check := func(scans []plant.Scan) {
 		t.Helper()
 		for _, s := range scans {
-			if s.Record != r.Record.ID || s.Device != Device || s.Session != r.session || s.Snapshot || s.Received.IsZero() {
+			if s.Record != r.Record.ID || s.Final || s.Device != Device || s.Session != r.session || s.Snapshot || s.Received.IsZero() {
 				t.Errorf("record %+v", s)
 			}
 			if len(s.Readings) != len(r.Record.Fields) {
@@ -115,7 +115,7 @@ func changedText(t *testing.T, r *rig) {
 	once := func(want plant.Value) {
 		t.Helper()
 		found := r.records(t, true)
-		if len(found) != 1 || found[0].Record != r.Order.ID || found[0].Session != r.session || found[0].Snapshot || found[0].Asked.IsZero() || found[0].Asked.After(found[0].Received) {
+		if len(found) != 1 || found[0].Record != r.Order.ID || !found[0].Final || found[0].Session != r.session || found[0].Snapshot || found[0].Asked.IsZero() || found[0].Asked.After(found[0].Received) {
 			t.Fatalf("got %+v, want the record once", found)
 		}
 		for i, tag := range r.Order.Fields {

@@ -75,7 +75,7 @@ func (d *driver) offer(scans []plant.Scan, readings []plant.Reading, head plant.
 		}
 		r.last = t.Value
 		scan := head
-		scan.Snapshot, scan.Record, scan.Readings = false, r.ID, make([]plant.Reading, len(r.fields))
+		scan.Snapshot, scan.Final, scan.Record, scan.Readings = false, true, r.ID, make([]plant.Reading, len(r.fields))
 		for j, f := range r.fields {
 			scan.Readings[j] = readings[f]
 		}

@@ -243,13 +243,14 @@ func (d *driver) readRecord(ctx context.Context, r *record, offered plant.Value)
 	if !refused && (!r.offers(still) || r.moved(offered, still)) {
 		return nil // the PLC has moved on; the next Read sees where to
 	}
-	if r.Optional || !refused && r.complete() {
+	whole := !refused && r.complete()
+	if r.Optional || whole {
 		r.last = still
 	}
 	for i, at := range r.fields {
 		r.readings[i] = r.span.readings[at]
 	}
-	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.ID, Asked: r.span.askedAt, Received: received, Readings: r.readings})
+	d.scans = append(d.scans, plant.Scan{Device: d.device, Session: d.session, Record: r.ID, Final: whole && r.On == plant.OnChange, Asked: r.span.askedAt, Received: received, Readings: r.readings})
 	return nil
 }
 

@@ -130,7 +130,7 @@ func (s *session) due(ctx context.Context, scans []plant.Scan) []plant.Scan {
 		}
 		r.due = false
 		r.again(got, s.d.o.Publishing.Std())
-		if got != withdrawn {
+		if scan.Final = got == whole && r.On == plant.OnChange; got != withdrawn {
 			scans = append(scans, scan)
 		}
 	}

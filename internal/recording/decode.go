@@ -169,7 +169,7 @@ func (d *decoder) scan(e *Entry) error {
 	if s.Received, err = d.at(); err != nil {
 		return err
 	}
-	s.Snapshot, s.Asked = flags&scanSnapshot != 0, time.Time{}
+	s.Snapshot, s.Final, s.Asked = flags&scanSnapshot != 0, flags&scanFinal != 0, time.Time{}
 	if flags&scanAsked != 0 {
 		ago, err := d.varint()
 		if err != nil {

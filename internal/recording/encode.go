@@ -110,6 +110,9 @@ func (e *encoder) scan(in *plant.Scan, st *derive.Step) {
 	if in.Session != sh.session {
 		flags |= scanSession
 	}
+	if in.Final {
+		flags |= scanFinal
+	}
 	if st.LargeBytes > 0 {
 		flags |= scanLarge
 	}

@@ -21,7 +21,7 @@ import (
 const (
 	magic = "SLUICERC"
 	// major is the version of the format; a reader refuses a newer one.
-	major, minor = 1, 0
+	major, minor = 1, 1
 	headerLen    = 12
 	// blockHeader is the length and the checksum before each block.
 	blockHeader = 8
@@ -59,6 +59,7 @@ const (
 	scanAsked
 	scanSession
 	scanLarge
+	scanFinal
 )
 
 // The shapes of a scan that are no number of a kept one.
