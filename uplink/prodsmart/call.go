@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -109,6 +111,8 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	}
 	target.Path, target.RawQuery = path, c.query.Encode()
 	began := time.Now()
+	var out atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { out.Store(true) }})
 	fault.Pass("prodsmart.beforeRequest")
 	a, err := s.client.Do(ctx, &httplink.Request{
 		Method: c.method, URL: &target, Header: c.header, Body: c.body, Most: maxAnswer,
@@ -122,7 +126,7 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	if err != nil {
 		x.Words = err.Error()
 		s.env.Journal.Note(x)
-		return nil, stumbled, s.unanswered(err)
+		return nil, stumbled, unanswered(err, out.Load())
 	}
 	o, h := s.judge(c, &target, a)
 	x.Status, x.Words = a.Status, s.redactor.Clean(a.Words())
@@ -149,9 +153,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// unanswered is the halt of a request without an answer.
-func (s *Sender) unanswered(err error) *halt {
-	h := &halt{cause: &uplink.LinkError{Err: err}, doubt: true}
+// unanswered is the halt of a request without an answer; sent is set if it went out
+// or may have.
+func unanswered(err error, sent bool) *halt {
+	h := &halt{cause: &uplink.LinkError{Err: err}, doubt: sent}
 	var f *httplink.Failure
 	if errors.As(err, &f) {
 		h.wait = f.Wait()

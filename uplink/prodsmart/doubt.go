@@ -3,6 +3,7 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -37,20 +38,38 @@ const (
 // errAtWork is why a movement waits for its search.
 var errAtWork = &uplink.NotYet{Why: "prodsmart: the answer to a movement was lost; Prodsmart may still be at work on it, so it is searched a while later (search_after)"}
 
+// errVain is why a movement waits for its second search.
+var errVain = &uplink.NotYet{Why: "prodsmart: the answer to a movement was lost and Prodsmart does not have it so far; it is searched once more before it is sent again (repeat_after)"}
+
 // doubtful is a movement of which nobody knows, since then, whether it is booked.
 type doubtful struct {
 	place
 
 	Since time.Time `json:"since"`
+	// Over is set if Prodsmart has answered since that it failed: it is not at work
+	// on it any more.
+	Over bool `json:"over,omitempty"`
+	// Vain is set once it was searched in vain while Prodsmart may still have been at
+	// work on it; What is then the movement in words.
+	Vain bool   `json:"vain,omitempty"`
+	What string `json:"what,omitempty"`
+}
+
+// doubtOf returns what is noted of a movement in doubt, nil if nothing is.
+func (m *machine) doubtOf(p place) *doubtful {
+	if i := slices.IndexFunc(m.Doubtful, func(d doubtful) bool { return d.place == p }); i >= 0 {
+		return &m.Doubtful[i]
+	}
+	return nil
 }
 
 // doubt notes that nobody knows of a movement, and reports whether that was known
 // already.
 func (m *machine) doubt(p place, since time.Time) (known bool) {
-	if slices.ContainsFunc(m.Doubtful, func(d doubtful) bool { return d.place == p }) {
+	if m.doubtOf(p) != nil {
 		return true
 	}
-	m.Doubtful = append(m.Doubtful, doubtful{p, since.UTC()})
+	m.Doubtful = append(m.Doubtful, doubtful{place: p, Since: since.UTC()})
 	m.Doubtful = slices.Delete(m.Doubtful, 0, max(0, len(m.Doubtful)-mostDoubtful))
 	return false
 }
@@ -60,17 +79,18 @@ func (m *machine) settled(p place) {
 	m.Doubtful = slices.DeleteFunc(m.Doubtful, func(d doubtful) bool { return d.place == p })
 }
 
-// mayBeBooked reports whether a movement may be there already, and since when; the
-// zero time is long ago. What was noted by a gateway that has ended may have been
-// under way then.
-func (m *machine) mayBeBooked(p place, commanded bool) (since time.Time, may bool) {
+// mayBeBooked reports whether a movement may be there already, and what is known
+// of that; without a time it was long ago. What was noted by a gateway that has
+// ended may have been under way then, and what a person sends again may be there
+// whenever it was noted.
+func (m *machine) mayBeBooked(p place, commanded bool) (d doubtful, may bool) {
 	if p.Sequence <= m.loadedBegun && !commanded {
 		m.doubt(p, m.loadedAt)
 	}
-	if i := slices.IndexFunc(m.Doubtful, func(d doubtful) bool { return d.place == p }); i >= 0 {
-		return m.Doubtful[i].Since, true
+	if known := m.doubtOf(p); known != nil {
+		return *known, true
 	}
-	return time.Time{}, p.Sequence <= m.begunBefore
+	return doubtful{place: p}, p.Sequence <= m.begunBefore || commanded && p.Sequence <= m.Begun
 }
 
 // lookup is a search for the movements with one comment, over as many Sends as the
@@ -153,16 +173,45 @@ func cmpErr(a, b error) error {
 }
 
 // find looks for a movement by its comment, page by page, once Prodsmart has had
-// time to end what it was at since then. Event i is settled if nobody can say yet
-// whether it is there.
-func (w *work) find(ctx context.Context, i int, m *movement, since time.Time) (found bool, stop *halt) {
-	after := w.options.Movements.SearchAfter.Std()
-	if left := min(time.Until(since.Add(after)), after); left > 0 { // the clock may have been set back
-		w.settle(i, plant.Retry, errAtWork, min(left, patience(w.events)))
+// time to end what it was at since then. What may still be under way there is
+// searched a second time before it is sent again. Event i is settled if nobody can
+// say yet whether it is there, or if a person is to say so.
+func (w *work) find(ctx context.Context, i int, m *movement, d doubtful) (found bool, stop *halt) {
+	o := w.options.Movements
+	after, repeat, cause := o.SearchAfter.Std(), o.RepeatAfter.Std(), errAtWork
+	if d.Vain {
+		after, cause = repeat, errVain
+	}
+	if left := min(time.Until(d.Since.Add(after)), after); left > 0 { // the clock may have been set back
+		w.settle(i, plant.Retry, cause, min(left, patience(w.events)))
 		return false, nil
 	}
+	known, stop := w.search(ctx, i, m, o.SearchAfter.Std())
+	if stop != nil || known || w.done[i].set {
+		return known, stop
+	}
+	if left := min(time.Until(d.Since.Add(repeat)), repeat); left > 0 && !d.Over && !d.Vain {
+		w.m.lookup.anew()
+		if noted := w.m.doubtOf(m.place); noted != nil {
+			noted.Vain, noted.What = true, m.what()
+		}
+		w.settle(i, plant.Retry, errVain, min(left, patience(w.events)))
+		return false, nil
+	}
+	if o.OnLostReply == lostPark && !w.commanded {
+		w.m.lookup.anew()
+		w.m.settled(m.place)
+		w.settle(i, plant.Rejected, &parked{fmt.Sprintf("prodsmart: the answer to this movement was lost, and Prodsmart does not have it so far; it is not sent again by itself (on_lost_reply: park): search Prodsmart for the comment %s, then drop the dead letter if it is there, or retry it", m.ref)}, 0)
+	}
+	return false, nil
+}
+
+// search reads the list of a component's movements as far as is needed to say
+// whether one is there; of what it found in vain it is sure for so long. Event i is
+// settled if it cannot be said.
+func (w *work) search(ctx context.Context, i int, m *movement, sure time.Duration) (found bool, stop *halt) {
 	l := w.m.lookup.of(m.ref, m.product)
-	if !l.vain.IsZero() && time.Since(l.vain) < after {
+	if !l.vain.IsZero() && time.Since(l.vain) < sure {
 		return false, nil // it waits for its turn since
 	}
 	if !l.vain.IsZero() {
@@ -190,6 +239,22 @@ func (w *work) find(ctx context.Context, i int, m *movement, since time.Time) (f
 	return false, nil
 }
 
+// parked is why a movement that may be booked is put aside for a person.
+type parked struct{ text string }
+
+// Error implements error.
+func (p *parked) Error() string { return p.text }
+
+// Final says that it is not sent again by itself, however many there were.
+func (p *parked) Final() bool { return true }
+
+// waitsForSearch reports whether event i waits only until it is known whether its
+// movement is booked.
+func (w *work) waitsForSearch(i int) bool {
+	cause := w.done[i].Cause
+	return w.done[i].Status == plant.Retry && (errors.Is(cause, errAtWork) || errors.Is(cause, errVain))
+}
+
 // repeated is a movement that was sent again, since it was not found. Prodsmart may
 // have ended the first request after that.
 type repeated struct {
@@ -211,7 +276,7 @@ func (m *machine) repeat(sent *movement, now time.Time) {
 	m.Repeated = slices.DeleteFunc(m.Repeated, func(r repeated) bool { return r.Ref == sent.ref })
 	m.Repeated = append(m.Repeated, repeated{
 		Ref: sent.ref, Product: sent.product, Next: now.Add(pairAfter).UTC(),
-		What: strings.Join(strings.Fields(sent.quantity.String()+" "+sent.product+" "+sent.kind+" "+sent.lot), " "),
+		What: sent.what(),
 	})
 	m.Repeated = slices.Delete(m.Repeated, 0, max(0, len(m.Repeated)-mostDoubtful))
 }
@@ -297,13 +362,26 @@ func (w *work) looked(i int, r *repeated) {
 	w.m.twice = twice
 }
 
+// vain returns the movements that wait for their second search.
+func (m *machine) vain() (all []doubtful) {
+	for _, d := range m.Doubtful {
+		if d.Vain {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
 // Inform implements uplink.Informer: it names the movements that are there twice,
-// and the machines that count without an open production.
+// those that wait since their answer was lost, and the machines that count without an open production.
 func (s *Sender) Inform(to *uplink.Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []uplink.Notice
 	for id, m := range s.machines {
+		for _, d := range m.waiting {
+			all = append(all, s.waitingNotice(id, &d))
+		}
 		for _, r := range m.twice {
 			all = append(all, uplink.Notice{
 				Since: r.Since,
@@ -322,5 +400,18 @@ func (s *Sender) Inform(to *uplink.Stats) {
 	to.Notices = append(to.Notices, all[:min(len(all), mostTwice)]...)
 	if n := s.closedNotice(); n.Text != "" {
 		to.Notices = append(to.Notices, n)
+	}
+}
+
+// waitingNotice says that a movement waits for its second search.
+func (s *Sender) waitingNotice(id plant.MachineID, d *doubtful) uplink.Notice {
+	then := "then sent once more"
+	if s.options.Movements.OnLostReply == lostPark {
+		then = "then put to the dead letters"
+	}
+	return uplink.Notice{
+		Since: d.Since,
+		Text:  fmt.Sprintf("A movement of %s waits (%s): its answer was lost, and Prodsmart does not have it so far", id, d.What),
+		Do:    fmt.Sprintf("Nothing. It is searched again %v after its answer was lost, %s if it is still not there; other doses of the machine go on.", s.options.Movements.RepeatAfter.Std(), then),
 	}
 }

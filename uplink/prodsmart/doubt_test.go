@@ -2,6 +2,7 @@ package prodsmart
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -67,6 +68,9 @@ func TestALateMovementIsFound(t *testing.T) {
 		{"at once", 300 * time.Millisecond, false, false},
 		{"a while later", 3 * time.Second, false, false},
 		{"nearly a minute later", 50 * time.Second, false, false},
+		{"minutes later", 4 * time.Minute, false, false},
+		{"minutes later, with a restart", 4 * time.Minute, true, false},
+		{"minutes later, with a kill", 3 * time.Minute, true, true},
 		{"with a restart", 50 * time.Second, true, false},
 		{"with a kill", 40 * time.Second, true, true},
 	} {
@@ -87,7 +91,11 @@ func TestALateMovementIsFound(t *testing.T) {
 				}
 				began := time.Now()
 				r.deliver(e)
-				if took := time.Since(began); test.restart && !test.killed && took > 55*time.Second {
+				most := 55 * time.Second
+				if test.late > time.Minute {
+					most = 295 * time.Second
+				}
+				if took := time.Since(began); test.restart && !test.killed && took > most {
 					t.Errorf("it waited for %v after a restart, as if the answer had been lost then", took)
 				}
 				if got := r.booked(); got != "SUGAR 2 consumption" || len(r.posts()) != 0 {
@@ -143,7 +151,7 @@ func TestPairsAreNamed(t *testing.T) {
 		}
 		e := r.dose("SUGAR", "99", "kg")
 		r.send(e)
-		r.late(2 * time.Minute)
+		r.late(6 * time.Minute)
 		r.lose(e)
 		r.deliver(e)
 		next := func(d time.Duration) []uplink.Notice {
@@ -237,9 +245,194 @@ func TestASearchInVainIsNotBegunAnew(t *testing.T) {
 				pages++
 			}
 		}
-		if pages != 3 {
-			t.Errorf("%d pages were read, of 3", pages)
+		if pages != 6 {
+			t.Errorf("%d pages were read, of 3, in two searches", pages)
 		}
 		r.strict()
 	})
+}
+
+// TestAWaitingMovementIsNamed while it waits for its second search, over a restart
+// too, and no longer.
+func TestAWaitingMovementIsNamed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		e := r.dose("SUGAR", "2", "kg")
+		r.send(e)
+		r.fake.Faults.Add(central.Dropped().On("movements"))
+		r.lose(e)
+		notices := func() []uplink.Notice {
+			var s uplink.Stats
+			r.sender.Inform(&s)
+			return s.Notices
+		}
+		if got := notices(); len(got) != 0 {
+			t.Errorf("before it was searched: %+v", got)
+		}
+		for range 100 {
+			elapse(time.Second)
+			r.send(e)
+		}
+		named := func() {
+			t.Helper()
+			got := notices()
+			if len(got) != 1 || !strings.Contains(got[0].Text, "M-1 waits (2 SUGAR consumption)") || !strings.Contains(got[0].Do, "5m0s") {
+				t.Errorf("named %+v", got)
+			}
+		}
+		named()
+		r.open()
+		r.sender.MissedStops("M-1") // as the page does: what is known is read
+		named()
+		r.deliver(e)
+		if got := notices(); len(got) != 0 {
+			t.Errorf("after it was booked: %+v", got)
+		}
+		if got := r.booked(); got != "SUGAR 2 consumption" {
+			t.Errorf("booked %s", got)
+		}
+		r.strict()
+	})
+}
+
+// TestAMovementThatNeverWentOut is sent as soon as there is a connection: nobody
+// can have booked it.
+func TestAMovementThatNeverWentOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		r.deliver(r.dose("SUGAR", "1", "kg")) // the token is there
+		r.wire.away = true
+		e := r.dose("SUGAR", "2", "kg")
+		for range 30 {
+			r.send(e)
+			elapse(time.Second)
+		}
+		r.wire.away = false
+		r.wire.asked()
+		began := time.Now()
+		r.deliver(e)
+		if took := time.Since(began); took > 10*time.Second || len(r.posts()) != 1 {
+			t.Errorf("it waited for %v", took)
+		}
+		if got := r.booked(); got != "SUGAR 1 consumption, SUGAR 2 consumption" {
+			t.Errorf("booked %s", got)
+		}
+		r.strict()
+	})
+}
+
+// TestDosesPassOneThatWaits for its search, a bounded number of them; what is
+// filled in or taken out keeps its order.
+func TestDosesPassOneThatWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials(func(m *Movements) {
+			m.Kinds = []plant.EventKind{plant.KindDosing, plant.KindRemoval}
+		}))
+		lost := r.dose("SUGAR", "1", "kg")
+		r.send(lost)
+		r.fake.Faults.Add(central.Dropped().On("movements"))
+		r.lose(lost)
+		all := []plant.Event{lost, r.dose("SUGAR", "2", "kg"), r.dose("YEAST", "3", "g")}
+		all = append(all, r.event("M-1", plant.KindRemoval, `{"component":"SUGAR","quantity":5,"unit":"kg","time":"2026-11-22T06:00:00.000Z"}`), r.dose("SUGAR", "4", "kg"))
+		for range 30 {
+			r.send(all...)
+			elapse(time.Second)
+		}
+		if got := r.booked(); got != "SUGAR 2 consumption, YEAST 3 consumption" {
+			t.Errorf("while it waits: booked %s", got)
+		}
+		r.deliver(all...)
+		if got := r.booked(); got != "SUGAR 2 consumption, YEAST 3 consumption, SUGAR 1 consumption, SUGAR 5 out, SUGAR 4 consumption" {
+			t.Errorf("booked %s", got)
+		}
+		r.strict()
+	})
+}
+
+// TestFewAreInDoubtAtATime: a Prodsmart that loses every answer is not asked to
+// book on and on, and everything is booked once in the end.
+func TestFewAreInDoubtAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		var all []plant.Event
+		for i := range 30 {
+			all = append(all, r.dose("SUGAR", fmt.Sprint(i+1), "kg"))
+		}
+		for range 2 * mostPassed {
+			r.fake.Faults.Add(central.LostReply().On("movements"))
+		}
+		posts := 0
+		for range 50 {
+			r.send(all...)
+			posts += len(r.posts())
+			elapse(time.Second)
+		}
+		if posts == 0 || posts > mostPassed+1 {
+			t.Errorf("%d were sent in a minute that loses all answers", posts)
+		}
+		r.deliver(all...)
+		times := map[float64]int{}
+		for _, m := range r.fake.Movements() {
+			times[m.Quantity]++
+		}
+		for i := range all {
+			if times[float64(i+1)] != 1 {
+				t.Errorf("%d was booked %d times", i+1, times[float64(i+1)])
+			}
+		}
+		r.strict()
+	})
+}
+
+// TestParkedMovements are not sent again by themselves: a person looks, and what is
+// there after all is not booked twice by a retry either.
+func TestParkedMovements(t *testing.T) {
+	for name, there := range map[string]bool{"it never arrived": false, "it arrived very late": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, dosingCompany(), materials(func(m *Movements) { m.OnLostReply = lostPark }))
+				e := r.dose("SUGAR", "2", "kg")
+				r.send(e)
+				if there {
+					r.late(20 * time.Minute)
+				} else {
+					r.fake.Faults.Add(central.Dropped().On("movements"))
+				}
+				r.lose(e)
+				next := r.dose("SUGAR", "3", "kg")
+				var first plant.Result
+				for end := time.Now().Add(10 * time.Minute); first.Status != plant.Rejected && time.Now().Before(end); elapse(time.Second) {
+					first = r.send(e, next)[0]
+				}
+				var f uplink.Final
+				if first.Status != plant.Rejected || !errors.As(first.Cause, &f) || !f.Final() || !strings.Contains(first.Cause.Error(), "sluice:gw/M-1/0000000000000007-1#1") {
+					t.Fatalf("%+v", first)
+				}
+				r.deliver(next)
+				elapse(15 * time.Minute)
+				if _, may := r.sender.load("M-1").mayBeBooked(place{e.Sequence, 1}, true); !may {
+					t.Error("a retry in the same run would not search it")
+				}
+				l := newLine(0, 0)
+				l.memory = maps.Clone(r.memory)
+				l.run(t, r.fake, r.options, func(f *uplink.Forwarder) {
+					for range 60 {
+						results, err := f.Resend(t.Context(), e.Machine, []plant.Event{e})
+						if err != nil || len(results) != 1 {
+							t.Fatalf("%+v, %v", results, err)
+						}
+						if results[0].Status == plant.Delivered {
+							return
+						}
+						elapse(max(results[0].Wait, time.Second))
+					}
+					t.Error("the retry is never answered")
+				})
+				if got := strings.Count(r.booked(), "SUGAR 2 consumption"); got != 1 {
+					t.Errorf("booked %s", r.booked())
+				}
+				r.strict()
+			})
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ const (
 type wire struct {
 	handler http.Handler
 	timeout time.Duration
+	// away: no connection is to be had.
+	away bool
 
 	mu    sync.Mutex
 	lines []string
@@ -60,6 +63,12 @@ func (w *wire) Do(ctx context.Context, r *httplink.Request) (*httplink.Answer, e
 	w.calls++
 	w.lines = append(w.lines, strings.TrimSpace(r.Method+" "+r.URL.EscapedPath()+" "+string(r.Body)))
 	w.mu.Unlock()
+	if w.away {
+		return nil, errors.New("connection refused")
+	}
+	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.WroteHeaders != nil {
+		trace.WroteHeaders()
+	}
 	recorder := httptest.NewRecorder()
 	if err := serve(w.handler, recorder, request); err != nil {
 		return nil, err
@@ -288,10 +297,10 @@ next:
 	return all
 }
 
-// deliver sends events until all are delivered, at most five minutes.
+// deliver sends events until all are delivered, at most a quarter of an hour.
 func (r *rig) deliver(events ...plant.Event) {
 	r.t.Helper()
-	for end := time.Now().Add(5 * time.Minute); ; {
+	for end := time.Now().Add(15 * time.Minute); ; {
 		results := r.send(events...)
 		last := results[len(results)-1]
 		for _, result := range results {

@@ -30,6 +30,10 @@ type Movements struct {
 	// SearchAfter is how long Prodsmart may still be at work on a movement whose
 	// answer was lost: it is searched no earlier.
 	SearchAfter config.Duration `yaml:"search_after"`
+	// RepeatAfter is when one that was searched in vain is searched again, and
+	// OnLostReply what becomes of it if it is still not there: retry or park.
+	RepeatAfter config.Duration `yaml:"repeat_after"`
+	OnLostReply string          `yaml:"on_lost_reply"`
 	// LookupPages bounds the search for a movement whose answer was lost.
 	LookupPages int `yaml:"lookup_pages"`
 	// ProductKey, Quantity and Path are the form of the request.
@@ -67,7 +71,7 @@ func (c *Component) unit() amount.Unit {
 	return amount.Unit{Name: c.UoM, Factor: c.Factor.Decimal, Per: c.Per}
 }
 
-// The values of BillOfMaterials, ProductKey, Quantity and Path.
+// The values of BillOfMaterials, ProductKey, Quantity, OnLostReply and Path.
 const (
 	bomRefuse = "refuse"
 	bomIgnore = "ignore"
@@ -77,6 +81,9 @@ const (
 
 	quantityText   = "text"
 	quantityNumber = "number"
+
+	lostRetry = "retry"
+	lostPark  = "park"
 
 	pathSlash   = "inventory-movements/"
 	pathNoSlash = "inventory-movements"
@@ -95,6 +102,12 @@ func (m *Movements) fill() {
 	}
 	if m.SearchAfter == 0 {
 		m.SearchAfter = config.Duration(time.Minute)
+	}
+	if m.RepeatAfter == 0 {
+		m.RepeatAfter = max(config.Duration(5*time.Minute), m.SearchAfter)
+	}
+	if m.OnLostReply == "" {
+		m.OnLostReply = lostRetry
 	}
 	if m.LookupPages == 0 {
 		m.LookupPages = mostPages
@@ -139,6 +152,7 @@ func (m Movements) Validate() error {
 		{"product_key", m.ProductKey, []string{keyProductCode, keyProduct}},
 		{"quantity", m.Quantity, []string{quantityText, quantityNumber}},
 		{"path", m.Path, []string{pathSlash, pathNoSlash}},
+		{"on_lost_reply", m.OnLostReply, []string{lostRetry, lostPark}},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
 			errs = append(errs, config.Unknown(w.path, "value", w.value, w.allowed))
@@ -146,6 +160,9 @@ func (m Movements) Validate() error {
 	}
 	if m.SearchAfter < config.Duration(time.Second) || m.SearchAfter > config.Duration(time.Hour) {
 		errs = append(errs, config.Field("search_after", "it must be from 1s to 1h", "leave it out for 1m; write more if Prodsmart's answers take longer than that"))
+	}
+	if m.RepeatAfter < m.SearchAfter || m.RepeatAfter > config.Duration(24*time.Hour) {
+		errs = append(errs, config.Field("repeat_after", "it must be from search_after to 24h", "leave it out for 5m; write more if Prodsmart's answers take longer than that"))
 	}
 	if m.LookupPages < 1 || m.LookupPages > 1000 {
 		errs = append(errs, config.Field("lookup_pages", "it must be from 1 to 1000", "leave it out for 40, 1000 movements of a component"))
@@ -232,6 +249,11 @@ func (s *Sender) movementsOf(e *plant.Event) ([]movement, error) {
 		all = append(all, m)
 	}
 	return all, nil
+}
+
+// what is the movement in words, for people.
+func (m *movement) what() string {
+	return strings.Join(strings.Fields(m.quantity.String()+" "+m.product+" "+m.kind+" "+m.lot), " ")
 }
 
 // comment is what stands in a movement for people, and to find it again.

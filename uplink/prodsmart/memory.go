@@ -105,8 +105,10 @@ type machine struct {
 	loadedAt    time.Time
 	// lookup is the search for a movement, pairs that for one that is there twice.
 	lookup, pairs lookup
-	// twice are the movements that are; the Sender's lock guards it.
-	twice []repeated
+	// twice are the movements that are, waiting those that wait for their second
+	// search; the Sender's lock guards both.
+	twice   []repeated
+	waiting []doubtful
 	// told is what was set of each component's stock a short while ago.
 	told map[string]toldStock
 	// asked is set while the stop in doubt may have arrived: its request went out, in
@@ -151,7 +153,7 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
 	m.before, m.begunBefore, m.asked = m.encode(), m.Begun, m.known().Doubt
-	m.loadedBegun, m.loadedAt, m.twice = m.Begun, time.Now(), m.pairsFound()
+	m.loadedBegun, m.loadedAt, m.twice, m.waiting = m.Begun, time.Now(), m.pairsFound(), m.vain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.machines[id]; other != nil {
@@ -195,6 +197,7 @@ func (s *Sender) put(m *machine) (kv []plant.KV) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	m.waiting = m.vain()
 	if m.changed {
 		text, err := json.Marshal(m.missed)
 		if err != nil {

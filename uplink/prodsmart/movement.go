@@ -3,6 +3,7 @@ package prodsmart
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +18,9 @@ const (
 	// noted is how many movement events are noted at a time before they are sent, so
 	// that a gateway that is killed knows which may be booked already.
 	noted = 20
+	// mostPassed is how many doses may wait for their search before those behind them
+	// wait too: a Prodsmart that loses all answers is not asked to book on and on.
+	mostPassed = 10
 	// bomFor is how long a product's bill of materials is remembered.
 	bomFor = 10 * time.Minute
 	// mostProducts bounds how many are remembered.
@@ -27,16 +31,33 @@ const (
 var errNoted = &uplink.NotYet{Why: "prodsmart: movements are noted before they are sent"}
 
 // movements books what was dosed, one request for each lot. Nothing is booked
-// twice: what may have been sent before is looked up by its comment.
+// twice: what may have been sent before is looked up by its comment. A dose that
+// waits for that lets the doses behind it pass, for each has its own time; what was
+// filled in or taken out keeps its order, so that nothing is taken from a stock that
+// is not there yet.
 func (w *work) movements(ctx context.Context) *halt {
+	first, passed := 0, 0
 	for i := range w.events {
-		if w.done[i].set || !w.options.Movements.carries(w.events[i].Kind) {
+		kind := w.events[i].Kind
+		if w.done[i].set || !w.options.Movements.carries(kind) {
 			continue
+		}
+		if passed > 0 && kind != plant.KindDosing {
+			return nil
 		}
 		if stop := w.book(ctx, i); stop != nil {
 			return stop
 		}
-		if !w.answered(i) {
+		switch {
+		case w.answered(i):
+		case kind == plant.KindDosing && w.waitsForSearch(i) && passed < mostPassed:
+			if passed++; passed == 1 {
+				first = i
+			}
+		default:
+			if passed > 0 && errors.Is(w.done[i].Cause, errNoted) {
+				w.done[first].Wait = 0 // what is noted may go as soon as it is durable
+			}
 			return nil // those behind it wait, the counts do not
 		}
 	}
@@ -89,7 +110,11 @@ func (w *work) book(ctx context.Context, i int) *halt {
 // on.
 func (w *work) note(i int) {
 	n := 0
-	for j := i; j < len(w.events) && n < noted; j++ {
+	most := noted
+	if w.options.Movements.OnLostReply == lostPark {
+		most = 1 // what was not sent is not to be parked after a kill
+	}
+	for j := i; j < len(w.events) && n < most; j++ {
 		if w.options.Movements.carries(w.events[j].Kind) {
 			w.m.Begun = w.events[j].Sequence
 			n++
@@ -103,9 +128,9 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 	if stop := w.checkBill(ctx, i, m); stop != nil || w.done[i].set {
 		return stop
 	}
-	since, repeated := w.m.mayBeBooked(m.place, w.commanded)
+	before, repeated := w.m.mayBeBooked(m.place, w.commanded)
 	if repeated {
-		found, stop := w.find(ctx, i, m, since)
+		found, stop := w.find(ctx, i, m, before)
 		if stop != nil || found || w.done[i].set {
 			return stop
 		}
@@ -122,6 +147,7 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 	case lost:
 		w.m.settled(m.place)
 		w.m.doubt(m.place, time.Now())
+		w.m.doubtOf(m.place).Over = h == nil
 	case !known && (h != nil || o != taken):
 		w.m.settled(m.place) // it was not taken
 	}
