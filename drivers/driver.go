@@ -108,6 +108,9 @@ type Inspection struct {
 	// Clock is the device's clock between Asked and Received by the gateway's;
 	// zero if it shows none.
 	Clock, Asked, Received time.Time
+	// Doubts say what of the config is right as the device is now and may not be
+	// after a change there, and what to write instead.
+	Doubts []Notice
 }
 
 // Errors of a Driver.

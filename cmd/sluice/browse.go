@@ -270,29 +270,40 @@ func (b *browseCmd) configLines(out io.Writer, nodes []drivers.Node) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(out, "      %s: {%s: %s, type: %s}\n", tagName(n.Path, taken), key, address, n.Tag); err != nil {
+		if _, err := fmt.Fprintf(out, "      %s: {%s: %s, type: %s}\n", tagName(n, taken), key, address, n.Tag); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tagName is the shortest end of a path that no other tag has taken.
-func tagName(path string, taken map[string]bool) string {
-	parts := strings.Split(path, "/")
+// tagName is the shortest end of a node's path that no other tag has taken. Where
+// all of it is taken, since another namespace has the same path, a number goes
+// behind it; where no letter of it can stand in a name, the node's id does.
+func tagName(n *drivers.Node, taken map[string]bool) string {
+	parts, name := strings.Split(n.Path, "/"), ""
 	for i := len(parts) - 1; i >= 0; i-- {
-		name := strings.Trim(notInNames.ReplaceAllString(strings.Join(parts[i:], "_"), "_"), "_-")
-		if name != "" && !taken[name] {
+		if name = nameFor(strings.Join(parts[i:], "_")); name != "" && !taken[name] {
 			taken[name] = true
 			return name
 		}
 	}
-	for n := 2; ; n++ {
-		if name := "tag_" + strconv.Itoa(n); !taken[name] {
-			taken[name] = true
-			return name
+	if name == "" {
+		_, id, _ := strings.Cut(n.Address, ";")
+		if name = "tag"; nameFor(id[min(1, len(id)):]) != "" {
+			name = "node_" + nameFor(id[1:])
 		}
 	}
+	for base, i := name, 2; taken[name]; i++ {
+		name = base + "_" + strconv.Itoa(i)
+	}
+	taken[name] = true
+	return name
+}
+
+// nameFor keeps of a text what can stand in the name of a tag.
+func nameFor(text string) string {
+	return strings.Trim(notInNames.ReplaceAllString(text, "_"), "_-")
 }
 
 const (

@@ -148,3 +148,18 @@ func TestFiltered(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }
+
+// Names to paste say which node a tag is, also where two namespaces have the same
+// names and where none of their letters can stand in a name.
+func TestTagNames(t *testing.T) {
+	taken := map[string]bool{}
+	for _, c := range []struct{ path, address, want string }{
+		{"Line/T1", "ns=2;s=T1", "T1"}, {"Line/T1", "ns=3;s=T1", "Line_T1"}, {"Line/T1", "ns=4;s=T1", "Line_T1_2"}, {"Line/T1", "ns=5;s=T1", "Line_T1_3"},
+		{"Line/T2", "ns=2;s=T2", "T2"}, {"温度", "ns=2;i=1042", "node_1042"}, {"湿度", "ns=3;i=1042", "node_1042_2"}, {"温/度", "ns=3;s=温度", "tag"}, {"温/度", "ns=4;s=温度", "tag_2"},
+		{`DB "Line".Made`, `ns=3;s="Line"."Made"`, "DB_Line_Made"},
+	} {
+		if got := tagName(&drivers.Node{Path: c.path, Address: c.address}, taken); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.path, c.address, got, c.want)
+		}
+	}
+}

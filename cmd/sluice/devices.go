@@ -64,6 +64,9 @@ func probeDevice(ctx context.Context, l *looker, p *plan, d *devicePlan) (found 
 	for _, t := range d.Plan.Tags {
 		found = append(found, judge(d, t, got))
 	}
+	for _, n := range in.Doubts {
+		found = append(found, uplink.Finding{Level: uplink.Amber, What: "address", Words: n.Text, Remedy: n.Do})
+	}
 	found = append(found, answerable(written, d, in, err == nil)...)
 	return append(found, clock(in, p.maxSkew(d.Name))...)
 }

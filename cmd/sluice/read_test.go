@@ -228,6 +228,7 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1"}}
 	out, talk, code := command(t.Context(), "check", "--online", "-c", file)
 	contains(t, "online", out, "  ok     tag made: is 4711 (uint32, ", "  RED    tag gone: cannot be read", "  RED    tag run: cannot be read",
 		"  ok     tag weight: is 12.5 kg (float32", "  RED    write ack: cannot be written for FILLER-01: the server lets this user only read it", "  ok     clock: differs by ",
+		"  amber  address: 6 tags have ns=2, which is "+plantsim.OPCUANamespace+" now", "write 'nsu="+plantsim.OPCUANamespace+";' instead of 'ns=2;' in the config",
 		"  ok     tag grams: is 4711 g", "  amber  write kept: is written for PRESS-01")
 	if code != exitFailed || !strings.Contains(talk, "must be mended") {
 		t.Errorf("%d %s", code, talk)

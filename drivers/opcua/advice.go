@@ -16,6 +16,7 @@ const (
 	onPolled
 	onNamespace
 	onNotes
+	onStray
 	onOverflow
 	onSampling
 	onDeadband

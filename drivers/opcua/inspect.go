@@ -16,7 +16,8 @@ var _ drivers.Inspector = (*driver)(nil)
 
 // Inspect implements drivers.Inspector: what this user may write is the
 // attribute UserAccessLevel (OPC 10000-3, 5.6.2), the clock the server's
-// CurrentTime (OPC 10000-5, 12.10).
+// CurrentTime (OPC 10000-5, 12.10). In doubt are namespaces that the config names
+// by their numbers.
 func (d *driver) Inspect(ctx context.Context, written []plant.TagID) (found drivers.Inspection, err error) {
 	s := d.current()
 	if s == nil {
@@ -24,6 +25,7 @@ func (d *driver) Inspect(ctx context.Context, written []plant.TagID) (found driv
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.o.Timeout.Std())
 	defer cancel()
+	found.Doubts = s.renamed()
 	found.Refused = make(map[plant.TagID]string)
 	nodes := []*ua.ReadValueID{value(standard(id.Server_ServerStatus_CurrentTime))}
 	var asked []plant.TagID

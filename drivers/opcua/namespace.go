@@ -3,7 +3,9 @@ package opcua
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +13,9 @@ import (
 
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
+
+	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/drivers"
 )
 
 // namespacesEvery is how often the server's list of namespaces is compared with
@@ -45,13 +50,63 @@ func placeOf(n NodeID, meant string, namespaces []string) (uint16, error) {
 		n.Index, meant, now, meant, n.Index)
 }
 
+// numbered warns of node ids that name a namespace by its number, a namespace at
+// a time: the number is a place in the server's list (OPC 10000-3, 8.2.2), which
+// the next program of the PLC may change while the gateway is off.
+func (o *Options) numbered() error {
+	tags := make(map[uint16][]config.Row[Tag])
+	for _, row := range o.Tags.Rows {
+		if n := row.Value.Node; n.URI == "" && n.Index > ownNamespace {
+			tags[n.Index] = append(tags[n.Index], row)
+		}
+	}
+	var errs []error
+	for _, number := range slices.Sorted(maps.Keys(tags)) {
+		of := tags[number]
+		first := of[0]
+		said := "the tag names its namespace by its number"
+		if len(of) > 1 {
+			said = fmt.Sprintf("%d tags, of which this is the first, name their namespace by its number", len(of))
+		}
+		errs = append(errs, config.Warn("tags."+first.Name, fmt.Sprintf("%s: ns=%d is a place in the server's list, where another program of the PLC may put another namespace", said, number),
+			fmt.Sprintf("write nsu= and the namespace's name instead of ns=%d, as in nsu=NAME;%s; sluice check --online shows the name", number, first.Value.Node.identifier)))
+	}
+	return errors.Join(errs...)
+}
+
+// renamed says of each namespace that the config names by its number what is to be
+// written instead at this server, as its list is now.
+func (s *session) renamed() (all []drivers.Notice) {
+	tags, first := make(map[uint16]int), make(map[uint16]NodeID)
+	for _, p := range s.d.points {
+		n := p.id
+		if n.URI != "" || n.Index <= ownNamespace || int(n.Index) >= len(s.namespaces) || s.namespaces[n.Index] == "" {
+			continue
+		}
+		if tags[n.Index]++; tags[n.Index] == 1 {
+			n.URI = s.namespaces[n.Index]
+			first[n.Index] = n
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(tags)) {
+		as := first[number].String()
+		name := strings.TrimSuffix(as, first[number].identifier)
+		text := fmt.Sprintf("one tag has ns=%d, which is %s now and may be another namespace after a change at the PLC", number, s.namespaces[number])
+		if n := tags[number]; n > 1 {
+			text = strconv.Itoa(n) + " tags have" + strings.TrimPrefix(text, "one tag has")
+		}
+		all = append(all, drivers.Notice{Text: text, Do: fmt.Sprintf("if the values are the right ones, write '%s' instead of 'ns=%d;' in the config, as in '%s'", name, number, as)})
+	}
+	return all
+}
+
 // resolve finds the items' nodes by the server's list of namespaces.
 func (s *session) resolve(items []*item) {
 	s.d.recall()
 	if s.d.unkept {
 		s.d.keep()
 	}
-	moved := ""
+	var moved []string
 	for _, it := range items {
 		it.resolve(s.namespaces, s.d.pins.of(it.point))
 		switch {
@@ -61,14 +116,22 @@ func (s *session) resolve(items []*item) {
 		case it.refused != "":
 			it.refuse(it.refused + s.d.forget(it.id.Index))
 		}
-		if node := it.node(); node != nil && it.id.URI == "" && node.Namespace() != it.id.Index && moved == "" {
-			moved = fmt.Sprintf("the namespace %s was number %d and is number %d now; the gateway has followed it: write nsu= and its name in the config, as in nsu=%s;%s",
-				s.d.pins.of(it.point), it.id.Index, node.Namespace(), s.d.pins.of(it.point), it.id.identifier)
+		if node := it.node(); node != nil && it.id.URI == "" && node.Namespace() != it.id.Index {
+			as := NodeID{URI: s.d.pins.of(it.point), identifier: it.id.identifier}
+			name := strings.TrimSuffix(as.String(), as.identifier)
+			text := fmt.Sprintf("the namespace %s was number %d and is number %d now: write '%s' instead of 'ns=%d;'", as.URI, it.id.Index, node.Namespace(), name, it.id.Index)
+			if !slices.Contains(moved, text) {
+				moved = append(moved, text)
+			}
 		}
 	}
-	if s.d.advice.say(onNamespace, moved) && moved != "" {
+	said := strings.Join(moved, "; ")
+	if said != "" {
+		said += "; the gateway has followed"
+	}
+	if s.d.advice.say(onNamespace, said) && said != "" {
 		s.d.log.Warn("a namespace of the server has another number than before: write nsu= and its name instead of ns=",
-			zap.String("device", string(s.d.device)), zap.String("detail", moved))
+			zap.String("device", string(s.d.device)), zap.String("detail", said))
 	}
 }
 

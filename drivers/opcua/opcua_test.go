@@ -131,7 +131,7 @@ func checkPlan(t testing.TB, text, addr string) drivers.Plan {
 		t.Fatal(faults)
 	}
 	p, faults := Kind.Check(s)
-	if len(faults) > 0 {
+	if len(faults.Errors()) > 0 {
 		t.Fatal(faults)
 	}
 	return p

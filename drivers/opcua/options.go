@@ -97,7 +97,7 @@ func (o *Options) Validate() error {
 	if len(o.Tags.Rows) == 0 {
 		fault("tags", "the device has no tags", "name at least one, for example made: ns=2;s=Line.Made")
 	}
-	return errors.Join(append(errs, o.validateSecurity())...)
+	return errors.Join(append(errs, o.validateSecurity(), o.numbered())...)
 }
 
 // Endpoint is opc.tcp://host:port[/path] of a server.

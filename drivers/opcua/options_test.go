@@ -11,7 +11,7 @@ import (
 
 func TestOptions(t *testing.T) {
 	t.Setenv("OPCUA_PASSWORD", "s3cret")
-	const tags = "tags: {made: ns=2;s=A}\n"
+	const tags = "tags: {made: nsu=urn:a;s=A}\n"
 	for _, c := range []struct {
 		text    string
 		want    string // part of one fault; empty for none
@@ -56,12 +56,12 @@ func TestOptions(t *testing.T) {
 		{"endpoint: localhost\nlogin: {user: a, password: env:OPCUA_PASSWORD}\n" + tags, "clear text", false},
 		{"endpoint: localhost\nlogin: {user: a, password: env:OPCUA_PASSWORD}\nallow_insecure: true\n" + tags, "", false},
 		{"endpoint: localhost\nlogin: {password: env:OPCUA_PASSWORD}\n" + tags, "no user", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, type: WSTRING}}\n", "no type of an OPC UA node", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, type: string, scale: 2}}\n", "only a number can be scaled", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, type: bool, deadband: 2}}\n", "only a number has one", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, scale: 0}}\n", "times 0", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, deadband: -1}}\n", "no amount", false},
-		{"endpoint: localhost\ntags: {made: {node: ns=2;s=A, queue: 20000}}\n", "not possible", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, type: WSTRING}}\n", "no type of an OPC UA node", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, type: string, scale: 2}}\n", "only a number can be scaled", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, type: bool, deadband: 2}}\n", "only a number has one", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, scale: 0}}\n", "times 0", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, deadband: -1}}\n", "no amount", false},
+		{"endpoint: localhost\ntags: {made: {node: nsu=urn:a;s=A, queue: 20000}}\n", "not possible", false},
 	} {
 		s, faults := config.ParseSection("dut", "test.yaml", "driver: opcua\n"+c.text)
 		if len(faults) == 0 {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gopcua/opcua/ua"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/faultnet"
@@ -247,5 +249,28 @@ func TestForeignKeyIsRenewed(t *testing.T) {
 			r, ok := find(s, "v0")
 			return ok && r.Quality == plant.Good && s.Session == 1
 		})
+	}
+}
+
+// What the server reports under a number that no tag has is taken for none, and
+// the page says so, once a session.
+func TestValuesUnderUnknownNumbers(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	d := checkPlan(t, "driver: opcua\nendpoint: localhost\ntags: {a: ns=2;s=A, b: ns=2;s=B}\n", "").Open(drivers.Env{Name: "dut", Log: zap.New(core)}).(*driver)
+	s := &session{d: d}
+	for i, p := range d.points {
+		s.items = append(s.items, &item{point: p, handle: uint32(i + 1)})
+	}
+	at := func(handle, value uint32) *ua.MonitoredItemNotification {
+		return &ua.MonitoredItemNotification{ClientHandle: handle, Value: &ua.DataValue{Value: ua.MustVariant(value), EncodingMask: ua.DataValueValue}}
+	}
+	for range 3 {
+		scans := s.changed(t.Context(), publish{changes: []*ua.MonitoredItemNotification{at(0, 10), at(3, 11), at(2, 12), at(math.MaxUint32, 13), nil}})
+		if len(scans) != 1 || len(scans[0].Readings) != 1 || scans[0].Readings[0].Tag != "b" || scans[0].Readings[0].Value != plant.UintValue(12) {
+			t.Fatalf("%+v", scans)
+		}
+	}
+	if said := strings.Join(d.Advice(), "\n"); strings.Count(said, "under a number that no tag has (client handle 0)") != 1 || logs.Len() != 1 {
+		t.Errorf("%s\n%v", said, logs.All())
 	}
 }

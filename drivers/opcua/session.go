@@ -67,6 +67,7 @@ type session struct {
 	// Of the goroutine of Read.
 	polling bool // there should be a subscription and is none
 	over    bool // an error was returned
+	strayed bool // a value under an unknown number was told of
 	refused []plant.Reading
 	audit   audit
 	retryAt time.Time
@@ -121,6 +122,7 @@ func (s *session) prepare(ctx context.Context) error {
 		return nil
 	}
 	s.d.advice.say(onSubscription, "")
+	s.d.advice.say(onStray, "")
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}

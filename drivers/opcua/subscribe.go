@@ -235,7 +235,11 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 	scans, readings := s.scans[:0], slices.Grow(s.readings[:0], len(changes))
 	from := 0 // where the newest scan begins
 	for _, c := range changes {
-		if c == nil || c.ClientHandle == 0 || int(c.ClientHandle) > len(s.items) {
+		if c == nil {
+			continue
+		}
+		if c.ClientHandle == 0 || int(c.ClientHandle) > len(s.items) {
+			s.stray(c.ClientHandle)
 			continue
 		}
 		it := s.items[c.ClientHandle-1]
@@ -264,6 +268,19 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 	s.readings = readings
 	s.scans = s.due(ctx, scans)
 	return s.scans
+}
+
+// stray tells once a session that the server reports what nobody has asked for:
+// the values of some tag come late, by comparing with what the server has.
+func (s *session) stray(handle uint32) {
+	if s.strayed {
+		return
+	}
+	s.strayed = true
+	if s.d.advice.say(onStray, fmt.Sprintf("the server reports values under a number that no tag has (client handle %d): they are not taken, and the tags that they belong to are late by 10 s and more: restart the server, update its firmware, or write poll", handle)) {
+		s.d.log.Warn("the server reports values under a number that no tag has: they are not taken",
+			zap.String("device", string(s.d.device)), zap.Uint32("handle", handle))
+	}
 }
 
 // inOrder sorts changes of several tags by the device's time. Changes of one tag
