@@ -87,8 +87,8 @@ func settled(since *time.Time, now time.Time) bool {
 	return now.Sub(*since) >= badTagsSettle
 }
 
-// watchTags tells the log of bad tags until ctx ends.
-func (p *Poller) watchTags(ctx context.Context) {
+// watch tells the log of bad tags, and that a device has calmed, until ctx ends.
+func (p *Poller) watch(ctx context.Context) {
 	var state badTagLog
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -98,6 +98,7 @@ func (p *Poller) watchTags(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		p.watchSteadiness(time.Now())
 		p.mu.Lock()
 		connected, bad := p.stats.Connected, p.stats.BadTags
 		var what verdict

@@ -85,17 +85,25 @@ type Poller struct {
 	sinks   []Sink
 	log     *zap.Logger
 	// retry gives the waits for a device that refuses, soon those for one that is
-	// away.
-	retry, soon backoff.Backoff
+	// away, short those behind sessions that did not last.
+	retry, soon, short backoff.Backoff
 
+	begun time.Time // set before there is a second goroutine
 	// Of Run's goroutine only.
-	begun     time.Time
 	away      time.Time // when the device was lost or found away
-	announced bool      // the sinks and the log know that it is away
+	announced bool      // the sinks know that it is away
+	foundAt   time.Time // of this session; zero until then
+	gave      bool      // this session gave values
 	clock     deviceClock
 
-	mu    sync.Mutex
-	stats Stats
+	// edges is held while the sinks and the log are told of a device's state, so
+	// that what they hear last is so. It is taken before mu.
+	edges sync.Mutex
+	told  bool // the log knows that it is away
+
+	mu     sync.Mutex
+	stats  Stats
+	losses losses
 }
 
 // NewPoller returns a Poller of driver for sinks. It does no I/O. The options
@@ -116,6 +124,7 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
 		soon:  backoff.Backoff{Min: o.MinBackoff, Max: max(o.MinBackoff, min(awayBackoff, o.MaxBackoff)), Rand: o.Rand},
+		short: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
 	}
 }
 
@@ -125,24 +134,36 @@ func (p *Poller) Run(ctx context.Context) error {
 	p.begun = time.Now()
 	p.update(func(s *Stats) { s.Since = p.begun })
 	var beside sync.WaitGroup
-	beside.Go(func() { p.watchTags(ctx) })
+	beside.Go(func() { p.watch(ctx) })
 	defer beside.Wait()
 	for ctx.Err() == nil {
+		p.foundAt, p.gave = time.Time{}, false
 		err := p.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		p.lost(err)
-		wait := p.retry.Next()
-		switch {
-		case errors.Is(err, ErrBusy):
-			wait = min(wait, max(busyBackoff, p.options.MinBackoff))
-		case errors.Is(err, ErrAway):
-			wait = p.soon.Next()
+		short := false
+		if !p.foundAt.IsZero() {
+			if short = time.Since(p.foundAt) < steadySession; !short {
+				p.short.Reset()
+			}
 		}
-		sleep(ctx, wait)
+		p.lost(err)
+		sleep(ctx, p.pause(err, short))
 	}
 	return nil
+}
+
+// again is how long to wait before a device is asked again that gave err.
+func (p *Poller) again(err error) time.Duration {
+	if errors.Is(err, ErrAway) {
+		return p.soon.Next()
+	}
+	wait := p.retry.Next()
+	if errors.Is(err, ErrBusy) {
+		wait = min(wait, max(busyBackoff, p.options.MinBackoff))
+	}
+	return wait
 }
 
 // Write writes one tag, for acknowledgements. It may be called from any
@@ -286,6 +307,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	}
 	now := time.Now()
 	p.found(now)
+	p.gave = p.gave || p.gives(scans)
 	for i := range scans {
 		boundTexts(scans[i].Readings)
 		p.clockSeen(&scans[i])
@@ -373,36 +395,59 @@ func (p *Poller) found(now time.Time) {
 	if p.stats.Connected {
 		return
 	}
-	p.update(func(s *Stats) { s.Connected, s.Since = true, now })
-	if p.announced {
+	p.foundAt = now
+	p.edges.Lock()
+	defer p.edges.Unlock()
+	var unsteady string
+	p.update(func(s *Stats) {
+		s.Connected, s.Since = true, now
+		unsteady = s.Unsteady.String()
+	})
+	switch {
+	case unsteady != "": // the log knows
+	case p.told:
 		p.log.Info("device is back", zap.Duration("after", now.Sub(p.away).Round(time.Millisecond)))
-	} else {
+	default:
 		p.log.Info("device connected")
 	}
-	p.announced = false
-	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Connected: true})
+	p.announced, p.told = false, false
+	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Connected: true, Unsteady: unsteady})
 }
 
 // lost is called after each failed attempt and each lost session; the sinks
-// and the log hear of the first only.
+// and the log hear of the first only, and the log of one that comes and goes only
+// when that begins and ends.
 func (p *Poller) lost(err error) {
 	now, cause := time.Now(), "the session ended"
 	if err != nil {
 		cause = err.Error()
 	}
+	p.edges.Lock()
+	defer p.edges.Unlock()
+	began, unsteady := false, ""
 	p.update(func(s *Stats) {
 		s.Errors++
 		s.LastError, s.LastErrorAt = cause, now
 		if s.Connected {
 			s.Connected, s.Since = false, now
+			p.losses.roll(p.minute(now))
+			p.losses.minutes[p.minute(now)%len(p.losses.minutes)]++
+			began, _ = p.steadiness(now) // with a loss just now it cannot have calmed
 		}
+		unsteady = s.Unsteady.String()
 	})
 	if p.announced {
 		return
 	}
 	p.announced, p.away = true, now
-	p.log.Warn("device is away", zap.String("cause", cause))
-	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Cause: cause})
+	switch {
+	case began:
+		p.log.Warn("device comes and goes: the next line about that follows when it has calmed", zap.String("cause", cause), zap.String("how_often", unsteady))
+	case unsteady == "":
+		p.told = true
+		p.log.Warn("device is away", zap.String("cause", cause))
+	}
+	p.state(plant.DeviceState{At: now, Device: p.options.Device, Session: p.stats.Session, Cause: cause, Unsteady: unsteady})
 }
 
 func (p *Poller) state(d plant.DeviceState) {

@@ -14,6 +14,8 @@ type Stats struct {
 	// Since is when Connected last changed (the start, before the first
 	// connect).
 	Since time.Time
+	// Unsteady says that the device comes and goes.
+	Unsteady Unsteady
 	// LastError says in plain words why the device is or was away; empty if it
 	// never was.
 	LastError   string

@@ -53,6 +53,9 @@ type DeviceState struct {
 	Connected bool
 	// Cause says in plain words why the device was lost.
 	Cause string
+	// Unsteady says in plain words that the device comes and goes; empty while it
+	// does not.
+	Unsteady string `json:",omitempty"`
 }
 
 // Gap says that inputs are known to be missing, for example because a mailbox
