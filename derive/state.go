@@ -54,6 +54,9 @@ type State struct {
 type gatewayState struct {
 	// Lost are devices that do not answer.
 	Lost []lostDevice `json:"lost,omitempty"`
+	// Unsteady are devices of which an alarm says that they come and go. It is
+	// never changed in place.
+	Unsteady []plant.DeviceID `json:"unsteady,omitempty"`
 	// Step waits to be marked on the next event; Uncertain marks each.
 	Step      time.Duration `json:"step,omitempty"`
 	Uncertain bool          `json:"uncertain,omitempty"`

@@ -101,6 +101,7 @@ func (r *run) step(s *State, in plant.Input, out *Output) (changed bool) {
 		r.due()
 	case plant.DeviceState:
 		r.device(in)
+		r.unsteady(in)
 	case plant.Gap:
 		r.gap(in)
 	case plant.Clock:

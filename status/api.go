@@ -78,6 +78,9 @@ type deviceDoc struct {
 	ClockWrong  bool     `json:"clock_wrong"`
 	ClockSince  instant  `json:"clock_since"`
 	Advice      []string `json:"advice,omitempty"`
+	// Unsteady says that the device comes and goes, since UnsteadySince.
+	Unsteady      string  `json:"unsteady,omitempty"`
+	UnsteadySince instant `json:"unsteady_since"`
 }
 
 type machineDoc struct {
@@ -295,6 +298,10 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)), BadSince: make(map[string]instant, len(s.BadTags)),
 		ClockWrong: s.ClockWrong, ClockSince: instant(s.ClockSince), Advice: s.Advice,
+		Unsteady: s.Unsteady.String(), UnsteadySince: instant(s.Unsteady.Since),
+	}
+	if doc.Unsteady != "" {
+		doc.Advice = append([]string{doc.Unsteady + ": " + advice(s.LastError) + " " + unsteadyAdvice}, s.Advice...)
 	}
 	for tag, cause := range s.BadTags {
 		doc.BadTags[string(tag)] = cause

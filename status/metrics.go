@@ -45,6 +45,7 @@ type collector struct {
 	deviceReadings, deviceBadReadings, deviceBadTags                               *prometheus.Desc
 	deviceLastRead, deviceReadTime, deviceLate                                     *prometheus.Desc
 	deviceSkipped, deviceWrites, deviceWriteErrors, deviceDuplicates, devicePanics *prometheus.Desc
+	deviceUnsteady                                                                 *prometheus.Desc
 
 	machineRunning, machineGood, machineScrap, machineInputs, machineCommits *prometheus.Desc
 	machineEvents, machineOverflows, machineWaiting, machineLastEvent        *prometheus.Desc
@@ -88,6 +89,8 @@ func newCollector(source Source) *collector {
 	c.deviceWriteErrors = d("device_write_errors_total", "Writes that failed.", "device")
 	c.deviceDuplicates = d("device_duplicate_answers_total", "Repeated answers, the same as before, that were dropped.", "device")
 	c.devicePanics = d("device_panics_total", "Panics of the driver; each ended a session.", "device")
+
+	c.deviceUnsteady = d("device_unsteady", "1 while the device comes and goes.", "device")
 
 	c.machineRunning = d("machine_running", "1 while the machine runs, 0 while it is stopped; absent until its state was seen.", "machine")
 	c.machineGood = d("machine_good_pieces_total", "Good pieces counted, kept over restarts.", "machine")
@@ -179,6 +182,7 @@ func (c *collector) devices(out sink, snap Snapshot) {
 		out.counter(c.deviceWriteErrors, s.WriteErrors, name)
 		out.counter(c.deviceDuplicates, s.Duplicates, name)
 		out.counter(c.devicePanics, s.Panics, name)
+		out.flag(c.deviceUnsteady, !s.Unsteady.Since.IsZero(), name)
 	}
 }
 

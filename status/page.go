@@ -177,6 +177,10 @@ func deviceCard(d *drivers.Stats, c clock) card {
 			k.add("Last trouble", c.at(d.LastErrorAt)+" "+inWords(d.LastError))
 		}
 	}
+	if text := d.Unsteady.String(); text != "" {
+		k.Class = "bad"
+		k.add("Unsteady", text)
+	}
 	k.add("Address", d.Endpoint)
 	k.add("Values", number(d.Readings)+" read, "+number(d.BadReadings)+" not good; lost and back "+count(d.Reconnects, "time"))
 	if !d.Connected {

@@ -215,23 +215,13 @@ func deviceNotices(d *drivers.Stats) (ps []Problem) {
 }
 
 func deviceState(snap Snapshot, d *drivers.Stats) []Problem {
-	if !d.Connected {
-		if !away(snap, d) {
-			return nil
-		}
-		p := Problem{
-			Severity: Stuck, What: "Device " + string(d.Device) + " is away", Since: d.Since,
-			Cause: inWords(d.LastError), Do: advice(d.LastError),
-		}
-		for i := range snap.Machines {
-			m := snap.Machines[i].Machine
-			if slices.Contains(snap.Feeds[m], d.Device) {
-				p.Follows = append(p.Follows, string(m)+" cannot be seen; its counters are read when the device is back")
-			}
-		}
-		return []Problem{p}
-	}
 	var ps []Problem
+	if p, ok := deviceGone(snap, d); ok {
+		ps = append(ps, p)
+	}
+	if !d.Connected {
+		return ps // its tags have no other trouble than this
+	}
 	if d.Panics > 0 {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Device %s: its driver failed %s", d.Device, count(d.Panics, "time")),
@@ -249,6 +239,38 @@ func deviceState(snap Snapshot, d *drivers.Stats) []Problem {
 	}
 	return ps
 }
+
+// longAway is how long a device that comes and goes must be away before that is
+// what is wrong with it.
+const longAway = time.Minute
+
+// deviceGone names a device that is away, or that comes and goes.
+func deviceGone(snap Snapshot, d *drivers.Stats) (Problem, bool) {
+	p := Problem{Severity: Stuck, Since: d.Since, Cause: inWords(d.LastError), Do: advice(d.LastError)}
+	switch unsteady := !d.Unsteady.Since.IsZero(); {
+	case unsteady && (d.Connected || age(snap.At, d.Since) < longAway):
+		p.What, p.Since = "Device "+string(d.Device)+": "+d.Unsteady.String(), d.Unsteady.Since
+		p.Cause = "the last time: " + p.Cause
+		p.Do += " " + unsteadyAdvice
+	case away(snap, d):
+		p.What = "Device " + string(d.Device) + " is away"
+	default:
+		return Problem{}, false
+	}
+	if d.Connected {
+		return p, true
+	}
+	for i := range snap.Machines {
+		if m := snap.Machines[i].Machine; slices.Contains(snap.Feeds[m], d.Device) {
+			p.Follows = append(p.Follows, string(m)+" cannot be seen; its counters are read when the device is back")
+		}
+	}
+	return p, true
+}
+
+// unsteadyAdvice is what helps a device that answers in between, whatever it was
+// lost by.
+const unsteadyAdvice = "Since it answers in between, look for a loose plug or cable, a supply that breaks down, an address that two devices have, and a second program that takes its only connection."
 
 // clockProblem names a device whose clock is too far off.
 func clockProblem(snap Snapshot, d *drivers.Stats) Problem {
