@@ -135,8 +135,16 @@ func (s *Server) logQuery(q url.Values) (f journal.Filter, before uint64, err er
 	return f, before, err
 }
 
+// ids are our id of a request and the receiver's.
+func ids(e *journal.Entry) string {
+	if e.ReceiverID == "" {
+		return e.RequestID
+	}
+	return strings.TrimSpace(e.RequestID + " → " + e.ReceiverID)
+}
+
 func newEntryCard(e *journal.Entry, loc *time.Location) entryCard {
-	c := entryCard{Time: e.Time.In(loc).Format("2006-01-02 15:04:05.000"), Outcome: string(e.Outcome), ID: e.RequestID, Words: e.Words, Class: "unknown"}
+	c := entryCard{Time: e.Time.In(loc).Format("2006-01-02 15:04:05.000"), Outcome: string(e.Outcome), ID: ids(e), Words: e.Words, Class: "unknown"}
 	switch e.Outcome {
 	case uplink.OutcomeDelivered, uplink.OutcomeAsked:
 		c.Class = "good"

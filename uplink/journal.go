@@ -64,9 +64,11 @@ type Exchange struct {
 	// Merged names the stored events that were not sent since later ones contain
 	// them.
 	Merged []Merged `json:"merged,omitempty"`
-	// RequestID is by what the receiver's own log knows the request: the
-	// idempotency key, or an id that it answered with.
-	RequestID string `json:"request_id,omitempty"`
+	// RequestID is our id of the request, the idempotency key for example, by which
+	// the receiver's own log may know it. ReceiverID is the id that the receiver gave
+	// in its answer to what was booked.
+	RequestID  string `json:"request_id,omitempty"`
+	ReceiverID string `json:"receiver_id,omitempty"`
 	// Method and Where say how and where it was sent: POST and a URL without query
 	// and user, or PUBLISH and a topic.
 	Method string `json:"method,omitempty"`
@@ -89,7 +91,7 @@ type Exchange struct {
 // several of them say can be said in one.
 func (x *Exchange) Plain() bool {
 	return x.Outcome == OutcomeDelivered && len(x.Merged) == 0 && x.Events > 0 &&
-		x.RequestID == "" && x.Method == "" && x.Where == "" && x.Status == 0 && x.Words == ""
+		x.RequestID == "" && x.ReceiverID == "" && x.Method == "" && x.Where == "" && x.Status == 0 && x.Words == ""
 }
 
 // Join makes x stand for next, too, which is of the same machine and came
@@ -164,6 +166,7 @@ func (j *Journal) Note(x Exchange) {
 	x.Words = shown(x.Words, mostWords)
 	x.Where = shown(withoutSecrets(x.Where), mostWhere)
 	x.RequestID = shown(x.RequestID, mostRequest)
+	x.ReceiverID = shown(x.ReceiverID, mostRequest)
 	if len(x.Merged) > mostMerged {
 		x.Merged = x.Merged[:mostMerged:mostMerged]
 	}

@@ -42,7 +42,7 @@ type uplinkLogCmd struct {
 	Kind    string `help:"Only this kind of event." short:"k"`
 	Outcome string `help:"Only this outcome: delivered, refused, retry, held, dropped, asked, test or lost."`
 	Status  string `help:"Only this answer of the receiver: 503, or 5xx." placeholder:"NUMBER"`
-	ID      string `name:"id" help:"Only what is about this event (its id, or MACHINE/NUMBER) or request."`
+	ID      string `name:"id" help:"Only what is about this event (its id, or MACHINE/NUMBER), or has this id, ours or the receiver's."`
 	Search  string `help:"Only lines that hold this text, in any case." short:"s" placeholder:"TEXT"`
 	Number  int    `help:"Only the newest so many; 0 for all." short:"n" default:"0"`
 	Follow  bool   `help:"Go on with those that come, until Ctrl-C." short:"f"`
@@ -193,6 +193,9 @@ func logLine(e *journal.Entry, zone *time.Location) string {
 	}
 	if e.RequestID != "" {
 		add("id %s", e.RequestID)
+	}
+	if e.ReceiverID != "" {
+		add("theirs %s", e.ReceiverID)
 	}
 	if e.Words != "" {
 		add("%s", e.Words)

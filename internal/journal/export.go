@@ -13,7 +13,7 @@ import (
 // the end.
 var columns = []string{
 	"number", "time", "uplink", "machine", "kind", "first", "last", "events", "merged",
-	"outcome", "status", "duration_ms", "method", "where", "request_id", "words",
+	"outcome", "status", "duration_ms", "method", "where", "request_id", "words", "receiver_id",
 }
 
 // CSV writes entries as rows under a header. A cell that a spreadsheet would take
@@ -45,7 +45,7 @@ func (c *CSV) Put(e *Entry) error {
 		number(e.Number), e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Uplink, string(e.Machine), string(e.Kind),
 		number(uint64(e.First)), number(uint64(e.Last)), number(uint64(e.Events)), strings.Join(merged, "; "),
 		string(e.Outcome), number(uint64(e.Status)), strconv.FormatFloat(float64(e.Duration)/float64(time.Millisecond), 'f', 1, 64),
-		e.Method, e.Where, e.RequestID, e.Words,
+		e.Method, e.Where, e.RequestID, e.Words, e.ReceiverID,
 	}
 	for i := range row {
 		row[i] = harmless(row[i])

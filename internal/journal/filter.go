@@ -25,7 +25,7 @@ type Filter struct {
 	Status, StatusClass int
 	// From and To bound the time: not before From, before To.
 	From, To time.Time
-	// RequestID is what it is in full. Sequence is an event, of Machine: meant is
+	// RequestID is what our id of the request or the receiver's own is, in full. Sequence is an event, of Machine: meant is
 	// what was told of it, also inside others.
 	RequestID string
 	Sequence  plant.Sequence
@@ -148,11 +148,17 @@ func (f *Filter) match(e *Entry) bool {
 		f.StatusClass != 0 && e.Status/100 != f.StatusClass,
 		!f.From.IsZero() && e.Time.Before(f.From),
 		!f.To.IsZero() && !e.Time.Before(f.To),
-		f.RequestID != "" && e.RequestID != f.RequestID,
+		f.RequestID != "" && !e.isCalled(f.RequestID),
 		f.Sequence != 0 && !e.covers(f.Sequence):
 		return false
 	}
 	return f.Text == "" || e.contains(strings.ToLower(f.Text))
+}
+
+// isCalled reports whether that is our id of the request or the receiver's. An
+// older version wrote both into one.
+func (e *Entry) isCalled(id string) bool {
+	return e.RequestID == id || e.ReceiverID == id || strings.HasSuffix(e.RequestID, " → "+id) || strings.HasPrefix(e.RequestID, id+" → ")
 }
 
 // has reports whether e may be about events of that kind.
@@ -184,7 +190,7 @@ func (e *Entry) covers(s plant.Sequence) bool {
 // contains reports whether text, in lower case, stands anywhere in e.
 func (e *Entry) contains(text string) bool {
 	for _, field := range []string{
-		e.Words, e.Where, e.RequestID, string(e.Machine), e.Uplink, string(e.Kind), string(e.Outcome), e.Method, strconv.Itoa(e.Status),
+		e.Words, e.Where, e.RequestID, e.ReceiverID, string(e.Machine), e.Uplink, string(e.Kind), string(e.Outcome), e.Method, strconv.Itoa(e.Status),
 		strconv.FormatUint(uint64(e.First), 10), strconv.FormatUint(uint64(e.Last), 10),
 	} {
 		if strings.Contains(strings.ToLower(field), text) {
@@ -197,18 +203,22 @@ func (e *Entry) contains(text string) bool {
 // needles returns what must stand in a line that matches, so that most lines
 // need not be parsed.
 func (f *Filter) needles() (all [][]byte) {
-	add := func(key, value string) {
-		if value == "" {
-			return
-		}
+	quoted := func(value string) []byte {
 		text, err := json.Marshal(value)
 		if err != nil {
 			panic(err) // a string always has a JSON form
 		}
-		all = append(all, append([]byte(`"`+key+`":`), text...))
+		return text
 	}
-	// What is rarest comes first.
-	add("request_id", f.RequestID)
+	add := func(key, value string) {
+		if value != "" {
+			all = append(all, append([]byte(`"`+key+`":`), quoted(value)...))
+		}
+	}
+	// What is rarest comes first. An id may stand in more than one place.
+	if text := quoted(f.RequestID); f.RequestID != "" {
+		all = append(all, text[1:len(text)-1])
+	}
 	add("outcome", string(f.Outcome))
 	add("uplink", f.Uplink)
 	add("machine", string(f.Machine))

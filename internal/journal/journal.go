@@ -129,7 +129,7 @@ func (l *Log) Add(x uplink.Exchange) {
 		l.pending[at].Join(&x)
 		return
 	}
-	cost := entryBytes + len(x.Words) + len(x.Where) + len(x.RequestID) + 64*len(x.Merged)
+	cost := entryBytes + len(x.Words) + len(x.Where) + len(x.RequestID) + len(x.ReceiverID) + 64*len(x.Merged)
 	if l.closed || l.bytes+cost > maxPending {
 		l.lose(1)
 		return

@@ -107,8 +107,8 @@ func TestFilter(t *testing.T) {
 		1: {Uplink: "mes", Machine: "A", Kind: plant.KindCounter, First: 5, Last: 9, Events: 3, Status: 201, Outcome: uplink.OutcomeDelivered, RequestID: "r-1"},
 		2: {Uplink: "erp", Machine: "A", Kind: plant.KindSerial, First: 6, Last: 6, Events: 1, Status: 503, Outcome: uplink.OutcomeRetry, Words: "Wartung bis 9 Uhr"},
 		3: {Uplink: "mes", Machine: "B", First: 1, Last: 40, Events: 40, Outcome: uplink.OutcomeDelivered, Merged: []uplink.Merged{{Kind: plant.KindCounter, First: 1, Into: 39, Count: 30}}},
-		4: {Uplink: "mes", Status: 401, Outcome: uplink.OutcomeAsked, Where: "https://mes.example/token"},
-		5: {Uplink: "mes", Machine: "A", Kind: plant.KindCounter, First: 10, Last: 10, Events: 1, Status: 422, Outcome: uplink.OutcomeRefused, Words: "unknown order 0012345"},
+		4: {Uplink: "mes", Status: 401, Outcome: uplink.OutcomeAsked, Where: "https://mes.example/token", RequestID: "r-4 → OLD-4"},
+		5: {Uplink: "mes", Machine: "A", Kind: plant.KindCounter, First: 10, Last: 10, Events: 1, Status: 422, Outcome: uplink.OutcomeRefused, Words: "unknown order 0012345", RequestID: "r-5", ReceiverID: "PO/A-17"},
 	}[1:] {
 		x.Time, at = at, at.Add(time.Hour)
 		l.Add(x)
@@ -134,6 +134,11 @@ func TestFilter(t *testing.T) {
 		"from=2026-11-22&to=2026-11-22T09:00": "[1]",
 		"id=r-1":                              "[1]",
 		"id=r":                                "[]",
+		"id=r-5":                              "[5]",
+		"id=PO/A-17":                          "[5]",
+		"id=PO":                               "[]",
+		"id=OLD-4":                            "[4]",
+		"id=r-4":                              "[4]",
 		"id=A/6":                              "[2 1]",
 		"id=B/39":                             "[3]",
 		"id=gw/A/00000000000000c1-10":         "[5]",

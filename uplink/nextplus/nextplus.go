@@ -288,9 +288,13 @@ func (s *Sender) note(e *plant.Event, to target, c *call, d decision, began time
 	if len(c.marks) > 0 {
 		words = strings.Join(append(slices.DeleteFunc([]string{words}, func(w string) bool { return w == "" }), c.marks...), "; ")
 	}
+	theirs := ""
+	if d.externalID != "" {
+		theirs = to.client.Clean(d.externalID)
+	}
 	s.env.Journal.Note(uplink.Exchange{
 		Time: began, Machine: e.Machine, Kind: e.Kind, First: e.Sequence, Last: e.Sequence, Events: 1,
-		RequestID: requestID(e), Method: http.MethodPost, Where: httplink.Show(to.url), Status: d.code, Duration: time.Since(began), Outcome: outcome, Words: words,
+		RequestID: requestID(e), ReceiverID: theirs, Method: http.MethodPost, Where: httplink.Show(to.url), Status: d.code, Duration: time.Since(began), Outcome: outcome, Words: words,
 	})
 }
 

@@ -2,12 +2,14 @@ package prodsmart
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +35,8 @@ type call struct {
 	body  []byte
 	// header says who asks.
 	header http.Header
+	// made says that a success carries the id of what was made.
+	made bool
 	// whole says that the body of a success matters.
 	whole bool
 
@@ -137,6 +141,9 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 		x.Outcome, x.Words = c.asked, ""
 	case o == taken:
 		x.Outcome = uplink.OutcomeDelivered
+		if c.made {
+			x.ReceiverID = idIn(a.Body)
+		}
 	case o == refused && c.first > 0:
 		x.Outcome = uplink.OutcomeRefused
 	case o == missing && c.first > 0:
@@ -144,6 +151,17 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	}
 	s.env.Journal.Note(x)
 	return a, o, h
+}
+
+// idIn returns the id in an answer, empty for none.
+func idIn(body []byte) string {
+	var of struct {
+		ID json.RawMessage `json:"id"`
+	}
+	if json.Unmarshal(body, &of) != nil || string(of.ID) == "null" {
+		return ""
+	}
+	return strings.Trim(string(of.ID), `"`)
 }
 
 func earlier(a, b time.Time) time.Time {

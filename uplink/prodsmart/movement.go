@@ -137,7 +137,7 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 	}
 	component := w.components[m.component]
 	request := &call{
-		class: classMovement, method: http.MethodPost, path: w.options.Movements.Path, body: m.render(w.options.Movements, &component),
+		class: classMovement, method: http.MethodPost, path: w.options.Movements.Path, body: m.render(w.options.Movements, &component), made: true, whole: true,
 		machine: w.m.id, kind: w.events[i].Kind, first: m.place.Sequence, last: m.place.Sequence, events: 1, until: w.until,
 	}
 	known := w.m.doubt(m.place, time.Now())

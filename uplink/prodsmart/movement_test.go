@@ -87,6 +87,15 @@ func TestMovements(t *testing.T) {
 		if strings.Join(posts, "\n") != strings.Join(want, "\n") {
 			t.Errorf("sent\n%s\nwant\n%s", strings.Join(posts, "\n"), strings.Join(want, "\n"))
 		}
+		var ids []string
+		for _, x := range r.journal {
+			if x.ReceiverID != "" {
+				ids = append(ids, x.ReceiverID)
+			}
+		}
+		if all := r.fake.Movements(); len(ids) != len(all) || ids[0] != fmt.Sprint(all[0].ID) {
+			t.Errorf("the log has the ids %q", ids)
+		}
 		r.strict()
 	})
 }

@@ -32,7 +32,7 @@ func (s *Sender) note(m plant.MachineID, msg *message, began time.Time, a *httpl
 	x.Status = a.Status
 	x.Words = s.client.Clean(s.options.Answer.words(a))
 	if id := s.options.Answer.id(a.Body); id != "" && s.outcome(a) == taken {
-		x.RequestID += " → " + s.client.Clean(id)
+		x.ReceiverID = s.client.Clean(id)
 	}
 	if results == nil {
 		x.Outcome, x.Words = uplink.OutcomeRetry, "refused as one; its events go again in smaller bodies: "+x.Words

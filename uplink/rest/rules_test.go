@@ -40,7 +40,7 @@ func TestRulesOfAReceiver(t *testing.T) {
 		words  string
 		id     string
 	}{
-		"ok":                        {ok, 200, `{"status":"OK","data":{"id":4711}}`, plant.Delivered, "", " → 4711"},
+		"ok":                        {ok, 200, `{"status":"OK","data":{"id":4711}}`, plant.Delivered, "", "4711"},
 		"ok as a number":            {ok, 200, `{"status":1}`, plant.Delivered, "", ""},
 		"failed":                    {ok, 200, `{"status":"failed"}`, plant.Rejected, "the receiver answers 200 OK, but in it: status is failed", ""},
 		"failed for now":            {Answer{Success: "status", Is: []string{"ok"}, Failure: failureRetry}, 200, `{"status":"busy"}`, plant.Retry, "status is busy", ""},
@@ -91,7 +91,7 @@ func TestRulesOfAReceiver(t *testing.T) {
 			}
 			outcome := map[plant.Status]uplink.Outcome{plant.Delivered: uplink.OutcomeDelivered, plant.Rejected: uplink.OutcomeRefused, plant.Retry: uplink.OutcomeRetry}[test.want]
 			x := (*noted)[0]
-			if len(*noted) != 1 || x.Outcome != outcome || x.Status != test.status || x.RequestID != "gw/M/0000000000000007-1"+test.id || x.First != 1 || x.Last != 1 || x.Events != 1 ||
+			if len(*noted) != 1 || x.Outcome != outcome || x.Status != test.status || x.RequestID != "gw/M/0000000000000007-1" || x.ReceiverID != test.id || x.First != 1 || x.Last != 1 || x.Events != 1 ||
 				x.Kind != plant.KindCounter || x.Method != http.MethodPost || x.Where != "http://"+r.Addr()+"/events" || test.want != plant.Delivered && !strings.Contains(x.Words, test.words) {
 				t.Errorf("the journal has %+v", *noted)
 			}
