@@ -199,7 +199,8 @@ type Env struct {
 }
 
 // Sink takes what a device said. Offer must not block and must copy what it
-// keeps: a Scan is valid only during the call.
+// keeps: a Scan is valid only during the call. A Poller makes one call at a time,
+// from any goroutine of its own.
 type Sink interface {
 	Offer(in plant.Input)
 }

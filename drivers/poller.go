@@ -96,8 +96,8 @@ type Poller struct {
 	gave      bool      // this session gave values
 	clock     deviceClock
 
-	// edges is held while the sinks and the log are told of a device's state, so
-	// that what they hear last is so. It is taken before mu.
+	// edges is held while the sinks are told anything, and the log of a device's
+	// state, so that what they hear last is so. It is taken before mu.
 	edges sync.Mutex
 	told  bool // the log knows that it is away
 
@@ -308,6 +308,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	now := time.Now()
 	p.found(now)
 	p.gave = p.gave || p.gives(scans)
+	p.edges.Lock()
 	for i := range scans {
 		boundTexts(scans[i].Readings)
 		p.clockSeen(&scans[i])
@@ -316,6 +317,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 			s.Offer(in)
 		}
 	}
+	p.edges.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.stats

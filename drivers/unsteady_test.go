@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,14 +18,14 @@ import (
 
 // flapper is a device whose sessions end of themselves: behind lives, or before
 // the second answer where lives is 0.
-func flapper(lives *time.Duration) *script {
+func flapper(lives *atomic.Int64) *script {
 	s := &script{}
 	var found time.Time
 	s.connect = func(context.Context, uint64) error { found = time.Time{}; return nil }
 	s.read = func(context.Context) ([]plant.Scan, error) {
 		if found.IsZero() {
 			found = time.Now()
-		} else if time.Since(found) >= *lives {
+		} else if int64(time.Since(found)) >= lives.Load() {
 			return nil, errors.New("the device closed the connection")
 		}
 		return scan(s.sessions[len(s.sessions)-1], plant.Good, ""), nil
@@ -35,13 +36,14 @@ func flapper(lives *time.Duration) *script {
 // A device that comes and goes is named, whatever its rhythm; the log has one line
 // when that begins and one when it has calmed, and the sinks hear of each loss.
 func TestADeviceThatComesAndGoesIsNamed(t *testing.T) {
-	for _, lives := range []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second, 90 * time.Second, 8 * time.Minute} {
+	for _, lives := range []time.Duration{0, 2 * time.Second, 20 * time.Second, 90 * time.Second, 8 * time.Minute} {
 		t.Run(lives.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				now := lives
+				var now atomic.Int64
+				now.Store(int64(lives))
 				s := flapper(&now)
-				b := run(t, s, PollerOptions{Interval: 100 * time.Millisecond})
-				time.Sleep(5 * time.Hour / 2)
+				b := run(t, s, PollerOptions{Interval: max(500*time.Millisecond, lives/10)})
+				time.Sleep(max(20*time.Minute, 12*lives))
 				st := b.Stats()
 				if st.Unsteady.Since.IsZero() || st.Unsteady.Times < 3 || !strings.Contains(st.Unsteady.String(), "comes and goes") {
 					t.Errorf("it is not named: %+v", st.Unsteady)
@@ -58,11 +60,8 @@ func TestADeviceThatComesAndGoesIsNamed(t *testing.T) {
 				if edges() != 1 || before > 12 {
 					t.Errorf("%d lines, %d of them of its coming and going: %q", before, edges(), b.messages())
 				}
-				if n := len(b.tape.lines); n < 10 {
-					t.Errorf("the sinks heard %d things", n)
-				}
-				now = 10 * time.Hour
-				time.Sleep(90 * time.Minute)
+				now.Store(int64(10 * time.Hour))
+				time.Sleep(65 * time.Minute)
 				if st := b.Stats(); !st.Unsteady.Since.IsZero() || !st.Connected {
 					t.Errorf("after an hour without a loss: %+v", st.Unsteady)
 				}
@@ -70,6 +69,9 @@ func TestADeviceThatComesAndGoesIsNamed(t *testing.T) {
 					t.Errorf("the log ends with %q", b.messages()[before:])
 				}
 				b.stop()
+				if n := slices.IndexFunc(b.tape.lines, func(line string) bool { return strings.Contains(line, "connected false") }); n < 0 {
+					t.Error("the sinks heard of no loss")
+				}
 			})
 		})
 	}
@@ -78,11 +80,12 @@ func TestADeviceThatComesAndGoesIsNamed(t *testing.T) {
 // A PLC that is started a few times over is none that comes and goes.
 func TestAFewRestartsAreNoComingAndGoing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lives := 4 * time.Minute
+		var lives atomic.Int64
+		lives.Store(int64(4 * time.Minute))
 		s := flapper(&lives)
 		b := run(t, s, PollerOptions{Interval: time.Second})
 		time.Sleep(9 * time.Minute) // two losses
-		lives = 24 * time.Hour
+		lives.Store(int64(24 * time.Hour))
 		time.Sleep(8 * time.Hour)
 		b.stop()
 		for _, m := range b.messages() {
@@ -111,7 +114,9 @@ func TestShortSessionsBackOff(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := flapper(&c.lives)
+				var lives atomic.Int64
+				lives.Store(int64(c.lives))
+				s := flapper(&lives)
 				read := s.read
 				s.read = func(ctx context.Context) ([]plant.Scan, error) {
 					scans, err := read(ctx)
@@ -138,24 +143,27 @@ func TestShortSessionsBackOff(t *testing.T) {
 // is back, when nothing answered at its address meanwhile.
 func TestAnUnsteadyDeviceThatWasAwayIsFoundSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lives, away := time.Second, false
+		var lives atomic.Int64
+		lives.Store(int64(time.Second))
+		var away atomic.Bool
 		s := flapper(&lives)
 		connect := s.connect
 		s.connect = func(ctx context.Context, n uint64) error {
-			if away {
+			if away.Load() {
 				return fmt.Errorf("connect: %w", ErrAway)
 			}
 			return connect(ctx, n)
 		}
 		b := run(t, s, PollerOptions{Interval: 100 * time.Millisecond})
 		time.Sleep(time.Minute)
-		away = true
+		away.Store(true)
 		time.Sleep(2 * time.Minute)
-		lives, away = time.Hour, false
+		lives.Store(int64(time.Hour))
+		away.Store(false)
 		back := time.Since(s.start)
 		time.Sleep(1500 * time.Millisecond)
 		if st := b.Stats(); !st.Connected {
-			t.Errorf("1.5 s after its return it is not found; asked at %v, back at %v", s.connects[len(s.connects)-1], back)
+			t.Errorf("1.5 s after its return at %v it is not found", back)
 		}
 		b.stop()
 	})
@@ -165,7 +173,8 @@ func TestAnUnsteadyDeviceThatWasAwayIsFoundSoon(t *testing.T) {
 // coming and going.
 func TestSinksHearThatADeviceComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lives := time.Second
+		var lives atomic.Int64
+		lives.Store(int64(time.Second))
 		s := flapper(&lives)
 		sink := &states{}
 		p := NewPoller(PollerOptions{Device: "press", Interval: 100 * time.Millisecond, Timeout: time.Second}, s, []Sink{sink}, zap.NewNop())
@@ -173,14 +182,14 @@ func TestSinksHearThatADeviceComesAndGoes(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- p.Run(ctx) }()
 		time.Sleep(time.Minute)
-		if n := slices.IndexFunc(sink.all, func(d plant.DeviceState) bool { return d.Unsteady != "" }); n < 0 || n > 6 || sink.all[n].Connected {
-			t.Errorf("told first with state %d of %+v", n, sink.all)
-		}
-		lives = time.Hour
+		lives.Store(int64(time.Hour))
 		time.Sleep(10 * time.Minute)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		if n := slices.IndexFunc(sink.all, func(d plant.DeviceState) bool { return d.Unsteady != "" }); n < 0 || n > 6 || sink.all[n].Connected {
+			t.Errorf("told first with state %d of %+v", n, sink.all)
 		}
 		if last := sink.all[len(sink.all)-1]; last.Unsteady != "" || !last.Connected {
 			t.Errorf("the last is %+v", last)
