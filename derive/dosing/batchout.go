@@ -108,15 +108,53 @@ func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	if b.Have {
 		r.crept(s, at, out)
-		_, stands := r.steadyAt(s, at.At)
-		b.Rough = !stands && s.Win.N > 0 && b.Ref-s.Last.W >= r.least
+		if _, stands := r.steadyAt(s, at.At); !stands && s.Win.N > 0 {
+			if sighted && !b.Gap && b.Refilled == 0 && !b.Way.Up {
+				r.removed(s, at, out)
+			}
+			b.Rough = b.Rough || b.Ref-s.Last.W >= r.least
+		}
 		return
 	}
-	// Read once, it may still be that of the zero before.
-	if sighted && !b.Blind && s.Win.N > 1 {
-		b.Have, b.Rough, b.Ref = true, true, s.Last.W
-		b.Way.restart(s.Last.W, s.Last.At)
+	switch {
+	case !sighted || b.Blind || s.Zero.Left > 0:
+	case s.Win.N == 0:
+		b.Blind = true // no weight to begin with
+	default:
+		b.roughly(s.Last.W, s.Last)
 	}
+}
+
+// removed tells what left in full view before the dose that begins now, and has not
+// stood.
+func (r *Live) removed(s *LiveState, at rule.Stamp, out Sink) {
+	b := &s.Batch
+	w, ok := r.apart(s, b.Ref, b.Way.Slope.At, at)
+	if fell := b.Ref - w; ok && fell > r.noise {
+		r.change(s, fell, &portion{at: at, estimated: true, words: &s.Words}, out)
+		b.roughly(w, s.Last)
+	}
+}
+
+// apart reports whether what the weight has changed by from ref since began is none
+// of what begins at at, and up to which weight. It is over, or it went on for longer
+// than a bit is late; of that, the newest reading may show what begins already.
+func (r *Live) apart(s *LiveState, ref int64, began, at rule.Stamp) (w int64, ok bool) {
+	if s.Win.N > 1 && s.Win.Max-s.Win.Min <= max(r.noise/2, r.grain) && at.At-s.Win.Since.At >= sameTime/5 {
+		return s.Last.W, true
+	}
+	w = s.Was[1]
+	if magnitude(s.Last.W-w) <= r.noise/2 {
+		w = s.Last.W
+	}
+	return w, at.At-began.At >= sameTime && magnitude(w-ref) > r.noise
+}
+
+// roughly takes a weight that never stood for the reference of a dose that is on;
+// p is the newest.
+func (b *batchState) roughly(w int64, p point) {
+	b.Have, b.Rough, b.Ref = true, true, w
+	b.Way.restart(p.W, p.At)
 }
 
 // begun notes that a dose began.
@@ -239,7 +277,7 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
 	w, ok := r.steadyAt(s, at.At)
-	if !ok || !known {
+	if !ok || !known || s.unsure(at) {
 		return false
 	}
 	if !b.Have {
@@ -413,28 +451,6 @@ func (r *Live) smallOfAnother(b *batchState, known uint32, at rule.Stamp, out Si
 	old.Text[slotComponent] = b.SmallOf
 	r.tell(&portion{ticks: b.Small, at: at, drift: true, words: &old}, out)
 	b.Small = 0
-}
-
-// rebase begins anew: from now on the scale has another zero. What happened before
-// is told by the last weight before. While dosing is off, a weight that was read
-// once does not count: it may be that of the new zero already.
-func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
-	b := &s.Batch
-	if b.Have {
-		p := portion{at: at, begun: b.Begun, ended: at, before: b.Ref, after: s.Last.W, estimated: true, unheard: b.Gap, words: &b.Words}
-		b.rise(r, s.Last.W)
-		fell := b.Ref - s.Last.W
-		switch {
-		case b.Gated && b.Refilled > 0:
-			r.refilled(s, &p, fell, out)
-		case b.Gated && fell > r.noise:
-			r.dose(s, fell, &p, out)
-		case magnitude(fell) > r.noise && (b.Gated || s.Win.N > 1):
-			r.change(s, fell, &p, out)
-		}
-	}
-	r.rest(s, at, out)
-	b.Have, b.Refilled, b.Gap, b.Rough, b.Parts, b.Way, s.Win = false, 0, false, false, false, way{}, window{}
 }
 
 // batchAt returns when a silent subscription is as good as a weight that stands.

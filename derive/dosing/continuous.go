@@ -85,11 +85,20 @@ func (r *Live) worked(f *feedState, ran, flowed int64) int64 {
 	return r.worth(f.Fall, ran, f.Time)
 }
 
+// feedBegins takes the newest weight for the reference.
+func (r *Live) feedBegins(s *LiveState) {
+	f, p := &s.Feed, s.Last
+	*f = feedState{Have: true, Ref: p.W, Since: p.At, Low: p, From: p, Last: p.At, Words: s.Words, Flow: f.Flow, Fall: f.Fall, Time: f.Time}
+}
+
 // feedSample takes the newest weight of a feeder.
 func (r *Live) feedSample(s *LiveState, out Sink) {
 	f, p := &s.Feed, s.Last
+	if s.Zero.Left > 0 {
+		return
+	}
 	if !f.Have {
-		*f = feedState{Have: true, Ref: p.W, Since: p.At, Low: p, From: p, Last: p.At, Words: s.Words, Flow: f.Flow, Fall: f.Fall, Time: f.Time}
+		r.feedBegins(s)
 		return
 	}
 	lapse := max(p.At.At-f.Last.At, 0)
@@ -189,12 +198,4 @@ func (r *Live) taken(s *LiveState, p *portion, out Sink) {
 	r.move(plant.KindRemoval, p.ticks-fed, &q, out)
 	p.ticks, p.estimated = fed, true
 	f.From = s.Last
-}
-
-// feedRebase begins anew with another zero.
-func (r *Live) feedRebase(s *LiveState, at rule.Stamp, out Sink) {
-	if f := &s.Feed; f.Have {
-		r.interval(s, at, true, out)
-		f.Have, s.Win = false, window{}
-	}
 }

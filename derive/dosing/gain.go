@@ -95,7 +95,8 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 		// Nothing else came since it ended.
 		r.after(s, s.Last.W, at, true, out)
 	}
-	if g.Active {
+	if g.Active && (now == "" || s.Zero.Left == 0) {
+		// Nobody can part it from the next where the zero changed just now.
 		r.ends(g, s.Last.W, at)
 		if stands && g.Have {
 			// It had settled before the component was switched.
@@ -134,22 +135,30 @@ func (r *Live) begins(s *LiveState, at rule.Stamp, sighted bool, out Sink) {
 		// What the vessel holds now is what it was emptied to, as far as it is.
 		g.rough(s.Last.W)
 		g.Falling, g.Waits = false, false
-	case !g.Have && s.Win.N > 1:
-		g.rough(s.Last.W)
-		g.Have, g.Seen = true, [2]int64{s.Last.W, s.Last.W}
+	case !g.Have && s.Win.N > 0 && s.Zero.Left == 0:
+		g.roughly(s.Last.W, s.Last.W)
 	case !g.Have || g.Active || g.Waits || !sighted:
 	default:
 		w, stands := r.steadyAt(s, at.At)
-		if g.Gap && !stands {
+		apart := stands
+		switch {
+		case stands:
+		case g.Gap:
 			w = s.Last.W
+		default:
+			w, apart = r.apart(s, g.Ref, g.High, at)
+			apart = apart && magnitude(w-g.Ref) > r.noise
 		}
 		switch {
-		case !stands && !g.Gap:
+		case !apart && !g.Gap:
+			g.Rough = g.Rough || s.Last.W-g.Ref >= r.least
+			return
 		case w-g.Ref < r.least:
 			r.creep(s, w, at, out)
-		case g.Gap:
+		default:
 			r.nobodys(s, w, !stands, at, at, out)
 		}
+		g.Rough = !stands && !g.Gap
 	}
 }
 
@@ -194,6 +203,12 @@ func (g *gainState) rough(w int64) {
 	g.Rough = true
 }
 
+// roughly begins with a vessel of which no weight has stood; newest is its weight.
+func (g *gainState) roughly(w, newest int64) {
+	g.rough(w)
+	g.Have, g.Seen = true, [2]int64{newest, newest}
+}
+
 // after tells of the component that ended: what the vessel gained up to w.
 func (r *Live) after(s *LiveState, w int64, at rule.Stamp, estimated bool, out Sink) {
 	g := &s.Gain
@@ -210,6 +225,9 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 	g := &s.Gain
 	rise := w - g.Ref
 	if magnitude(rise) <= r.noise {
+		if g.Rough && !p.estimated {
+			g.book(w)
+		}
 		return
 	}
 	p.weighed = !p.estimated && !g.Rough
@@ -232,6 +250,9 @@ func (r *Live) gainSample(s *LiveState, seen bool, out Sink) (changed bool) {
 		changed = r.fallen(s, out)
 	}
 	changed = r.back(s, s.Last.At, true, out) || changed
+	if !g.Have && g.Active && !g.Away && s.Zero.Left == 0 {
+		g.roughly(w, w) // it was on before there was a weight
+	}
 	if g.Have && !g.Falling {
 		changed = r.climb(s, w) || changed
 		if g.Top-w > max(r.least, r.noise) || g.Seen[1] <= r.floor(g) && r.spilled(g, w) {
@@ -330,7 +351,7 @@ func (r *Live) refills(s *LiveState, w int64) bool {
 func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	g := &s.Gain
 	w, ok := r.steadyAt(s, at.At)
-	if !ok {
+	if !ok || s.unsure(at) {
 		return false
 	}
 	if g.Away {
@@ -431,29 +452,4 @@ func (r *Live) gainAt(s *LiveState) int64 {
 func w0(s *LiveState, r *Live) bool {
 	rise := s.Last.W - s.Gain.Ref
 	return rise < r.least && rise >= -r.noise
-}
-
-// gainRebase begins anew with another zero.
-func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
-	g := &s.Gain
-	if g.Have && !g.Falling {
-		if g.Waits && g.Active {
-			r.after(s, g.At, at, true, out)
-		}
-		switch {
-		case g.Waits:
-			r.after(s, s.Last.W, at, true, out)
-		case g.Active:
-			r.gained(s, s.Last.W, &portion{at: at, begun: g.Begun, ended: at, estimated: true, unheard: g.Gap, words: &g.Words}, out)
-		case s.Last.W-g.Ref >= r.least && (g.Away || s.Win.N > 1):
-			// Read once, it may be that of the new zero already.
-			r.nobodys(s, s.Last.W, true, at, at, out)
-		}
-	}
-	if g.Creep != 0 {
-		r.gainDrift(s, at, out)
-	}
-	g.book(g.Ref)
-	g.Have, g.Falling, g.Waits, g.PriorGap, g.Gap, s.Win = false, false, false, false, g.Away, window{}
-	g.Begun = at
 }

@@ -22,9 +22,12 @@ type LiveState struct {
 	// Unit is what the terminal says it shows.
 	Unit  string `json:"u,omitempty"`
 	Words words  `json:"w,omitzero"`
-	// Win is the band in which the weight stands, Last the newest weight of use.
-	Win  window `json:"win,omitzero"`
-	Last point  `json:"last,omitzero"`
+	// Win is the band in which the weight stands, Last the newest weight of use, Was
+	// the two before it. Zero is set while the scale may have either of two zeros.
+	Win  window   `json:"win,omitzero"`
+	Last point    `json:"last,omitzero"`
+	Was  [2]int64 `json:"was,omitzero"`
+	Zero zeroing  `json:"zero,omitzero"`
 	// Mismatch is set while an alarm says that the terminal shows another unit,
 	// Flagged while one says that a dose is in doubt.
 	Mismatch bool `json:"mm,omitempty"`
@@ -196,8 +199,15 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		return changed
 	}
 	s.Win.add(weight.w, weight.at, r.band)
+	s.Was[0], s.Was[1] = s.Was[1], s.Last.W
+	if s.Last.At.IsZero() {
+		s.Was = [2]int64{weight.w, weight.w}
+	}
 	s.Last = point{weight.w, weight.at}
 	s.Known |= weight.bits
+	if s.Zero.add(weight.w, 8*r.least) {
+		r.newBegin(s)
+	}
 	switch r.method {
 	case byGain:
 		return r.gainSample(s, weighed, out) || changed
@@ -348,7 +358,7 @@ func (r *Live) steadyAt(s *LiveState, now int64) (w int64, ok bool) {
 
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
-	s.Win = window{}
+	s.Win, s.Zero = window{}, zeroing{}
 	if r.method == byGain {
 		r.away(s)
 		return
@@ -373,19 +383,6 @@ func (r *Live) Due(s *LiveState, now int64, out *Out) (changed bool) {
 		return r.gainStand(s, stamp, out)
 	}
 	return r.stand(s, stamp, out)
-}
-
-// newZero begins anew: from now on the scale has another zero. What was under way
-// is told by the last weight before.
-func (r *Live) newZero(s *LiveState, at rule.Stamp, out Sink) {
-	switch r.method {
-	case byGain:
-		r.gainRebase(s, at, out)
-	case byContinuous:
-		r.feedRebase(s, at, out)
-	default:
-		r.rebase(s, at, out)
-	}
 }
 
 // Wake returns when the rule wants to be asked again, 0 for not at all.
