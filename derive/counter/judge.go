@@ -32,7 +32,8 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		return r.outside(in, t, v, out)
 	}
 	if t.Seen.IsZero() {
-		t.Seen, t.Raw, t.Born = v.At, v.Raw, v.At
+		t.Seen, t.Raw, t.Born, t.Reads = v.At, v.Raw, v.At, 1
+		r.grown(in, t)
 		d := verdict{since: v.At, changed: true}
 		if r.zero && !s.Resumed && v.Raw > 0 {
 			d.pieces = v.Raw
@@ -55,6 +56,10 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 	switch {
 	case step == 0:
 		held := t.Hold.N > 0 || t.Lost
+		if !t.Born.IsZero() && in.shown(t.Raw) != 0 {
+			t.Reads++
+			r.grown(in, t)
+		}
 		d := r.accept(s, in, t, v, 0, 0, out)
 		d.changed = d.changed || held
 		return d
@@ -87,6 +92,14 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		return d
 	}
 	return r.dropped(s, in, t, v, elapsed, out)
+}
+
+// grown ends the time in which the first number may turn out to be none: it was
+// read as often as any other that is believed. A PLC that boots shows 0 for long.
+func (r *Rule) grown(in *input, t *track) {
+	if t.Reads >= r.confirm && in.shown(t.Raw) != 0 {
+		t.Born, t.Reads = rule.Stamp{}, 0
+	}
 }
 
 // endOfGap is the reading that ended a gap with a drop, if the one that confirms
@@ -173,7 +186,11 @@ func (r *Rule) jumped(s *State, in *input, t *track, v *Reading, step, elapsed i
 	case !t.Prior.At.IsZero() && r.returned(t, v):
 		return r.takeBack(s, in, t, v, out)
 	case !t.Born.IsZero() && v.At.At-t.Born.At <= int64(bootTime) && !r.zero:
-		r.raise(in, t, out, fmt.Sprintf("showed %d at first and %d after it: the first reading was noise, and counting begins with the second", in.shown(t.Raw), in.shown(t.Hold.First)),
+		why := "the first number was not read often enough to be believed"
+		if in.shown(t.Raw) == 0 {
+			why = "a PLC shows 0 while it boots"
+		}
+		r.raise(in, t, out, fmt.Sprintf("showed %d at first and %d after it: %s, so counting begins with the second", in.shown(t.Raw), in.shown(t.Hold.First), why),
 			"compare the counts with the machine, and max_rate with what it can make")
 		return r.accept(s, in, t, v, v.Raw-t.Hold.First, Suspect, out)
 	}
@@ -252,7 +269,7 @@ func (r *Rule) accept(s *State, in *input, t *track, v *Reading, pieces int64, f
 		t.Prior = prior{}
 	}
 	if v.Raw != t.Raw {
-		t.Born = rule.Stamp{}
+		t.Born, t.Reads = rule.Stamp{}, 0
 	}
 	t.Seen, t.Raw, t.Lost, t.Gap, t.Hold = v.At, v.Raw, false, 0, hold{}
 	t.Recalled, t.Doubtful = false, false

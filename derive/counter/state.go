@@ -76,8 +76,10 @@ type track struct {
 	Hold  hold          `json:"h,omitzero"`
 	Alarm bool          `json:"m,omitempty"`
 	// Born is when the baseline was read, which may have been a PLC that boots;
-	// never once the number has changed.
-	Born rule.Stamp `json:"f,omitzero"`
+	// never once the number has changed, or was read often enough to be believed
+	// where it is not 0. Reads says how often.
+	Born  rule.Stamp `json:"f,omitzero"`
+	Reads int        `json:"bn,omitempty"`
 	// Prior is what was believed before the last reset, in case the reset turns
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
