@@ -65,10 +65,17 @@ func (r *Rule) ObserveAfter(s *State, readings []Reading, snapshot bool, now int
 // come in several requests. It returns the readings that are left to be counted.
 func (r *Rule) prepare(s *State, readings []Reading, snapshot, after bool, now int64, out Sink) (rest []Reading, changed bool) {
 	changed = r.together(s, readings)
-	if !s.Late.At.IsZero() {
+	switch {
+	case r.keepEarly(s, readings, snapshot):
+		return readings, true
+	case !s.Late.At.IsZero():
 		return r.catchUp(s, readings, snapshot, now, out), true
+	case r.putOff(s, readings, snapshot, after):
+		return readings, true
+	case len(s.Early) > 0 && mainRead(readings):
+		return s.takeEarly(readings), true
 	}
-	return readings, r.putOff(s, readings, snapshot, after) || changed
+	return readings, changed
 }
 
 // together takes a total as not read whose scrap or rework could not be read in
@@ -101,6 +108,9 @@ func (r *Rule) together(s *State, readings []Reading) (changed bool) {
 
 // EndsGap reports whether the readings count pieces that nobody saw.
 func (r *Rule) EndsGap(s *State, readings []Reading, snapshot bool) bool {
+	if len(s.Early) > 0 && mainRead(readings) {
+		return true
+	}
 	for i := range readings {
 		in := &readings[i]
 		t := &s.Tracks[in.Input]
@@ -354,8 +364,12 @@ func (r *Rule) Flush(s *State, now int64, out Sink) {
 
 // Due reports what the settings want reported by now.
 func (r *Rule) Due(s *State, now int64, out Sink) {
-	if !s.Late.At.IsZero() && now >= s.Late.At.At+int64(lateTime) {
-		r.catchUp(s, nil, false, now, out)
+	if at := s.waitsUntil(); at != 0 && now >= at {
+		if s.Late.At.IsZero() {
+			r.giveUp(s, now, out)
+		} else {
+			r.catchUp(s, nil, false, now, out)
+		}
 	}
 	r.stand(s, now, out)
 	p := &s.Now
@@ -413,7 +427,7 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 // Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
 	at := r.reportAt(s)
-	if comes := s.Late.At.At + int64(lateTime); !s.Late.At.IsZero() && (at == 0 || comes < at) {
+	if comes := s.waitsUntil(); comes != 0 && (at == 0 || comes < at) {
 		at = comes
 	}
 	for i := range s.Tracks {
@@ -456,8 +470,9 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) && !s.Tracks[i].Seen.IsZero() {
 			s.Tracks[i].Lost = true
+			s.Early = s.without(i) // the gap goes on
 			if i == 0 {
-				s.Late = late{} // the gap goes on
+				s.Late = late{}
 			}
 		}
 	}

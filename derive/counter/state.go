@@ -137,6 +137,9 @@ type State struct {
 	Alone int `json:"alone,omitempty"`
 	// Late is the total of a gap that waits for the scrap of the same gap.
 	Late late `json:"late,omitzero"`
+	// Early are scrap and rework of a gap that wait for its total. It is never changed
+	// in place.
+	Early []early `json:"early,omitempty"`
 	// Uncast are cycles of which nobody knows yet how many pieces each was.
 	Uncast int64 `json:"uncast,omitempty"`
 	// Started is set once the counts have begun, at start_total or at those of an
@@ -163,7 +166,7 @@ func (s *State) CopyFrom(o *State) {
 	s.Codes = append(s.Codes[:0], o.Codes...)
 	s.Carry, s.Mark, s.Marks, s.LastReport = o.Carry, o.Mark, o.Marks, o.LastReport
 	s.Uncast, s.Started, s.Resumed, s.Alone = o.Uncast, o.Started, o.Resumed, o.Alone
-	s.Late = o.Late
+	s.Late, s.Early = o.Late, o.Early
 	s.Now.copyFrom(&o.Now)
 	s.Before.copyFrom(&o.Before)
 	s.Reported.copyFrom(&o.Reported)
@@ -184,6 +187,9 @@ func (r *Rule) Fit(s *State) {
 	}
 	if len(tracks) == 0 || len(s.Tracks) == 0 || tracks[0].Binding != s.Tracks[0].Binding {
 		s.Late = late{}
+	}
+	if !slices.EqualFunc(tracks, s.Tracks, func(a, b track) bool { return a.Binding == b.Binding }) {
+		s.Early = nil
 	}
 	s.Tracks = tracks
 	codes := slices.Clone(r.codes)
@@ -285,6 +291,11 @@ func (s *State) Shift(step time.Duration) {
 	}
 	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark, &s.Late.At} {
 		t.Shift(step)
+	}
+	s.Early = slices.Clone(s.Early)
+	for i := range s.Early {
+		s.Early[i].At.Shift(step)
+		s.Early[i].Since.Shift(step)
 	}
 	if s.LastReport != 0 {
 		s.LastReport += int64(step)
