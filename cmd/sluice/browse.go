@@ -22,7 +22,7 @@ import (
 // browseCmd lists what a device has.
 type browseCmd struct {
 	Config string   `help:"The config file or folder (default: /etc/sluice/sluice.yaml, else ./sluice.yaml)." short:"c" placeholder:"FILE"`
-	What   string   `arg:"" optional:"" name:"device" help:"A device of the config, or opc.tcp://… for a server that is in none, anonymously and without security."`
+	What   string   `arg:"" optional:"" name:"device" help:"A device of the config, or opc.tcp://… for a server that is in none; --channel says how it is secured, and -c whose certificates are shown and trusted."`
 	From   string   `help:"The node to begin at; without it the machine's own nodes." placeholder:"NODE"`
 	Filter string   `help:"List only what has this text in its path or address." placeholder:"TEXT"`
 	Depth  int      `help:"How many levels are followed." default:"20"`
@@ -35,6 +35,7 @@ type browseCmd struct {
 	JSON   bool     `help:"Print one JSON document." xor:"form"`
 	CSV    bool     `name:"csv" help:"Print a CSV table." xor:"form"`
 	Lines  bool     `name:"config-lines" help:"Print the tags as lines of a config, to paste." xor:"form"`
+	serverFlags
 }
 
 // browsed is a node as it is printed.
@@ -63,10 +64,11 @@ func (b *browseCmd) Run(ctx context.Context, c *console) error {
 	if b.Modbus != "" || len(b.Range) > 0 {
 		return b.scan(ctx, c)
 	}
-	l, d, err := b.device(ctx, c)
+	l, d, done, err := b.device(ctx, c)
 	if err != nil {
 		return err
 	}
+	defer done()
 	if d.Plan.Browse == nil {
 		return wrong("%s has no list of what it holds: Modbus and lines of text know none. For Modbus, scan: sluice browse --modbus HOST --range holding:0-200; or take the addresses from the PLC's list", d.Name)
 	}
@@ -76,7 +78,7 @@ func (b *browseCmd) Run(ctx context.Context, c *console) error {
 	})
 	steps.end()
 	if err != nil {
-		return &exitError{code: exitFailed, cause: errors.New(helped(err))}
+		return &exitError{code: exitFailed, cause: errors.New(l.say(helped(err)))}
 	}
 	nodes := filtered(list.Nodes, b.Filter)
 	if err := b.print(c.Out, nodes); err != nil {
@@ -103,34 +105,32 @@ func wrong(format string, args ...any) error {
 }
 
 // device returns the device that is meant.
-func (b *browseCmd) device(ctx context.Context, c *console) (*looker, *devicePlan, error) {
+func (b *browseCmd) device(ctx context.Context, c *console) (l *looker, d *devicePlan, done func(), err error) {
 	switch {
 	case strings.HasPrefix(b.What, "opc.tcp://"):
-		d, err := adHoc("opcua", map[string]any{"endpoint": b.What, "tags": map[string]any{"state": "i=2259"}})
-		if err != nil {
-			return nil, nil, &exitError{code: exitUsage, cause: err}
-		}
-		d.Name = plant.DeviceID(b.What)
-		return newLooker(ctx, nil), d, nil
+		return b.server(ctx, c, b.What, b.Config, map[string]any{"state": "i=2259"})
 	case strings.Contains(b.What, "://"):
-		return nil, nil, wrong("%q is no OPC UA server: write opc.tcp://host:4840, or a device of the config", b.What)
+		return nil, nil, nil, wrong("%q is no OPC UA server: write opc.tcp://host:4840, or a device of the config", b.What)
+	}
+	if err := b.refused("a device of the config has its channel and login there"); err != nil {
+		return nil, nil, nil, err
 	}
 	p, err := (&storeFlag{Config: b.Config}).load(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if b.What == "" {
 		var names []string
 		for _, d := range p.Devices {
 			names = append(names, string(d.Name))
 		}
-		return nil, nil, wrong("name a device (%s), or a server: sluice browse opc.tcp://10.0.0.5:4840", some(names, 10))
+		return nil, nil, nil, wrong("name a device (%s), or a server: sluice browse opc.tcp://10.0.0.5:4840", some(names, 10))
 	}
 	found, err := meant(p, []string{b.What})
 	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, cause: err}
+		return nil, nil, nil, &exitError{code: exitUsage, cause: err}
 	}
-	return newLooker(ctx, p), found[0], nil
+	return newLooker(ctx, p), found[0], func() {}, nil
 }
 
 // filtered keeps nodes with a text in path or address, and what they are below.
@@ -318,6 +318,9 @@ const (
 func (b *browseCmd) scan(ctx context.Context, c *console) error {
 	if b.Modbus == "" || len(b.Range) == 0 || b.What != "" {
 		return wrong("a scan needs the device and the addresses: sluice browse --modbus 10.0.0.7 --range holding:0-200")
+	}
+	if err := b.refused("Modbus has neither"); err != nil {
+		return err
 	}
 	tags := map[string]any{}
 	for _, r := range b.Range {

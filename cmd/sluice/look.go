@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -14,9 +13,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/internal/admin"
+	"github.com/sluice-edge/sluice/internal/pki"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -34,6 +33,11 @@ type looker struct {
 	lines map[string]drivers.Line
 	// running says that the gateway of this config runs.
 	running bool
+	// store is that of a server which is in no config, and trustAdd the command that
+	// trusts a certificate there, but for its fingerprint: empty for a store that
+	// goes with this call.
+	store    *pki.Store
+	trustAdd string
 }
 
 // newLooker returns a looker for the devices of a plan, nil for none.
@@ -52,6 +56,7 @@ func newLooker(ctx context.Context, p *plan) *looker {
 // env is what a driver is lent. Nothing is logged: what matters is in the answer.
 func (l *looker) env(d *devicePlan) drivers.Env {
 	env := drivers.Env{Name: d.Name, Gateway: l.gateway, Log: zap.NewNop(), Line: l.lines[d.Plan.Line]}
+	env.Certificates = l.store
 	if l.trust != nil {
 		env.Certificates = l.trust.of(d.Plan)
 	}
@@ -152,38 +157,6 @@ func help(err error) string {
 func timedOut(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
-}
-
-// adHoc is a device that no config has.
-func adHoc(driver string, keys map[string]any) (*devicePlan, error) {
-	keys["driver"] = driver
-	text, err := json.Marshal(keys) // JSON is YAML
-	if err != nil {
-		return nil, err
-	}
-	s, faults := config.ParseSection("device", "command line", string(text))
-	if s == nil {
-		return nil, faultsError(faults)
-	}
-	found, ok := driverKinds.Lookup(driver)
-	if !ok {
-		return nil, fmt.Errorf("this sluice has no driver %s", driver)
-	}
-	p, faults := found.Check(s)
-	if errs := faults.Errors(); len(errs) > 0 {
-		return nil, faultsError(errs)
-	}
-	return &devicePlan{Name: "device", Plan: p}, nil
-}
-
-// faultsError is what is wrong with words on the command line, where lines and
-// columns say nothing.
-func faultsError(faults config.Faults) error {
-	var all []error
-	for _, f := range faults {
-		all = append(all, &exitError{code: exitUsage, cause: fmt.Errorf("%s — %s", f.Problem, f.Remedy)})
-	}
-	return errors.Join(all...)
 }
 
 // jsonValue is a value as JSON has it: a number as it is written, else text.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -28,12 +27,13 @@ type readCmd struct {
 	What   []string      `arg:"" optional:"" name:"tag" help:"A device, or a tag as device/tag; all devices if nothing is named. With --modbus or --opcua addresses, such as holding:100 or ns=2;s=Made."`
 	Modbus string        `help:"Read from a Modbus TCP device that is in no config." placeholder:"HOST[:PORT]" xor:"adhoc"`
 	Unit   int           `help:"The unit id, with --modbus." default:"1"`
-	OPCUA  string        `name:"opcua" help:"Read from an OPC UA server that is in no config, anonymously and without security." placeholder:"URL" xor:"adhoc"`
+	OPCUA  string        `name:"opcua" help:"Read from an OPC UA server that is in no config; --channel says how it is secured, and -c whose certificates are shown and trusted." placeholder:"URL" xor:"adhoc"`
 	Type   string        `help:"The type of the addresses, with --modbus: int16, uint32, float32, …" placeholder:"TYPE"`
 	Watch  bool          `help:"Go on and print what changes, until Ctrl-C."`
 	For    time.Duration `help:"How long to watch." placeholder:"30s"`
 	Wait   time.Duration `help:"How long to wait for what a device says by itself." default:"5s"`
 	JSON   bool          `help:"Print JSON: one document, with --watch one object a line."`
+	serverFlags
 }
 
 // readTag is one reading as it is printed.
@@ -62,10 +62,11 @@ const adHocRegisters = 4
 // Run prints what was asked for. A tag that cannot be read well, or a device that
 // does not answer, ends it with exit code 1; wrong words with 2.
 func (r *readCmd) Run(ctx context.Context, c *console) error {
-	l, devices, err := r.devices(ctx, c)
+	l, devices, done, err := r.devices(ctx, c)
 	if err != nil {
 		return err
 	}
+	defer done()
 	if r.Watch {
 		return r.watch(ctx, c, l, devices)
 	}
@@ -73,7 +74,7 @@ func (r *readCmd) Run(ctx context.Context, c *console) error {
 	for _, d := range devices {
 		got, _, err := l.look(ctx, d, r.Wait, nil)
 		if err != nil {
-			fmt.Fprintf(c.Err, "sluice: %s: %s\n", r.name(d), helped(err))
+			fmt.Fprintf(c.Err, "sluice: %s: %s\n", r.name(d), l.say(helped(err)))
 			bad++
 			if len(got) == 0 {
 				continue
@@ -101,32 +102,32 @@ func (r *readCmd) Run(ctx context.Context, c *console) error {
 func (r *readCmd) name(d *devicePlan) string { return cmp.Or(r.Modbus, r.OPCUA, string(d.Name)) }
 
 // devices returns the devices with the tags that are meant.
-func (r *readCmd) devices(ctx context.Context, c *console) (*looker, []*devicePlan, error) {
+func (r *readCmd) devices(ctx context.Context, c *console) (l *looker, devices []*devicePlan, done func(), err error) {
+	done = func() {}
 	if r.Modbus != "" || r.OPCUA != "" {
-		d, err := r.adHoc()
-		if err != nil {
-			return nil, nil, &exitError{code: exitUsage, cause: err}
-		}
-		return newLooker(ctx, nil), []*devicePlan{d}, nil
+		l, d, done, err := r.adHoc(ctx, c)
+		return l, []*devicePlan{d}, done, err
 	}
 	for _, w := range r.What {
 		if strings.Contains(w, "://") {
-			return nil, nil, &exitError{code: exitUsage, cause: fmt.Errorf("%q is no tag: to read from a server that is in no config write sluice read --opcua %s 'ns=2;s=…'", w, w)}
+			return nil, nil, nil, &exitError{code: exitUsage, cause: fmt.Errorf("%q is no tag: to read from a server that is in no config write sluice read --opcua %s 'ns=2;s=…'", w, w)}
 		}
+	}
+	if err := r.refused("a device of the config has its channel and login there"); err != nil {
+		return nil, nil, nil, err
 	}
 	p, err := (&storeFlag{Config: r.Config}).load(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	devices, err := meant(p, r.What)
-	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, cause: err}
+	if devices, err = meant(p, r.What); err != nil {
+		return nil, nil, nil, &exitError{code: exitUsage, cause: err}
 	}
-	return newLooker(ctx, p), devices, nil
+	return newLooker(ctx, p), devices, done, nil
 }
 
 // adHoc is a device with the addresses of the command line as its tags.
-func (r *readCmd) adHoc() (*devicePlan, error) {
+func (r *readCmd) adHoc(ctx context.Context, c *console) (l *looker, d *devicePlan, done func(), err error) {
 	tags, names := map[string]any{}, map[plant.TagID]string{}
 	for i, address := range r.What {
 		name := "t" + strconv.Itoa(i)
@@ -140,18 +141,21 @@ func (r *readCmd) adHoc() (*devicePlan, error) {
 		tags[name], names[plant.TagID(name)] = tag, address
 	}
 	if len(tags) == 0 {
-		return nil, errors.New("name the addresses: sluice read --modbus 10.0.0.7 holding:100, or sluice read --opcua opc.tcp://10.0.0.5:4840 'ns=2;s=Made'")
+		return nil, nil, nil, wrong("name the addresses: sluice read --modbus 10.0.0.7 holding:100, or sluice read --opcua opc.tcp://10.0.0.5:4840 'ns=2;s=Made'")
 	}
-	keys, driver := map[string]any{"endpoint": r.Modbus, "unit": r.Unit, "tags": tags}, "modbus"
 	if r.OPCUA != "" {
-		keys, driver = map[string]any{"endpoint": r.OPCUA, "tags": tags}, "opcua"
+		l, d, done, err = r.server(ctx, c, r.OPCUA, r.Config, tags)
+	} else if err = r.refused("Modbus has neither"); err == nil {
+		l, done = newLooker(ctx, nil), func() {}
+		if d, err = adHoc("modbus", map[string]any{"endpoint": r.Modbus, "unit": r.Unit, "tags": tags}); err != nil {
+			err = &exitError{code: exitUsage, cause: err}
+		}
 	}
-	d, err := adHoc(driver, keys)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	slices.SortFunc(d.Plan.Tags, func(a, b plant.Tag) int { return cmp.Compare(index(a.ID), index(b.ID)) })
-	return d, nil
+	return l, d, done, nil
 }
 
 // index is the number of a tag that adHoc has named.
@@ -364,7 +368,7 @@ func (r *readCmd) watch(ctx context.Context, c *console, l *looker, devices []*d
 		ctx, cancel = context.WithTimeout(ctx, r.For)
 		defer cancel()
 	}
-	w := &watcher{cmd: r, out: c.Out, talk: c.Err, last: map[plant.TagRef]plant.Reading{}}
+	w := &watcher{cmd: r, say: l.say, out: c.Out, talk: c.Err, last: map[plant.TagRef]plant.Reading{}}
 	var running sync.WaitGroup
 	for _, d := range devices {
 		driver, err := l.open(d)
@@ -388,6 +392,7 @@ func (r *readCmd) watch(ctx context.Context, c *console, l *looker, devices []*d
 // watcher prints what the pollers of several devices hand over.
 type watcher struct {
 	cmd       *readCmd
+	say       func(string) string
 	out, talk io.Writer
 
 	mu     sync.Mutex
@@ -410,7 +415,7 @@ func (w *watched) Offer(in plant.Input) {
 	case plant.DeviceState:
 		words := "answers"
 		if !in.Connected {
-			words = "does not answer: " + in.Cause
+			words = "does not answer: " + w.say(in.Cause)
 		}
 		fmt.Fprintf(w.talk, "sluice: %s %s\n", w.cmd.name(w.d), plain(words))
 	case plant.Scan:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -266,5 +268,84 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1"}}
 	cancel()
 	if code := <-ended; code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// A server with security that no config has: nothing weaker than was asked for is
+// tried, its certificate is taken once a person has trusted it for the gateway or
+// for this call, and what to type is said to the letter.
+func TestLookAtASecuredServer(t *testing.T) {
+	config, _, c := trustingPlant(t, "")
+	s := startOPCUA(t, plantsim.OPCUAOptions{Certificate: c, Users: map[string]string{"look": "s3cret"}})
+	url, other := "opc.tcp://"+s.Addr(), strings.Repeat("ab", 32)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SLUICE_LOOK", "s3cret")
+	t.Setenv("SLUICE_LOOK_WRONG", "wrong-s3cret")
+	t.Setenv("TMPDIR", t.TempDir())
+	t.Chdir(t.TempDir())
+	read := []string{"read", "--opcua", url, "ns=2;s=FillerDB.Order"}
+	login := []string{"--user", "look", "--password", "file:" + password}
+	secured := append([]string{"--channel", "Basic256Sha256"}, login...)
+	for _, x := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 1, ""},
+		{[]string{"--channel", "None"}, 1, ""},
+		{login, 2, "write --channel Basic256Sha256"},
+		{[]string{"--trust", other}, 2, "write --channel Basic256Sha256"},
+		{[]string{"--channel", "Basic256"}, 2, "`Basic256` is no security policy"},
+		{[]string{"--channel", "Basic256Sha256/Encrypt"}, 2, "`Encrypt` is no message security mode"},
+		{[]string{"--channel", "Basic256Sha256", "--user", "look"}, 2, "look has no password"},
+		{[]string{"--channel", "Basic256Sha256", "--user", "look", "--password", "s3cret"}, 2, "write --password env:NAME"},
+		{[]string{"--channel", "Basic256Sha256", "--user", "look", "--password", "env:SLUICE_NOWHERE"}, 2, "SLUICE_NOWHERE is not set"},
+		{append([]string{"--trust", "abcd"}, secured...), 2, "write the 64 hexadecimal digits"},
+		{append([]string{"--trust", other}, secured...), 1, "its SHA-256 is " + c.SHA256() + ", --trust is " + other},
+		{secured, 1, "then: --trust " + c.SHA256() + " for this call alone"},
+		{append([]string{"-c", config}, secured...), 1, "then: sluice trust add -c " + config + " " + c.SHA256() + ", or --trust " + c.SHA256() + " for this call alone"},
+		{[]string{"--channel", "Aes256_Sha256_RsaPss", "--trust", c.SHA256()}, 1, "the server does not offer Aes256_Sha256_RsaPss/SignAndEncrypt"},
+		{[]string{"--channel", "Basic256Sha256", "--trust", c.SHA256()}, 1, "does not take this login"},
+		{[]string{"--channel", "Basic256Sha256", "--trust", c.SHA256(), "--user", "look", "--password", "env:SLUICE_LOOK_WRONG"}, 1, "does not take this login"},
+		{append([]string{"--trust", c.SHA256()}, secured...), 0, "a certificate that is made for this call alone"},
+		{[]string{"--channel", "Basic256Sha256/Sign", "--trust", c.SHA256(), "--user", "look", "--password", "env:SLUICE_LOOK"}, 0, ""},
+	} {
+		out, talk, code := command(t.Context(), append(append([]string{}, read...), x.args...)...)
+		if code != x.code || !strings.Contains(talk, x.want) || strings.Contains(out, "ORD-1") != (code == 0) || strings.Contains(talk, "s3cret") {
+			t.Errorf("%q: %d\n%s%s\nwant %d, %q", x.args, code, out, talk, x.code, x.want)
+		}
+	}
+	// What the refusal says is typed as it stands.
+	works(t, "trust", "add", "-c", config, c.SHA256())
+	if out, talk, code := command(t.Context(), append(append(read, "-c", config), secured...)...); code != 0 || talk != "" || !strings.Contains(out, "ORD-1") {
+		t.Errorf("trusted: %d, %s%s", code, out, talk)
+	}
+	if out, talk, code := command(t.Context(), append([]string{"browse", url, "-c", config}, secured...)...); code != 0 || talk != "" || !strings.Contains(out, "ORD-1") {
+		t.Errorf("browse: %d, %s%s", code, out, talk)
+	}
+	if _, talk, code := command(t.Context(), "browse", url, "--channel", "Basic256Sha256"); code != 1 || !strings.Contains(talk, "--trust "+c.SHA256()) {
+		t.Errorf("browse, not trusted: %d, %s", code, talk)
+	}
+	for _, args := range [][]string{{"read", "-c", config, "filler", "--channel", "None"}, {"browse", "-c", config, "filler", "--trust", other}, {"read", "--modbus", "127.0.0.1:1", "holding:1", "--user", "a"}} {
+		if _, talk, code := command(t.Context(), args...); code != 2 || !strings.Contains(talk, "are for an OPC UA server by its URL") {
+			t.Errorf("%q: %d, %s", args, code, talk)
+		}
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// A server on the network is read without security if nobody asks for any, and
+// that is said.
+func TestLookWithoutSecuritySaysSo(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, talk, code := command(ctx, "browse", "opc.tcp://192.0.2.1:4840") // TEST-NET-1: nobody
+	if code != 1 || !strings.Contains(talk, "without security: anybody on the network can read") || strings.Contains(talk, "nothing says how") {
+		t.Errorf("%d, %s", code, talk)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,18 @@ func newTrustStores(p *plan) *trustStores {
 		}
 	}
 	return t
+}
+
+// gateways returns the gateway's own store, else one that a device names; nil
+// where no device has certificates.
+func (t *trustStores) gateways() *pki.Store {
+	if len(t.all) == 0 {
+		return nil
+	}
+	if i := slices.IndexFunc(t.all, func(s *pki.Store) bool { return s.Folder() == filepath.Clean(t.beside) }); i >= 0 {
+		return t.all[i]
+	}
+	return t.all[0]
 }
 
 func (t *trustStores) folder(p drivers.Plan) string {
