@@ -72,7 +72,7 @@ func (s *session) look(ctx context.Context) {
 // never said a word: nobody would hear of them.
 func (s *session) tellUnreported(items []*item, got []*ua.DataValue) {
 	for i, it := range items {
-		if it.told != nil {
+		if it.told.said {
 			continue
 		}
 		if r := it.reading(got[i]); r.Quality == plant.Bad {
@@ -99,7 +99,7 @@ func (s *session) auditBatch(now time.Time) (items []*item) {
 		}
 	}
 	for _, it := range s.items {
-		if _, doubted := s.audit.doubts[it]; it.told == nil && !doubted {
+		if _, doubted := s.audit.doubts[it]; !it.told.said && !doubted {
 			take(it)
 		}
 	}
@@ -139,7 +139,7 @@ func (a *audit) judge(items []*item, got []*ua.DataValue, now time.Time) (dead [
 // agrees reports whether the subscription has told what the server says now, as
 // far as it was asked to.
 func (it *item) agrees(now *ua.DataValue) bool {
-	a, b := it.reading(it.told), it.reading(now)
+	a, b := it.read(&it.told), it.reading(now)
 	if a.Quality != b.Quality {
 		return false
 	}
@@ -170,7 +170,7 @@ func (s *session) revive(ctx context.Context, dead []*item) error {
 	}
 	now := time.Now()
 	for _, it := range dead {
-		it.seen, it.told = false, nil
+		it.seen, it.told = false, sample{}
 		it.revived++
 		it.reviveAt = now.Add(reviveAfter << min(it.revived-1, 6))
 	}

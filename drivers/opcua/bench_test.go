@@ -2,6 +2,7 @@ package opcua
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,9 +31,9 @@ func subscribed(tb testing.TB, tags int) (*session, publish) {
 		it := &item{point: point, handle: uint32(i + 1)}
 		it.resolve(s.namespaces, d.pins.of(point))
 		s.items = append(s.items, it)
-		came.changes = append(came.changes, &ua.MonitoredItemNotification{ClientHandle: it.handle, Value: &ua.DataValue{
+		came.changes = append(came.changes, sampleOf(it.handle, &ua.DataValue{
 			Value: ua.MustVariant(uint32(i)), SourceTimestamp: came.asked.Add(time.Duration(i)),
-		}})
+		}))
 	}
 	s.changed(tb.Context(), came) // the snapshot, which makes the room
 	return s, came
@@ -52,12 +53,25 @@ func TestAReadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkChanged makes a publish of a thousand values into readings.
+// BenchmarkChanged makes a publish of a thousand values into readings: one of each
+// tag, or four of each, tag by tag as servers report their queues.
 func BenchmarkChanged(b *testing.B) {
-	s, came := subscribed(b, 1000)
-	b.ReportAllocs()
-	for b.Loop() {
-		s.changed(b.Context(), came)
+	for name, each := range map[string]int{"one of each tag": 1, "four of each tag": 4} {
+		b.Run(name, func(b *testing.B) {
+			s, once := subscribed(b, 1000/each)
+			came := publish{asked: once.asked}
+			for i := range 1000 {
+				c := once.changes[i/each]
+				c.at = c.at.Add(time.Duration(i%each) * time.Millisecond)
+				came.changes = append(came.changes, c)
+			}
+			reported := slices.Clone(came.changes)
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(came.changes, reported) // which were put in order
+				s.changed(b.Context(), came)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/value")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/value")
 }

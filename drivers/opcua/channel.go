@@ -57,6 +57,9 @@ type channel struct {
 	opening *opening // nil while no key is asked for
 	cause   error
 
+	// rooms takes back the samples of answers to publish requests.
+	rooms spare
+
 	// Of the goroutine that reads.
 	partial map[uint32][]byte
 	held    int // bytes in partial
@@ -92,7 +95,7 @@ type answer struct {
 func openChannel(ctx context.Context, conn net.Conn, endpoint string, s security, lifetime time.Duration, maxMessage int) (*channel, error) {
 	c := &channel{
 		conn: conn, security: s, lifetime: lifetime, maxMessage: maxMessage, done: make(chan struct{}),
-		waiting: make(map[uint32]chan<- answer), partial: make(map[uint32][]byte),
+		waiting: make(map[uint32]chan<- answer), partial: make(map[uint32][]byte), rooms: make(spare, publishRequests),
 	}
 	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
 	defer stop()

@@ -86,8 +86,7 @@ func (s *session) judgeFront(got []*ua.DataValue) error {
 // state: one that is stopped would give old values. A failure ends the session.
 func (s *session) readItems(ctx context.Context, items []*item) (came publish, err error) {
 	came.asked = time.Now()
-	s.polled = slices.Grow(s.polled[:0], len(items)) // it does not move while there are pointers into it
-	came.changes = make([]*ua.MonitoredItemNotification, 0, len(items))
+	s.polled = slices.Grow(s.polled[:0], len(items))
 	var front []*ua.ReadValueID
 	if s.maxRead > 1 {
 		front = append(front, value(standard(stateNode)))
@@ -116,10 +115,10 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 			if it.node() == nil {
 				continue
 			}
-			s.polled = append(s.polled, ua.MonitoredItemNotification{ClientHandle: it.handle, Value: got[0]})
-			came.changes = append(came.changes, &s.polled[len(s.polled)-1])
+			s.polled = append(s.polled, sampleOf(it.handle, got[0]))
 			got = got[1:]
 		}
 	}
+	came.changes = s.polled
 	return came, nil
 }

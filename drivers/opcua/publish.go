@@ -23,13 +23,13 @@ const (
 // publish is what the server said in one message, and since when it may have
 // been under way: its request was sent at asked.
 type publish struct {
-	changes []*ua.MonitoredItemNotification
+	changes []sample
 	asked   time.Time
 }
 
 // message is a message of the server with the time at which its request was sent.
 type message struct {
-	*ua.NotificationMessage
+	*publishAnswer
 	asked time.Time
 }
 
@@ -98,11 +98,11 @@ func (s *session) publishing() error {
 // keepRequest keeps one publish request at the server.
 func (s *session) keepRequest(in *inbox) error {
 	for {
-		var answer *ua.PublishResponse
+		var answer *publishAnswer
 		asked := time.Now()
 		err := s.client.Send(s.ctx, &ua.PublishRequest{SubscriptionAcknowledgements: in.acknowledgements()}, func(v ua.Response) error {
 			var ok bool
-			if answer, ok = v.(*ua.PublishResponse); !ok {
+			if answer, ok = v.(*publishAnswer); !ok {
 				return fmt.Errorf("an answer of the wrong type %T", v)
 			}
 			return nil
@@ -116,11 +116,11 @@ func (s *session) keepRequest(in *inbox) error {
 			return fmt.Errorf("publish: %w", s.d.subscribes.judge(refusal(err)))
 		}
 		s.d.heard.Store(time.Now().UnixNano())
-		if answer.SubscriptionID != in.subscription || answer.NotificationMessage == nil {
+		if answer.subscription != in.subscription {
 			continue
 		}
 		select {
-		case in.answers <- message{answer.NotificationMessage, asked}:
+		case in.answers <- message{answer, asked}:
 		case <-s.ctx.Done():
 			return nil
 		}
@@ -139,16 +139,16 @@ func (in *inbox) acknowledgements() []*ua.SubscriptionAcknowledgement {
 // take hands over a message, and those that waited for it, in the order of their
 // numbers.
 func (in *inbox) take(m message, deliver func(message) error) error {
-	if len(m.NotificationData) == 0 {
+	if m.parts == 0 {
 		return nil // a keep-alive: its number is that of the next message
 	}
 	if in.next == 0 {
-		in.next = m.SequenceNumber
+		in.next = m.number
 	}
-	if _, twice := in.early[m.SequenceNumber]; twice || in.ahead(m.SequenceNumber) >= publishRequests {
-		return fmt.Errorf("publish: the server sent message %d where %d was due: what it sent in between is lost", m.SequenceNumber, in.next)
+	if _, twice := in.early[m.number]; twice || in.ahead(m.number) >= publishRequests {
+		return fmt.Errorf("publish: the server sent message %d where %d was due: what it sent in between is lost", m.number, in.next)
 	}
-	in.early[m.SequenceNumber] = m
+	in.early[m.number] = m
 	for {
 		m, ok := in.early[in.next]
 		if !ok {
@@ -183,29 +183,12 @@ func (in *inbox) missing() error {
 
 // deliver hands the changes of a message to Read.
 func (s *session) deliver(m message) error {
-	changes, err := dataChanges(m.NotificationData)
-	if err != nil || len(changes) == 0 {
-		return err
+	if m.end != nil || len(m.changes) == 0 {
+		return m.end
 	}
 	select {
-	case s.published <- publish{changes: changes, asked: m.asked}:
+	case s.published <- publish{changes: m.changes, asked: m.asked}:
 	case <-s.ctx.Done():
 	}
 	return nil
-}
-
-// dataChanges returns the changes in a message.
-func dataChanges(data []*ua.ExtensionObject) (changes []*ua.MonitoredItemNotification, err error) {
-	for _, d := range data {
-		if d == nil {
-			continue
-		}
-		switch v := d.Value.(type) {
-		case *ua.DataChangeNotification:
-			changes = append(changes, v.MonitoredItems...)
-		case *ua.StatusChangeNotification:
-			return nil, fmt.Errorf("the server has ended the subscription: %s", cause(v.Status))
-		}
-	}
-	return changes, nil
 }

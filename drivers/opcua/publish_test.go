@@ -44,11 +44,11 @@ func TestMessagesArePutInOrder(t *testing.T) {
 		var got []uint32
 		var err error
 		for _, number := range c.come {
-			m := message{NotificationMessage: &ua.NotificationMessage{SequenceNumber: number}}
+			m := message{publishAnswer: &publishAnswer{number: number}}
 			if number != 0 {
-				m.NotificationData = []*ua.ExtensionObject{nil}
+				m.parts = 1
 			}
-			if err = in.take(m, func(m message) error { got = append(got, m.SequenceNumber); return nil }); err != nil {
+			if err = in.take(m, func(m message) error { got = append(got, m.number); return nil }); err != nil {
 				break
 			}
 		}
@@ -261,11 +261,11 @@ func TestValuesUnderUnknownNumbers(t *testing.T) {
 	for i, p := range d.points {
 		s.items = append(s.items, &item{point: p, handle: uint32(i + 1)})
 	}
-	at := func(handle, value uint32) *ua.MonitoredItemNotification {
-		return &ua.MonitoredItemNotification{ClientHandle: handle, Value: &ua.DataValue{Value: ua.MustVariant(value), EncodingMask: ua.DataValueValue}}
+	at := func(handle, value uint32) sample {
+		return sampleOf(handle, &ua.DataValue{Value: ua.MustVariant(value), EncodingMask: ua.DataValueValue})
 	}
 	for range 3 {
-		scans := s.changed(t.Context(), publish{changes: []*ua.MonitoredItemNotification{at(0, 10), at(3, 11), at(2, 12), at(math.MaxUint32, 13), nil}})
+		scans := s.changed(t.Context(), publish{changes: []sample{at(0, 10), at(3, 11), at(2, 12), at(math.MaxUint32, 13)}})
 		if len(scans) != 1 || len(scans[0].Readings) != 1 || scans[0].Readings[0].Tag != "b" || scans[0].Readings[0].Value != plant.UintValue(12) {
 			t.Fatalf("%+v", scans)
 		}

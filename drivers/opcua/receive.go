@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -154,7 +155,7 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 	case more != final:
 		return fmt.Errorf("the server sends a chunk of the unknown kind %q", more)
 	}
-	body, err := decode(append(before, part...))
+	body, err := c.decode(before, part)
 	if err != nil {
 		c.deliver(to, number, answer{err: err})
 		return nil
@@ -203,6 +204,26 @@ func abortOf(part []byte) error {
 		return errors.New("the server does not end its answer")
 	}
 	return &e
+}
+
+// decode makes an answer of its chunks: all but the last, if there are any, and the
+// last, which is not kept.
+func (c *channel) decode(before, last []byte) (any, error) {
+	whole := last
+	if len(before) > 0 {
+		whole = append(before, last...)
+	}
+	if a, ok := decodePublish(whole, c.rooms); ok {
+		return a, nil
+	}
+	if len(before) == 0 {
+		whole = bytes.Clone(last)
+	}
+	body, err := decode(whole)
+	if r, ok := body.(*ua.PublishResponse); ok && err == nil && r.ResponseHeader != nil {
+		return publishAnswerOf(r), nil
+	}
+	return body, err
 }
 
 // decode makes a message of its bytes, once it is sure that it may be decoded. It

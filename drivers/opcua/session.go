@@ -71,12 +71,12 @@ type session struct {
 	refused []plant.Reading
 	audit   audit
 	retryAt time.Time
-	// scans and readings are the room of what Read has returned, newest that of
-	// inOrder, polled that of what was read.
+	// scans and readings are the room of what Read has returned, polled that of
+	// what was read; ordered counts what inOrder has looked at.
 	scans    []plant.Scan
 	readings []plant.Reading
-	newest   map[uint32]time.Time
-	polled   []ua.MonitoredItemNotification
+	polled   []sample
+	ordered  int
 	// pollAt is when what nobody reports is read again, spacesAt when the list of
 	// namespaces is.
 	pollAt, spacesAt time.Time

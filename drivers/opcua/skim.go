@@ -35,7 +35,7 @@ var (
 // over the bytes, without an allocation but where a type is met for the first
 // time.
 func skim(b []byte) error {
-	s := skimmer{b: b, left: max(leastCost, costPerByte*len(b))}
+	s := skimmer{b: b, left: budget(len(b))}
 	id := s.typeID(true)
 	if s.err != nil {
 		return s.err
@@ -51,10 +51,13 @@ func skim(b []byte) error {
 // skimValue is skim for one value within a message, at the beginning of b; v is a
 // pointer to what it is to become.
 func skimValue(b []byte, v any) error {
-	s := skimmer{b: b, left: max(leastCost, costPerByte*len(b))}
+	s := skimmer{b: b, left: budget(len(b))}
 	s.value(reflect.TypeOf(v), 0)
 	return s.err
 }
+
+// budget is how much memory a message of n bytes may take.
+func budget(n int) int { return max(leastCost, costPerByte*n) }
 
 // skimmer is where a skim is.
 type skimmer struct {

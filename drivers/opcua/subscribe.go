@@ -167,13 +167,13 @@ func (s *session) await(ctx context.Context) ([]plant.Scan, error) {
 		// What arrived before the connection was lost is handed over first.
 		select {
 		case came := <-s.published:
-			return s.changed(ctx, came), nil
+			return s.reported(ctx, came), nil
 		default:
 		}
 		timer.Reset(time.Until(s.nextTime()))
 		select {
 		case came := <-s.published:
-			return s.changed(ctx, came), nil
+			return s.reported(ctx, came), nil
 		case <-s.lost:
 			s.over = true
 			return nil, s.cause
@@ -225,6 +225,13 @@ func (s *session) again(ctx context.Context) {
 	}
 }
 
+// reported is changed for what the subscription says, which is then done with.
+func (s *session) reported(ctx context.Context, came publish) []plant.Scan {
+	scans := s.changed(ctx, came)
+	s.client.channel.rooms.give(came.changes)
+	return scans
+}
+
 // changed turns a publish into scans, in the order of what happened. The first
 // good value of each tag in a session is a snapshot, and no scan has a tag twice.
 func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
@@ -234,18 +241,16 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 	// What Read returns is valid until the next Read, so the room is used again.
 	scans, readings := s.scans[:0], slices.Grow(s.readings[:0], len(changes))
 	from := 0 // where the newest scan begins
-	for _, c := range changes {
-		if c == nil {
+	for i := range changes {
+		c := &changes[i]
+		it := s.item(c.handle)
+		if it == nil {
+			s.stray(c.handle)
 			continue
 		}
-		if c.ClientHandle == 0 || int(c.ClientHandle) > len(s.items) {
-			s.stray(c.ClientHandle)
-			continue
-		}
-		it := s.items[c.ClientHandle-1]
-		s.overflow(it, c.Value)
-		r := it.reading(c.Value)
-		it.told = c.Value
+		s.overflow(it, c)
+		r := it.read(c)
+		it.told = *c
 		it.reports++
 		if it.deadband > 0 && it.unfiltered && it.within(&r) {
 			continue
@@ -283,30 +288,34 @@ func (s *session) stray(handle uint32) {
 	}
 }
 
+// item returns the item of a handle, nil if there is none.
+func (s *session) item(handle uint32) *item {
+	if handle == 0 || uint64(handle) > uint64(len(s.items)) {
+		return nil
+	}
+	return s.items[handle-1]
+}
+
 // inOrder sorts changes of several tags by the device's time. Changes of one tag
 // are in order already; if a clock says otherwise, nothing is sorted.
-func (s *session) inOrder(changes []*ua.MonitoredItemNotification) {
-	if s.newest == nil {
-		s.newest = make(map[uint32]time.Time, len(changes))
-	}
-	last := s.newest
-	clear(last)
+func (s *session) inOrder(changes []sample) {
+	s.ordered++
 	repeated := false
-	for _, c := range changes {
-		if c == nil || c.Value == nil || c.Value.SourceTimestamp.IsZero() {
-			return
+	for i := range changes {
+		c := &changes[i]
+		it := s.item(c.handle)
+		if it == nil {
+			continue
 		}
-		before, seen := last[c.ClientHandle]
-		if c.Value.SourceTimestamp.Before(before) {
+		seen := it.ordered == s.ordered
+		if !c.sourced || seen && c.at.Before(it.newest) {
 			return
 		}
 		repeated = repeated || seen
-		last[c.ClientHandle] = c.Value.SourceTimestamp
+		it.ordered, it.newest = s.ordered, c.at
 	}
 	if repeated {
-		slices.SortStableFunc(changes, func(a, b *ua.MonitoredItemNotification) int {
-			return a.Value.SourceTimestamp.Compare(b.Value.SourceTimestamp)
-		})
+		slices.SortStableFunc(changes, func(a, b sample) int { return a.at.Compare(b.at) })
 	}
 }
 
@@ -332,9 +341,9 @@ func (it *item) within(r *plant.Reading) bool {
 
 // overflow tells once a session that the server's queue of a tag was too short,
 // or that it had no time to look.
-func (s *session) overflow(it *item, d *ua.DataValue) {
+func (s *session) overflow(it *item, told *sample) {
 	const bits = 0x480 // InfoType DataValue and Overflow (OPC 10000-4, 7.39.1)
-	if it.overflowed || d == nil || d.Status&bits != bits && d.Status&^0xFFFF != ua.StatusGoodOverload {
+	if it.overflowed || told.status&bits != bits && told.status&^0xFFFF != ua.StatusGoodOverload {
 		return
 	}
 	it.overflowed = true

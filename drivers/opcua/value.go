@@ -91,7 +91,7 @@ type item struct {
 	passed plant.Value
 	// told is what the subscription said last, reports how often it said
 	// something; patience is how long a report may take by the server's own words.
-	told     *ua.DataValue
+	told     sample
 	reports  uint64
 	patience time.Duration
 	// monitored is the item's number at the server. revived is how often it was
@@ -100,6 +100,10 @@ type item struct {
 	revived   int
 	reviveAt  time.Time
 	scan      int // the number of the newest scan that has it
+	// ordered is the number of the publish that inOrder has met it in, and newest
+	// its newest time there.
+	ordered int
+	newest  time.Time
 	// wire is the ua.TypeID that the node has, 0 while unknown; Write needs it.
 	wire atomic.Uint32
 }
@@ -211,43 +215,58 @@ func statusName(err error) string {
 	return err.Error()
 }
 
-// reading turns what the server said of the item into a reading.
+// reading turns what the server said of the item into a reading; nil is nothing.
 func (it *item) reading(d *ua.DataValue) plant.Reading {
+	s := sampleOf(it.handle, d)
+	return it.read(&s)
+}
+
+// read turns a sample of the item into a reading.
+func (it *item) read(s *sample) plant.Reading {
 	r := plant.Reading{Tag: it.tag}
-	if d == nil {
+	if !s.said {
 		r.Cause = "the server says nothing of the node"
 		return r
 	}
-	if r.Source = d.SourceTimestamp; r.Source.IsZero() {
-		r.Source = d.ServerTimestamp // a clock of the device, too
-	}
-	if r.Quality = quality(d.Status); r.Quality != plant.Good {
-		r.Cause = cause(d.Status)
+	r.Source = s.at
+	if r.Quality = quality(s.status); r.Quality != plant.Good {
+		r.Cause = cause(s.status)
 	}
 	if r.Quality == plant.Bad {
 		return r
 	}
-	v, problem := it.decode(d.Value)
+	v, problem := it.decode(s)
 	if problem != "" {
 		return plant.Reading{Tag: it.tag, Source: r.Source, Cause: problem}
 	}
-	it.wire.Store(uint32(d.Value.Type()))
+	if kind := uint32(s.kind); it.wire.Load() != kind {
+		it.wire.Store(kind)
+	}
 	r.Value = v
 	return r
 }
 
-// decode turns a variant into a value, or says why it cannot.
-func (it *item) decode(v *ua.Variant) (plant.Value, string) {
-	if v == nil || v.Value() == nil {
+// decode turns what a sample holds into a value, or says why it cannot.
+func (it *item) decode(s *sample) (plant.Value, string) {
+	switch {
+	case s.kind == ua.TypeIDNull:
 		return plant.Value{}, "the node has no value"
+	case len(it.steps) > 0:
+		return it.part(s.any())
+	case s.array:
+		return plant.Value{}, "the node is an array: name one of its elements, as in member: '[0]' for the first"
+	case s.boxed:
+		return it.scalar(s.value, s.kind)
 	}
-	if len(it.steps) == 0 {
-		if v.Has(ua.VariantArrayValues) {
-			return plant.Value{}, "the node is an array: name one of its elements, as in member: '[0]' for the first"
-		}
-		return it.scalar(v.Value(), v.Type())
+	if problem := it.mistyped(s.kind); problem != "" {
+		return plant.Value{}, problem
 	}
-	part, problem := pick(v.Value(), it.steps, it.known)
+	return it.number(s.kind, s.bits)
+}
+
+// part decodes the member of x that the tag is.
+func (it *item) part(x any) (plant.Value, string) {
+	part, problem := pick(x, it.steps, it.known)
 	if problem != "" {
 		return plant.Value{}, problem
 	}
@@ -258,37 +277,40 @@ func (it *item) decode(v *ua.Variant) (plant.Value, string) {
 	return it.scalar(x, wire)
 }
 
+// mistyped says what is wrong with a value of a type that the config does not name.
+func (p *point) mistyped(wire ua.TypeID) string {
+	if p.kind == plant.TypeUnknown || kindOf(wire) == p.kind {
+		return ""
+	}
+	return fmt.Sprintf("the node is of the type %s, the config says %s", typeName(wire), p.kind)
+}
+
 // scalar turns a value of a built-in type into one of ours.
 func (p *point) scalar(x any, wire ua.TypeID) (plant.Value, string) {
-	got := kindOf(wire)
-	if p.kind != plant.TypeUnknown && got != p.kind {
-		return plant.Value{}, fmt.Sprintf("the node is of the type %s, the config says %s", typeName(wire), p.kind)
+	if problem := p.mistyped(wire); problem != "" {
+		return plant.Value{}, problem
 	}
-	switch x := x.(type) {
-	case bool:
-		return plant.BoolValue(x), ""
-	case int8:
-		return p.whole(int64(x))
-	case int16:
-		return p.whole(int64(x))
-	case int32:
-		return p.whole(int64(x))
-	case int64:
-		return p.whole(x)
-	case uint8:
-		return p.unsigned(uint64(x))
-	case uint16:
-		return p.unsigned(uint64(x))
-	case uint32:
-		return p.unsigned(uint64(x))
-	case uint64:
-		return p.unsigned(x)
-	case float32:
-		return p.float(float64(x))
-	case float64:
-		return p.float(x)
+	if kind, bits, ok := unboxed(x); ok {
+		return p.number(kind, bits)
+	}
+	return decodeOther(x, wire)
+}
+
+// number turns a number, as unboxed returns it, into a value.
+func (p *point) number(kind ua.TypeID, bits uint64) (plant.Value, string) {
+	switch kind {
+	case ua.TypeIDBoolean:
+		return plant.BoolValue(bits != 0), ""
+	case ua.TypeIDSByte, ua.TypeIDInt16, ua.TypeIDInt32, ua.TypeIDInt64:
+		return p.whole(int64(bits))
+	case ua.TypeIDFloat:
+		return p.float(float64(math.Float32frombits(uint32(bits))))
+	case ua.TypeIDDouble:
+		return p.float(math.Float64frombits(bits))
+	case ua.TypeIDStatusCode:
+		return plant.UintValue(bits), ""
 	default:
-		return decodeOther(x, wire)
+		return p.unsigned(bits)
 	}
 }
 
@@ -305,8 +327,6 @@ func decodeOther(x any, wire ua.TypeID) (plant.Value, string) {
 		return plant.TextValue(x.String()), ""
 	case time.Time:
 		return plant.TextValue(x.UTC().Format(time.RFC3339Nano)), ""
-	case ua.StatusCode:
-		return plant.UintValue(uint64(x)), ""
 	case *ua.ExtensionObject, *object:
 		return plant.Value{}, "the node is a structure: name one of its members, as in member: Speed, or the members' own nodes"
 	case []any:
@@ -358,14 +378,20 @@ func text(s string) (plant.Value, string) {
 }
 
 // kinds are the built-in types (OPC 10000-6, 5.1.2) that have one of ours.
-var kinds = map[ua.TypeID]plant.TagType{
+var kinds = [...]plant.TagType{
 	ua.TypeIDBoolean: plant.TypeBool, ua.TypeIDSByte: plant.TypeInt8, ua.TypeIDByte: plant.TypeUint8,
 	ua.TypeIDInt16: plant.TypeInt16, ua.TypeIDUint16: plant.TypeUint16, ua.TypeIDInt32: plant.TypeInt32, ua.TypeIDUint32: plant.TypeUint32,
 	ua.TypeIDInt64: plant.TypeInt64, ua.TypeIDUint64: plant.TypeUint64, ua.TypeIDFloat: plant.TypeFloat32, ua.TypeIDDouble: plant.TypeFloat64,
 	ua.TypeIDString: plant.TypeString, ua.TypeIDLocalizedText: plant.TypeString,
 }
 
-func kindOf(t ua.TypeID) plant.TagType { return kinds[t] }
+// kindOf returns TypeUnknown for a type without one of ours.
+func kindOf(t ua.TypeID) plant.TagType {
+	if int(t) < len(kinds) {
+		return kinds[t]
+	}
+	return plant.TypeUnknown
+}
 
 func typeName(t ua.TypeID) string {
 	names := [...]string{"Null", "Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Float", "Double", "String",

@@ -2,6 +2,7 @@ package opcua
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,35 +77,38 @@ func TestDecode(t *testing.T) {
 // tag always as they were sent.
 func TestInOrder(t *testing.T) {
 	base := time.Unix(1000, 0)
-	change := func(handle uint32, seconds int) *ua.MonitoredItemNotification {
+	change := func(handle uint32, seconds int) sample {
 		d := &ua.DataValue{}
 		if seconds >= 0 {
 			d.SourceTimestamp = base.Add(time.Duration(seconds) * time.Second)
+		} else {
+			d.ServerTimestamp = base // says when it was looked at, not when it happened
 		}
-		return &ua.MonitoredItemNotification{ClientHandle: handle, Value: d}
+		return sampleOf(handle, d)
 	}
 	for name, c := range map[string]struct {
-		in   []*ua.MonitoredItemNotification
+		in   []sample
 		want string
 	}{
-		"sorted over tags":        {[]*ua.MonitoredItemNotification{change(1, 1), change(1, 3), change(2, 2)}, "121"},
-		"one value of each tag":   {[]*ua.MonitoredItemNotification{change(1, 9), change(2, 2)}, "12"},
-		"a clock that runs back":  {[]*ua.MonitoredItemNotification{change(1, 3), change(1, 1), change(2, 2)}, "112"},
-		"without a time":          {[]*ua.MonitoredItemNotification{change(1, 3), change(1, 4), change(2, -1)}, "112"},
-		"equal times stay put":    {[]*ua.MonitoredItemNotification{change(2, 1), change(1, 1), change(1, 1)}, "211"},
-		"a hole in what was sent": {[]*ua.MonitoredItemNotification{change(2, 5), change(2, 6), change(1, 1), nil}, "221-"},
+		"sorted over tags":          {[]sample{change(1, 1), change(1, 3), change(2, 2)}, "121"},
+		"one value of each tag":     {[]sample{change(1, 9), change(2, 2)}, "12"},
+		"a clock that runs back":    {[]sample{change(1, 3), change(1, 1), change(2, 2)}, "112"},
+		"without a time":            {[]sample{change(1, 3), change(1, 4), change(2, -1)}, "112"},
+		"equal times stay put":      {[]sample{change(2, 1), change(1, 1), change(1, 1)}, "211"},
+		"one that says nothing":     {[]sample{change(2, 5), change(2, 6), change(1, 1), sampleOf(1, nil)}, "2211"},
+		"a handle that nobody gave": {[]sample{change(2, 5), change(9, 1), change(2, 6), change(1, 1)}, "9122"},
 	} {
-		new(session).inOrder(c.in)
-		got := ""
-		for _, n := range c.in {
-			if n == nil {
-				got += "-"
-				continue
+		s := &session{items: []*item{{}, {}}}
+		for range 2 { // of what was seen in one publish nothing is left in the next
+			in := slices.Clone(c.in)
+			s.inOrder(in)
+			got := ""
+			for _, n := range in {
+				got += string(rune('0' + n.handle))
 			}
-			got += string(rune('0' + n.ClientHandle))
-		}
-		if got != c.want {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
+			if got != c.want {
+				t.Errorf("%s: %s, want %s", name, got, c.want)
+			}
 		}
 	}
 }
