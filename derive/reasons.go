@@ -20,6 +20,15 @@ func (m *Model) DowntimeType(uplink, reason string) (name string, own bool) {
 	return m.startstop.TypeFor(uplink, reason)
 }
 
+// Names returns the option of the machine that names an uplink first, joined to
+// paths of the machine; empty if its tables do not name it.
+func (m *Model) Names(uplink string) string {
+	if m.startstop == nil || m.startstop.Uplinks()[uplink] == "" {
+		return ""
+	}
+	return "startstop." + m.startstop.Uplinks()[uplink]
+}
+
 // CheckUplinks returns a config.FieldError for each uplink that the machine's
 // tables name and that is none of known, joined to paths of the machine.
 func (m *Model) CheckUplinks(known []string) (errs []error) {

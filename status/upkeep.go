@@ -51,7 +51,7 @@ func codeProblem(u *uplink.Stats) []Problem {
 	}
 	var named []string
 	for _, c := range u.Unmapped[:min(shownCodes, len(u.Unmapped))] {
-		named = append(named, fmt.Sprintf("%s %q (looked up %s)", strings.ReplaceAll(string(c.Kind), "_", " "), c.Code, count(c.Count, "time")))
+		named = append(named, fmt.Sprintf("%s %q (in %s)", strings.ReplaceAll(string(c.Kind), "_", " "), c.Code, count(c.Count, "event")))
 	}
 	text := strings.Join(named, ", ")
 	if more := n - uint64(len(named)); more > 0 {

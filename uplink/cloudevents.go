@@ -24,6 +24,16 @@ const ContentType = "application/cloudevents+json; charset=utf-8"
 // value of CloudEvents 1.0.2, "Integer", means a signed 32-bit counter, and
 // later texts of the sequence extension have dropped it.
 func AppendCloudEvent(dst []byte, e *plant.Event) []byte {
+	dst = appendAttributes(dst, e)
+	if len(e.Data) > 0 {
+		dst = append(dst, `,"data":`...)
+		dst = append(dst, e.Data...)
+	}
+	return append(dst, '}')
+}
+
+// appendAttributes begins the object, with all but the data.
+func appendAttributes(dst []byte, e *plant.Event) []byte {
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
 	dst = appendEscaped(dst, e.Gateway)
 	dst = append(dst, '/')
@@ -54,13 +64,7 @@ func AppendCloudEvent(dst []byte, e *plant.Event) []byte {
 		dst = append(dst, `","previous":"`...)
 		dst = appendPadded(dst, uint64(e.Previous))
 	}
-	dst = append(dst, '"')
-	dst = appendClock(dst, e)
-	if len(e.Data) > 0 {
-		dst = append(dst, `,"data":`...)
-		dst = append(dst, e.Data...)
-	}
-	return append(dst, '}')
+	return appendClock(append(dst, '"'), e)
 }
 
 // appendClock appends what is known about the clock that e.Time is from.

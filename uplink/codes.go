@@ -67,6 +67,22 @@ func (t *CodeTables) Only(kinds ...plant.CodeKind) error {
 	return errors.Join(errs...)
 }
 
+// CheckCloudEvents warns of a table that CloudEvents have no use for. Its faults
+// are config.FieldErrors.
+func (t *CodeTables) CheckCloudEvents() error {
+	if len(t.Machine.Rows) == 0 {
+		return nil
+	}
+	return config.Warn("codes.machine", "an event names its machine in its id, source and subject, which are the same for every receiver, so this table has no effect",
+		"remove the table; a rest uplink with requests: can send it, as {{code \"machine\" .machine}}")
+}
+
+// ForCloudEvents returns the tables that CloudEvents have a use for.
+func (t CodeTables) ForCloudEvents() CodeTables {
+	t.Machine = config.Table[Code]{}
+	return t
+}
+
 // Table returns the table of a kind of code; it has no rows if none is set.
 func (t *CodeTables) Table(kind plant.CodeKind) config.Table[Code] {
 	switch kind {
@@ -97,11 +113,24 @@ func (t *CodeTables) Table(kind plant.CodeKind) config.Table[Code] {
 type Codes struct {
 	tables map[plant.CodeKind]map[string]string
 	// downtime is nil where no machine is known.
-	downtime func(m plant.MachineID, reason string) (name string, own bool)
+	downtime Downtimes
+	// spots are where the data of events holds codes that have a table, by kinds that
+	// have such.
+	spots map[plant.EventKind]*spot
 
 	mu       sync.Mutex
-	unmapped map[codeKey]*UnmappedCode
+	unmapped map[codeKey]*unmapped
 	more     uint64
+}
+
+// Downtimes are what the machines' own tables of reasons call the downtime types
+// of stops for one uplink. Its methods are called from any goroutine.
+type Downtimes interface {
+	// DowntimeType returns the name for a reason, "" for a machine that nobody knows,
+	// and whether the machine's table names this uplink.
+	DowntimeType(m plant.MachineID, reason string) (name string, own bool)
+	// Own reports whether the table of any machine names this uplink.
+	Own() bool
 }
 
 type codeKey struct {
@@ -109,11 +138,19 @@ type codeKey struct {
 	code string
 }
 
+// unmapped is a code that a table does not have.
+type unmapped struct {
+	UnmappedCode
+	// counted is the newest event of each machine that was counted.
+	counted map[plant.MachineID]plant.Sequence
+}
+
 // UnmappedCode is a code that was looked up in a table which does not have it.
 type UnmappedCode struct {
 	Kind plant.CodeKind `json:"kind"`
 	Code string         `json:"code"`
-	// Count is how often it was looked up, an event that is sent again included.
+	// Count is how many events it was looked up for; one that is sent again counts
+	// once, and so does all that was looked up for none.
 	Count       uint64    `json:"count"`
 	First, Last time.Time `json:"-"`
 }
@@ -122,11 +159,13 @@ type UnmappedCode struct {
 // makes up codes without end.
 const maxUnmapped = 200
 
-// NewCodes returns the translation by t. downtime says what the machine's own
-// table of reasons calls, for this uplink, the downtime type of a reason ("" for
-// a machine that nobody knows), and whether it names this uplink; it may be nil.
-func NewCodes(t CodeTables, downtime func(m plant.MachineID, reason string) (name string, own bool)) *Codes {
-	c := &Codes{tables: make(map[plant.CodeKind]map[string]string), downtime: downtime, unmapped: make(map[codeKey]*UnmappedCode)}
+// NewCodes returns the translation by t and by the machines' own tables of reasons,
+// which may be nil.
+func NewCodes(t CodeTables, downtime Downtimes) *Codes {
+	c := &Codes{
+		tables: make(map[plant.CodeKind]map[string]string), downtime: downtime,
+		spots: make(map[plant.EventKind]*spot), unmapped: make(map[codeKey]*unmapped),
+	}
 	for _, kind := range plant.CodeKinds() {
 		rows := t.Table(kind).Rows
 		if len(rows) == 0 {
@@ -138,24 +177,44 @@ func NewCodes(t CodeTables, downtime func(m plant.MachineID, reason string) (nam
 		}
 		c.tables[kind] = names
 	}
+	has := func(kind plant.CodeKind) bool {
+		_, mapped := c.tables[kind]
+		return mapped || kind == plant.CodeDowntimeType && downtime != nil && downtime.Own()
+	}
+	for _, kind := range plant.EventKinds() {
+		if s := spots(kind, has); len(s.inner) > 0 {
+			c.spots[kind] = s
+		}
+	}
 	return c
 }
+
+// EventCodes are Codes for what is sent of one event, which counts once among the
+// codes that a table does not have, however often it is sent.
+type EventCodes struct {
+	codes    *Codes
+	machine  plant.MachineID
+	sequence plant.Sequence
+}
+
+// For returns the codes for what is sent of one event. c may be nil.
+func (c *Codes) For(m plant.MachineID, s plant.Sequence) EventCodes { return EventCodes{c, m, s} }
 
 // Lookup returns what the system calls a code of ours. ok is false if there is a
 // table for that kind of code and it does not have this one: the code is then
 // returned as it is, and listed by Unmapped. The empty code is no code.
-func (c *Codes) Lookup(kind plant.CodeKind, ours string) (theirs string, ok bool) {
-	if c == nil || ours == "" {
+func (f EventCodes) Lookup(kind plant.CodeKind, ours string) (theirs string, ok bool) {
+	if f.codes == nil || ours == "" {
 		return ours, true
 	}
-	names, mapped := c.tables[kind]
+	names, mapped := f.codes.tables[kind]
 	if !mapped {
 		return ours, true
 	}
 	if theirs, ok = names[ours]; ok {
 		return theirs, true
 	}
-	c.miss(codeKey{kind, ours})
+	f.codes.miss(codeKey{kind, ours}, f.machine, f.sequence)
 	return ours, false
 }
 
@@ -163,21 +222,33 @@ func (c *Codes) Lookup(kind plant.CodeKind, ours string) (theirs string, ok bool
 // column for this uplink in the machine's own table of reasons if it has one, else
 // by the table of downtime types. downtimeType and reason are those of the event;
 // the tables of now are used, also for events from before they were changed.
-func (c *Codes) DowntimeType(m plant.MachineID, downtimeType, reason string) (theirs string, ok bool) {
-	if c == nil {
+func (f EventCodes) DowntimeType(m plant.MachineID, downtimeType, reason string) (theirs string, ok bool) {
+	if f.codes == nil {
 		return downtimeType, true
 	}
-	if c.downtime != nil {
-		name, own := c.downtime(m, reason)
+	if f.codes.downtime != nil {
+		name, own := f.codes.downtime.DowntimeType(m, reason)
 		if own {
 			return name, true
 		}
 		downtimeType = cmp.Or(name, downtimeType)
 	}
-	return c.Lookup(plant.CodeDowntimeType, downtimeType)
+	return f.Lookup(plant.CodeDowntimeType, downtimeType)
 }
 
-func (c *Codes) miss(k codeKey) {
+// Lookup is EventCodes.Lookup for what is sent of no event.
+func (c *Codes) Lookup(kind plant.CodeKind, ours string) (theirs string, ok bool) {
+	return EventCodes{codes: c}.Lookup(kind, ours)
+}
+
+// DowntimeType is EventCodes.DowntimeType for what is sent of no event.
+func (c *Codes) DowntimeType(m plant.MachineID, downtimeType, reason string) (theirs string, ok bool) {
+	return EventCodes{codes: c}.DowntimeType(m, downtimeType, reason)
+}
+
+// miss notes that a table does not have a code. Events of a machine come in order,
+// so one that is not newer than the last has been counted; sequence 0 is of none.
+func (c *Codes) miss(k codeKey, m plant.MachineID, sequence plant.Sequence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -187,16 +258,19 @@ func (c *Codes) miss(k codeKey) {
 			c.more++
 			return
 		}
-		seen = &UnmappedCode{Kind: k.kind, Code: k.code, First: now}
+		seen = &unmapped{UnmappedCode: UnmappedCode{Kind: k.kind, Code: k.code, First: now}, counted: make(map[plant.MachineID]plant.Sequence)}
 		c.unmapped[k] = seen
 	}
-	seen.Count++
 	seen.Last = now
+	if last, before := seen.counted[m]; !before || sequence > last {
+		seen.counted[m] = sequence
+		seen.Count++
+	}
 }
 
 // Unmapped returns the codes that were looked up in vain since the start, in the
-// order of kind and code, and how many lookups more there were of codes that had
-// no room in the list.
+// order of kind and code, and how many lookups more there were, events that are
+// sent again included, of codes that had no room in the list.
 func (c *Codes) Unmapped() (codes []UnmappedCode, more uint64) {
 	if c == nil {
 		return nil, 0
@@ -204,7 +278,7 @@ func (c *Codes) Unmapped() (codes []UnmappedCode, more uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range c.unmapped {
-		codes = append(codes, *u)
+		codes = append(codes, u.UnmappedCode)
 	}
 	slices.SortFunc(codes, func(a, b UnmappedCode) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Code, b.Code))

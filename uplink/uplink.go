@@ -124,6 +124,9 @@ type Plan struct {
 	// Codes are the system's names of our codes; the zero value if it has none of
 	// its own.
 	Codes CodeTables
+	// Translates says what becomes of our codes of a kind in what is sent; nil says
+	// that all are Translated.
+	Translates func(plant.CodeKind) Translation
 	// Expires are the ends that the config or its files tell: of a client's
 	// certificate, of a token.
 	Expires []Expiry
@@ -131,6 +134,27 @@ type Plan struct {
 	Options Options
 	// Open makes the sender without any I/O.
 	Open func(Env) Sender
+}
+
+// Translation is what becomes of the codes of a kind in what an uplink sends.
+type Translation uint8
+
+const (
+	// Translated: they are sent as the tables say, and as they are where a table has
+	// no row.
+	Translated Translation = iota
+	// Demanded: an event with a code that a table does not have is refused here.
+	Demanded
+	// Untranslated: the tables have no say.
+	Untranslated
+)
+
+// Translation returns what becomes of codes of a kind.
+func (p *Plan) Translation(kind plant.CodeKind) Translation {
+	if p.Translates == nil {
+		return Translated
+	}
+	return p.Translates(kind)
 }
 
 // Env is what a sender is lent when it is opened.

@@ -58,7 +58,7 @@ func nameOf(codes *uplink.Codes, c *derive.Code, name string) (theirs string, ma
 }
 
 // mapped warns of the codes that the config uses and an uplink's table does not
-// have, one warning a table.
+// have, one warning a table, and of names for uplinks that do not say them.
 func (k *checker) mapped() {
 	for i := range k.plan.Uplinks {
 		u := &k.plan.Uplinks[i]
@@ -73,8 +73,35 @@ func (k *checker) mapped() {
 			if len(missing[kind]) == 0 {
 				continue
 			}
+			remedy := "add a row for each; they are sent as they are until then"
+			switch u.Plan.Translation(kind) {
+			case uplink.Untranslated:
+				continue // the table has no say, which is warned of
+			case uplink.Demanded:
+				remedy = "add a row for each; events with them are refused here until then, since a template asks for `mapped`"
+			}
 			k.faults = append(k.faults, k.plan.Config.Uplinks[section].Faults(config.Warn("codes."+string(kind),
-				"the table has no "+some(missing[kind], 10), "add a row for each; they are sent as they are until then"))...)
+				"the table has no "+some(missing[kind], 10), remedy))...)
+		}
+		k.unsaid(u)
+	}
+}
+
+// unsaid warns of machines whose tables name downtime types for an uplink that says
+// none.
+func (k *checker) unsaid(u *uplinkPlan) {
+	why, remedy := "", ""
+	switch {
+	case !u.Plan.Carries(plant.KindStartStop) && !u.Plan.Carries(plant.KindReason):
+		why, remedy = "carries neither startstop nor reason", "remove the name, or let the uplink carry these kinds"
+	case u.Plan.Translation(plant.CodeDowntimeType) == uplink.Untranslated:
+		why, remedy = "does not ask for it", "write {{downtime .}} in the template where the type of a stop goes, or remove the name"
+	default:
+		return
+	}
+	for i, m := range k.plan.Machines {
+		if path := m.Names(u.Name); path != "" {
+			k.faults = append(k.faults, k.plan.Config.Machines[i].Faults(config.Warn(path, fmt.Sprintf("uplink %s %s, so it has no effect there", u.Name, why), remedy))...)
 		}
 	}
 }

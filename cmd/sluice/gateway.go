@@ -241,7 +241,7 @@ func (g *gateway) build() error {
 		}
 		site := g.plan.Config.Site
 		notes := uplink.NewJournal(u.Name, g.journal.Add)
-		codes, expiries := uplink.NewCodes(u.Plan.Codes, g.plan.downtime(u.Name)), uplink.NewExpiries(u.Plan.Expires...)
+		codes, expiries := uplink.NewCodes(u.Plan.Codes, g.plan.downtimes(u.Name)), uplink.NewExpiries(u.Plan.Expires...)
 		g.codes, g.expiries = append(g.codes, codes), append(g.expiries, expiries)
 		var forwarder *uplink.Forwarder // the sender asks it, once it runs
 		sender := u.Plan.Open(uplink.Env{

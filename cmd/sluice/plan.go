@@ -295,18 +295,36 @@ func (p *plan) records(device plant.DeviceID) (all []plant.Record) {
 	return all
 }
 
-// downtime returns what the machines' own tables call, for that uplink, the
-// downtime type of a reason.
-func (p *plan) downtime(uplink string) func(m plant.MachineID, reason string) (name string, own bool) {
-	return func(m plant.MachineID, reason string) (string, bool) {
-		for _, model := range p.Machines {
-			if model.Machine() == m {
-				return model.DowntimeType(uplink, reason)
-			}
-		}
+// downtimes are what the machines' own tables call the downtime types of stops for
+// one uplink.
+type downtimes struct {
+	machines map[plant.MachineID]*derive.Model
+	uplink   string
+	own      bool
+}
+
+var _ uplink.Downtimes = (*downtimes)(nil)
+
+func (p *plan) downtimes(uplink string) *downtimes {
+	d := &downtimes{machines: make(map[plant.MachineID]*derive.Model), uplink: uplink}
+	for _, m := range p.Machines {
+		d.machines[m.Machine()] = m
+		d.own = d.own || m.Names(uplink) != ""
+	}
+	return d
+}
+
+// DowntimeType implements uplink.Downtimes.
+func (d *downtimes) DowntimeType(m plant.MachineID, reason string) (name string, own bool) {
+	model := d.machines[m]
+	if model == nil {
 		return "", false
 	}
+	return model.DowntimeType(d.uplink, reason)
 }
+
+// Own implements uplink.Downtimes.
+func (d *downtimes) Own() bool { return d.own }
 
 // maxSkew returns how far the clock of a device may be off: as the strictest of
 // its machines says, 0 if it has none.

@@ -34,6 +34,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Endpoint: endpoints[0].String(),
 		Target:   endpoints[0].String() + " " + o.Topic,
 		Carries:  o.Kinds.Carry,
+		Codes:    o.Codes.ForCloudEvents(),
 		Options:  o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
 			return open(o, brokers, &files, env)
@@ -185,7 +186,7 @@ func (s *Sender) render(m plant.MachineID, events []plant.Event) ([]mqttsession.
 		e := &events[i]
 		topic := s.topics.of(m, e.Kind)
 		from := len(buffer)
-		buffer = uplink.AppendCloudEvent(buffer, e)
+		buffer = s.env.Codes.AppendCloudEvent(buffer, e)
 		payload := buffer[from:len(buffer):len(buffer)]
 		if packet := len(payload) + len(topic) + packetOverhead; packet > s.maxPacket {
 			return messages, []plant.Result{{First: e.Sequence, Last: e.Sequence, Status: plant.Rejected, Cause: &tooLarge{packet, s.maxPacket}}}

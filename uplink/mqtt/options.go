@@ -56,6 +56,8 @@ type Options struct {
 	AckTopic  string          `yaml:"ack_topic"`
 	AckWithin config.Duration `yaml:"ack_within"`
 	AckWait   bool            `yaml:"ack_wait"`
+	// Codes are what the receiver calls our codes.
+	Codes uplink.CodeTables `yaml:"codes"`
 	// Window and WindowBytes bound what is in flight without a PUBACK.
 	Window      int         `yaml:"window"`
 	WindowBytes config.Size `yaml:"window_bytes"`
@@ -96,6 +98,7 @@ func (o Options) Validate() error {
 		o.validateTimes(),
 		o.validateAcks(),
 		o.validateState(),
+		o.Codes.CheckCloudEvents(),
 	}
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	endpoint, err := parseURL("url", o.URL)

@@ -184,7 +184,7 @@ func opposite(action string) string {
 // the same quantity if there is one.
 func (s *Sender) renderDose(v *view, e *plant.Event, o *plant.Order, form *attachForm) (*call, error) {
 	c := &call{form: form, key: "dose/" + id("dose", string(e.Machine), o.Number, form.SKU, form.Item.SKU), add: form.Type == plant.ActionAdd}
-	form.SKU, form.Item.SKU = s.code(plant.CodeArticle, form.SKU, &c.marks), s.code(plant.CodeComponent, form.Item.SKU, &c.marks)
+	form.SKU, form.Item.SKU = s.code(e, plant.CodeArticle, form.SKU, &c.marks), s.code(e, plant.CodeComponent, form.Item.SKU, &c.marks)
 	var before reported
 	found, err := v.get(c.key, &before)
 	if err != nil {

@@ -186,8 +186,8 @@ func (s *Sender) read(e *plant.Event, data any, order **plant.Order, sku *string
 	return o, of, err
 }
 
-func (s *Sender) code(kind plant.CodeKind, ours string, marks *[]string) string {
-	theirs, ok := s.codes.Lookup(kind, ours)
+func (s *Sender) code(e *plant.Event, kind plant.CodeKind, ours string, marks *[]string) string {
+	theirs, ok := s.codes.For(e.Machine, e.Sequence).Lookup(kind, ours)
 	if !ok {
 		*marks = append(*marks, fmt.Sprintf("the table of codes has no %s %q, so it is sent as it is", kind, ours))
 	}
@@ -236,7 +236,7 @@ func (s *Sender) buildDevice(v *view, e *plant.Event) (*call, error) {
 		}
 	}
 	c.form = &deviceForm{
-		Type: data.Action, WorkorderNumber: o.Number, SKU: s.code(plant.CodeArticle, sku, &c.marks), Serial: data.Serial,
+		Type: data.Action, WorkorderNumber: o.Number, SKU: s.code(e, plant.CodeArticle, sku, &c.marks), Serial: data.Serial,
 		OldSerial: onlyOn(data.Action, plant.ActionUpdate, data.OldSerial), ExternalID: known.ExternalID, system: systemOf(e, o, known.StockID),
 	}
 	c.accepted = func(v *view, externalID string) error {
@@ -297,9 +297,9 @@ func (s *Sender) buildAttach(v *view, e *plant.Event) (*call, error) {
 		return nil, err
 	}
 	c.form = &attachForm{
-		Type: data.Action, WorkorderNumber: o.Number, SKU: s.code(plant.CodeArticle, sku, &c.marks), Serial: data.Serial, ExternalID: parent,
+		Type: data.Action, WorkorderNumber: o.Number, SKU: s.code(e, plant.CodeArticle, sku, &c.marks), Serial: data.Serial, ExternalID: parent,
 		Item: itemForm{
-			SKU: s.code(plant.CodeComponent, data.Item.SKU, &c.marks), Quantity: quantity, Serial: data.Item.Serial,
+			SKU: s.code(e, plant.CodeComponent, data.Item.SKU, &c.marks), Quantity: quantity, Serial: data.Item.Serial,
 			WorkorderNumber: data.Item.Order, ExternalID: known.ExternalID,
 		},
 		system: systemOf(e, o, stock),
@@ -378,8 +378,8 @@ func (s *Sender) buildOperation(v *view, e *plant.Event) (*call, error) {
 	c := &call{add: data.Action == plant.ActionAdd, key: operationKey(o.Number, sku, data.Serial, act, center, position)}
 	valid, invalid := orZero(data.Valid), orZero(data.Invalid)
 	form := &operationForm{
-		Type: data.Action, SKU: s.code(plant.CodeArticle, sku, &c.marks), Serial: data.Serial, WorkorderNumber: o.Number,
-		ActCode: s.code(plant.CodeOperation, act, &c.marks), WorkCenterCode: s.code(plant.CodeWorkCenter, center, &c.marks),
+		Type: data.Action, SKU: s.code(e, plant.CodeArticle, sku, &c.marks), Serial: data.Serial, WorkorderNumber: o.Number,
+		ActCode: s.code(e, plant.CodeOperation, act, &c.marks), WorkCenterCode: s.code(e, plant.CodeWorkCenter, center, &c.marks),
 		Position: place, ValidQty: valid, InvalidQty: invalid,
 		OperationExternalID: orNull(o.OperationExternalID),
 	}

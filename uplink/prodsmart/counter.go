@@ -93,7 +93,7 @@ func (w *work) count(ctx context.Context, i int, c *plant.Counter, newest bool) 
 	if w.again(i, classCounter) {
 		return nil, true
 	}
-	w.anchor(c)
+	w.anchor(w.events[i].Sequence, c)
 	if h, ok := w.m.held[classCounter]; ok {
 		if b, _ := w.body(e.Sequence, c, newest); time.Now().Before(h.until) || b.Count != nil && b.Count.Theirs <= h.count {
 			w.settle(i, plant.Held, h.cause, 0)
@@ -208,10 +208,10 @@ func (w *work) waste(code string, t told) {
 
 // wasteOf returns the scrap of c by Prodsmart's codes, with the deltas: two codes
 // of ours may be one of theirs.
-func (w *work) wasteOf(c *plant.Counter) (quantity, delta map[string]int64) {
+func (w *work) wasteOf(event plant.Sequence, c *plant.Counter) (quantity, delta map[string]int64) {
 	quantity, delta = make(map[string]int64), make(map[string]int64)
 	for _, scrap := range c.Scrap {
-		code, _ := w.env.Codes.Lookup(plant.CodeWaste, scrap.Code) // an unmapped one goes as it is, and is listed
+		code, _ := w.env.Codes.For(w.m.id, event).Lookup(plant.CodeWaste, scrap.Code) // an unmapped one goes as it is, and is listed
 		quantity[code] += scrap.Quantity
 		delta[code] += scrap.Delta
 	}
@@ -226,7 +226,7 @@ func (w *work) wasteOf(c *plant.Counter) (quantity, delta map[string]int64) {
 // told nothing of is counted from the operator's offset, or from 0 with what is
 // new. A cumulative number that went back, since the gateway had lost its state,
 // goes on with what is new.
-func (w *work) anchor(c *plant.Counter) {
+func (w *work) anchor(event plant.Sequence, c *plant.Counter) {
 	m := w.m
 	offset, set := w.options.Offsets[string(m.id)]
 	switch {
@@ -241,7 +241,7 @@ func (w *work) anchor(c *plant.Counter) {
 			zap.String("machine", string(m.id)), zap.Int64("before", m.Count.Ours), zap.Int64("now", c.Good), zap.Int64("new", c.GoodDelta))
 		m.Count = &told{Ours: c.Good - c.GoodDelta, Theirs: m.Count.Theirs}
 	}
-	quantity, delta := w.wasteOf(c)
+	quantity, delta := w.wasteOf(event, c)
 	for code, q := range quantity {
 		switch t, known := m.Waste[code]; {
 		case !known && m.Counter > 0:
@@ -263,7 +263,7 @@ func (w *work) body(event plant.Sequence, c *plant.Counter, newest bool) (b *bod
 	if count, ok := grown(*w.m.Count, c.Good); ok {
 		b.Count = &count
 	}
-	quantity, _ := w.wasteOf(c)
+	quantity, _ := w.wasteOf(event, c)
 	for code, q := range quantity {
 		if t, ok := grown(w.m.Waste[code], q); ok {
 			if b.Waste == nil {

@@ -222,11 +222,12 @@ func (s *Sender) movementsOf(e *plant.Event) ([]movement, error) {
 	if !booked {
 		return nil, nil
 	}
-	base.product, _ = s.env.Codes.Lookup(plant.CodeComponent, base.component) // an unmapped one goes as it is, and is listed
+	codes := s.env.Codes.For(e.Machine, e.Sequence)
+	base.product, _ = codes.Lookup(plant.CodeComponent, base.component) // an unmapped one goes as it is, and is listed
 	base.kind = s.options.Movements.typeOf(e.Kind)
 	if head.Order != nil {
 		base.order = head.Order.Number
-		base.article, _ = s.env.Codes.Lookup(plant.CodeArticle, head.Order.SKU)
+		base.article, _ = codes.Lookup(plant.CodeArticle, head.Order.SKU)
 	}
 	if len(lots) == 0 {
 		lots = []plant.DosedLot{{Lot: base.lot, Quantity: base.quantity}}

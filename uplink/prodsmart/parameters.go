@@ -53,7 +53,7 @@ func (w *work) valuesOf(i int) ([]parameter, error) {
 		case "false":
 			value = json.RawMessage(`"no"`)
 		}
-		code, _ := w.env.Codes.Lookup(plant.CodeParameter, v.Code) // an unmapped one goes as it is, and is listed
+		code, _ := w.env.Codes.For(w.m.id, e.Sequence).Lookup(plant.CodeParameter, v.Code) // an unmapped one goes as it is, and is listed
 		all = append(all, parameter{code, value})
 	}
 	return all, nil

@@ -318,7 +318,7 @@ var errOpen = errors.New("prodsmart: it waits for the events before it")
 
 // machineCall is a call of one of the machine endpoints about events first…last.
 func (w *work) machineCall(c class, what string, body []byte, kind plant.EventKind, indexes ...int) *call {
-	code, _ := w.env.Codes.Lookup(plant.CodeMachine, string(w.m.id)) // an unmapped one goes as it is, and is listed
+	code, _ := w.env.Codes.For(w.m.id, w.events[indexes[len(indexes)-1]].Sequence).Lookup(plant.CodeMachine, string(w.m.id)) // an unmapped one goes as it is, and is listed
 	return &call{
 		class: c, method: http.MethodPost, path: "machines/" + url.PathEscape(code) + "/" + what, body: body, header: w.basic,
 		machine: w.m.id, kind: kind, until: w.until, events: len(indexes),

@@ -132,7 +132,7 @@ var errNoType = errors.New("prodsmart: a machine's first start is not sent: Prod
 
 // stand tells a stop.
 func (w *work) stand(ctx context.Context, i int, r *run) *halt {
-	downtime, _ := w.env.Codes.DowntimeType(w.m.id, r.Type, r.Reason) // an unmapped one goes as it is, and is listed
+	downtime, _ := w.env.Codes.For(w.m.id, w.events[i].Sequence).DowntimeType(w.m.id, r.Type, r.Reason) // an unmapped one goes as it is, and is listed
 	if downtime == "" {
 		downtime = w.options.defaultType(w.m.id)
 	}
@@ -184,7 +184,7 @@ func (w *work) noteStop(stop uint64, downtime string) *halt {
 func (w *work) reason(ctx context.Context, i int, r *plant.Reason) *halt {
 	e := &w.events[i]
 	was := w.m.known()
-	downtime, _ := w.env.Codes.DowntimeType(w.m.id, r.Type, r.Reason) // as above
+	downtime, _ := w.env.Codes.For(w.m.id, w.events[i].Sequence).DowntimeType(w.m.id, r.Type, r.Reason) // as above
 	if e.Sequence > was.Sequence && was.Open && was.StopID == r.StopID && downtime != "" && downtime != was.Type {
 		if w.waits(i) {
 			return nil

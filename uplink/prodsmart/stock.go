@@ -242,7 +242,7 @@ func (w *work) setStock(ctx context.Context, component string, all []int) *halt 
 	if !ok {
 		return nil
 	}
-	product, _ := w.env.Codes.Lookup(plant.CodeComponent, component) // an unmapped one goes as it is, and is listed
+	product, _ := w.env.Codes.For(w.m.id, w.events[last].Sequence).Lookup(plant.CodeComponent, component) // an unmapped one goes as it is, and is listed
 	request := &call{
 		class: classStock, method: http.MethodPost, path: stockPath, body: renderStock(product, quantity),
 		machine: w.m.id, kind: w.events[last].Kind, first: w.events[all[0]].Sequence, last: w.events[last].Sequence, events: len(all), until: w.until,

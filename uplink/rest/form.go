@@ -44,13 +44,14 @@ const (
 	envelope = 512
 )
 
-// cloudEvents sends each event as it is, or lists of them.
+// cloudEvents sends each event as a CloudEvent, or lists of them.
 type cloudEvents struct {
 	method string
 	target *url.URL
 	header http.Header
 	// batch is how many events a body holds at most: with 1 it is no list.
 	batch int
+	codes *uplink.Codes
 }
 
 // fill implements form.
@@ -59,7 +60,7 @@ func (f *cloudEvents) fill(events []plant.Event, limit, most int) (*message, err
 	n := 0
 	if m.list {
 		m.body, n = f.list(events, limit, most)
-	} else if m.body = uplink.AppendCloudEvent(make([]byte, 0, len(events[0].Data)+envelope), &events[0]); len(m.body) <= most {
+	} else if m.body = f.codes.AppendCloudEvent(make([]byte, 0, len(events[0].Data)+envelope), &events[0]); len(m.body) <= most {
 		n = 1
 	}
 	if n == 0 {
@@ -83,7 +84,7 @@ func (f *cloudEvents) list(events []plant.Event, limit, most int) (body []byte, 
 		if i > 0 {
 			body = append(body, ',')
 		}
-		if body = uplink.AppendCloudEvent(body, &events[i]); len(body) < limit {
+		if body = f.codes.AppendCloudEvent(body, &events[i]); len(body) < limit {
 			continue
 		}
 		if i == 0 { // alone it may still be taken

@@ -23,7 +23,8 @@ type Options struct {
 	Method string `yaml:"method"`
 	// Requests say what events are sent as; none: as CloudEvents.
 	Requests []Request `yaml:"requests"`
-	// Codes are what the receiver calls our codes, for templates.
+	// Codes are what the receiver calls our codes; of Requests their templates ask for
+	// them.
 	Codes uplink.CodeTables `yaml:"codes"`
 	// Batch is how many events one body holds: 1 sends each as a CloudEvent of
 	// its own, more sends CloudEvents JSON batches.

@@ -7,6 +7,7 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/kind"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
@@ -43,13 +45,16 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		return uplink.Plan{}, err
 	}
 	o.BatchEvents = min(o.BatchEvents, o.Batch*maxRequests)
+	codes, translates, doubts := o.translation(templates)
 	return uplink.Plan{
 		Endpoint: httplink.Show(target),
 		Target:   target.String(),
 		Carries:  o.carries,
-		Codes:    o.Codes,
+		Codes:    codes,
 		Expires:  link.Expires(o.Auth),
 		Options:  o.Options,
+
+		Translates: translates,
 		Open: func(env uplink.Env) uplink.Sender {
 			s := &Sender{
 				options: o, target: target, log: env.Log, memory: env.Memory, journal: env.Journal, headers: o.header(),
@@ -60,15 +65,30 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 			s.client = link.Watched(env.Expiries).Session(httplink.SessionOptions{Name: "rest", Connections: o.Concurrent, Auth: o.Auth, Sign: o.Sign, Note: httplink.NoteTokens(env.Journal, o.Auth)})
 			return s
 		},
-	}, nil
+	}, doubts
+}
+
+// translation returns the tables that have a say in what is sent, what becomes of
+// the codes of a kind there, and as config.FieldErrors what has no say.
+func (o Options) translation(templates *templated) (codes uplink.CodeTables, translates func(plant.CodeKind) uplink.Translation, doubts error) {
+	if len(o.Requests) == 0 {
+		return o.Codes.ForCloudEvents(), nil, o.Codes.CheckCloudEvents()
+	}
+	var errs []error
+	for _, kind := range plant.CodeKinds() {
+		if len(o.Codes.Table(kind).Rows) > 0 && templates.translates(kind) == uplink.Untranslated {
+			errs = append(errs, config.Warn("codes."+string(kind), "no template asks for it, so it has no effect", fmt.Sprintf("write {{code %q …}} where such a code goes, or remove the table", kind)))
+		}
+	}
+	return o.Codes, templates.translates, errors.Join(errs...)
 }
 
 // form returns what makes messages of events.
 func (o Options) form(target *url.URL, templates *templated, codes *uplink.Codes) form {
 	if len(o.Requests) == 0 {
-		return &cloudEvents{method: o.Method, target: target, header: o.header(), batch: o.Batch}
+		return &cloudEvents{method: o.Method, target: target, header: o.header(), batch: o.Batch, codes: codes}
 	}
-	return templates.with(codes)
+	return templates.pool(codes)
 }
 
 // Sender posts the events of all machines to one URL.

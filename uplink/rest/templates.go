@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
@@ -135,6 +136,8 @@ func (l *List) parts(f render.Format) (begin, between, end string) {
 type templated struct {
 	batch int
 	of    map[plant.EventKind]*sheet
+	// event is told of each event before it is written; nil for nobody.
+	event func(*plant.Event)
 }
 
 // sheet is a Request that was read.
@@ -198,6 +201,9 @@ func (s *sheet) message(events []plant.Event, f *templated, limit, most int) (*m
 		value, err := s.kinds.Value(e)
 		if err != nil {
 			return nil, &misfit{err: err, kind: e.Kind}
+		}
+		if f.event != nil {
+			f.event(e)
 		}
 		if applies, err := s.applies(value); err != nil {
 			return nil, &misfit{err: err, kind: e.Kind}
@@ -346,6 +352,58 @@ func (e *misfit) Error() string {
 
 // Unwrap returns what the template said.
 func (e *misfit) Unwrap() error { return e.err }
+
+// translates says what becomes of the codes of a kind.
+func (f *templated) translates(kind plant.CodeKind) uplink.Translation {
+	says := uplink.Untranslated
+	for _, s := range f.of {
+		switch asked, demanded := s.kinds.Asks(kind); {
+		case demanded:
+			return uplink.Demanded
+		case asked:
+			says = uplink.Translated
+		}
+	}
+	return says
+}
+
+// pooled lends templates to one call of fill at a time, so that their codes are
+// looked up for the event that is being written. It may be used from any goroutine.
+type pooled struct{ free sync.Pool }
+
+// bound are templates whose codes are looked up for one event.
+type bound struct {
+	*templated
+	codes eventCodes
+}
+
+// eventCodes are the codes of the event that is being written.
+type eventCodes struct {
+	uplink.EventCodes
+	all *uplink.Codes
+}
+
+// of makes e the event that codes are looked up for.
+func (c *eventCodes) of(e *plant.Event) { c.EventCodes = c.all.For(e.Machine, e.Sequence) }
+
+// pool returns the form whose templates look codes up there.
+func (f *templated) pool(codes *uplink.Codes) form {
+	p := &pooled{}
+	p.free.New = func() any {
+		b := &bound{codes: eventCodes{all: codes}}
+		b.templated = f.with(&b.codes)
+		b.event = b.codes.of
+		return b
+	}
+	return p
+}
+
+// fill implements form.
+func (p *pooled) fill(events []plant.Event, limit, most int) (*message, error) {
+	b := p.free.Get().(*bound)
+	defer p.free.Put(b)
+	return b.fill(events, limit, most)
+}
 
 // with returns a copy whose templates look codes up there.
 func (f *templated) with(codes render.Codes) *templated {

@@ -21,13 +21,17 @@ type Kinds struct {
 	// takes the event as a whole, and might look at any.
 	needed [len(envelope)]bool
 	all    bool
+	// asked are the kinds of codes that some template looks up, and whether it must
+	// have a row; anyCode is set if one works the kind out.
+	asked   map[plant.CodeKind]bool
+	anyCode bool
 	// raws are buffers for what a template makes before it is escaped.
 	raws sync.Pool
 }
 
 // NewKinds returns what is known of those kinds.
 func NewKinds(kinds ...plant.EventKind) *Kinds {
-	k := &Kinds{shapes: make(map[plant.EventKind]*shape), names: make(map[string]bool)}
+	k := &Kinds{shapes: make(map[plant.EventKind]*shape), names: make(map[string]bool), asked: make(map[plant.CodeKind]bool)}
 	for _, kind := range kinds {
 		s, _ := newest(kind)
 		k.shapes[kind] = s.shapeOf(s, k.names)
@@ -37,6 +41,18 @@ func NewKinds(kinds ...plant.EventKind) *Kinds {
 	}
 	k.names["data"] = true
 	return k
+}
+
+// Asks reports whether some template looks codes of that kind up, and whether one
+// demands that the table has a row.
+func (k *Kinds) Asks(kind plant.CodeKind) (asked, demanded bool) {
+	demanded, asked = k.asked[kind]
+	return asked || k.anyCode, demanded
+}
+
+// ask notes that a template looks codes up.
+func (k *Kinds) ask(kind plant.CodeKind, demanded bool) {
+	k.asked[kind] = k.asked[kind] || demanded
 }
 
 // need notes that a template names a field, anywhere in an event.

@@ -54,6 +54,13 @@ const (
 	inObject language = 'o'
 )
 
+// The functions that look codes up.
+const (
+	codeName     = "code"
+	mappedName   = "mapped"
+	downtimeName = "downtime"
+)
+
 // functions are those that a template has besides the ones of text/template.
 func functions(codes Codes) template.FuncMap {
 	z := &zones{}
@@ -65,19 +72,19 @@ func functions(codes Codes) template.FuncMap {
 		"default":  otherwise,
 		"time":     func(layout string, v any) (any, error) { return formatted(layout, v, time.UTC) },
 		"timein":   func(zone, layout string, v any) (any, error) { return z.formatted(zone, layout, v) },
-		"code": func(kind string, v any) (string, error) {
+		codeName: func(kind string, v any) (string, error) {
 			theirs, _, err := lookUp(codes, kind, v)
 			return theirs, err
 		},
-		"mapped": func(kind string, v any) (string, error) {
+		mappedName: func(kind string, v any) (string, error) {
 			theirs, ok, err := lookUp(codes, kind, v)
 			if err == nil && !ok {
 				err = fmt.Errorf("the code table %s has no row for %q: add it, since nothing else may be sent in its place", kind, theirs)
 			}
 			return theirs, err
 		},
-		"downtime": func(event map[string]any) string { return downtimeOf(codes, event) },
-		emitName:   emit,
+		downtimeName: func(event map[string]any) string { return downtimeOf(codes, event) },
+		emitName:     emit,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"text/template/parse"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // Format is the language that a template is written in.
@@ -248,6 +249,7 @@ func (w *walker) branch(tree *parse.Tree, n *parse.BranchNode) {
 
 func (w *walker) pipe(tree *parse.Tree, n *parse.PipeNode) {
 	for _, command := range n.Cmds {
+		w.asks(command)
 		for _, arg := range command.Args {
 			switch a := arg.(type) {
 			case *parse.FieldNode:
@@ -268,6 +270,29 @@ func (w *walker) pipe(tree *parse.Tree, n *parse.PipeNode) {
 				w.pipe(tree, a)
 			}
 		}
+	}
+}
+
+// asks notes which codes a command looks up.
+func (w *walker) asks(n *parse.CommandNode) {
+	if len(n.Args) == 0 {
+		return
+	}
+	name, ok := n.Args[0].(*parse.IdentifierNode)
+	switch {
+	case !ok:
+	case name.Ident == downtimeName:
+		w.kinds.ask(plant.CodeDowntimeType, false)
+	case name.Ident == codeName || name.Ident == mappedName:
+		var kind *parse.StringNode
+		if len(n.Args) > 1 {
+			kind, _ = n.Args[1].(*parse.StringNode)
+		}
+		if kind == nil {
+			w.kinds.anyCode = true
+			return
+		}
+		w.kinds.ask(plant.CodeKind(kind.Text), name.Ident == mappedName)
 	}
 }
 
