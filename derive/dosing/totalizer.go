@@ -2,6 +2,7 @@ package dosing
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ type total struct {
 	// coarse is the total, in ticks, above which a REAL cannot show min_dose; 0 for
 	// no such limit.
 	coarse int64
+	// save is how long the time of the last reading may be unsaved, so that a gap
+	// after a crash does not look long enough for the total to go round; 0 for any.
+	save int64
 }
 
 // total makes the counter of a totalizer.
@@ -82,12 +86,27 @@ func (b *liveBuilder) total(o *Options) {
 		b.fault("max_rate", fmt.Sprintf("is missing, but the total in tag %s begins again from 0 some day", in.Ref), "write the most that can flow, for example max_rate: 5 kg/s: only that tells a rollover from a reset")
 		return
 	}
+	if round := modulus(c, in, whole); round > 0 && c.MaxRate.Per > 0 {
+		t.save = max(int64(round/c.MaxRate.Count*float64(c.MaxRate.Per))/saveParts, int64(time.Second))
+	}
 	b.coarse(o, in, t)
 	var err error
 	if t.rule, err = counter.New(c, func(string, string) (rule.Input, error) { return seen.Input, nil }); err != nil {
 		b.errs = append(b.errs, err)
 	}
 	r.total = t
+}
+
+// saveParts is how many times the last reading is saved while the total goes round
+// once at max_rate.
+const saveParts = 8
+
+// modulus is after how many counts the total begins again, 0 for nobody knows.
+func modulus(c counter.Options, in *input, whole bool) float64 {
+	if bits := in.Tag.Type.Bits(); c.Modulus == 0 && whole && bits < 64 {
+		return math.Ldexp(1, bits)
+	}
+	return float64(c.Modulus)
 }
 
 // coarse warns of a REAL: from 2^24 of its last places on it cannot show a step.
@@ -123,8 +142,12 @@ type totalState struct {
 	Begun rule.Stamp `json:"t0,omitzero"`
 	Moved rule.Stamp `json:"t1,omitzero"`
 	Words words      `json:"w,omitzero"`
-	// Coarse is set while an alarm says that the total is too large for a REAL.
+	// Coarse is set while an alarm says that the total is too large for a REAL,
+	// Unseen while one says that nobody knows what was dosed.
 	Coarse bool `json:"co,omitempty"`
+	Unseen bool `json:"un,omitempty"`
+	// Saved is the newest reading of which the time is to be saved.
+	Saved rule.Stamp `json:"sv,omitzero"`
 }
 
 // untold is how much was counted and not told, in counts.
@@ -152,6 +175,9 @@ func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot bool, at ru
 		changed = true
 	}
 	r.coarseAlarm(s, ticks, good, out)
+	if good && r.total.save > 0 && magnitude(at.At-t.Saved.At) >= r.total.save {
+		t.Saved, changed = at, true
+	}
 	return changed
 }
 
@@ -201,6 +227,26 @@ func (r *Live) totalDue(s *LiveState, now int64, out *Out) (changed bool) {
 	return true
 }
 
+// unseenAlarm says that nobody knows whether something was dosed: the total shows
+// nothing of a time in which it was not seen and may have gone round, or began
+// again. It stands until a dose is in no doubt.
+func (r *Live) unseenAlarm(s *LiveState, c *counter.Report, raised bool, out Sink) {
+	if raised == s.Total.Unseen {
+		return
+	}
+	s.Total.Unseen = raised
+	a := rule.Alarm{Name: "total_unseen:" + r.name, Text: "the newest dose is in no doubt", Raised: raised}
+	if raised {
+		what := "may have gone round"
+		if c.Flags&counter.LowerBound != 0 {
+			what = "began again"
+		}
+		a.Text = fmt.Sprintf("nobody saw the total for %s, in which it %s: whether something was dosed is not known", c.Gap.Round(time.Millisecond), what)
+		a.Remedy = "compare with what the dosing controller says; keep the gaps shorter, or let the total go round later"
+	}
+	out.Alarm(a)
+}
+
 // totals makes doses of what the counter of a totalizer reports.
 type totals struct {
 	r   *Live
@@ -233,10 +279,18 @@ func (t *totals) Correct(counter.Correction) {}
 // Count implements counter.Sink.
 func (t *totals) Count(c counter.Report) {
 	n := c.Totals.Good - c.Reported.Good
-	if n <= 0 && c.Flags&(counter.Ambiguous|counter.LowerBound) == 0 {
-		return // the alarm says what happened
-	}
 	st := &t.s.Total
+	unseen := c.Flags&(counter.Ambiguous|counter.LowerBound) != 0
+	if n <= 0 {
+		// It is no dose: an alarm says what happened.
+		if unseen {
+			t.r.unseenAlarm(t.s, &c, true, t.out)
+		}
+		return
+	}
+	if !unseen {
+		t.r.unseenAlarm(t.s, &c, false, t.out)
+	}
 	if st.Words.IsZero() {
 		st.Words = t.s.Words
 	}
