@@ -111,6 +111,9 @@ func (r *Live) feedSample(s *LiveState, out Sink) {
 		r.filling(s, p, out)
 	} else {
 		r.feeding(f, p)
+		if !f.Up && f.Used+f.Ref <= p.W {
+			f.Since, f.Words = p.At, s.Words // nothing was used until now
+		}
 	}
 	if p.At.At-f.Since.At >= r.every {
 		r.interval(s, p.At, false, out)
@@ -172,7 +175,7 @@ func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 	p := portion{ticks: f.Used, at: at, begun: f.Since, ended: at, estimated: f.Estimated, unheard: f.Gap, words: &f.Words}
 	p.drift = f.Used < r.least
 	if p.drift && (!last || magnitude(f.Used) <= r.noise) {
-		if magnitude(f.Used) <= r.noise {
+		if last && magnitude(f.Used) <= r.noise {
 			f.Since, f.Words = at, s.Words // it stands
 		}
 		return
