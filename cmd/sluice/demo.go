@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/plantsim"
+	"github.com/sluice-edge/sluice/internal/plantsim/floor"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -117,6 +118,7 @@ type demoBed struct {
 	packer *plantsim.Packaging
 	press  *plantsim.Line
 	scale  *plantsim.Scale
+	hopper *plantsim.Hopper
 	broker *plantsim.Broker
 	web    *plantsim.Web
 	// mes counts what each uplink brought.
@@ -135,13 +137,16 @@ func newDemoBed(check dataCheck) (_ *demoBed, err error) {
 		b.mes[name] = plantsim.NewMES()
 		b.mes[name].Check(check)
 	}
-	if b.packer, err = plantsim.NewPackaging(plantsim.PackagingOptions{Addr: "127.0.0.1:0", Pace: 45, ScrapEvery: 53, SerialEvery: 60, Made: 65_480, Order: "ORD-0012399"}); err != nil {
+	if b.packer, err = plantsim.NewPackaging(plantsim.PackagingOptions{Seed: 1, Addr: "127.0.0.1:0", Pace: 45, ScrapEvery: 53, SerialEvery: 60, Made: 65_480, Order: "ORD-0012399"}); err != nil {
 		return nil, err
 	}
-	if b.press, err = plantsim.NewLine("127.0.0.1:0", plantsim.LineOptions{Pace: 12, ScrapEvery: 31, Bits: 32, Total: 481_200, Order: "ORD-0012345"}); err != nil {
+	if b.press, err = plantsim.NewLine("127.0.0.1:0", plantsim.LineOptions{Seed: 2, Pace: 12, ScrapEvery: 31, Bits: 32, Total: 481_200, Order: "ORD-0012345"}); err != nil {
 		return nil, err
 	}
 	if b.scale, err = plantsim.NewScale("127.0.0.1:0", plantsim.ScaleOptions{Pace: 0.8, Components: []string{"SUGAR", "SALT", "COCOA"}, Order: "ORD-0012400"}); err != nil {
+		return nil, err
+	}
+	if b.hopper, err = plantsim.NewHopper("127.0.0.1:0", floor.HopperOptions{Seed: 4, Flow: 1500, Fill: 5000, Rest: 2 * time.Second}); err != nil {
 		return nil, err
 	}
 	b.broker = plantsim.NewBroker(b.mes["mqtt"].Publish)
@@ -163,6 +168,9 @@ func (b *demoBed) close() {
 	if b.scale != nil {
 		_ = b.scale.PLC().Stop()
 	}
+	if b.hopper != nil {
+		_ = b.hopper.PLC().Stop()
+	}
 	if b.broker != nil {
 		_ = b.broker.Stop()
 	}
@@ -172,14 +180,23 @@ func (b *demoBed) close() {
 }
 
 // made returns what happened at the machines, per kind: pieces for the counter,
-// records for the handshakes, and for startstop the state that each machine was
+// records for the handshakes, what went out of the hopper and into it, and for startstop the state that each machine was
 // in at first and every change after it.
 func (b *demoBed) made() map[plant.EventKind]int64 {
 	press, packed, dosed := b.press.Made(), b.packer.Packed(), b.scale.Dosed()
+	var poured, filled int64
+	for _, move := range b.hopper.Moved() {
+		if move.Kind == floor.Refilled {
+			filled++
+		} else {
+			poured++
+		}
+	}
 	return map[plant.EventKind]int64{
 		plant.KindCounter:    press.Pieces + packed.Pieces,
 		plant.KindStartStop:  1 + press.Changes + 1 + packed.Changes,
-		plant.KindDosing:     dosed.Doses,
+		plant.KindDosing:     dosed.Doses + poured,
+		plant.KindRefill:     filled,
 		plant.KindSerial:     packed.Serials,
 		plant.KindItemAttach: packed.Attaches,
 	}
@@ -202,7 +219,7 @@ func (b *demoBed) equal() bool {
 func (d *demoCmd) openGateway(c *console, dir string, bed *demoBed) (*gateway, error) {
 	file := filepath.Join(dir, "sluice.yaml")
 	text := fmt.Sprintf(demoConfig, filepath.Join(dir, "buffer"), d.Listen,
-		bed.packer.PLC().Addr(), bed.press.PLC().Addr(), bed.scale.PLC().Addr(), bed.broker.Addr(), bed.web.Addr())
+		bed.packer.PLC().Addr(), bed.press.PLC().Addr(), bed.scale.PLC().Addr(), bed.broker.Addr(), bed.web.Addr(), bed.hopper.PLC().Addr())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("demo: write the config: %w", err)
 	}
@@ -221,6 +238,7 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 	defer stopPlant()
 	go bed.press.Run(plantCtx)
 	go bed.packer.Run(plantCtx)
+	go bed.hopper.Run(plantCtx)
 
 	gatewayCtx, stopGateway := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -252,11 +270,17 @@ func (d *demoCmd) play(ctx context.Context, c *console, bed *demoBed, g *gateway
 	doseCtx, stopDosing := context.WithCancel(plantCtx)
 	defer stopDosing()
 	go bed.scale.Run(doseCtx)
+	poured := make(chan struct{})
+	go func() {
+		defer close(poured)
+		bed.pour(doseCtx)
+	}()
 	if err := d.script(ctx, c.Log, bed, ended); err != nil {
 		return nil, err
 	}
 
 	stopDosing()
+	<-poured
 	go bed.scale.Serve(plantCtx)
 	bed.press.Stop(codeToolChange)
 	bed.packer.Stop(codeService)
@@ -348,6 +372,7 @@ func (d *demoCmd) compare(bed *demoBed, g *gateway) *demoReport {
 			r.Problems = append(r.Problems, name+": "+problem)
 		}
 	}
+	r.Problems = append(r.Problems, bed.misweighed()...)
 	if n := bed.scale.Dosed().Violations; n > 0 {
 		r.Problems = append(r.Problems, fmt.Sprintf("the scale was acknowledged %d times while it offered nothing", n))
 	}
@@ -366,7 +391,7 @@ func (d *demoCmd) print(c *console, r *demoReport) error {
 		fmt.Fprintf(w, "arrived by %s\t", name)
 	}
 	fmt.Fprintln(w)
-	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop, plant.KindDosing, plant.KindSerial, plant.KindItemAttach} {
+	for _, kind := range []plant.EventKind{plant.KindCounter, plant.KindStartStop, plant.KindDosing, plant.KindRefill, plant.KindSerial, plant.KindItemAttach} {
 		k := r.Kinds[string(kind)]
 		fmt.Fprintf(w, "%s\t%d\t", kind, k.Made)
 		for _, name := range demoUplinks {

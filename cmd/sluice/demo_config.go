@@ -2,7 +2,7 @@ package main
 
 // demoConfig is the plant of the demo, in the form that an installer writes. The
 // %s are the buffer's folder, the page's address, and those of the simulated
-// PLCs, the broker and the REST receiver.
+// PLCs, the broker, the REST receiver and the hopper's PLC.
 const demoConfig = `# The plant of "sluice demo".
 site: {enterprise: acme, site: lisbon, area: packing, timezone: Europe/Lisbon, gateway: demo}
 
@@ -56,6 +56,13 @@ devices:
       lot:       {address: "holding:115", type: string, length: 8}
       order:     {address: "holding:123", type: string, length: 8}
       unit:      {address: "holding:131", type: string, length: 1}
+  hopper-plc:
+    driver: modbus
+    endpoint: %[8]s
+    interval: 100ms
+    tags:
+      gross: {address: "holding:0", type: int32, scale: 0.001, unit: kg}
+      gate:  holding:2
 
 machines:
   PACKER-01:
@@ -86,6 +93,9 @@ machines:
   MIXER-01:
     device: scale-plc
     dosing: {trigger: offer, ack: ack, number: number, component: {tag: component}, quantity: quantity, unit: {tag: unit}, target: {tag: target}, lot: lot, order: order}
+  HOPPER-01:
+    device: hopper-plc
+    dosing: {method: batch_out, weight: gross, while: gate, component: FLOUR, location: HOPPER-01, min_dose: 200 g, division: 5 g}
 
 uplinks:
   # The broker is stopped for a while: nobody who watches should wait for the next try.

@@ -42,7 +42,7 @@ func TestDemo(t *testing.T) {
 	// What a script relies on, word by word.
 	document := regexp.MustCompile(`\d+`).ReplaceAllString(out.String(), "n")
 	const kind = `:{"made":n,"arrived":{"mqtt":n,"rest":n}}`
-	if want := `{"ok":true,"kinds":{"counter"` + kind + `,"dosing"` + kind + `,"item_attach"` + kind + `,"serial"` + kind + `,"startstop"` + kind +
+	if want := `{"ok":true,"kinds":{"counter"` + kind + `,"dosing"` + kind + `,"item_attach"` + kind + `,"refill"` + kind + `,"serial"` + kind + `,"startstop"` + kind +
 		`},"uplinks":{"mqtt":{"delivered":n,"duplicates":n},"rest":{"delivered":n,"duplicates":n}},"rollovers":n,"resets":n,"outages":n,"status_url":"http://n.n.n.n:n/"}` + "\n"; document != want {
 		t.Errorf("the document is\n%swant\n%s", document, want)
 	}
@@ -54,7 +54,7 @@ func TestDemo(t *testing.T) {
 	if _, err := decoder.Token(); err != io.EOF {
 		t.Errorf("stdout holds more than one document: %v", err)
 	}
-	for _, kind := range []string{"counter", "startstop", "dosing", "serial", "item_attach"} {
+	for _, kind := range []string{"counter", "startstop", "dosing", "refill", "serial", "item_attach"} {
 		for _, uplink := range demoUplinks {
 			if k := r.Kinds[kind]; k.Made == 0 || k.Arrived[uplink] != k.Made {
 				t.Errorf("%s by %s: made %d, arrived %d", kind, uplink, k.Made, k.Arrived[uplink])

@@ -2,8 +2,11 @@ package plantsim
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/plantsim/floor"
 )
 
 // The registers of a Line, zero-based. Counters are two registers, low word
@@ -28,9 +31,12 @@ const orderRegisters = 8
 
 // LineOptions says how a Line works.
 type LineOptions struct {
-	// Pace is the number of pieces per second while the line runs.
+	// Seed is that of the line's floor.Line: it scatters cycles, scrap and
+	// temperature.
+	Seed uint64
+	// Pace is the number of pieces per second while the line runs at full speed.
 	Pace float64
-	// ScrapEvery makes each n-th piece scrap; 0 for none.
+	// ScrapEvery makes on average each n-th piece scrap; 0 for none.
 	ScrapEvery int64
 	// Bits is the width of the PLC's counters: 16 or 32.
 	Bits int
@@ -38,6 +44,18 @@ type LineOptions struct {
 	Total uint32
 	// Order is the number that the line starts with.
 	Order string
+}
+
+// line returns the standing line of these options.
+func (o LineOptions) line() *floor.Line {
+	f := floor.Options{
+		Seed: o.Seed, Start: time.Now(), Cycle: time.Duration(float64(time.Second) / o.Pace),
+		Bits: o.Bits, First: o.Total, Order: -1, Number: o.Order, Standing: true,
+	}
+	if o.ScrapEvery > 0 {
+		f.Scrap = 1 / float64(o.ScrapEvery)
+	}
+	return floor.New(f)
 }
 
 // Made is what a Line has really done, as a person beside it would count.
@@ -48,21 +66,20 @@ type Made struct {
 	Changes int64
 }
 
-// Line is a simulated production line with its PLC: a real Modbus TCP server
-// whose registers count pieces, roll over, and begin at 0 when the PLC is
-// restarted. Its methods may be called from any goroutine.
+func made(l *floor.Line) Made {
+	t := l.Truth()
+	return Made{Pieces: t.Good + t.Scrap, Scrap: t.Scrap, Changes: t.Changes}
+}
+
+// Line is a simulated production line with its PLC: a floor.Line behind a real
+// Modbus TCP server, whose registers count pieces, roll over, and begin at 0
+// when the PLC is restarted. It starts, stops and changes over as its caller
+// says. Its methods may be called from any goroutine.
 type Line struct {
 	plc *Modbus
-	o   LineOptions
 
-	mu      sync.Mutex
-	running bool
-	code    uint16
-	order   string
-	total   uint32
-	scrap   uint32
-	made    Made
-	due     float64
+	mu   sync.Mutex
+	line *floor.Line
 }
 
 // NewLine returns a stopped line with its PLC listening on addr
@@ -72,7 +89,7 @@ func NewLine(addr string, o LineOptions) (*Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Line{plc: plc, o: o, total: o.Total, order: o.Order}
+	l := &Line{plc: plc, line: o.line()}
 	l.show()
 	return l, nil
 }
@@ -87,38 +104,21 @@ func (l *Line) Run(ctx context.Context) { inRealTime(ctx, 5*time.Millisecond, l.
 func (l *Line) Advance(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.running {
-		return
-	}
-	l.due += l.o.Pace * d.Seconds()
-	pieces := int64(l.due)
-	l.due -= float64(pieces)
-	for range pieces {
-		l.made.Pieces++
-		l.total = l.count(l.total)
-		if l.o.ScrapEvery > 0 && l.made.Pieces%l.o.ScrapEvery == 0 {
-			l.made.Scrap++
-			l.scrap = l.count(l.scrap)
-		}
-	}
-	if pieces > 0 {
+	was, _ := l.line.Tags()
+	l.line.Advance(l.line.Now().Add(d))
+	if is, _ := l.line.Tags(); is != was {
 		l.show()
 	}
 }
 
 // Start lets the line run.
-func (l *Line) Start() { l.set(true, 0) }
+func (l *Line) Start() { l.do((*floor.Line).Go) }
 
 // Stop halts the line for the reason code.
-func (l *Line) Stop(code uint16) { l.set(false, code) }
+func (l *Line) Stop(code uint16) { l.do(func(f *floor.Line) { f.Halt(code) }) }
 
 // SetOrder puts another order number into the PLC.
-func (l *Line) SetOrder(number string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.order = number
-	l.show()
-}
+func (l *Line) SetOrder(number string) { l.do(func(f *floor.Line) { f.Change(number) }) }
 
 // Restart switches the PLC off for that long and on again: it answers nobody
 // meanwhile, and its counters begin at 0. The line must be stopped, as a real
@@ -127,10 +127,7 @@ func (l *Line) Restart(ctx context.Context, off time.Duration) error {
 	if err := l.plc.Stop(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.total, l.scrap = 0, 0
-	l.show()
-	l.mu.Unlock()
+	l.do((*floor.Line).Reset)
 	timer := time.NewTimer(off)
 	defer timer.Stop()
 	select {
@@ -144,43 +141,30 @@ func (l *Line) Restart(ctx context.Context, off time.Duration) error {
 func (l *Line) Made() Made {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.made
+	return made(l.line)
 }
 
-func (l *Line) set(running bool, code uint16) {
+// do lets somebody at the line's panel do something.
+func (l *Line) do(what func(*floor.Line)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.running != running {
-		l.made.Changes++
-	}
-	l.running, l.code = running, code
+	what(l.line)
 	l.show()
-}
-
-func (l *Line) count(n uint32) uint32 {
-	n++
-	if l.o.Bits == 16 {
-		n &= 0xffff
-	}
-	return n
 }
 
 // show writes the state into the PLC's registers, all of them at once.
 func (l *Line) show() {
+	tags, _ := l.line.Tags()
 	state := StateStopped
-	if l.running {
+	if tags.Running {
 		state = StateRunning
 	}
-	text := make([]byte, 2*orderRegisters)
-	copy(text, l.order)
 	l.plc.Update(func(b *Bank) {
-		b.SetHolding(LineTotal, uint16(l.total), uint16(l.total>>16))
-		b.SetHolding(LineScrap, uint16(l.scrap), uint16(l.scrap>>16))
-		b.SetHolding(LineState, state, l.code)
-		b.SetHolding(LineTemperature, uint16(613+l.made.Pieces%40))
-		for i := range orderRegisters {
-			b.SetHolding(LineOrder+uint16(i), uint16(text[2*i])<<8|uint16(text[2*i+1]))
-		}
-		b.SetCoil(LineRunning, l.running)
+		b.SetHolding(LineTotal, uint16(tags.Total), uint16(tags.Total>>16))
+		b.SetHolding(LineScrap, uint16(tags.Scrap), uint16(tags.Scrap>>16))
+		b.SetHolding(LineState, state, tags.Code)
+		b.SetHolding(LineTemperature, uint16(math.Round(tags.Temperature*10)))
+		b.SetHolding(LineOrder, words(tags.Order, orderRegisters)...)
+		b.SetCoil(LineRunning, tags.Running)
 	})
 }

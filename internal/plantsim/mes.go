@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,14 @@ type mesMachine struct {
 	last        uint64
 	good, scrap int64
 	deltas      int64
+	weighed     []Weighing
+}
+
+// Weighing is a dose, refill or removal as an event told it.
+type Weighing struct {
+	Kind plant.EventKind
+	// Kilograms is the quantity as a receiver reads it.
+	Kilograms float64
 }
 
 // mesEvent is the part of an event that the receiver reads.
@@ -60,6 +69,9 @@ type mesEvent struct {
 		Rework      int64 `json:"rework"`
 		Rollover    bool  `json:"rollover"`
 		Reset       bool  `json:"reset"`
+
+		Quantity float64 `json:"quantity"`
+		Unit     string  `json:"unit"`
 	} `json:"data"`
 }
 
@@ -154,7 +166,15 @@ func (m *MES) follow(machine *mesMachine, e mesEvent) {
 func (m *MES) count(machine *mesMachine, e mesEvent) {
 	kind := kindOf(e.Type)
 	m.kinds[kind]++
-	if kind != string(plant.KindCounter) {
+	switch plant.EventKind(kind) {
+	case plant.KindDosing, plant.KindRefill, plant.KindRemoval:
+		machine.weighed = append(machine.weighed, Weighing{Kind: plant.EventKind(kind), Kilograms: e.Data.Quantity})
+		if e.Data.Unit != "kg" {
+			m.violate("event %s is in %q", e.ID, e.Data.Unit)
+		}
+		return
+	case plant.KindCounter:
+	default:
 		return
 	}
 	delta := e.Data.GoodDelta + e.Data.ReworkDelta
@@ -229,6 +249,17 @@ func (m *MES) Pieces(machine plant.MachineID) int64 {
 		return known.deltas
 	}
 	return 0
+}
+
+// Weighed returns the doses, refills and removals of one machine in the order in
+// which they arrived.
+func (m *MES) Weighed(machine plant.MachineID) []Weighing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.machines[string(machine)]; known != nil {
+		return slices.Clone(known.weighed)
+	}
+	return nil
 }
 
 // Delivered returns the number of different events that arrived.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/plantsim/floor"
 )
 
 // The nodes of a Packaging line, all in OPCUANamespace.
@@ -32,11 +34,13 @@ const (
 type PackagingOptions struct {
 	// Addr is where its OPC UA server listens.
 	Addr string
-	// Pace is the number of boxes per second while the line runs.
-	Pace float64
-	// ScrapEvery makes each n-th box scrap, SerialEvery gives each n-th good
-	// one a serial number and attaches an item to it; 0 for none.
-	ScrapEvery, SerialEvery int64
+	// Seed, Pace and ScrapEvery are those of LineOptions.
+	Seed       uint64
+	Pace       float64
+	ScrapEvery int64
+	// SerialEvery gives each n-th good box a serial number and attaches an item to
+	// it; 0 for none.
+	SerialEvery int64
 	// Made is where the PLC's 16-bit counter stands at first.
 	Made uint16
 	// Order is the number that the line works on.
@@ -51,8 +55,8 @@ type Packed struct {
 	Serials, Attaches, Waiting int64
 }
 
-// Packaging is a simulated packaging line with its PLC: a real OPC UA server
-// that counts boxes and hands over serial numbers and attached items by level
+// Packaging is a simulated packaging line with its PLC: a floor.Line behind a
+// real OPC UA server that counts boxes and hands over serial numbers and attached items by level
 // handshakes. What waits for an acknowledgement stands in the PLC's retentive
 // queue; the line never waits for it. Its methods may be called from any
 // goroutine.
@@ -60,14 +64,12 @@ type Packaging struct {
 	plc *OPCUA
 	o   PackagingOptions
 
-	mu          sync.Mutex
-	running     bool
-	code        uint16
-	made, scrap uint16
-	done        Packed
-	due         float64
-	serial      handover
-	attach      handover
+	mu     sync.Mutex
+	line   *floor.Line
+	serial handover
+	attach handover
+	// numbered is how many boxes have a serial number.
+	numbered int64
 }
 
 // handover is the PLC's side of a level handshake with its queue.
@@ -84,7 +86,8 @@ func NewPackaging(o PackagingOptions) (*Packaging, error) {
 		return nil, err
 	}
 	p := &Packaging{
-		plc: plc, o: o, made: o.Made,
+		plc: plc, o: o,
+		line:   LineOptions{Seed: o.Seed, Pace: o.Pace, ScrapEvery: o.ScrapEvery, Bits: 16, Total: uint32(o.Made), Order: o.Order}.line(),
 		serial: handover{offer: PackagingSerialOffer, ack: PackagingSerialAck},
 		attach: handover{offer: PackagingAttachOffer, ack: PackagingAttachAck},
 	}
@@ -112,43 +115,25 @@ func (p *Packaging) Run(ctx context.Context) { inRealTime(ctx, 10*time.Milliseco
 func (p *Packaging) Advance(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	boxes := 0
-	if p.running {
-		p.due += p.o.Pace * d.Seconds()
-		boxes = int(p.due)
-		p.due -= float64(boxes)
-	}
-	for range boxes {
-		p.box()
+	p.line.Advance(p.line.Now().Add(d))
+	for p.o.SerialEvery > 0 && p.line.Truth().Good >= (p.numbered+1)*p.o.SerialEvery {
+		p.number()
 	}
 	p.plc.Update(func(n *Nodes) {
-		if boxes > 0 {
-			p.show(n)
-		}
+		p.show(n)
 		p.serial.cycle(n)
 		p.attach.cycle(n)
 	})
 }
 
-// box makes one box.
-func (p *Packaging) box() {
-	p.done.Pieces++
-	p.made++
-	if p.o.ScrapEvery > 0 && p.done.Pieces%p.o.ScrapEvery == 0 {
-		p.done.Scrap++
-		p.scrap++
-		return
-	}
-	if p.o.SerialEvery == 0 || p.done.Pieces%p.o.SerialEvery != 0 {
-		return
-	}
-	p.done.Serials++
-	box := fmt.Sprintf("BOX-%07d", p.done.Serials)
+// number gives a box a serial number.
+func (p *Packaging) number() {
+	p.numbered++
+	box := fmt.Sprintf("BOX-%07d", p.numbered)
 	p.serial.queue = append(p.serial.queue, map[string]any{PackagingSerial: box, PackagingSKU: "BOX-12"})
-	p.done.Attaches++
 	p.attach.queue = append(p.attach.queue, map[string]any{
 		PackagingAttachParent: box, PackagingAttachSKU: "PUMP-3",
-		PackagingAttachSerial: fmt.Sprintf("PUMP-%07d", p.done.Attaches), PackagingAttachQuantity: int32(1),
+		PackagingAttachSerial: fmt.Sprintf("PUMP-%07d", p.numbered), PackagingAttachQuantity: int32(1),
 	})
 }
 
@@ -179,25 +164,24 @@ func (p *Packaging) show(n *Nodes) {
 			n.Set(name, value)
 		}
 	}
-	set(PackagingMade, p.made)
-	set(PackagingScrap, p.scrap)
-	set(PackagingRunning, p.running)
-	set(PackagingCode, p.code)
+	tags, _ := p.line.Tags()
+	set(PackagingMade, uint16(tags.Total))
+	set(PackagingScrap, uint16(tags.Scrap))
+	set(PackagingRunning, tags.Running)
+	set(PackagingCode, tags.Code)
 }
 
 // Start lets the line run.
-func (p *Packaging) Start() { p.set(true, 0) }
+func (p *Packaging) Start() { p.do((*floor.Line).Go) }
 
 // Stop halts the line for the reason code.
-func (p *Packaging) Stop(code uint16) { p.set(false, code) }
+func (p *Packaging) Stop(code uint16) { p.do(func(f *floor.Line) { f.Halt(code) }) }
 
-func (p *Packaging) set(running bool, code uint16) {
+// do lets somebody at the line's panel do something.
+func (p *Packaging) do(what func(*floor.Line)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.running != running {
-		p.done.Changes++
-	}
-	p.running, p.code = running, code
+	what(p.line)
 	p.plc.Update(p.show)
 }
 
@@ -208,10 +192,7 @@ func (p *Packaging) Restart(ctx context.Context, off time.Duration) error {
 	if err := p.plc.Stop(); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.made, p.scrap = 0, 0
-	p.plc.Update(p.show)
-	p.mu.Unlock()
+	p.do((*floor.Line).Reset)
 	timer := time.NewTimer(off)
 	defer timer.Stop()
 	select {
@@ -225,7 +206,8 @@ func (p *Packaging) Restart(ctx context.Context, off time.Duration) error {
 func (p *Packaging) Packed() Packed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	done := p.done
-	done.Waiting = int64(len(p.serial.queue) + len(p.attach.queue))
-	return done
+	return Packed{
+		Made: made(p.line), Serials: p.numbered, Attaches: p.numbered,
+		Waiting: int64(len(p.serial.queue) + len(p.attach.queue)),
+	}
 }

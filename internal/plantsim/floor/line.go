@@ -1,8 +1,9 @@
 // Package floor simulates a shop floor from a seed: lines that run in shifts,
-// jam, slow down, change over and scrap, and PLCs that lose power, with the
-// truth of every piece and every stop beside it. It is pure: time is what the
-// caller says, and the same seed gives the same plant. Tests of the rules read
-// its tags by themselves; the simulated servers show them over a protocol.
+// jam, slow down, change over and scrap, hoppers on noisy scales that dose, are
+// refilled and emptied, and PLCs that lose power, with the truth of every piece,
+// every stop and every gram beside it. It is pure: time is what the caller says,
+// and the same seed gives the same plant. Tests of the rules read its tags by
+// themselves; the simulated servers show them over a protocol.
 package floor
 
 import (
@@ -25,10 +26,13 @@ type Options struct {
 	// they show in the beginning.
 	Bits  int
 	First uint32
-	// Order is how many cycles an order has on average, 0 means 600; Keep says
-	// that the PLC keeps its counters over a loss of power.
-	Order int
-	Keep  bool
+	// Order is how many cycles an order has on average; 0 means 600, less than 0
+	// that only Change ends one. Number is the first one's number; "" makes one.
+	Order  int
+	Number string
+	// Keep says that the PLC keeps its counters over a loss of power, Standing
+	// that the line stands at first, until Go.
+	Keep, Standing bool
 	// Jams, Slow and PowerCuts are how often a day each happens on average.
 	Jams, Slow, PowerCuts float64
 	// Scrap is the share of pieces that are scrap.
@@ -46,6 +50,7 @@ const (
 	CodeRestart = 41
 	bootTime    = 20 * time.Second
 	setupTime   = 4 * time.Minute
+	forGood     = 100 * 365 * 24 * time.Hour
 )
 
 // Tags are what the PLC shows.
@@ -86,9 +91,11 @@ type Cut struct {
 // Truth is what really happened.
 type Truth struct {
 	Good, Scrap, Cycles int64
-	Orders              []Made
-	Stops               []Stop
-	Cuts                []Cut
+	// Changes is how often the line came to stand or to run.
+	Changes int64
+	Orders  []Made
+	Stops   []Stop
+	Cuts    []Cut
 }
 
 // Line is a simulated line. It is used from one goroutine.
@@ -129,7 +136,15 @@ func New(o Options) *Line {
 	l.jam, l.slow, l.cut = l.next(o.Jams), l.next(o.Slow), l.next(o.PowerCuts)
 	l.tags.Temperature = 180
 	l.begin()
-	l.run()
+	if o.Number != "" {
+		l.Change(o.Number)
+	}
+	if o.Standing {
+		l.stop(0, forGood, nil)
+	} else {
+		l.run()
+	}
+	l.truth.Changes = 0
 	return l
 }
 
@@ -146,10 +161,49 @@ func (l *Line) Truth() *Truth { return &l.truth }
 // Stand stops the line for good, so that what it made can be compared.
 func (l *Line) Stand() {
 	if l.tags.Running {
-		l.stop(CodeNoShift, 100*365*24*time.Hour, nil)
+		l.stop(CodeNoShift, forGood, nil)
 	}
-	l.standUntil = l.now.AddDate(100, 0, 0)
+	l.standUntil = l.now.Add(forGood)
 	l.cut, l.jam, l.slow = l.standUntil, l.standUntil, l.standUntil
+}
+
+// Halt stops the line until Go, as somebody at its panel does; of one that
+// stands already the code changes.
+func (l *Line) Halt(code uint16) {
+	if l.tags.Running {
+		l.stop(code, forGood, nil)
+		return
+	}
+	l.tags.Code = code
+	l.standUntil, l.then = l.now.Add(forGood), nil
+}
+
+// Go ends a stop, whatever it was for.
+func (l *Line) Go() {
+	if !l.tags.Running {
+		l.truth.Stops[len(l.truth.Stops)-1].Ended = l.now
+		l.run()
+	}
+}
+
+// Change puts the number of another order into the PLC.
+func (l *Line) Change(order string) {
+	if l.tags.Order == order {
+		return
+	}
+	l.tags.Order = order
+	if made := &l.truth.Orders[len(l.truth.Orders)-1]; made.Good+made.Scrap == 0 {
+		made.Order, made.Began = order, l.now
+		return
+	}
+	l.truth.Orders = append(l.truth.Orders, Made{Order: order, Began: l.now})
+}
+
+// Reset does to the counters what a loss of power does.
+func (l *Line) Reset() {
+	if !l.o.Keep {
+		l.tags.Total, l.tags.Scrap = 0, 0
+	}
 }
 
 // Advance simulates up to a time.
@@ -216,7 +270,7 @@ func (l *Line) endCycle() {
 	l.tags.Temperature += l.random.NormFloat64() * 0.3
 	l.tags.Temperature += (180 - l.tags.Temperature) * 0.02
 	l.left--
-	if l.left <= 0 {
+	if l.left <= 0 && l.o.Order > 0 {
 		l.stop(CodeSetup, setupTime+time.Duration(l.random.IntN(300))*time.Second, l.begin)
 		return
 	}
@@ -237,6 +291,7 @@ func (l *Line) nextCycle() {
 // done and the line runs.
 func (l *Line) stop(code uint16, length time.Duration, then func()) {
 	l.tags.Running, l.tags.Code, l.tags.Speed = false, code, 0
+	l.truth.Changes++
 	l.truth.Stops = append(l.truth.Stops, Stop{Began: l.now, Code: code, Order: l.tags.Order})
 	l.standUntil, l.then = l.now.Add(length), then
 	if length == 0 {
@@ -263,6 +318,7 @@ func (l *Line) resume() {
 
 func (l *Line) run() {
 	l.tags.Running, l.tags.Code = true, 0
+	l.truth.Changes++
 	l.shiftEnds = l.endOfShift()
 	// Nothing jams or slows down that stands.
 	if l.jam.Before(l.now) {
@@ -277,7 +333,9 @@ func (l *Line) run() {
 // begin begins an order.
 func (l *Line) begin() {
 	l.orders++
-	l.left = l.o.Order/2 + l.random.IntN(l.o.Order)
+	if l.o.Order > 0 {
+		l.left = l.o.Order/2 + l.random.IntN(l.o.Order)
+	}
 	l.tags.Order = fmt.Sprintf("%07d", 4711000+l.orders)
 	l.truth.Orders = append(l.truth.Orders, Made{Order: l.tags.Order, Began: l.now})
 }
@@ -288,9 +346,7 @@ func (l *Line) powerCut() {
 	l.cut = l.next(l.o.PowerCuts)
 	l.darkUntil = l.now.Add(time.Duration(l.random.IntN(120))*time.Second + bootTime)
 	l.truth.Cuts = append(l.truth.Cuts, Cut{Began: l.now, Ended: l.darkUntil, Good: l.truth.Good, Scrap: l.truth.Scrap})
-	if !l.o.Keep {
-		l.tags.Total, l.tags.Scrap = 0, 0
-	}
+	l.Reset()
 	again := l.darkUntil.Add(time.Minute)
 	if l.tags.Running {
 		l.stop(CodeRestart, again.Sub(l.now), nil)
@@ -300,11 +356,15 @@ func (l *Line) powerCut() {
 }
 
 // next draws when something happens that happens so often a day.
-func (l *Line) next(perDay float64) time.Time {
+func (l *Line) next(perDay float64) time.Time { return happens(l.random, l.o.Start, l.now, perDay) }
+
+// happens draws when something happens after now that happens so often a day; 0
+// is never.
+func happens(random *rand.Rand, start, now time.Time, perDay float64) time.Time {
 	if perDay <= 0 {
-		return l.o.Start.AddDate(200, 0, 0)
+		return start.AddDate(200, 0, 0)
 	}
-	return l.now.Add(time.Duration(l.random.ExpFloat64()/perDay*float64(24*time.Hour)) + time.Minute)
+	return now.Add(time.Duration(random.ExpFloat64()/perDay*float64(24*time.Hour)) + time.Minute)
 }
 
 // manned reports whether the line has a shift at an hour.
