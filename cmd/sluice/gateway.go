@@ -318,7 +318,7 @@ func (g *gateway) stop(s *stages) error {
 	select {
 	case err := <-closed:
 		return err
-	case <-time.After(stopBuffer + g.grace):
+	case <-time.After(stopBuffer + g.grace + s.spare):
 		return errors.New("stop: the buffer did not close in time; the next start finds on disk what was committed")
 	}
 }

@@ -17,7 +17,10 @@ import (
 type stages struct {
 	log *zap.Logger
 	// grace is added to each deadline.
-	grace   time.Duration
+	grace time.Duration
+	// spare is what the stages that have stopped left of their deadlines: the next
+	// one has it too, since a slow disk makes one of them wait and not the others.
+	spare   time.Duration
 	running []*stage
 	// failed holds the first error of a part that ended by itself.
 	failed chan error
@@ -56,7 +59,7 @@ func (s *stages) start(name string, deadline time.Duration, parts ...func(contex
 }
 
 // stop ends the stages in reverse order and returns the names of those that did
-// not end within their deadline; they are left behind.
+// not end within their deadline and what was spare; they are left behind.
 func (s *stages) stop() (late []string) {
 	for i := len(s.running) - 1; i >= 0; i-- {
 		fault.Pass("stop.beforeStage")
@@ -67,14 +70,16 @@ func (s *stages) stop() (late []string) {
 			st.done.Wait()
 			close(ended)
 		}()
-		timer := time.NewTimer(st.deadline)
+		begin, may := time.Now(), st.deadline+s.spare
+		timer := time.NewTimer(may)
 		select {
 		case <-ended:
 		case <-timer.C:
 			late = append(late, st.name)
-			s.log.Error("a stage did not stop in time and is left behind", zap.String("stage", st.name), zap.Duration("deadline", st.deadline))
+			s.log.Error("a stage did not stop in time and is left behind", zap.String("stage", st.name), zap.Duration("deadline", may))
 		}
 		timer.Stop()
+		s.spare = max(0, may-time.Since(begin))
 	}
 	s.running = nil
 	return late

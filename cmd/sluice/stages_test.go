@@ -57,6 +57,29 @@ func TestStagesLeaveBehindWhatDoesNotEnd(t *testing.T) {
 	})
 }
 
+// A slow disk makes one stage wait: it has what those before it have left, and
+// all together take no longer than their deadlines.
+func TestStagesHandOnWhatTheyDoNotNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStages(zap.NewNop())
+		takes := func(d time.Duration) func(context.Context) error {
+			return func(ctx context.Context) error { <-ctx.Done(); time.Sleep(d); return nil }
+		}
+		s.start("last", time.Second, takes(1500*time.Millisecond))
+		s.start("slow", time.Second, takes(2500*time.Millisecond))
+		s.start("quick", 2*time.Second, takes(200*time.Millisecond))
+		begin := time.Now()
+		if late := s.stop(); !slices.Equal(late, []string{"last"}) {
+			t.Errorf("late: %v, want last alone", late)
+		}
+		if took := time.Since(begin); took != 4*time.Second || s.spare != 0 {
+			t.Errorf("stop took %v with %v to spare, want all 4 s", took, s.spare)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+	})
+}
+
 func TestStagesReportThePartThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStages(zap.NewNop())
