@@ -161,6 +161,19 @@ func TestNotices(t *testing.T) {
 			t.Errorf("%v before: %+v, want %q", c.before, all, c.want)
 		}
 	}
+
+	// The one that a person makes in its place is shown at the next connection, and
+	// the notice is gone.
+	renewed, err := store.Renew("gw-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err = d.own(); err != nil || string(id.cert) != string(renewed.Certificate.Raw) || string(id.cert) == string(cert.Raw) {
+		t.Errorf("after a renewal another certificate is shown: %v", err)
+	}
+	if all := d.notices(renewed.Certificate.NotAfter.Add(-31 * day)); len(all) != 0 {
+		t.Errorf("after a renewal: %+v", all)
+	}
 }
 
 // trust: any takes a certificate that nobody knows, and keeps its promise to say so.
