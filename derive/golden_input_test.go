@@ -15,6 +15,7 @@ import (
 //	+1s scan DEVICE tag=value[?bad|?uncertain][@-200ms] …   a scan 1 s later
 //	+1s scan DEVICE tag=5..8                                four of them
 //	+1s scan DEVICE asked=2s tag=value …                    2 s after it was asked for
+//	+1s scan DEVICE more tag=value …                        others of the same poll follow
 //	+1s record DEVICE RULE tag=value …                      a handshake record
 //	+1s final DEVICE RULE tag=value …                       one that is not read again
 //	+1s snapshot DEVICE …                                   after a reconnect
@@ -58,11 +59,15 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				late, _ = time.ParseDuration(text)
 				f = slices.Delete(f, 2, 3)
 			}
+			more := f[2] == "more"
+			if more {
+				f = slices.Delete(f, 2, 3)
+			}
 			for i, readings := range expand(t, types, f[1], f[2:], now) {
 				if i > 0 {
 					now = now.Add(step)
 				}
-				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Final: f[0] == "final", Received: now, Readings: readings}
+				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Final: f[0] == "final", More: more, Received: now, Readings: readings}
 				if late > 0 {
 					scan.Asked = now.Add(-late)
 				}

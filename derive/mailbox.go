@@ -56,6 +56,9 @@ type mailbox struct {
 	late []item
 	free [][]plant.Reading
 	last []plant.Value
+	// open is set while the newest scan of the device whose polls a rule follows says
+	// that others come.
+	open bool
 	gap  plant.Gap
 	// stored is a loss of the store that waits; several are one.
 	stored    plant.Input
@@ -96,7 +99,8 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 		}
 	}
 	kept, edge := b.keep(in, uses)
-	if len(kept) == 0 {
+	ends := in.Record == "" && b.ends(in, len(kept) > 0)
+	if len(kept) == 0 && !ends {
 		b.release(kept)
 		return
 	}
@@ -108,6 +112,18 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 		b.put(it)
 	}
 	b.wake()
+}
+
+// ends notes whether further answers of a poll come behind one that is kept, and
+// reports whether in says that none do any more: a rule hears of that also where in has
+// none of its tags.
+func (b *mailbox) ends(in *plant.Scan, kept bool) bool {
+	if rule := b.m.startstop; rule == nil || !rule.Polls(in.Device) {
+		return false
+	}
+	was := b.open
+	b.open = in.More && (was || kept)
+	return was && !in.More
 }
 
 // keep copies the readings of the machine's tags.
@@ -239,7 +255,7 @@ func (b *mailbox) merge(into, it *item) {
 		}
 	}
 	into.scan.Asked, into.scan.Received, into.scan.Session = it.scan.Asked, it.scan.Received, it.scan.Session
-	into.scan.Snapshot = into.scan.Snapshot || it.scan.Snapshot
+	into.scan.Snapshot, into.scan.More = into.scan.Snapshot || it.scan.Snapshot, it.scan.More
 	into.edge = into.edge || it.edge
 	b.release(it.scan.Readings)
 }

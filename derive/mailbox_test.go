@@ -44,6 +44,43 @@ func TestAFullMailboxMerges(t *testing.T) {
 	}
 }
 
+// TestTheEndOfAPollIsHeard: also where its last answer has nothing of the machine,
+// which waits for it with a stop and its reason.
+func TestTheEndOfAPollIsHeard(t *testing.T) {
+	section, _ := config.ParseSection("M", "m.yaml", "{device: press, startstop: {running: run, reason: code}}")
+	var o Options
+	if faults := section.Decode(&o); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	m, err := NewModel("M", o, Catalog{"press": {{ID: "run", Type: plant.TypeBool}, {ID: "code", Type: plant.TypeUint16}, {ID: "other", Type: plant.TypeUint16}}})
+	if faulty(err) {
+		t.Fatal(err)
+	}
+	b := newMailbox(m, 10)
+	answer := func(tag plant.TagID, more bool) {
+		b.offer(&plant.Scan{Device: "press", Session: 1, Received: base, More: more, Readings: []plant.Reading{{Tag: tag, Quality: plant.Good, Value: plant.IntValue(1)}}})
+	}
+	for range 2 {
+		answer("run", true)
+		answer("other", true)
+		answer("other", false)
+		answer("other", false)
+	}
+	answer("other", true)
+	answer("run", false)
+	var got []int
+	for _, it := range b.take(nil) {
+		if n := len(it.scan.Readings); it.scan.More {
+			got = append(got, n)
+		} else {
+			got = append(got, -n)
+		}
+	}
+	if want := []int{1, 0, 1, 0, -1}; !slices.Equal(got, want) {
+		t.Errorf("readings of the scans, below 0 of the last of a poll: %v, want %v", got, want)
+	}
+}
+
 // TestAWideMachineIsBoundedByItsReadings: not only by the number of scans.
 func TestAWideMachineIsBoundedByItsReadings(t *testing.T) {
 	m, scan := wideModel(t)

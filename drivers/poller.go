@@ -308,6 +308,7 @@ func (p *Poller) read(ctx context.Context, late time.Duration) error {
 	now := time.Now()
 	p.found(now)
 	p.gave = p.gave || p.gives(scans)
+	asOnePoll(scans)
 	p.edges.Lock()
 	for i := range scans {
 		boundTexts(scans[i].Readings)

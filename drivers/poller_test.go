@@ -357,6 +357,30 @@ func TestSubscribingDriverReadsInALoop(t *testing.T) {
 	})
 }
 
+// The scans of one Read are of one poll, which the last of them that is no record
+// ends.
+func TestWhichAnswersOfAPollAreFollowedByOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{read: func(context.Context) ([]plant.Scan, error) {
+			three := slices.Concat(scan(1, plant.Good, ""), scan(1, plant.Good, ""), scan(1, plant.Good, ""))
+			three[2].Record = "dose"
+			three[1].More = true // of the poll before
+			return three, nil
+		}}
+		b := run(t, s, PollerOptions{Interval: time.Second})
+		time.Sleep(1500 * time.Millisecond)
+		b.stop()
+		if len(b.tape.scans) != 6 {
+			t.Fatalf("%d scans", len(b.tape.scans))
+		}
+		for i, in := range b.tape.scans {
+			if want := i%3 == 0; in.More != want {
+				t.Errorf("scan %d (record %q): more %v", i, in.Record, in.More)
+			}
+		}
+	})
+}
+
 func TestPanicsLoseTheDeviceOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}

@@ -33,6 +33,10 @@ type Scan struct {
 	// Final says of a Record that its driver does not read it again in this
 	// session while its trigger stays: waiting for a better read is of no use.
 	Final bool
+	// More says that further answers of the same poll follow at once, besides
+	// records: what they hold is of the same moment, as far as a device that is asked
+	// several times can say so.
+	More bool
 	// Asked is the gateway's time when the request was sent that the answer
 	// belongs to, also if the device speaks by itself: the readings are from
 	// between Asked and Received. Zero means at Received.

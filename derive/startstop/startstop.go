@@ -59,6 +59,8 @@ type State struct {
 	Unmapped []string `json:"unmapped,omitempty"`
 	// Stops is what is known of the PLC's own counters.
 	Stops tally `json:"stops,omitzero"`
+	// Poll is what is known of the poll that is under way.
+	Poll poll `json:"poll,omitzero"`
 }
 
 // CopyFrom makes s equal to o without sharing memory with it.
@@ -94,6 +96,11 @@ func (s *State) Shift(step time.Duration) {
 	s.Signal.Piece.Shift(step)
 	s.Stops.Held.At.Shift(step)
 	s.Stops.Held.Read.Shift(step)
+	if s.Poll.At != 0 {
+		s.Poll.At += int64(step)
+	}
+	s.Poll.First.At.Shift(step)
+	s.Poll.First.Read.Shift(step)
 	for i := range s.Recent {
 		s.Recent[i].At.Shift(step)
 	}
@@ -179,6 +186,10 @@ func (r *Rule) Observe(s *State, readings []Reading, snapshot bool, now int64, o
 		// What comes together with a stop belongs to it, not what it replaces.
 		changed = r.code(s, reason, out) || changed
 	}
+	if reason != nil {
+		r.polled(s, reason)
+	}
+	changed = r.first(s, &seen) || changed
 	if seen.Known {
 		changed = r.state(s, &seen, out) || changed
 	}
@@ -220,7 +231,7 @@ func (r *Rule) state(s *State, v *observation, out Sink) (changed bool) {
 	s.Seen, s.Lost = v.Read, false
 	switch {
 	case !s.Known:
-		s.Known, s.Running, s.Since = true, v.Running, v.At
+		s.Known, s.Running, s.Since, s.Poll.First = true, v.Running, v.At, observation{}
 		r.begin(s)
 		out.Mark(v.At)
 		r.tell(s, &candidate{At: v.At, Phase: s.Signal.State, Mode: s.Signal.Mode}, rule.Stamp{}, out)
@@ -238,6 +249,7 @@ func (r *Rule) state(s *State, v *observation, out Sink) (changed bool) {
 			s.First, s.Last, s.Told = "", "", ""
 			r.recall(s, v.At)
 			r.note(s, s.Code)
+			s.Poll.Stop = s.Poll.waits()
 		}
 		out.Mark(v.At)
 		return true
@@ -272,6 +284,11 @@ func (r *Rule) Due(s *State, now int64, out Sink) (changed bool) {
 	if at := s.Stops.heldUntil(); at != 0 && now >= at {
 		r.giveUp(s, out)
 		changed = true
+	}
+	if at := s.Poll.firstAt(); at != 0 && now >= at {
+		first := s.Poll.First
+		s.Poll.First = observation{}
+		changed = r.state(s, &first, out) || changed
 	}
 	if o, ok := r.idles(s, now); ok {
 		r.state(s, &o, out)
@@ -333,7 +350,7 @@ func (r *Rule) tell(s *State, c *candidate, before rule.Stamp, out Sink) {
 // Wake returns when the rule wants to be asked again, 0 for not at all.
 func (r *Rule) Wake(s *State) int64 {
 	at := r.confirmAt(s)
-	for _, other := range [...]int64{r.idleAt(s), s.Stops.heldUntil()} {
+	for _, other := range [...]int64{r.idleAt(s), s.Stops.heldUntil(), s.Poll.firstAt()} {
 		if other != 0 && (at == 0 || other < at) {
 			at = other
 		}
@@ -351,7 +368,11 @@ func (r *Rule) confirmAt(s *State) int64 {
 	if !s.Running {
 		least = r.minRun
 	}
-	return s.Change.At.At + int64(least)
+	at := s.Change.At.At + int64(least)
+	if s.Running && s.Poll.waits() {
+		at = max(at, s.Poll.At+int64(pollTime))
+	}
+	return at
 }
 
 // Lost notes that nobody looks at a device any more.
@@ -374,6 +395,7 @@ func (r *Rule) Lost(s *State, covers func(rule.Input) bool, out Sink) {
 // which may come from another device, do not wait for it.
 func (r *Rule) lose(s *State, out Sink) (changed bool) {
 	s.Stops.Held = observation{} // nobody looks again: it is as if nobody had
+	s.Poll = poll{}
 	if s.Lost {
 		return false
 	}

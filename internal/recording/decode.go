@@ -169,7 +169,8 @@ func (d *decoder) scan(e *Entry) error {
 	if s.Received, err = d.at(); err != nil {
 		return err
 	}
-	s.Snapshot, s.Final, s.Asked = flags&scanSnapshot != 0, flags&scanFinal != 0, time.Time{}
+	s.Snapshot, s.Asked = flags&scanSnapshot != 0, time.Time{}
+	s.Final, s.More = flags&scanFinal != 0, flags&scanMore != 0
 	if flags&scanAsked != 0 {
 		ago, err := d.varint()
 		if err != nil {

@@ -113,6 +113,9 @@ func (e *encoder) scan(in *plant.Scan, st *derive.Step) {
 	if in.Final {
 		flags |= scanFinal
 	}
+	if in.More {
+		flags |= scanMore
+	}
 	if st.LargeBytes > 0 {
 		flags |= scanLarge
 	}

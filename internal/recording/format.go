@@ -60,6 +60,7 @@ const (
 	scanSession
 	scanLarge
 	scanFinal
+	scanMore
 )
 
 // The shapes of a scan that are no number of a kept one.
