@@ -134,6 +134,9 @@ var (
 // Plan is a checked device: what its tags are, how it is polled, and how it is
 // opened. The kinds of drivers/… make it; the gateway uses it.
 type Plan struct {
+	// Driver is the kind of the driver, as the config names it: who looked the kind
+	// up sets it.
+	Driver string
 	// Tags are the tags in the order of the config.
 	Tags []plant.Tag
 	// Interval is the time from the start of one poll to the start of the next;

@@ -28,8 +28,9 @@ const awayBackoff = time.Second
 // PollerOptions say how a device is polled.
 type PollerOptions struct {
 	Device plant.DeviceID
-	// Endpoint is where the device is, for people.
-	Endpoint string
+	// Endpoint is where the device is, for people, Driver the kind of its driver, as
+	// the config names it.
+	Endpoint, Driver string
 	// Interval, Timeout and Tags are those of the Plan; Tags name the addresses in
 	// the log.
 	Interval, Timeout time.Duration
@@ -52,7 +53,7 @@ type PollerOptions struct {
 
 // PollerOptions returns how a device of this plan is polled.
 func (p Plan) PollerOptions(device plant.DeviceID) PollerOptions {
-	return PollerOptions{Device: device, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout, Tags: p.Tags}
+	return PollerOptions{Device: device, Driver: p.Driver, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout, Tags: p.Tags}
 }
 
 // Validate reports options that no Poller can run with.
@@ -121,7 +122,7 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 	return &Poller{
 		options: o, driver: driver, sinks: sinks,
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
-		stats: Stats{Device: o.Device, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
+		stats: Stats{Device: o.Device, Driver: o.Driver, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
 		soon:  backoff.Backoff{Min: o.MinBackoff, Max: max(o.MinBackoff, min(awayBackoff, o.MaxBackoff)), Rand: o.Rand},
 		short: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},

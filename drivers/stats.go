@@ -8,7 +8,9 @@ import (
 
 // Stats is a snapshot of one device, by value.
 type Stats struct {
-	Device    plant.DeviceID
+	Device plant.DeviceID
+	// Driver is the kind of its driver, such as "modbus"; empty if nobody said.
+	Driver    string
 	Endpoint  string
 	Connected bool
 	// Since is when Connected last changed (the start, before the first

@@ -273,6 +273,9 @@ type Tag struct {
 	Unit string
 	// Address is the device's address in its canonical form, for people.
 	Address string
+	// Line says that the value is of a line of text that a device sends, such as a
+	// scanner, and not of a PLC's memory.
+	Line bool
 	// Writable says that the config lets the gateway write it.
 	Writable bool
 	// Every is the longest time between two looks at the tag that the config

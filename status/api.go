@@ -49,6 +49,7 @@ type problemDoc struct {
 
 type deviceDoc struct {
 	Device      string            `json:"device"`
+	Driver      string            `json:"driver,omitempty"`
 	Endpoint    string            `json:"endpoint"`
 	Connected   bool              `json:"connected"`
 	Since       instant           `json:"since"`
@@ -291,7 +292,7 @@ func document(snap Snapshot) statusDoc {
 
 func deviceDocument(s *drivers.Stats) deviceDoc {
 	doc := deviceDoc{
-		Device: string(s.Device), Endpoint: s.Endpoint, Connected: s.Connected, Since: instant(s.Since),
+		Device: string(s.Device), Driver: s.Driver, Endpoint: s.Endpoint, Connected: s.Connected, Since: instant(s.Since),
 		LastError: s.LastError, LastErrorAt: instant(s.LastErrorAt), Session: s.Session,
 		Reads: s.Reads, Errors: s.Errors, Reconnects: s.Reconnects, Readings: s.Readings, BadReadings: s.BadReadings,
 		Subscribed: s.Subscribed, LastRead: instant(s.LastRead), LastValues: instant(s.LastValues), ReadTime: s.ReadTime.Seconds(), Late: s.Late.Seconds(),
@@ -301,7 +302,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Unsteady: s.Unsteady.String(), UnsteadySince: instant(s.Unsteady.Since),
 	}
 	if doc.Unsteady != "" {
-		doc.Advice = append([]string{doc.Unsteady + ": " + advice(s.LastError) + " " + unsteadyAdvice}, s.Advice...)
+		doc.Advice = append([]string{doc.Unsteady + ": " + deviceAdvice(s.LastError) + " " + unsteadyAdvice}, s.Advice...)
 	}
 	for tag, cause := range s.BadTags {
 		doc.BadTags[string(tag)] = cause

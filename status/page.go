@@ -164,7 +164,7 @@ func deviceCard(d *drivers.Stats, c clock) card {
 	if !d.Connected {
 		k.Class, k.Word = "bad", "not connected"
 		k.add("Why", inWords(d.LastError))
-		k.add("What to do", advice(d.LastError))
+		k.add("What to do", deviceAdvice(d.LastError))
 		k.add("Last answer", c.ago(d.LastRead))
 	} else {
 		if d.Subscribed {

@@ -234,7 +234,7 @@ func deviceState(snap Snapshot, d *drivers.Stats) []Problem {
 	for _, bad := range badTags(d) {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Device %s: %s without a good value", d.Device, count(uint64(len(bad.tags)), "tag")),
-			Cause: bad.String(), Do: tagAdvice(bad.cause), Since: bad.since,
+			Cause: bad.String(), Do: tagAdvice(d, bad.cause), Since: bad.since,
 		})
 	}
 	return ps
@@ -246,7 +246,7 @@ const longAway = time.Minute
 
 // deviceGone names a device that is away, or that comes and goes.
 func deviceGone(snap Snapshot, d *drivers.Stats) (Problem, bool) {
-	p := Problem{Severity: Stuck, Since: d.Since, Cause: inWords(d.LastError), Do: advice(d.LastError)}
+	p := Problem{Severity: Stuck, Since: d.Since, Cause: inWords(d.LastError), Do: deviceAdvice(d.LastError)}
 	switch unsteady := !d.Unsteady.Since.IsZero(); {
 	case unsteady && (d.Connected || age(snap.At, d.Since) < longAway):
 		p.What, p.Since = "Device "+string(d.Device)+": "+d.Unsteady.String(), d.Unsteady.Since
@@ -292,14 +292,23 @@ func clockProblem(snap Snapshot, d *drivers.Stats) Problem {
 
 // sameCause is the tags of a device that are bad for one cause.
 type sameCause struct {
-	cause string
-	tags  []plant.TagID
+	// cause is that of the first tag; alike is set if others differ in their
+	// address alone.
+	cause, kind string
+	alike       bool
+	tags        []plant.TagID
 	// since is when the first of them became bad.
 	since time.Time
 }
 
 // String names a few of the tags, and the cause.
-func (s sameCause) String() string { return tagList(s.tags) + ": " + inWords(s.cause) }
+func (s sameCause) String() string {
+	text := tagList(s.tags) + ": " + inWords(s.cause)
+	if s.alike {
+		text += " (the others alike)"
+	}
+	return text
+}
 
 // badTags groups the bad tags of a device: tags with one cause are one thing for
 // a person, however many there are. The cause of most comes first.
@@ -307,11 +316,13 @@ func badTags(d *drivers.Stats) []sameCause {
 	var all []sameCause
 	for _, tag := range sortedTags(d.BadTags) {
 		cause := d.BadTags[tag]
-		at := slices.IndexFunc(all, func(s sameCause) bool { return s.cause == cause })
+		kind := kindOf(cause)
+		at := slices.IndexFunc(all, func(s sameCause) bool { return s.kind == kind })
 		if at < 0 {
 			at = len(all)
-			all = append(all, sameCause{cause: cause})
+			all = append(all, sameCause{cause: cause, kind: kind})
 		}
+		all[at].alike = all[at].alike || all[at].cause != cause
 		all[at].tags = append(all[at].tags, tag)
 		if since := d.BadSince[tag]; all[at].since.IsZero() || since.Before(all[at].since) {
 			all[at].since = since

@@ -202,7 +202,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`: "its own client_id",
 		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                   "nothing that speaks TLS",
 	} {
-		if got := advice(cause); !strings.Contains(got, part) {
+		if got := adviceOf(cause); !strings.Contains(got, part) {
 			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)
 		}
 	}
@@ -218,7 +218,7 @@ func TestTagAdviceKnowsTheWordsOfServers(t *testing.T) {
 		"the array has 3 elements":                                                                                     "counted from 0",
 		"the value is somehow odd":                                                                                     "what the PLC itself says",
 	} {
-		if got := tagAdvice(cause); !strings.Contains(got, part) {
+		if got := tagAdvice(&drivers.Stats{}, cause); !strings.Contains(got, part) {
 			t.Errorf("tagAdvice(%q) = %q, want something with %q", cause, got, part)
 		}
 	}

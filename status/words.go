@@ -114,92 +114,40 @@ func inWords(cause string) string {
 	return cause
 }
 
-// tagAdvice tells what to do about a tag without a good value, of a device that
-// answers. Its words are those of the drivers.
-func tagAdvice(cause string) string {
-	for _, a := range [...]struct{ words, do string }{
-		{"the config says", "Write the type that it has there at the tag, or the node that is meant."},
-		{"which is not supported", "Name a node that is a number, a bit or a text."},
-		{"no such node", advice("no such node")},
-		{"write nsu=", "The namespace of that number has changed: write nsu= and the namespace's name, as in the cause."},
-		{"the server has no namespace", "Write one of the namespaces that the server has, as the cause lists them."},
-		{"not a number: the device has no value", "The PLC holds NaN there: look at the sensor, or the division that makes it."},
-		{"no contact to the device behind it", "The server is there, but the PLC behind it is not: check that PLC's power and network."},
-		{"the sensor has failed", "Look at the sensor and its wiring: the PLC says that it has failed."},
-		{"the array has", "There are fewer elements than the member names; they are counted from 0."},
-		{"and 1024 are taken", "Check the tag's address and type, or let the PLC offer a shorter text."},
-	} {
-		if strings.Contains(cause, a.words) {
-			return a.do
-		}
-	}
-	if do := advice(cause); do != unknownAdvice {
-		return do
-	}
-	return "The device answers, but this value is not good: check the tag's address and type, and what the PLC itself says of the value."
-}
-
 const unknownAdvice = "Check that it is switched on and can be reached from this PC."
 
-// advice tells what to do about the words of a failed connection. The words are
-// the operating system's, Go's, paho's and the Modbus driver's.
+// networkRemedies are for what the operating system says of a way that is not
+// there; the words are its own and Go's.
+var networkRemedies = []remedy{
+	{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
+	{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},
+}
+
+// connectionRemedies are for what receivers and the network say. The words
+// are the operating system's, Go's and paho's.
+var connectionRemedies = []remedy{
+	{[]string{"the disk is full"}, "Free disk space on this PC."},
+	{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
+	{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
+	{[]string{"no tls handshake"}, "Something is there, but nothing that speaks TLS: check the port in the url, and the firewall."},
+	{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
+	{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
+	{[]string{"answers 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
+	{[]string{"answers 404", "answers 405", "answers 410"}, "It answers, but does not know this address: check the url."},
+	{[]string{"answers 50"}, "It answers that it can take nothing now: ask whoever runs it. It goes on by itself."},
+	{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
+	{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
+	{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
+	{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
+	{[]string{"reset by peer", "eof", "broken pipe", "closed by the device", "the device closed the connection"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
+	{[]string{"timeout", "timed out", "deadline exceeded", "no answer"}, "No answer: check that it is switched on, and the cable, address and firewall."},
+}
+
+// advice tells what to do about the words of a failed connection.
 func advice(cause string) string {
-	cause = strings.ToLower(cause)
-	for _, a := range [...]struct {
-		words []string
-		do    string
-	}{
-		{[]string{"the disk is full"}, "Free disk space on this PC."},
-		{[]string{"raise timeout"}, "It answers, but too late: raise timeout of this device above what the cause says."},
-		{[]string{"check sum is wrong"}, "What comes is spoilt: the same baud and parity everywhere, the termination at both ends, each unit id once; unplug devices one by one until it is gone."},
-		{[]string{"line is never silent"}, "Somebody else talks on this line: another master, an inverter beside the cable, or wrong baud."},
-		{[]string{"no answer of unit"}, "Check this device's power and unit id, A and B not swapped, and baud and parity of the line."},
-		{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},
-		{[]string{"the port /", "the port com", `the port \\`, "the port is gone", "the other end hung up"}, "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."},
-		{[]string{"bind: this computer", "bind: the network card", "cannot assign requested address"}, "Look at the network cards with ip addr, and write the right one as bind, or in listen."},
-		{[]string{"exception 1 "}, "It answers, but has no such table: often it is holding instead of input, or the other way round."},
-		{[]string{"exception 3 "}, "It answers, but does not give so many registers at once: lower max_registers, and check the tag's type."},
-		{[]string{"exception 4 ", "exception 7 ", "exception 8 "}, "It answers that it has a fault of its own: look at the device."},
-		{[]string{"exception 5 ", "exception 6 "}, "It answers that it is busy, and is asked again by itself: a longer interval or pause: 20ms helps."},
-		{[]string{"(not in the specification)"}, "It answers with a code of its own: look it up in the device's own manual."},
-		{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."},
-		{[]string{"raise max_message"}, "It answers, but more than is taken at once: name fewer tags in this device, or raise max_message."},
-		{[]string{"an answer of the server is not decoded", "an answer of the server cannot be decoded", "the answer to another one", "that nobody asked for"}, "It answers, but wrongly: restart the server and update its firmware. If that does not help, find out who answers there."},
-		{[]string{"no opc ua server"}, "What answers there is broken, or no OPC UA server: check address and port, restart the server, and find out who answers there."},
-		{[]string{"toomanyoperations"}, "It answers, but takes fewer nodes in one request than it was asked for: raise that limit at the server, or restart it."},
-		{[]string{"does not keep to the protocol"}, "What answers there is no such device, or speaks another framing: check address, port and protocol at both ends."},
-		{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
-		{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
-		{[]string{"no tls handshake"}, "Something is there, but nothing that speaks TLS: check the port in the url, and the firewall."},
-		{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
-		{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
-		{[]string{"answers 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
-		{[]string{"answers 404", "answers 405", "answers 410"}, "It answers, but does not know this address: check the url."},
-		{[]string{"answers 50"}, "It answers that it can take nothing now: ask whoever runs it. It goes on by itself."},
-		{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
-		{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
-		{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},
-		{[]string{"does not offer"}, "It answers, but is secured in another way: write one that it offers as channel (policy and mode), or switch this one on at the server."},
-		{[]string{"no login of the kind"}, "It answers, but takes another kind of login there: write login with user and password, or leave it out, or allow this kind at the server."},
-		{[]string{"(state "}, "It answers, but the PLC behind it does not run: start it, and look at what it reports itself."},
-		{[]string{"sluice trust add"}, "The server shows a certificate that nobody has trusted yet. Compare its fingerprint with what the server's own tool shows. If they are the same, type the command above on this PC; it is then reached by itself. If not, find out who answers there."},
-		{[]string{"sha-256", "server_sha256", "pinned"}, "The server shows another certificate than the config names: if it was changed on purpose, write its new fingerprint as server_sha256."},
-		{[]string{"nodeidunknown", "no such node", "nodeidinvalid"}, "It answers, but has no such node: compare the node id with the server's own list."},
-		{[]string{"does not trust cert"}, "It does not trust this gateway: accept the gateway's certificate in the server's own tool. It is then reached by itself."},
-		{[]string{"the server's certificate ended", "the server's certificate is for"}, "The server shows a certificate that has ended, or is another's: let it make a new one in its own tool, then trust that one."},
-		{[]string{"the server's certificate is valid only from"}, "Check the clock of this PC and that of the server; if they are right, let the server make a new certificate."},
-		{[]string{"login.user"}, "It refuses the login: check login with user and password, or accept the certificate in login at the server."},
-		{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
-		{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
-		{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
-		{[]string{"reset by peer", "eof", "broken pipe", "closed by the device", "the device closed the connection"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
-		{[]string{"illegal data address", "illegal function", "exception", "illegal data value"}, "It answers, but does not know the address: compare the tag's address with the PLC's own table."},
-		{[]string{"timeout", "timed out", "deadline exceeded", "no answer"}, "No answer: check that it is switched on, and the cable, address and firewall."},
-	} {
-		for _, w := range a.words {
-			if strings.Contains(cause, w) {
-				return a.do
-			}
+	for _, rows := range [][]remedy{networkRemedies, connectionRemedies} {
+		if do := look(rows, cause); do != "" {
+			return do
 		}
 	}
 	return unknownAdvice

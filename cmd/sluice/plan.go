@@ -136,6 +136,7 @@ func (k *checker) device(s *config.Section, kinds kind.Registry[drivers.Plan]) {
 	found, faults, ok := lookup(s, kinds)
 	if ok {
 		p, faults = found.Check(s)
+		p.Driver = s.Driver
 		faults = append(faults, k.onLine(s, &p)...)
 	}
 	k.faults = append(k.faults, faults...)
