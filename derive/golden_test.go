@@ -101,6 +101,8 @@ func catalog(t *testing.T, text string) Catalog {
 			switch {
 			case extra == "scaled":
 				tag.Scaled = true
+			case extra == "line":
+				tag.Line = true
 			case extra == "writable":
 				tag.Writable = true
 			case extra[0] == '@':

@@ -267,9 +267,19 @@ func (r *run) Refused(name, problem string, fields []plant.Field) {
 	r.emitJSON(plant.KindAlarm, at, plant.Alarm{
 		Head: r.headAt(at), Alarm: "record_refused:" + name, Raised: true,
 		Text:   "a record was refused: " + problem,
-		Remedy: "enter it by hand from the fields of this alarm, and check the tags of " + name + " (address, type, word order) and the PLC's program",
+		Remedy: "enter it by hand from the fields of this alarm, and check " + r.m.records.suspects(name),
 		Fields: fields,
 	})
+}
+
+// suspects names what may be wrong where a record of a rule cannot be read.
+func (r *recordRules) suspects(name string) string {
+	for i := range r.shakes {
+		if h := r.shakes[i].rule; h.Name() == name && h.OfLines() {
+			return "what " + string(h.Trigger().Device) + " sends against the pattern and the fields of its tags in the config, and the device's own settings"
+		}
+	}
+	return "the tags of " + name + " (address, type, word order) and the PLC's program"
 }
 
 // Readable implements handshake.Sink.
@@ -462,7 +472,7 @@ func (m *Model) problemsOfRecords(s *State) (all []Problem) {
 	for i := range m.records.shakes {
 		h := &m.records.shakes[i]
 		if text := h.rule.Describe(h.state(s)); text != "" {
-			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm. Then check the tags of this handshake in the config (address, type, word order) and the PLC's program."})
+			all = append(all, Problem{Text: text, Remedy: "Enter the record by hand from the fields of the alarm. Then check " + m.records.suspects(h.rule.Name()) + "."})
 		}
 	}
 	for i := range m.records.shakes {

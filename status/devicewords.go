@@ -40,7 +40,7 @@ const (
 	adaptor       = "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."
 	noSuchNode    = "It answers, but has no such node: compare the node id with the server's own list."
 	checkType     = "The device answers, but what is there is no such value: check the tag's address, type and word order; sluice read shows the registers in each."
-	checkLine     = "It sends, but something else than the config says: compare with what sluice read --watch shows, and mend the pattern or the field of the tag, or the setting of the device."
+	checkLine     = "It sends, but something else than the config says: compare the line in the cause with what is expected, and mend the pattern or the field of the tag, or the setting of the device."
 )
 
 // deviceRemedies are for what drivers say of devices. What a device that answers

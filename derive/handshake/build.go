@@ -362,6 +362,10 @@ func (r *Rule) Name() string { return r.name }
 // once, so that one that is dropped on its way is lost.
 func (r *Rule) ReadOnce() bool { return r.numbered() }
 
+// OfLines reports whether the records are lines of text that a device sends, and
+// not of a PLC's memory.
+func (r *Rule) OfLines() bool { return r.trigger.Tag.Line }
+
 // Trigger returns the tag that offers a record.
 func (r *Rule) Trigger() plant.TagRef { return r.trigger.Ref }
 

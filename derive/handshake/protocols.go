@@ -228,14 +228,24 @@ func (r *Rule) missing(s *State, n int64, out Sink) {
 	case r.protocol == sequence && n < last:
 		return // the PLC waits for each answer, so nothing was between
 	case again && n > 1:
-		out.Missing(r.trigger.Ref.Device, uint64(n-1), fmt.Sprintf("the PLC's count began again and went from %d to %d: the records between were never seen", last, n))
+		out.Missing(r.trigger.Ref.Device, uint64(n-1), r.say("the PLC's count began again and went from %d to %d: the records between were never seen",
+			"the lines are numbered anew behind %d, and %d is the first that came: those before had no place in the queue (queue, max_rate)", last, n))
 	case again:
 	case steps > 1 && older:
-		out.Missing(r.trigger.Ref.Device, 0, fmt.Sprintf("the PLC went from record %d to %d since the newest that the store still knows: it had some of the ones between and has lost them, or they were never offered while the gateway looked", last, n))
+		out.Missing(r.trigger.Ref.Device, 0, r.say("the PLC went from record %d to %d since the newest that the store still knows: it had some of the ones between and has lost them, or they were never offered while the gateway looked",
+			"line %d is the newest that the store still knows, and %d came: it had some of the ones between and has lost them, or they had no place in the queue (queue, max_rate)", last, n))
 	case steps > 1:
-		reason := fmt.Sprintf("the PLC went from record %d to %d", last, n)
-		out.Missing(r.trigger.Ref.Device, steps-1, reason+": the ones between were never offered while the gateway looked")
+		out.Missing(r.trigger.Ref.Device, steps-1, r.say("the PLC went from record %d to %d: the ones between were never offered while the gateway looked",
+			"behind line %d came line %d: the ones between had no place in the queue (queue, max_rate), or waited when the session ended", last, n))
 	}
+}
+
+// say words what happened between two numbers of a PLC's memory, or of lines.
+func (r *Rule) say(plc, lines string, last, n int64) string {
+	if r.OfLines() {
+		return fmt.Sprintf(lines, last, n)
+	}
+	return fmt.Sprintf(plc, last, n)
 }
 
 // The positions of a ring are those of its trigger, which goes round at the end

@@ -153,7 +153,7 @@ func newPoints(o *Options) []point {
 
 // tagOf describes the tag to the rules and the page.
 func (p *point) tagOf(o *Options) plant.Tag {
-	t := plant.Tag{ID: p.tag, Type: p.kind, Scaled: p.scale != nil || p.kind == plant.TypeFloat64, Unit: p.unit, Address: p.field}
+	t := plant.Tag{ID: p.tag, Type: p.kind, Scaled: p.scale != nil || p.kind == plant.TypeFloat64, Unit: p.unit, Address: p.field, Line: true}
 	if o.Poll != "" {
 		t.Every = o.Interval.Std()
 	}
