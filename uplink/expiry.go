@@ -17,11 +17,15 @@ type Expiry struct {
 }
 
 // Expiries are those that a sender has met, the newest of each What. A nil
-// *Expiries forgets everything. Its methods may be called from any goroutine and
-// do not block.
+// *Expiries forgets everything. Its methods may be called from any goroutine; List
+// and Notices block on what is followed, the others do not.
 type Expiries struct {
 	mu  sync.Mutex
 	all map[string]time.Time
+	// look are asked before anybody is told.
+	look []func() error
+	// troubles are what those said, by their words.
+	troubles map[string]time.Time
 }
 
 // maxExpiries bounds what is kept: a proxy may show a new name each time.
@@ -53,11 +57,63 @@ func (e *Expiries) Note(what string, at time.Time) {
 	}
 }
 
+// Follow makes look be called whenever somebody asks: it notes what has changed
+// meanwhile, for example in files. Its error is told by Notices. It is called from
+// any goroutine and may block on small reads.
+func (e *Expiries) Follow(look func() error) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.look = append(e.look, look)
+}
+
+// Notices returns what is wrong with what is followed.
+func (e *Expiries) Notices() (all []Notice) {
+	if e == nil {
+		return nil
+	}
+	e.follow()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for text, since := range e.troubles {
+		all = append(all, Notice{Since: since, Text: text, Do: "Put files there that belong together; they are read again by themselves."})
+	}
+	slices.SortFunc(all, func(a, b Notice) int { return cmp.Compare(a.Text, b.Text) })
+	return all
+}
+
+// follow asks all that are followed.
+func (e *Expiries) follow() {
+	e.mu.Lock()
+	look := e.look
+	e.mu.Unlock()
+	now := make(map[string]bool)
+	for _, look := range look {
+		if err := look(); err != nil {
+			now[err.Error()] = true
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	troubles := make(map[string]time.Time, len(now))
+	for text := range now {
+		if since, known := e.troubles[text]; known {
+			troubles[text] = since
+		} else {
+			troubles[text] = time.Now()
+		}
+	}
+	e.troubles = troubles
+}
+
 // List returns all, the one that ends first before the others.
 func (e *Expiries) List() []Expiry {
 	if e == nil {
 		return nil
 	}
+	e.follow()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := make([]Expiry, 0, len(e.all))

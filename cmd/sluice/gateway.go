@@ -382,6 +382,7 @@ func (g *gateway) Snapshot() status.Snapshot {
 		s := f.Stats()
 		s.Endpoint = g.plan.Uplinks[i].Plan.Endpoint
 		s.Expires = g.expiries[i].List()
+		s.Notices = append(s.Notices, g.expiries[i].Notices()...)
 		s.Unmapped, s.UnmappedMore = g.codes[i].Unmapped()
 		snap.Uplinks = append(snap.Uplinks, s)
 	}

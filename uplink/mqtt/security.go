@@ -53,7 +53,7 @@ func (o Options) brokers(endpoints []endpoint, changed func(error)) ([]mqttsessi
 }
 
 // watched returns the brokers, of which e is told at each connect when their
-// certificates and the gateway's own end.
+// certificates end, and when the gateway's own does by the file as it is now.
 func watched(brokers []mqttsession.Broker, e *uplink.Expiries) []mqttsession.Broker {
 	all := slices.Clone(brokers)
 	for i, b := range brokers {
@@ -67,11 +67,14 @@ func watched(brokers []mqttsession.Broker, e *uplink.Expiries) []mqttsession.Bro
 			}
 			config = config.Clone()
 			e.Watch(config, "the certificate of "+b.Address)
-			if len(config.Certificates) > 0 && config.Certificates[0].Leaf != nil {
-				e.Note("the certificate of the gateway (cert)", config.Certificates[0].Leaf.NotAfter)
-			}
 			return config, err
 		}
+		e.Follow(func() error {
+			if config, _ := b.TLS(); config != nil { // what is wrong with the files is told by Inform
+				e.Note("the certificate of the gateway (cert)", tlsfiles.Ends(config))
+			}
+			return nil
+		})
 	}
 	return all
 }

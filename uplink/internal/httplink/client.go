@@ -36,12 +36,14 @@ const (
 
 // Client calls one receiver. It may be used from any goroutine.
 type Client struct {
-	name      string
-	target    *url.URL
-	timeout   time.Duration
-	transport *http.Transport
-	dialer    *dialer
-	redactor  *Redactor
+	name        string
+	link        *Link
+	target      *url.URL
+	timeout     time.Duration
+	dialer      *dialer
+	redactor    *Redactor
+	connections int
+	way         way
 	// asked is set once the receiver has asked for a certificate of the gateway that
 	// there is none of.
 	asked *atomic.Bool
@@ -124,7 +126,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 			request.Body, _ = open() // it has no error
 			request.GetBody, request.ContentLength = open, int64(len(r.Body))
 		}
-		response, err := c.transport.RoundTrip(request.WithContext(bounded))
+		response, err := c.transport().RoundTrip(request.WithContext(bounded))
 		if err != nil {
 			if shaking.Load() {
 				err = &handshakeTimeout{err}
@@ -159,7 +161,7 @@ func (c *Client) failedBody(ctx context.Context, err error) error {
 // under way, which ends with the connections. A second Close does nothing.
 func (c *Client) Close() {
 	c.dialer.close()
-	c.transport.CloseIdleConnections()
+	c.transport().CloseIdleConnections()
 }
 
 // follow returns where a redirect leads if it may be followed, else nil.

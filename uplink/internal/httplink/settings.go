@@ -5,7 +5,6 @@
 package httplink
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -161,10 +160,12 @@ func (s Settings) files() tlsfiles.Files {
 
 // Link is a receiver that can be called, with what the files said.
 type Link struct {
-	target   *url.URL
-	timeout  time.Duration
-	security *tls.Config
-	proxy    *url.URL
+	target  *url.URL
+	timeout time.Duration
+	files   *tlsfiles.Live
+	proxy   *url.URL
+	// expiries is told when certificates end; nil for nobody.
+	expiries *uplink.Expiries
 	secrets  []string
 	// tokens is the way to the token endpoint, nil if there is none.
 	tokens *Link
@@ -173,11 +174,11 @@ type Link struct {
 // Load reads the certificate files of good Settings and returns the way to
 // target. Its faults are config.FieldErrors. It does no network I/O.
 func (s Settings) Load(target *url.URL) (*Link, error) {
-	security, err := s.files().Load(target.Hostname())
+	files, err := s.files().Live(target.Hostname())
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{target: target, timeout: s.Timeout.Std(), security: security}
+	l := &Link{target: target, timeout: s.Timeout.Std(), files: files}
 	if s.Proxy == "" || s.direct(target) {
 		return l, nil
 	}
@@ -235,8 +236,9 @@ func (s Settings) ValidateAuth(target *url.URL, a Auth, sendTimeout config.Durat
 // Expires returns when what the config names ends: the client's certificate, and
 // the secret of a as far as the config says so.
 func (l *Link) Expires(a Auth) (all []uplink.Expiry) {
-	if len(l.security.Certificates) > 0 && l.security.Certificates[0].Leaf != nil {
-		all = append(all, uplink.Expiry{What: "the certificate of the gateway (cert)", At: l.security.Certificates[0].Leaf.NotAfter})
+	security, _ := l.files.Config() // they have just been read
+	if at := tlsfiles.Ends(security); !at.IsZero() {
+		all = append(all, uplink.Expiry{What: ownCertificate, At: at})
 	}
 	if what, at := a.Expiry(); !at.IsZero() {
 		all = append(all, uplink.Expiry{What: what, At: at})
@@ -244,12 +246,22 @@ func (l *Link) Expires(a Auth) (all []uplink.Expiry) {
 	return all
 }
 
-// Watched returns the same way, on which e is told when the receiver's
-// certificate ends.
+// ownCertificate is what the client's certificate is called.
+const ownCertificate = "the certificate of the gateway (cert)"
+
+// Watched returns the same way, on which e is told when the certificates of the
+// receiver, of a proxy with TLS and of the token endpoint end, and the gateway's own.
 func (l *Link) Watched(e *uplink.Expiries) *Link {
 	watched := *l
-	watched.security = l.security.Clone()
-	e.Watch(watched.security, "the certificate of "+l.target.Host)
+	watched.expiries = e
+	if l.tokens != nil {
+		watched.tokens = l.tokens.Watched(e)
+	}
+	e.Follow(func() error {
+		security, err := l.files.Config()
+		e.Note(ownCertificate, tlsfiles.Ends(security))
+		return err
+	})
 	return &watched
 }
 
@@ -257,15 +269,7 @@ func (l *Link) Watched(e *uplink.Expiries) *Link {
 // once. name stands before what it says ("rest"), and redactor takes the secrets
 // out of it. It does no I/O.
 func (l *Link) Open(name string, connections int, redactor *Redactor) *Client {
-	dial, security, asked := newDialer(), l.security.Clone(), new(atomic.Bool)
-	if len(security.Certificates) == 0 && security.GetClientCertificate == nil {
-		security.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			asked.Store(true)
-			return new(tls.Certificate), nil // none
-		}
-	}
-	return &Client{
-		name: name, target: l.target, timeout: l.timeout, redactor: redactor, dialer: dial, asked: asked,
-		transport: newTransport(security, l.proxy, connections, l.timeout, dial),
-	}
+	c := &Client{name: name, link: l, target: l.target, timeout: l.timeout, redactor: redactor, dialer: newDialer(), connections: connections, asked: new(atomic.Bool)}
+	c.dialer.Timeout = min(l.timeout, connectTimeout)
+	return c
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,14 +25,77 @@ const (
 	maxHeaders = 64 << 10
 )
 
+const (
+	// lookEvery is how often a Client looks whether its certificate files have changed.
+	lookEvery = time.Second
+	// freshEvery is how old a kept connection may become, about: certificates are shown
+	// when one is made, and those that were renewed are not seen before.
+	freshEvery = time.Hour
+)
+
+// way is how a Client calls now.
+type way struct {
+	mu        sync.Mutex
+	transport *http.Transport
+	// security is by what transport was made, at made; the files were last looked at
+	// at looked.
+	security     *tls.Config
+	made, looked time.Time
+}
+
+// transport returns what requests are made by: another one once the certificate
+// files have changed, and each hour, so that no connection lives for ever. What is
+// under way on the one before goes on there. It blocks on small reads.
+func (c *Client) transport() *http.Transport {
+	w := &c.way
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if w.transport != nil && now.Sub(w.looked) < lookEvery {
+		return w.transport
+	}
+	w.looked = now
+	security, _ := c.link.files.Config() // what is wrong with the files is told by Expiries.Notices
+	if w.transport != nil && security == w.security && now.Sub(w.made) < freshEvery {
+		return w.transport
+	}
+	before := w.transport
+	c.asked.Store(false)
+	w.transport, w.security, w.made = c.link.transport(security, c.connections, c.dialer, c.asked), security, now
+	if before != nil {
+		before.CloseIdleConnections()
+	}
+	return w.transport
+}
+
+// transport returns one that uses these certificates. asked is set once somebody
+// has asked for one of the gateway and there is none.
+func (l *Link) transport(security *tls.Config, connections int, dial *dialer, asked *atomic.Bool) *http.Transport {
+	receiver := security.Clone()
+	if len(receiver.Certificates) == 0 {
+		receiver.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked.Store(true)
+			return new(tls.Certificate), nil // none
+		}
+	}
+	var proxy *tls.Config
+	if l.proxy != nil && l.proxy.Scheme == "https" {
+		proxy = receiver.Clone()
+		proxy.ServerName = l.proxy.Hostname()
+		l.expiries.Watch(proxy, "the certificate of the proxy "+l.proxy.Host)
+	}
+	l.expiries.Watch(receiver, "the certificate of "+l.target.Host)
+	return newTransport(receiver, l.proxy, proxy, connections, l.timeout, dial)
+}
+
 // newTransport returns a transport of its own for one receiver. It speaks
 // HTTP/1.1, so that a machine's request never waits behind another machine's,
 // and keeps one connection for each machine that is sent at once. It neither
-// follows redirects nor unpacks bodies, and knows no proxy but its own.
-func newTransport(security *tls.Config, proxy *url.URL, connections int, timeout time.Duration, dial *dialer) *http.Transport {
+// follows redirects nor unpacks bodies, and knows no proxy but its own, which toProxy is for if it is called by
+// TLS.
+func newTransport(security *tls.Config, proxy *url.URL, toProxy *tls.Config, connections int, timeout time.Duration, dial *dialer) *http.Transport {
 	connect := min(timeout, connectTimeout)
 	security.NextProtos = []string{"http/1.1"} // so that a receiver of HTTP/2 alone says so
-	dial.Timeout = connect
 	t := &http.Transport{
 		DialContext:            dial.dial,
 		TLSClientConfig:        security,
@@ -49,8 +113,8 @@ func newTransport(security *tls.Config, proxy *url.URL, connections int, timeout
 	t.Protocols.SetHTTP1(true)
 	if proxy != nil {
 		t.Proxy = http.ProxyURL(proxy)
-		if proxy.Scheme == "https" {
-			t.DialTLSContext = dial.secured(security, proxy.Hostname())
+		if toProxy != nil {
+			t.DialTLSContext = dial.secured(toProxy)
 		}
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
@@ -97,12 +161,10 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return c, nil
 }
 
-// secured dials a proxy that is called by TLS, and shakes hands with it by its
-// own name. Where there is a proxy the transport dials nobody else so.
-func (d *dialer) secured(security *tls.Config, host string) func(context.Context, string, string) (net.Conn, error) {
-	own := security.Clone()
-	own.ServerName = host
-	own.VerifyConnection = nil // what watches the receiver's certificate does not mean the proxy's
+// secured dials a proxy that is called by TLS, and shakes hands with it. Where there
+// is a proxy the transport dials nobody else so.
+func (d *dialer) secured(security *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	security.NextProtos = []string{"http/1.1"}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		plain, err := d.dial(ctx, network, address)
 		if err != nil {
@@ -110,7 +172,7 @@ func (d *dialer) secured(security *tls.Config, host string) func(context.Context
 		}
 		bounded, cancel := context.WithTimeout(ctx, d.Timeout)
 		defer cancel()
-		c := tls.Client(plain, own)
+		c := tls.Client(plain, security)
 		if err := c.HandshakeContext(bounded); err != nil {
 			_ = plain.Close() // nothing was said on it
 			return nil, &proxyHandshake{err}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/sluice-edge/sluice/config"
 )
@@ -64,6 +65,14 @@ func (f Files) Load(host string) (*tls.Config, error) {
 		}
 	}
 	return c, errors.Join(errs...)
+}
+
+// Ends returns when the client's certificate in c ends, zero if there is none.
+func Ends(c *tls.Config) time.Time {
+	if len(c.Certificates) == 0 || c.Certificates[0].Leaf == nil {
+		return time.Time{}
+	}
+	return c.Certificates[0].Leaf.NotAfter
 }
 
 func readRoots(file string) (*x509.CertPool, error) {
