@@ -172,7 +172,7 @@ func (r *Rule) count(s *State, readings []Reading, snapshot bool, now int64, out
 			}
 			t.Lost = t.Lost || (snapshot && !t.Seen.IsZero())
 			d := r.judge(s, &r.inputs[in.Input], t, &in, out)
-			changed = changed || d.changed
+			changed = r.saves(s, &r.inputs[in.Input], t) || changed || d.changed
 			t.rest, rest = d.rest, rest || d.rest
 			if d.rest {
 				in.At = d.at

@@ -97,6 +97,32 @@ func (r *Rule) round(s *State, in *input) int64 {
 	}
 }
 
+// saveParts is how many times the time of the last reading is saved while a counter
+// goes round once at max_rate, and saveLeast how far apart two of them are.
+const (
+	saveParts = 8
+	saveLeast = int64(time.Second)
+)
+
+// saves reports whether the time of a reading is to be saved though nothing was
+// counted: after a crash the gap would look long enough for the counter to have gone
+// round. Whoever keeps the state saves times that moved once a minute anyway.
+func (r *Rule) saves(s *State, in *input, t *track) bool {
+	round := r.round(s, in)
+	if round == 0 || !r.limited {
+		return false
+	}
+	every := float64(round) / r.rate / saveParts // s
+	if every >= time.Minute.Seconds() {
+		return false
+	}
+	if since := t.Seen.At - t.Saved; 0 <= since && since < max(int64(every*float64(time.Second)), saveLeast) {
+		return false
+	}
+	t.Saved = t.Seen.At
+	return true
+}
+
 // stuck reports whether a counter that counts down still shows the 0 to which it
 // cannot have come.
 func (in *input) stuck(t *track, v *Reading) bool {

@@ -80,6 +80,8 @@ type track struct {
 	// where it is not 0. Reads says how often.
 	Born  rule.Stamp `json:"f,omitzero"`
 	Reads int        `json:"bn,omitempty"`
+	// Saved is the newest Seen that was to be saved for itself.
+	Saved int64 `json:"sv,omitempty"`
 	// Prior is what was believed before the last reset, in case the reset turns
 	// out to be a PLC that showed 0 while it booted.
 	Prior prior `json:"p,omitzero"`
@@ -288,6 +290,9 @@ func (s *State) Shift(step time.Duration) {
 	for i := range s.Tracks {
 		s.Tracks[i].Seen.Shift(step)
 		s.Tracks[i].Hold.At.Shift(step)
+		if s.Tracks[i].Saved != 0 {
+			s.Tracks[i].Saved += int64(step)
+		}
 	}
 	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark, &s.Late.At} {
 		t.Shift(step)

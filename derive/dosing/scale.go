@@ -123,7 +123,7 @@ func (r *Live) Fit(s *LiveState) {
 
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *LiveState) Shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Total.Begun, &s.Total.Moved, &s.Total.Saved} {
+	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Total.Begun, &s.Total.Moved} {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)

@@ -2,7 +2,6 @@ package dosing
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -42,9 +41,6 @@ type total struct {
 	// coarse is the total, in ticks, above which a REAL cannot show min_dose; 0 for
 	// no such limit.
 	coarse int64
-	// save is how long the time of the last reading may be unsaved, so that a gap
-	// after a crash does not look long enough for the total to go round; 0 for any.
-	save int64
 }
 
 // total makes the counter of a totalizer.
@@ -86,27 +82,12 @@ func (b *liveBuilder) total(o *Options) {
 		b.fault("max_rate", fmt.Sprintf("is missing, but the total in tag %s begins again from 0 some day", in.Ref), "write the most that can flow, for example max_rate: 5 kg/s: only that tells a rollover from a reset")
 		return
 	}
-	if round := modulus(c, in, whole); round > 0 && c.MaxRate.Per > 0 {
-		t.save = max(int64(round/c.MaxRate.Count*float64(c.MaxRate.Per))/saveParts, int64(time.Second))
-	}
 	b.coarse(o, in, t)
 	var err error
 	if t.rule, err = counter.New(c, func(string, string) (rule.Input, error) { return seen.Input, nil }); err != nil {
 		b.errs = append(b.errs, err)
 	}
 	r.total = t
-}
-
-// saveParts is how many times the last reading is saved while the total goes round
-// once at max_rate.
-const saveParts = 8
-
-// modulus is after how many counts the total begins again, 0 for nobody knows.
-func modulus(c counter.Options, in *input, whole bool) float64 {
-	if bits := in.Tag.Type.Bits(); c.Modulus == 0 && whole && bits < 64 {
-		return math.Ldexp(1, bits)
-	}
-	return float64(c.Modulus)
 }
 
 // coarse warns of a REAL: from 2^24 of its last places on it cannot show a step.
@@ -146,8 +127,6 @@ type totalState struct {
 	// Unseen while one says that nobody knows what was dosed.
 	Coarse bool `json:"co,omitempty"`
 	Unseen bool `json:"un,omitempty"`
-	// Saved is the newest reading of which the time is to be saved.
-	Saved rule.Stamp `json:"sv,omitzero"`
 }
 
 // untold is how much was counted and not told, in counts.
@@ -175,9 +154,6 @@ func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot bool, at ru
 		changed = true
 	}
 	r.coarseAlarm(s, ticks, good, out)
-	if good && r.total.save > 0 && magnitude(at.At-t.Saved.At) >= r.total.save {
-		t.Saved, changed = at, true
-	}
 	return changed
 }
 
