@@ -87,11 +87,13 @@ func (m *mbap) receive(s *station) ([]byte, error) {
 			}
 			continue
 		}
-		if m.forgotten(id) {
-			continue
+		if !m.forgotten(id) {
+			if _, err := m.link.repeats(f); err != nil {
+				return nil, err
+			}
 		}
-		if _, err := m.link.repeats(f); err != nil {
-			return nil, err
+		if unit := s.line.of(f[6]); unit != nil {
+			unit.answersTwice()
 		}
 	}
 	return nil, errRepeats

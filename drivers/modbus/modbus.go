@@ -75,6 +75,7 @@ type driver struct {
 	session uint64
 	roots   []*block // as planned, with what they are divided into; nil without a session
 	blocks  []*block // those whose readings the last Read gave
+	known   []*block // roots of the newest session in which a Read gave good values
 	records []*record
 	scans   []plant.Scan
 	// The good answers of this Read and of the one before.
@@ -123,7 +124,7 @@ func (d *driver) attach(env drivers.Env, o Options) {
 	d.client = pdu.NewClient2(handler, d.carrier)
 }
 
-// Notices implements drivers.Noticer: a unit of an RTU line that answers twice.
+// Notices implements drivers.Noticer: a unit of a line that answers twice.
 func (d *driver) Notices() []drivers.Notice {
 	if d.unit == nil {
 		return nil
@@ -132,8 +133,12 @@ func (d *driver) Notices() []drivers.Notice {
 	if since.IsZero() {
 		return nil
 	}
+	text := fmt.Sprintf("unit %d answers twice", d.unit.unit)
+	if d.unit.line.rtu {
+		text += "; it is asked more slowly until it has not done so for a minute"
+	}
 	return []drivers.Notice{{
-		Text:  fmt.Sprintf("unit %d answers twice; it is asked more slowly until it has not done so for a minute", d.unit.unit),
+		Text:  text,
 		Do:    "Give each device of the line a unit id of its own. If it has one, its answers come too late: raise timeout of this device.",
 		Since: since,
 	}}
@@ -146,6 +151,9 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 		return fmt.Errorf("modbus: connect %s: %w", d.endpoint, err)
 	}
 	d.session, d.roots, d.blocks = session, fresh(d.planned), nil
+	if d.known != nil {
+		d.roots = renewed(d.known)
+	}
 	d.well, d.wellBefore = 0, 0
 	for _, r := range d.records {
 		r.newSession()
@@ -172,6 +180,9 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 	d.well, d.wellBefore = 0, d.well
 	if err := d.readAll(ctx); err != nil {
 		return nil, err
+	}
+	if d.well > 0 {
+		d.known = d.roots
 	}
 	if err := d.readRecords(ctx); err != nil {
 		return nil, err

@@ -262,7 +262,8 @@ func (p *point) decodeFloat(f float64, raw uint64) (plant.Value, string) {
 }
 
 // decodeText reads ASCII or ISO 8859-1 up to the first NUL, without the spaces
-// that pad it. Only the byte order matters for text, not the word order.
+// that pad it. The last character of ISO 8859-1, 0xFF, is refused: it is what
+// memory holds that was never written, and hardly ever a letter. Only the byte order matters for text, not the word order.
 func (p *point) decodeText(raw []byte) (plant.Value, string) {
 	if p.lastRaw != nil && bytes.Equal(raw, p.lastRaw) {
 		return p.lastText, ""
@@ -280,7 +281,7 @@ func (p *point) decodeText(raw []byte) (plant.Value, string) {
 		if c == 0 {
 			break
 		}
-		if c < ' ' || c >= 0x7F && c < 0xA0 {
+		if c < ' ' || c >= 0x7F && c < 0xA0 || c == 0xFF {
 			return plant.Value{}, fmt.Sprintf("byte %d of the text is 0x%02X, which is no character", i+1, c)
 		}
 		text = append(text, rune(c))

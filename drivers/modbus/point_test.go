@@ -97,6 +97,8 @@ func TestDecode(t *testing.T) {
 		{"word swapped text stays", text(2), CDAB, "ABCD", plant.TextValue("ABCD"), ""},
 		{"control character", text(2), 0, "A\x02BC", plant.Value{}, "byte 2 of the text is 0x02"},
 		{"C1 control", text(2), 0, "AB\x85C", plant.Value{}, "byte 3 of the text is 0x85"},
+		{"memory never written as text", text(2), 0, "\xFF\xFE\xFF\xFF", plant.Value{}, "no character"},
+		{"umlauts", text(2), 0, "gr\xFC\xDF", plant.TextValue("grüß"), ""},
 		{"numbers as text", text(2), 0, "\xFF\xFF\x12\x34", plant.Value{}, "no character"},
 	} {
 		p := newPoint("x", c.tag, c.order)

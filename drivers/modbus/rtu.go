@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	pdu "github.com/goburrow/modbus"
-	"go.uber.org/zap"
 )
 
 // The frame of Modbus RTU: unit id, function code, data, CRC-16, low byte first
@@ -26,15 +26,19 @@ const (
 	rtuGap = 100 * time.Millisecond
 	// drainFor bounds how long a line is waited for that is never silent.
 	drainFor = 300 * time.Millisecond
-	// After an answer too many of a unit the line must be silent for warySilence
-	// before each request to that unit, for waryFor: its next answer could be one
-	// more to the request before. To the other units its unit id tells.
+	// After an answer too many a unit is asked for waryFor only when warySilence
+	// has gone by in which nothing more came of it, since that could be one more
+	// to the request before. The others use the line meanwhile: its unit id tells
+	// them from it. One that answers over and over is asked after waryRounds of
+	// that all the same.
 	warySilence, waryFor = 50 * time.Millisecond, time.Minute
+	waryRounds           = 8
 )
 
 // Faults of a line. They are answers to the question of what to do.
 var (
 	errBabble = errors.New("the line is never silent: another master, an inverter's noise, or wrong baud or parity")
+	errOdd    = errors.New("what came is whole, but no answer to this request")
 	errGarble = errors.New("what came is no answer (its check sum is wrong): check baud and parity, the wiring, the termination, and that each unit id is there once")
 )
 
@@ -47,6 +51,9 @@ type rtu struct {
 	line *line
 	in   [rtuAhead]byte
 	have int
+	// odd says what was wrong with a whole frame that came while an answer was
+	// waited for; empty for none.
+	odd string
 	// echoes is set once requests were seen to come back, as two-wire adaptors
 	// without a receiver switch do.
 	echoes bool
@@ -61,9 +68,6 @@ func newRTU(w wire, l *line) framing { return &rtu{wire: w, line: l} }
 // answers among it are told to their stations.
 func (r *rtu) prepare(s *station, silence time.Duration) error {
 	r.have = 0
-	if !s.warySince().IsZero() {
-		silence = max(silence, warySilence)
-	}
 	limit := time.Now().Add(silence + drainFor)
 	for {
 		if err := r.wire.SetDeadline(time.Now().Add(max(silence, time.Millisecond))); err != nil {
@@ -113,9 +117,7 @@ func (r *rtu) foreign(frame []byte) {
 		s.cameLate()
 		return
 	}
-	if s.beWary() {
-		r.line.log.Warn("a unit answers twice: maybe two devices have its unit id, or its timeout is too short; it alone is asked more slowly for a minute", zap.Uint8("unit", s.unit))
-	}
+	s.answersTwice()
 }
 
 // exchange implements framing.
@@ -128,6 +130,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 		return nil, err
 	}
 	want := answerShape(request)
+	r.odd = ""
 	s.missing(want)
 	heard := time.Now()
 	for {
@@ -137,7 +140,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 			return answer, nil
 		}
 		if early && time.Since(heard) > rtuGap {
-			return nil, &lostAnswer{errGarble}
+			return nil, &lostAnswer{r.garble()}
 		}
 		until := deadline
 		if early {
@@ -175,10 +178,43 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 // judge says of a request that ran out of time what was heard meanwhile.
 func (r *rtu) judge(request []byte, timeout error) error {
 	heard := bytes.TrimPrefix(r.in[:r.have], request) // an echo is no answer
-	if len(heard) == 0 {
+	switch {
+	case r.odd != "":
+		return r.garble()
+	case len(heard) == 0:
 		return timeout
 	}
 	return fmt.Errorf("%w: % x", errGarble, heard[:min(len(heard), 8)])
+}
+
+// garble is errGarble, unless the check sum was right.
+func (r *rtu) garble() error {
+	if r.odd == "" {
+		return errGarble
+	}
+	return fmt.Errorf("%w (%s): two devices may have one unit id, or the device does not speak Modbus as it should", errOdd, r.odd)
+}
+
+// note remembers what is wrong with a whole frame that is no answer to request.
+// A late answer of this or of another unit is none of those.
+func (r *rtu) note(s *station, frame, request []byte, want shape) {
+	sender, earlier := r.line.of(frame[0]), s.unanswered[:len(s.unanswered)-1]
+	switch {
+	case sender != nil && sender != s && sender.unsure():
+	case sender == s && len(earlier) > 0 && (frame[1]&0x80 != 0 || slices.Contains(earlier, shape{frame[1], len(frame)})):
+	case frame[0] != s.unit:
+		r.odd = fmt.Sprintf("it is of unit %d, and unit %d was asked", frame[0], s.unit)
+	case frame[1]&0x7F != want.function:
+		r.odd = fmt.Sprintf("it is to function %d, and %d was asked for", frame[1]&0x7F, want.function)
+	case frame[1]&0x80 != 0:
+		r.odd = "it is an exception without its code"
+	case want.function > pdu.FuncCodeReadInputRegisters:
+		r.odd = fmt.Sprintf("it confirms % x where % x was written", frame[2:6], request[2:6])
+	case len(frame) != 5+int(frame[2]):
+		r.odd = fmt.Sprintf("it says %d bytes of data, and %d are in it", frame[2], len(frame)-5)
+	default:
+		r.odd = fmt.Sprintf("it has %d bytes of data instead of %d", frame[2], want.size-5)
+	}
 }
 
 // find returns the answer if it is there. early says that a frame of its shape
@@ -203,9 +239,13 @@ func (r *rtu) find(s *station, request []byte, want shape) (answer []byte, early
 				}
 			} else {
 				early = true
+				if rightCRC(rest[:n]) {
+					r.note(s, rest[:n], request, want)
+				}
 			}
 		}
 		if n := wholeRTU(rest); n > 0 {
+			r.note(s, rest[:n], request, want)
 			r.foreign(rest[:n])
 			r.have = at + copy(r.in[at:], rest[n:])
 			early = false

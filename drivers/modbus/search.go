@@ -52,6 +52,40 @@ type search struct {
 	joined   time.Time // when it was last made whole
 }
 
+// renewed returns the blocks for a new session as those of the one before knew
+// them: what the device refused is not searched for again, but bad from the
+// start, and asked for when it would have been. Where all of it was refused the
+// device may have been about to begin, so that this says nothing.
+func renewed(before []*block) []*block {
+	some := false
+	blocks := make([]*block, len(before))
+	for i, b := range before {
+		b.leaves(func(leaf *block) bool {
+			some = some || leaf.refusal == 0
+			return !some
+		})
+		blocks[i] = b.renew()
+	}
+	if !some {
+		return fresh(before)
+	}
+	return blocks
+}
+
+func (b *block) renew() *block {
+	n := newBlock(b.points)
+	n.part = b.part
+	switch {
+	case b.parts != nil:
+		n.parts = []*block{b.parts[0].renew(), b.parts[1].renew()}
+		n.rest, n.retryAt, n.joinWait, n.joinAt, n.joined = b.rest, b.retryAt, b.joinWait, b.joinAt, b.joined
+	case b.refusal.lasting():
+		n.refuse(b.refusal)
+		n.rest, n.retryAt = b.rest, b.retryAt
+	}
+	return n
+}
+
 // answered is called after each good answer.
 func (b *block) answered(now time.Time) {
 	if b.well.IsZero() {

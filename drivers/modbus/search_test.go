@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -318,6 +319,79 @@ func TestARefusalForGoodCostsLittle(t *testing.T) {
 		}
 		if total > 300*25 {
 			t.Errorf("%d requests in 5 minutes for 1000 tags", total)
+		}
+	})
+}
+
+// What a device refuses is known over a reconnect: it is bad from the start, not
+// searched for again, and asked for when it would have been.
+func TestRefusedAddressesAreKnownOverAReconnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tags := ""
+		for i := range 40 {
+			tags += fmt.Sprintf("  t%d: holding:%d\n", i, i)
+		}
+		mended := false
+		m := newMoody(t, tags, func(start, end int, _ time.Duration) exception {
+			if start <= 17 && 17 < end && !mended {
+				return illegalAddress
+			}
+			return 0
+		})
+		reconnect := func() {
+			t.Helper()
+			if err := m.driver.Close(); err != nil {
+				t.Fatal(err)
+			}
+			near, far := net.Pipe()
+			go m.serve(far)
+			m.driver.own.dial = func(context.Context) (net.Conn, error) { return near, nil }
+			if err := m.driver.Connect(t.Context(), m.driver.session+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		defer func() { _ = m.driver.Close() }()
+		for range 30 {
+			m.read(t)
+			time.Sleep(time.Second)
+		}
+		m.read(t)
+		steady := len(m.asked)
+		for range 3 {
+			reconnect()
+			if good := m.read(t); good != 39 {
+				t.Errorf("%d good tags, want 39", good)
+			}
+			if len(m.asked) > steady+1 {
+				t.Errorf("the first Read of a session asks %v: %d requests, usual are %d", m.asked, len(m.asked), steady)
+			}
+			for _, s := range m.driver.scans {
+				if !s.Snapshot {
+					t.Errorf("%v is no snapshot in the first Read of a session", s.Readings[0].Tag)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		mended = true
+		reconnect()
+		begin := time.Now()
+		for m.read(t) < 40 {
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(begin); took > maxRest {
+			t.Errorf("an address that answers again is found after %v", took)
+		}
+		// A device that refuses everything may be starting: that says nothing of
+		// its addresses, so the next session asks for all of them.
+		m.refuse = func(int, int, time.Duration) exception { return illegalAddress }
+		for range 30 {
+			m.read(t)
+			time.Sleep(time.Second)
+		}
+		m.refuse = func(int, int, time.Duration) exception { return 0 }
+		reconnect()
+		if good := m.read(t); good != 40 {
+			t.Errorf("%d good tags after a start, want 40", good)
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sluice-edge/sluice/drivers"
 )
 
@@ -60,9 +62,8 @@ type station struct {
 
 	// silent says that the last request failed; under line.mu.
 	silent bool
-	// wary is until when the line is listened to for longer before each request to
-	// the unit, since it gave an answer too many, and waryBegan since
-	// when; under line.mu.
+	// wary is until when the unit is asked with more care, since it gave an answer
+	// too many, and waryBegan since when; under line.mu.
 	wary, waryBegan time.Time
 }
 
@@ -120,29 +121,65 @@ func (s *station) acquire(ctx context.Context, urgent bool) (session uint64, err
 		return 0, err
 	}
 	l.mu.Lock()
-	silent, quiet := s.silent, s.quiet
+	silent := s.silent
 	l.mu.Unlock()
 	if silent {
 		if err := l.probe(ctx); err != nil {
 			return 0, err
 		}
 	}
-	if err = pauseFor(ctx, time.Until(quiet)); err == nil {
-		err = l.turns.take(ctx, &s.used, urgent)
-	}
-	if err != nil {
-		if silent {
-			l.probed(0)
+	for round := 1; ; round++ {
+		rest, wary := s.rest()
+		if err = pauseFor(ctx, rest); err == nil {
+			err = l.turns.take(ctx, &s.used, urgent)
 		}
-		return 0, err
+		if err != nil {
+			if silent {
+				l.probed(0)
+			}
+			return 0, err
+		}
+		link, session, err := s.here()
+		s.ctx, s.current, s.begun, s.probing, s.failed = ctx, link, time.Now(), silent, 0
+		if err != nil {
+			s.release()
+			return 0, err
+		}
+		if round == waryRounds || !s.overheard(link, wary) {
+			return session, nil
+		}
+		l.turns.give(&s.used, time.Since(s.begun))
 	}
-	link, session, err := s.here()
-	s.ctx, s.current, s.begun, s.probing, s.failed = ctx, link, time.Now(), silent, 0
-	if err != nil {
-		s.release()
-		return 0, err
+}
+
+// rest is how long the unit is to be left alone before its next turn: while an
+// answer that cannot be told apart is due, and where it answers twice for
+// warySilence, in which nothing more comes of it. Others use the line meanwhile.
+// wary is until when it is asked so; zero if it does not answer twice.
+func (s *station) rest() (rest time.Duration, wary time.Time) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	rest = time.Until(s.quiet)
+	if s.line.rtu && time.Now().Before(s.wary) {
+		rest, wary = max(rest, warySilence), s.wary
 	}
-	return session, nil
+	return rest, wary
+}
+
+// overheard reads what has come for nobody and reports whether one more answer
+// too many of this unit came since rest: the next could follow it. The caller
+// has the turn.
+func (s *station) overheard(link *lineLink, wary time.Time) bool {
+	if wary.IsZero() {
+		return false
+	}
+	defer s.endWithContext(link)()
+	if link.prepare(s, s.line.silence) != nil {
+		return false // the request behind it says what is wrong
+	}
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	return s.wary.After(wary)
 }
 
 // here returns the session and its wire, or why there is none.
@@ -324,6 +361,13 @@ func (s *station) beWary() (first bool) {
 	}
 	s.wary = now.Add(waryFor)
 	return first
+}
+
+// answersTwice notes and logs that the unit gave an answer too many.
+func (s *station) answersTwice() {
+	if s.beWary() {
+		s.line.log.Warn("a unit answers twice: maybe two devices have its unit id, or its timeout is too short; on a line without transaction ids it alone is asked more slowly for a minute", zap.Uint8("unit", s.unit))
+	}
 }
 
 // warySince returns since when the unit gives answers too many; zero if it gave

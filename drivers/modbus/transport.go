@@ -33,6 +33,9 @@ const (
 	// answersKept is how many answers a session remembers, to tell a repeated
 	// answer from a contradicting one.
 	answersKept = 16
+	// listenEvery and longestListenOn bound how often and how long an answer is
+	// waited for behind its time, to tell a slow device from a silent one.
+	listenEvery, longestListenOn = 4, time.Second
 )
 
 var _ carrier = (*transport)(nil)
@@ -63,6 +66,7 @@ type transport struct {
 	ctx     context.Context
 	current *link
 	done    time.Time // when the last request ended
+	silent  int       // requests in a row without an answer in time
 }
 
 // sessions opens and ends what a carrier carries.
@@ -209,9 +213,11 @@ func (t *transport) Send(request []byte) (answer []byte, err error) {
 	if _, err := l.conn.Write(request); err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	if answer, err = t.receive(l, request); err != nil {
-		return nil, err
+		return nil, t.listenOn(ctx, l, request, begun, err)
 	}
+	t.silent = 0
 	if err := check(request, answer); err != nil {
 		return nil, err
 	}
@@ -230,6 +236,33 @@ func (t *transport) Send(request []byte) (answer []byte, err error) {
 		}
 	}
 	return answer, nil
+}
+
+// listenOn waits a little longer for an answer that is late, since what is late
+// has another remedy than what is silent. The session ends all the same; after
+// the first time a device that stays silent is seldom waited for.
+func (t *transport) listenOn(ctx context.Context, l *link, request []byte, begun time.Time, err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	if t.silent++; t.silent%listenEvery != 1 {
+		return err
+	}
+	// The order of these two matters as in Send.
+	if l.conn.SetDeadline(time.Now().Add(min(2*t.timeout, longestListenOn))) != nil || ctx.Err() != nil {
+		return err
+	}
+	_, late := t.receive(l, request)
+	took := time.Since(begun).Round(time.Millisecond)
+	switch part := l.to - l.from; {
+	case late == nil:
+		t.silent = 0
+		return fmt.Errorf("no answer within %v, but one came after %v: raise timeout above that", t.timeout, took)
+	case errors.Is(late, os.ErrDeadlineExceeded) && part > 0 && ctx.Err() == nil:
+		return fmt.Errorf("no answer within %v, only %d bytes of one after %v: it is cut off, or the way to it is slow; then raise timeout", t.timeout, part, took)
+	default:
+		return err
+	}
 }
 
 // receive returns the answer to request, over repeated answers to earlier ones.
@@ -381,8 +414,13 @@ func check(request, answer []byte) error {
 	if function == pdu.FuncCodeReadCoils || function == pdu.FuncCodeReadDiscreteInputs {
 		want = (count + 7) / 8
 	}
-	if len(data) != 1+want || int(data[0]) != want {
-		return protocolError("an answer of %d bytes instead of %d", len(data), 1+want)
+	switch {
+	case len(data) == 0:
+		return protocolError("an answer without data")
+	case len(data)-1 != int(data[0]):
+		return protocolError("the answer says %d bytes of data, and %d are in it", data[0], len(data)-1)
+	case int(data[0]) != want:
+		return protocolError("an answer with %d bytes of data instead of %d", data[0], want)
 	}
 	return nil
 }

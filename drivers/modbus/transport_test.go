@@ -112,8 +112,8 @@ func TestHostileAnswers(t *testing.T) {
 		{"too few registers", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3, 2, 9, 9)} }, "instead of"},
 		{"too many registers", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3, 6, 9, 9, 9, 9, 9, 9)} }, "instead of"},
 		{"no registers", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3, 0)} }, "instead of"},
-		{"no data", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3)} }, "instead of"},
-		{"count and length disagree", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3, 6, 9, 9, 9, 9)} }, "instead of"},
+		{"no data", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3)} }, "without data"},
+		{"count and length disagree", func(r []byte) [][]byte { return [][]byte{frame(r, 1, 3, 6, 9, 9, 9, 9)} }, "says 6 bytes of data, and 4 are in it"},
 		{"length 0", func(r []byte) [][]byte { return [][]byte{append(append([]byte{}, r[:4]...), 0, 0, 1)} }, "length 0"},
 		{"length 1", func(r []byte) [][]byte { return [][]byte{append(append([]byte{}, r[:4]...), 0, 1, 1)} }, "length 1"},
 		{"length 65535", func(r []byte) [][]byte {
@@ -133,7 +133,7 @@ func TestHostileAnswers(t *testing.T) {
 			}
 			return out
 		}, good},
-		{"half an answer", func(r []byte) [][]byte { return [][]byte{answer(r)[:9]} }, "no answer within"},
+		{"half an answer", func(r []byte) [][]byte { return [][]byte{answer(r)[:9]} }, "only 9 bytes of one"},
 		{"silence", func([]byte) [][]byte { return nil }, "no answer within"},
 		{"endless repetition", func(r []byte) [][]byte { return [][]byte{bytes.Repeat(answer(r), 20)} }, "given before"},
 		{"another answer together with the right one", func(r []byte) [][]byte {

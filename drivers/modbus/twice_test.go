@@ -3,6 +3,7 @@ package modbus
 import (
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,8 +106,69 @@ func TestAnOldAnswerBehindABoxHarmsNobody(t *testing.T) {
 			}
 		}
 	}
+	for i, d := range []*driver{one, two} {
+		if n := d.Notices(); len(n) != 1 || !strings.HasSuffix(n[0].Text, "unit "+itoa(i+1)+" answers twice") {
+			t.Errorf("notices of unit %d: %v", i+1, n)
+		}
+	}
 	never.Store(true)
 	if _, err := one.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "none of the last") {
 		t.Errorf("an answer to a request that was never made: %v", err)
+	}
+}
+
+// While a unit that always answers twice is read, the others have the line.
+func TestNobodyWaitsForAUnitThatAnswersTwice(t *testing.T) {
+	b := newBus(t, nil)
+	var copies sync.WaitGroup
+	defer copies.Wait()
+	b.answer = func(request []byte) [][]byte {
+		answer := ownRegisters(request)
+		if request[0] == 2 {
+			copies.Add(1)
+			time.AfterFunc(warySilence/3, func() {
+				defer copies.Done()
+				b.send(answer)
+			})
+		}
+		return [][]byte{answer}
+	}
+	l := openLine(t, "endpoint: "+b.listener.Addr().String())
+	one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
+	defer one.Close()
+	defer two.Close()
+	read := func(unit int, d *driver) {
+		scans, err := d.Read(t.Context())
+		if err != nil || unit == 1 && wantOwn(t, unit, scans) != 4 {
+			t.Error(unit, scans, err)
+		}
+	}
+	for unit, d := range []*driver{one, two} {
+		if err := d.Connect(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		read(unit+1, d)
+	}
+	await(t, "the copy is seen", func() bool { read(1, one); return len(two.Notices()) > 0 })
+	good, bad := b.count(1), b.count(2)
+	var reading sync.WaitGroup
+	stop := make(chan struct{})
+	reading.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				read(1, one)
+			}
+		}
+	})
+	for range 4 {
+		read(2, two)
+	}
+	close(stop)
+	reading.Wait()
+	if good, bad = b.count(1)-good, b.count(2)-bad; good < 2*bad {
+		t.Errorf("%d requests to the good unit while the other one had %d: it waits for it", good, bad)
 	}
 }
