@@ -10,7 +10,7 @@ import (
 // session all the same.
 func TestALateAnswerOverTCPIsNamed(t *testing.T) {
 	address := peer(t, func(r []byte) [][]byte {
-		time.Sleep(250 * time.Millisecond)
+		<-time.After(250 * time.Millisecond) // a slow device
 		return [][]byte{frame(r, 1, 3, 4, 1, 2, 3, 4)}
 	})
 	d := openDriver(t, strings.Replace(twoTags, "250ms", "150ms", 1), address)
