@@ -247,6 +247,9 @@ const longAway = time.Minute
 // deviceGone names a device that is away, or that comes and goes.
 func deviceGone(snap Snapshot, d *drivers.Stats) (Problem, bool) {
 	p := Problem{Severity: Stuck, Since: d.Since, Cause: inWords(d.LastError), Do: deviceAdvice(d.LastError)}
+	if d.LastError == "" {
+		p.Cause = "it is asked for the first time and has not answered yet"
+	}
 	switch unsteady := !d.Unsteady.Since.IsZero(); {
 	case unsteady && (d.Connected || age(snap.At, d.Since) < longAway):
 		p.What, p.Since = "Device "+string(d.Device)+": "+d.Unsteady.String(), d.Unsteady.Since

@@ -68,7 +68,11 @@ func TestProblemsHideAFlap(t *testing.T) {
 	if ps := Problems(snap); len(ps) != 0 {
 		t.Errorf("a flap is shown: %q", whats(ps))
 	}
-	d.Session = 0
+	d.Session, d.LastError = 0, ""
+	if ps := Problems(snap); len(ps) != 0 {
+		t.Errorf("a device that was not asked yet is shown: %q", whats(ps))
+	}
+	d.LastError = "connection refused"
 	if ps := Problems(snap); len(ps) != 1 {
 		t.Errorf("a device that never answered is not shown at once: %q", whats(ps))
 	}

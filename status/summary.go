@@ -102,10 +102,10 @@ func machinesLine(snap Snapshot) string {
 	return text
 }
 
-// away reports whether a device has been away for longer than a flap, or has
-// never answered.
+// away reports whether a device has been away for longer than a flap, or did not
+// answer when it was asked first.
 func away(snap Snapshot, d *drivers.Stats) bool {
-	return !d.Connected && (d.Session == 0 || age(snap.At, d.Since) >= flap)
+	return !d.Connected && (d.Session == 0 && d.LastError != "" || age(snap.At, d.Since) >= flap)
 }
 
 // lost returns since when an uplink delivers nothing, zero if it does or if that

@@ -98,6 +98,7 @@ type driver struct {
 var (
 	_ drivers.Driver   = (*driver)(nil)
 	_ drivers.Listener = (*driver)(nil)
+	_ drivers.Noticer  = (*driver)(nil)
 )
 
 func open(env drivers.Env, o *Options) *driver {
@@ -150,7 +151,7 @@ func (d *driver) Close() error {
 		return nil
 	}
 	if left := l.close(); left > 0 && d.o.Poll == "" {
-		d.counts.dropped.Add(uint32(left))
+		d.counts.drop(left)
 		d.log.Warn("lines were waiting when the session ended: they are lost", zap.Int("lines", left))
 	}
 	return nil

@@ -62,6 +62,14 @@ type link struct {
 // counts are of a driver, over all its sessions.
 type counts struct {
 	sequence, refused, dropped atomic.Uint32
+	// turned are callers that had no place, lost the lines of dropped.
+	turned, lost tally
+}
+
+// drop counts lines that are lost.
+func (c *counts) drop(n int) {
+	c.dropped.Add(uint32(n))
+	c.lost.add(uint64(n), time.Now())
 }
 
 func newLink(o *Options, c *counts, log *zap.Logger) *link {
@@ -121,6 +129,9 @@ func (l *link) accept() {
 		}
 		w := socket{conn}
 		if !l.join(w) {
+			if !l.stopped() {
+				l.counts.turned.add(1, time.Now())
+			}
 			if !l.stopped() && time.Since(said) > time.Minute {
 				said = time.Now()
 				l.log.Warn("a device was turned away, and what it sent is lost: too many are connected; give each its own port, or fewer this one",
@@ -266,14 +277,14 @@ func (l *link) put(e entry) {
 		default:
 			e.full = true
 			l.lost = &e
-			l.counts.dropped.Add(1)
+			l.counts.drop(1)
 		}
 		return
 	}
 	select {
 	case l.lines <- e:
 	case <-l.stop:
-		l.counts.dropped.Add(1)
+		l.counts.drop(1)
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/drivers/driverstest"
 	"github.com/sluice-edge/sluice/internal/faultnet"
@@ -334,9 +336,54 @@ func TestCallersAreBounded(t *testing.T) {
 	if _, err := extra.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("one caller too many: %v, want the end of the connection", err)
 	}
+	if all := d.(drivers.Noticer).Notices(); len(all) != 1 || !strings.Contains(all[0].Text, "once a device was turned away") || all[0].Do == "" || all[0].Since.IsZero() {
+		t.Errorf("one caller too many: the page says %+v", all)
+	}
 	if all := logged.All(); len(all) != 1 || all[0].ContextMap()["caller"] != extra.LocalAddr().String() {
 		t.Errorf("one caller too many: logged %v, want its address", all)
 	}
+}
+
+// Lines that wait, and lines that are lost, are on the page; an hour after the
+// last one is lost no more is said of it.
+func TestLinesThatWaitOrAreLostAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &Options{Port: "/dev/ttyS0", Queue: 600, MaxRate: config.Rate{Count: 100, Per: time.Second}}
+		d := open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop()}, o)
+		d.link = newLink(o, &d.counts, d.log)
+		told := func(want ...string) {
+			t.Helper()
+			all := d.Notices()
+			if len(all) != len(want) {
+				t.Fatalf("%+v, want %q", all, want)
+			}
+			for i, n := range all {
+				if !strings.Contains(n.Text, want[i]) || n.Do == "" {
+					t.Errorf("%+v, want %q", n, want[i])
+				}
+			}
+		}
+		for range 500 {
+			d.link.put(entry{at: time.Now()})
+		}
+		told()
+		for range 100 {
+			d.link.put(entry{at: time.Now()})
+		}
+		told("600 lines wait")
+		for range 26 {
+			d.link.put(entry{at: time.Now()})
+		}
+		told("26 lines are lost", "600 lines wait")
+		for range 600 {
+			<-d.link.lines
+		}
+		told("26 lines are lost")
+		time.Sleep(noticeFor + time.Second)
+		told()
+		d.counts.drop(2)
+		told("2 lines are lost")
+	})
 }
 
 func isTimeout(err error) bool {
