@@ -52,7 +52,6 @@ var deviceRemedies = []remedy{
 	{[]string{"bytes of one"}, "It answers, but is cut off or comes byte by byte: look at the way to it (radio, VPN, a slow device server), and raise timeout."},
 	{[]string{"is whole, but no answer"}, "What comes is undamaged, but answers something else: two devices with one unit id, another master on the line, or a faulty device; unplug devices one by one until it is gone."},
 	{[]string{"check sum is wrong"}, "What comes is spoilt: the same baud and parity everywhere, the termination at both ends, each unit id once; unplug devices one by one until it is gone."},
-	{[]string{"no answer to this request ("}, "It answers, but not what it was asked: look for a second device with its unit id and for another master on the line; update or replace the device."},
 	{[]string{"line is never silent"}, "Somebody else talks on this line: another master, an inverter beside the cable, or wrong baud."},
 	{[]string{"no answer of unit"}, "Check this device's power and unit id, A and B not swapped, and baud and parity of the line."},
 	{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},

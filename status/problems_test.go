@@ -179,7 +179,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"rest: POST https://x/: the receiver answers 401 Unauthorized":                                                                             "refuses the login",
 		"modbus: read holding:1 from line hall (/dev/ttyUSB0), unit 7: no answer of unit 7 within 300ms: check its power":                          "A and B",
 		"modbus: read holding:1 from line hall, unit 7: no answer of unit 7 within 300ms, but one came after 800ms: raise timeout":                 "raise timeout",
-		"modbus: read holding:1 from line hall, unit 7: what came is whole, but no answer to this request (it is of unit 9, and unit 7 was asked)": "second device",
+		"modbus: read holding:1 from line hall, unit 7: what came is whole, but no answer to this request (it is of unit 9, and unit 7 was asked)": "two devices with one unit id",
 		"modbus: read holding:1 from line hall, unit 7: what came is no answer (its check sum is wrong): check baud":                               "termination",
 		"modbus: read holding:1 from line hall, unit 7: the line is never silent: another master":                                                  "another master",
 		"line hall: the port /dev/ttyUSB0 is not there: plug in the adaptor":                                                                       "/dev/serial/by-id",

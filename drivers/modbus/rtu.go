@@ -38,7 +38,6 @@ const (
 // Faults of a line. They are answers to the question of what to do.
 var (
 	errBabble = errors.New("the line is never silent: another master, an inverter's noise, or wrong baud or parity")
-	errOdd    = errors.New("what came is whole, but no answer to this request")
 	errGarble = errors.New("what came is no answer (its check sum is wrong): check baud and parity, the wiring, the termination, and that each unit id is there once")
 )
 
@@ -192,7 +191,7 @@ func (r *rtu) garble() error {
 	if r.odd == "" {
 		return errGarble
 	}
-	return fmt.Errorf("%w (%s): two devices may have one unit id, or the device does not speak Modbus as it should", errOdd, r.odd)
+	return fmt.Errorf("what came is whole, but no answer to this request (%s): two devices may have one unit id, or the device does not speak Modbus as it should", r.odd)
 }
 
 // note remembers what is wrong with a whole frame that is no answer to request.
