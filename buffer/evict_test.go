@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -182,6 +183,17 @@ func TestParametersAreEvictedFirst(t *testing.T) {
 	stored := uint64(0)
 	for _, st := range s.Streams {
 		stored += st.Stored
+		// What is listed or sent again from Before on is all that is there.
+		n := uint64(0)
+		for _, err := range b.Events(t.Context(), st.Machine, st.Before, math.MaxInt) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != st.Stored {
+			t.Errorf("behind %d of %s are %d events, %d are stored", st.Before, st.Machine, n, st.Stored)
+		}
 	}
 	if backlog := queueStats(t, b, "mes").Backlog; backlog != stored {
 		t.Errorf("a backlog of %d, %d events are stored", backlog, stored)

@@ -24,6 +24,9 @@ type Job struct {
 	// Put is kept in the memory of Uplink in the same transaction.
 	Uplink string
 	Put    []plant.KV
+	// Taken are events that the receiver of Uplink has taken: those of them that are
+	// dead letters are none any more, in the same transaction.
+	Taken []plant.EventID
 }
 
 // SaveJob makes a job durable, or its deletion. It blocks for the fsync. It may
@@ -32,14 +35,66 @@ func (b *Buffer) SaveJob(ctx context.Context, j Job) error {
 	if err := b.usable(ctx); err != nil {
 		return err
 	}
+	fail := func(err error) error { return fmt.Errorf("buffer: save job %d: %w", j.ID, err) }
 	r := &request{class: classSettle, done: make(chan error, 1)}
 	if err := r.job(j); err != nil {
-		return fmt.Errorf("buffer: save job %d: %w", j.ID, err)
+		return fail(err)
+	}
+	if len(j.Taken) > 0 {
+		b.deadTurn.Lock()
+		defer b.deadTurn.Unlock()
+	}
+	for _, id := range j.Taken {
+		key, is, err := b.deadLetterKey(j.Uplink, id.Machine, id.Sequence)
+		if err != nil {
+			return fail(err)
+		}
+		if is {
+			r.delete(key)
+		}
 	}
 	if err := b.submit(r); err != nil {
-		return fmt.Errorf("buffer: save job %d: %w", j.ID, err)
+		return fail(err)
 	}
 	return nil
+}
+
+// AreDead returns how many of the events are dead letters of that uplink. It blocks
+// on disk reads.
+func (b *Buffer) AreDead(ctx context.Context, uplink string, events []plant.EventID) (n uint64, err error) {
+	if err := b.usable(ctx); err != nil {
+		return 0, err
+	}
+	for _, id := range events {
+		_, is, err := b.deadLetterKey(uplink, id.Machine, id.Sequence)
+		if err != nil {
+			return 0, fmt.Errorf("buffer: look for dead letter %d of %s for uplink %s: %w", uint64(id.Sequence), id.Machine, uplink, err)
+		}
+		if is {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// deadLetterKey returns the key of a dead letter; is says whether there is one. A
+// damaged one is there.
+func (b *Buffer) deadLetterKey(uplink string, m plant.MachineID, s plant.Sequence) (key []byte, is bool, err error) {
+	b.mu.Lock()
+	sum := b.side.dead[deadOf{uplink, m}]
+	any := sum != nil && sum.count > 0
+	b.mu.Unlock()
+	if !any || len(uplink) > maxName || len(m) > maxName {
+		return nil, false, nil
+	}
+	key = deadKey(uplink, m, s)
+	switch _, err := b.value(key); {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return nil, false, nil
+	case err != nil && !errors.Is(err, errDamaged):
+		return nil, false, err
+	}
+	return key, true, nil
 }
 
 // job adds the record of a job, or its deletion.

@@ -61,9 +61,10 @@ type Stats struct {
 // StreamStats is what is stored of one machine.
 type StreamStats struct {
 	Machine plant.MachineID
-	// Last is the newest sequence ever given, Stored the number of events that
-	// are kept, Bytes what they take.
+	// Last is the newest sequence ever given, Before the one before the oldest event
+	// that may be kept, Stored the number of events that are, Bytes what they take.
 	Last   plant.Sequence
+	Before plant.Sequence
 	Stored uint64
 	Bytes  int64
 }
@@ -130,7 +131,7 @@ func (b *Buffer) Stats() Stats {
 	s.Missing = maps.Clone(b.missing)
 	for _, st := range b.order {
 		s.Streams = append(s.Streams, StreamStats{
-			Machine: st.machine, Last: st.head.sequence, Bytes: st.live(),
+			Machine: st.machine, Last: st.head.sequence, Before: st.low.sequence, Bytes: st.live(),
 			Stored: uint64(st.head.sequence-st.low.sequence) - b.evicted(st),
 		})
 	}

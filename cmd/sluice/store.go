@@ -58,7 +58,7 @@ func (p *plan) uplinkInfo(name string) (admin.UplinkInfo, bool) {
 	if i < 0 {
 		return admin.UplinkInfo{}, false
 	}
-	return admin.UplinkInfo{Deduplicates: p.Uplinks[i].Plan.Options.Deduplicates}, true
+	return admin.UplinkInfo{Deduplicates: p.Uplinks[i].Plan.Options.Deduplicates, Machines: p.Uplinks[i].Plan.Options.Machines.Take}, true
 }
 
 // access is the way to the store: the running gateway, or the store itself.

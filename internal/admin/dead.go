@@ -165,8 +165,10 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var found []plant.EventID
+	var times []time.Time
 	var notes []uplink.Exchange
 	collect := func(d *buffer.DeadLetter) {
+		times = append(times, d.Event.Time)
 		found, notes = append(found, d.Event.ID()), append(notes, droppedNote(d, peer(r)+": "+q.Reason))
 	}
 	if err := s.eachDead(r, &q, collect); err != nil {
@@ -182,7 +184,7 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	// No retry begins meanwhile.
 	s.adding.Lock()
 	defer s.adding.Unlock()
-	if err := s.onTheirWay(r, q.Uplink, found); err != nil {
+	if err := s.onTheirWay(r, q.Uplink, found, times); err != nil {
 		return err
 	}
 	n := Dropped{}
@@ -206,16 +208,16 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, n)
 }
 
-// onTheirWay refuses to give up what a retry is sending, or is still to send: the
+// onTheirWay refuses to give up what a job is sending, or is still to send: the
 // receiver may take it, and the books would say that it was given up.
-func (s *Server) onTheirWay(r *http.Request, uplink string, letters []plant.EventID) error {
+func (s *Server) onTheirWay(r *http.Request, uplink string, letters []plant.EventID, times []time.Time) error {
 	jobs, err := listJobs(r.Context(), s.Store, s.Log)
 	if err != nil {
 		return err
 	}
-	for _, id := range letters {
+	for k, id := range letters {
 		f := flight{uplink, id.Machine, id.Sequence}
-		if i := slices.IndexFunc(jobs, func(j Job) bool { return j.covers(f) }); i >= 0 {
+		if i := slices.IndexFunc(jobs, func(j Job) bool { return j.covers(f, times[k]) }); i >= 0 {
 			return conflict("%s/%d is being sent by job %d: wait for its end, or end it: sluice events jobs --cancel %d; nothing was dropped", id.Machine, id.Sequence, jobs[i].ID, jobs[i].ID)
 		}
 		if job, ok := s.Jobs.sending(f); ok {

@@ -107,7 +107,7 @@ type span struct{ after, last plant.Sequence }
 func spans(st *buffer.Stats) map[plant.MachineID]span {
 	all := make(map[plant.MachineID]span, len(st.Streams))
 	for _, s := range st.Streams {
-		all[s.Machine] = span{after: s.Last - plant.Sequence(s.Stored), last: s.Last}
+		all[s.Machine] = span{after: s.Before, last: s.Last}
 	}
 	return all
 }

@@ -38,6 +38,9 @@ type Job struct {
 	Delivered uint64 `json:"delivered"`
 	Refused   uint64 `json:"refused"`
 	Gone      uint64 `json:"gone"`
+	// Settled is how many of those that a resend delivered were dead letters; they
+	// are none any more.
+	Settled uint64 `json:"settled,omitempty"`
 	// LastError holds the newest words of a failure or a refusal.
 	LastError string `json:"last_error,omitempty"`
 	// Ended is zero while there is work left; Outcome is then "done" or
@@ -53,6 +56,24 @@ type JobStream struct {
 	Machine plant.MachineID `json:"machine"`
 	At      plant.Sequence  `json:"at"`
 	Last    plant.Sequence  `json:"last"`
+	// Time is when the event At happened; zero if nobody knows.
+	Time time.Time `json:"time,omitzero"`
+}
+
+// gone returns how many of the numbers between the event at and the next one that
+// is stored are gone and may be meant: what happened between two moments that are
+// both before or both behind the time asked for is not, nor are the numbers that an
+// older copy of the store has never had.
+func (s *JobStream) gone(at plant.Sequence, before time.Time, next *plant.Event, from, to time.Time) uint64 {
+	if !from.IsZero() && next.Time.Before(from) || !to.IsZero() && !before.IsZero() && !before.Before(to) {
+		return 0
+	}
+	missing := uint64(next.Sequence - at - 1)
+	var g plant.GapData
+	if next.Kind == plant.KindGap && json.Unmarshal(next.Data, &g) == nil && g.Cause == plant.GapRestoredCopy && g.First <= next.Sequence && g.Last > at {
+		missing -= uint64(min(g.Last, next.Sequence-1) - max(g.First, at+1) + 1)
+	}
+	return missing
 }
 
 // record returns what is stored of the job.
@@ -76,11 +97,13 @@ func readJob(b buffer.Job) (j Job, err error) {
 	return j, nil
 }
 
-// pass moves the cursor of the first stream, takes out what is done, and ends
-// the job if nothing is left.
-func (j *Job) pass(to plant.Sequence) {
+// pass moves the cursor of the first stream to an event of that time, which is zero
+// if nobody knows it, takes out what is done, and ends the job if nothing is left.
+func (j *Job) pass(to plant.Sequence, at time.Time) {
 	s := &j.Streams[0]
-	s.At = max(s.At, to)
+	if to > s.At {
+		s.At, s.Time = to, at
+	}
 	if s.At >= s.Last {
 		j.Streams = j.Streams[1:]
 	}
@@ -89,14 +112,22 @@ func (j *Job) pass(to plant.Sequence) {
 	}
 }
 
-// covers reports whether the job is still to send a dead letter.
-func (j *Job) covers(f flight) bool {
-	if j.Kind != jobRetry || j.Uplink != f.uplink || !j.Ended.IsZero() {
+// covers reports whether the job is still to send a dead letter, whose event is of
+// that time; zero if nobody knows.
+func (j *Job) covers(f flight, at time.Time) bool {
+	if j.Uplink != f.uplink || !j.Ended.IsZero() || j.Kind == jobResend && !at.IsZero() && !inTime(at, j.From, j.To) {
 		return false
 	}
 	return slices.ContainsFunc(j.Streams, func(s JobStream) bool { return s.Machine == f.machine && s.At < f.sequence && f.sequence <= s.Last })
 }
 
+// cancel ends the job before it is done.
+func (j *Job) cancel() { j.Ended, j.Outcome, j.Streams = time.Now().UTC(), "cancelled", nil }
+
 func (j *Job) String() string {
-	return fmt.Sprintf("job %d, %s to %s: %d delivered, %d refused, %d gone", j.ID, j.Kind, j.Uplink, j.Delivered, j.Refused, j.Gone)
+	text := fmt.Sprintf("job %d, %s to %s: %d delivered, %d refused, %d gone", j.ID, j.Kind, j.Uplink, j.Delivered, j.Refused, j.Gone)
+	if j.Settled > 0 {
+		text += fmt.Sprintf(", %d of the delivered were dead letters and are none any more", j.Settled)
+	}
+	return text
 }

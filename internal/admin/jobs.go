@@ -265,19 +265,34 @@ func (j *Jobs) rest(ctx context.Context, wait time.Duration) bool {
 // errCancelled says that somebody has ended the job.
 var errCancelled = errors.New("the job was cancelled")
 
-// save makes the job durable as it is now.
-func (j *Jobs) save(ctx context.Context, job *Job, put []plant.KV) error {
-	record, err := job.record(put)
-	if err != nil {
-		return err
-	}
+// save makes the job durable as it is now, with what the receiver wants kept, and
+// what it has taken: of that nothing is a dead letter any more. A job that was
+// cancelled stays so; what the receiver has answered counts all the same.
+func (j *Jobs) save(ctx context.Context, job *Job, put []plant.KV, taken ...plant.EventID) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.cancelled[job.ID] {
+	return j.saveLocked(job, func(record buffer.Job) error {
+		record.Put, record.Taken = put, taken
+		// With the lock: a cancellation is then not overwritten.
+		return j.store.SaveJob(context.WithoutCancel(ctx), record)
+	})
+}
+
+// saveLocked gives the record of a job to save, and returns errCancelled for one
+// that was. It is called with mu held.
+func (j *Jobs) saveLocked(job *Job, save func(buffer.Job) error) error {
+	now, cancelled := *job, j.cancelled[job.ID]
+	if cancelled {
+		now.cancel()
+	}
+	record, err := now.record(nil)
+	if err == nil {
+		err = save(record)
+	}
+	if err == nil && cancelled {
 		return errCancelled
 	}
-	// With the lock: a cancellation is then not overwritten.
-	return j.store.SaveJob(context.WithoutCancel(ctx), record)
+	return err
 }
 
 // step sends the next few events of the job's first stream and makes what came
@@ -295,11 +310,11 @@ const scanStep = 2000
 func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (int, *later, error) {
 	s := job.Streams[0]
 	if !t.takes(s.Machine) {
-		job.pass(s.Last)
+		job.pass(s.Last, time.Time{})
 		return 0, nil, j.save(ctx, job, nil)
 	}
 	var events []plant.Event
-	at := s.At
+	at, before := s.At, s.Time
 	for e, err := range j.store.Events(ctx, s.Machine, s.At, scanStep) {
 		if err != nil {
 			return 0, nil, err
@@ -307,8 +322,10 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		if e.Sequence > s.Last || len(events) == most {
 			break
 		}
-		job.Gone += uint64(e.Sequence - at - 1)
-		at = e.Sequence
+		if e.Sequence > at+1 {
+			job.Gone += s.gone(at, before, &e, job.From, job.To)
+		}
+		at, before = e.Sequence, e.Time
 		if inTime(e.Time, job.From, job.To) && t.Carries(e.Kind) {
 			events = append(events, e)
 		}
@@ -319,20 +336,35 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		at = s.Last
 	}
 	if len(events) == 0 {
-		job.pass(at)
+		job.pass(at, before)
 		return 0, nil, j.save(ctx, job, nil)
 	}
+	ids := make([]plant.EventID, len(events))
+	for i := range events {
+		ids[i] = events[i].ID()
+	}
+	land, err := j.takeOff(job, ids...)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer land()
 	results, err := t.Uplink.Resend(ctx, s.Machine, events)
 	if err != nil {
 		return 0, nil, err
 	}
 	var put []plant.KV
+	var taken []plant.EventID
 	done, again, held := plant.Sequence(0), (*later)(nil), false
 	for _, r := range results {
 		put = append(put, r.Put...)
 		switch r.Status {
 		case plant.Delivered:
 			job.Delivered += covered(events, r)
+			for _, id := range ids {
+				if id.Sequence >= r.First && id.Sequence <= r.Last {
+					taken = append(taken, id)
+				}
+			}
 		case plant.Rejected:
 			job.Refused += covered(events, r)
 			job.LastError = words(r.Cause)
@@ -351,11 +383,16 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 	}
 	switch {
 	case again == nil && !held:
-		job.pass(at) // also over what is not meant
+		job.pass(at, before) // also over what is not meant
 	case done > 0:
-		job.pass(done)
+		job.pass(done, time.Time{})
 	}
-	return len(events), again, j.save(ctx, job, put)
+	settled, err := j.store.AreDead(ctx, job.Uplink, taken)
+	if err != nil {
+		return 0, nil, err
+	}
+	job.Settled += settled
+	return len(events), again, j.save(ctx, job, put, taken...)
 }
 
 func covered(events []plant.Event, r plant.Result) (n uint64) {
@@ -388,7 +425,7 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 		if err != nil && d.Event.Sequence <= s.Last {
 			job.Gone++
 			job.LastError = words(err)
-			job.pass(d.Event.Sequence)
+			job.pass(d.Event.Sequence, time.Time{})
 			return 0, nil, j.save(ctx, job, nil)
 		}
 		if d.Event.Sequence <= s.Last {
@@ -397,10 +434,10 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 		break
 	}
 	if letter == nil {
-		job.pass(s.Last)
+		job.pass(s.Last, time.Time{})
 		return 0, nil, j.save(ctx, job, nil)
 	}
-	land, err := j.takeOff(job, letter)
+	land, err := j.takeOff(job, letter.Event.ID())
 	if err != nil {
 		return 0, nil, err
 	}
@@ -428,24 +465,27 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	default:
 		return 1, &later{text: words(r.Cause), wait: r.Wait}, nil
 	}
-	job.pass(letter.Event.Sequence)
+	job.pass(letter.Event.Sequence, time.Time{})
 	return 1, nil, j.settleDead(ctx, job, letter, &r)
 }
 
-// takeOff notes that a dead letter is being sent until land is called: nobody may
-// give it up meanwhile, since the receiver may take it.
-func (j *Jobs) takeOff(job *Job, letter *buffer.DeadLetter) (land func(), err error) {
-	f := flight{job.Uplink, letter.Event.Machine, letter.Event.Sequence}
+// takeOff notes that events are being sent, which may be dead letters, until land is
+// called: nobody may give them up meanwhile, since the receiver may take them.
+func (j *Jobs) takeOff(job *Job, events ...plant.EventID) (land func(), err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.cancelled[job.ID] {
 		return nil, errCancelled
 	}
-	j.flying[f] = job.ID
+	for _, id := range events {
+		j.flying[flight{job.Uplink, id.Machine, id.Sequence}] = job.ID
+	}
 	return func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		delete(j.flying, f)
+		for _, id := range events {
+			delete(j.flying, flight{job.Uplink, id.Machine, id.Sequence})
+		}
 	}, nil
 }
 
@@ -488,31 +528,22 @@ func (j *Jobs) current(ctx context.Context, t Target, letter plant.Event) (plant
 }
 
 func (j *Jobs) settleDead(ctx context.Context, job *Job, letter *buffer.DeadLetter, r *plant.Result) error {
-	record, err := job.record(r.Put)
-	if err != nil {
-		return err
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	with := &record
-	if j.cancelled[job.ID] {
-		with = nil // the receiver has answered all the same
-	}
 	ctx = context.WithoutCancel(ctx)
 	m, n := letter.Event.Machine, letter.Event.Sequence
-	if r.Status == plant.Delivered {
-		err = j.store.RemoveDead(ctx, job.Uplink, m, n, with)
-	} else {
-		err = j.store.RefuseDead(ctx, job.Uplink, m, n, r.Cause, with)
-	}
-	switch {
-	case errors.Is(err, buffer.ErrNoDeadLetter) && with != nil:
-		// Somebody dropped it meanwhile.
-		return j.store.SaveJob(ctx, record)
-	case err == nil && with == nil:
-		return errCancelled
-	}
-	return err
+	return j.saveLocked(job, func(record buffer.Job) (err error) {
+		record.Put = r.Put
+		if r.Status == plant.Delivered {
+			err = j.store.RemoveDead(ctx, job.Uplink, m, n, &record)
+		} else {
+			err = j.store.RefuseDead(ctx, job.Uplink, m, n, r.Cause, &record)
+		}
+		if errors.Is(err, buffer.ErrNoDeadLetter) { // somebody dropped it meanwhile
+			return j.store.SaveJob(ctx, record)
+		}
+		return err
+	})
 }
 
 // cancel ends a job; what is under way may still be answered.
@@ -522,7 +553,7 @@ func (j *Jobs) cancel(ctx context.Context, store *buffer.Buffer, job *Job) error
 		defer j.mu.Unlock()
 		j.cancelled[job.ID] = true
 	}
-	job.Ended, job.Outcome, job.Streams = time.Now().UTC(), "cancelled", nil
+	job.cancel()
 	record, err := job.record(nil)
 	if err != nil {
 		return err

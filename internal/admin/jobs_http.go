@@ -65,9 +65,18 @@ func (s *Server) resend(w http.ResponseWriter, r *http.Request) error {
 	if err := (&filter{machines: q.Machines}).check(s.Store.Machines()); err != nil {
 		return err
 	}
+	takes := func(plant.MachineID) bool { return true }
+	if u, _ := s.Uplink(q.Uplink); u.Machines != nil {
+		takes = u.Machines
+	}
+	for _, m := range q.Machines {
+		if !takes(m) {
+			return conflict("uplink %s leaves out %s (`machines` in the config), so nothing of it would be sent: name another machine or uplink, or take it into `machines`", q.Uplink, m)
+		}
+	}
 	job := &Job{Kind: jobResend, Uplink: q.Uplink, By: peer(r), From: q.From, To: q.To, Rate: rate}
 	for _, m := range s.Store.Machines() {
-		if here := all[m]; here.after < here.last && (len(q.Machines) == 0 || slices.Contains(q.Machines, m)) {
+		if here := all[m]; here.after < here.last && takes(m) && (len(q.Machines) == 0 || slices.Contains(q.Machines, m)) {
 			job.Streams = append(job.Streams, JobStream{Machine: m, At: here.after, Last: here.last})
 		}
 	}

@@ -53,6 +53,8 @@ type Options struct {
 type UplinkInfo struct {
 	// Deduplicates is set if the receiver drops what it has had.
 	Deduplicates bool
+	// Machines says whose events go there, nil for all.
+	Machines func(plant.MachineID) bool
 }
 
 // Server answers the command line. Its handlers may run at the same time.
