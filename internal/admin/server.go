@@ -245,7 +245,7 @@ func (s *Server) stats(w http.ResponseWriter, _ *http.Request) error {
 	for _, m := range b.Streams {
 		stat := MachineStat{Machine: string(m.Machine), Last: uint64(m.Last), Stored: m.Stored, Bytes: m.Bytes}
 		if m.Stored > 0 {
-			stat.First = stat.Last - m.Stored + 1
+			stat.First = uint64(m.Before) + 1
 		}
 		st.Machines = append(st.Machines, stat)
 	}

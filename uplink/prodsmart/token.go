@@ -14,6 +14,7 @@ import (
 const (
 	tokenParameter = "access_token"
 	authorization  = "authorization"
+	askForToken    = `{"scopes":["productions_write"]}`
 )
 
 // token is the company's access token. It is everybody's: it is asked for before
@@ -108,7 +109,7 @@ func (s *Sender) theToken(ctx context.Context, c *call) (string, *halt) {
 		}
 		t.none = true
 	}
-	text, status, h := s.authorize(ctx, c, http.MethodPost, []byte(`{"scopes":["productions_write"]}`))
+	text, status, h := s.authorize(ctx, c, http.MethodPost, []byte(askForToken))
 	if h != nil {
 		return "", h
 	}

@@ -12,17 +12,32 @@ import (
 
 var _ uplink.Tester = (*Sender)(nil)
 
-// Test implements uplink.Tester: it asks for the company's token with the API key,
-// which changes nothing and creates none. Prodsmart may have no token yet; that the
-// key is right is all that a test has to show.
+// Test implements uplink.Tester: it asks for the company's token with the API key.
+// Where Prodsmart has none, which it may say by 404, one is made, as the first
+// delivery would: that cuts nobody off, and nothing else tells it from a wrong path
+// in url.
 func (s *Sender) Test(ctx context.Context) error {
 	ctx, cancel := s.client.Context(ctx)
 	defer cancel()
-	a, _, h := s.do(ctx, &call{
-		class: classState, method: http.MethodGet, path: authorization, header: s.basic, whole: true,
-		asked: uplink.OutcomeTest, until: time.Now().Add(uplink.TryTimeout / 2),
-	})
+	until := time.Now().Add(uplink.TryTimeout / 2)
+	ask := func(method string, body []byte) (*httplink.Answer, outcome, *halt) {
+		return s.do(ctx, &call{
+			class: classState, method: method, path: authorization, header: s.basic, body: body, whole: true,
+			asked: uplink.OutcomeTest, until: until,
+		})
+	}
+	method := http.MethodGet
+	a, o, h := ask(method, nil)
+	if h == nil && (o == missing || a.Success() && a.Status != http.StatusOK) {
+		method = http.MethodPost
+		a, o, h = ask(method, []byte(askForToken))
+		if h == nil && (o == missing || a.Success() && tokenIn(a) == "") {
+			return problem("test", "neither GET nor POST %s gives a token (Prodsmart answers %s), so it is not Prodsmart's API that answers there; check url, and what is between here and Prodsmart", authorization, httplink.Title(a.Status))
+		}
+	}
 	switch {
+	case h == nil && o != taken:
+		return problem("test", "%s", s.said(&call{method: method, path: authorization}, a))
 	case h == nil && a.Status == http.StatusOK && tokenIn(a) == "":
 		return problem("test", "GET %s: Prodsmart answers %s and gives no token; check url, and what is between here and Prodsmart", authorization, httplink.Title(a.Status))
 	case h == nil:

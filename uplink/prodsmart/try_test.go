@@ -12,16 +12,23 @@ import (
 	"github.com/sluice-edge/sluice/uplink"
 )
 
-// TestTest: the key is tried by one request that creates nothing, with a token and
-// without one, and a wrong one is told with what to do.
+// TestTest: the key is tried by asking for the token, which is made only where there
+// is none, as a delivery would; what is wrong is told with what to do.
 func TestTest(t *testing.T) {
 	for name, test := range map[string]struct {
 		before func(*fake.Fake)
 		option func(*Options)
 		words  string
+		made   bool
 	}{
 		"there is a token": {before: func(f *fake.Fake) { f.Authorize(time.Hour) }},
-		"there is none":    {},
+		"there is none":    {made: true},
+		"a wrong path": {before: func(f *fake.Fake) {
+			f.Faults.Add(central.Answered(404, "no"))
+			f.Faults.Add(central.Answered(404, "no"))
+		}, made: true, words: "check url"},
+		"an empty 201":     {before: func(f *fake.Fake) { f.Faults.Add(central.Answered(201, "{}", "Content-Type", "application/json")) }, made: true},
+		"it fails":         {before: func(f *fake.Fake) { f.Faults.Add(central.Answered(500, "oops")) }, words: "500"},
 		"a wrong secret":   {option: func(o *Options) { o.APISecret = config.NewSecret("other-secret") }, words: "check api_key and api_secret"},
 		"200 and no token": {before: func(f *fake.Fake) { f.Faults.Add(central.Answered(200, "[]", "Content-Type", "application/json")) }, words: "gives no token"},
 		"no room":          {before: func(f *fake.Fake) { f.Burn(1000) }, words: "429"},
@@ -40,7 +47,13 @@ func TestTest(t *testing.T) {
 				if got.OK != (test.words == "") || !strings.Contains(got.Error, test.words) || strings.Contains(got.Error, "secret\"") {
 					t.Errorf("%+v", got)
 				}
-				if asked := r.wire.asked(); len(asked) != 1 || asked[0] != "GET /api/authorization" {
+				asked := r.wire.asked()
+				want := 1
+				if test.made { // by the letter: anything but 200 on GET, then POST
+					want = 2
+				}
+				if len(asked) != want || !strings.HasSuffix(asked[0], "/api/authorization") || !strings.HasPrefix(asked[0], "GET ") ||
+					test.made && !strings.HasPrefix(asked[1], "POST ") {
 					t.Errorf("asked %q", asked)
 				}
 			})
