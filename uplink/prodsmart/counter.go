@@ -143,8 +143,11 @@ func (w *work) doubt(ctx context.Context, i int) *halt {
 	}
 	b := *w.m.Doubt
 	stop, settled := w.tell(ctx, i, &b, nil)
-	if stop == nil && settled && w.done[i].Status == plant.Delivered && w.events[i].Sequence != b.Event {
-		w.done[i] = result{} // of an older event; what is new is sent next
+	if stop == nil && settled && w.answered(i) && w.events[i].Sequence != b.Event {
+		// Of an older event; what is new is sent next. That holds what the older one
+		// did, so a refusal that concerns more than its numbers comes again.
+		w.done[i] = result{}
+		delete(w.m.refused, classCounter)
 	}
 	return stop
 }

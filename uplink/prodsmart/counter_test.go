@@ -190,6 +190,39 @@ func TestLostReply(t *testing.T) {
 }
 
 // TestEqualAndWasteOnly are the settings for what the document leaves open.
+// TestLostReplyInAnotherLanguage: nobody can tell what the refusal of the repeat
+// means, so it is shown by the newer count, which holds the older one: that one is
+// taken if only the numbers were too small, and refused if it is something else.
+func TestLostReplyInAnotherLanguage(t *testing.T) {
+	for words, fails := range map[string]bool{"数が小さすぎます": false, "": false, "unbekannter Ausschuss": true} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, company())
+			first, second := r.event("M-1", plant.KindCounter, counter(5, 5)), r.event("M-1", plant.KindCounter, counter(9, 4))
+			r.fake.Faults.Add(central.LostReply())
+			r.send(first)
+			elapse(5 * time.Second)
+			r.fake.Faults.Add(central.Answered(400, words))
+			if fails {
+				r.fake.Faults.Add(central.Answered(400, words))
+			}
+			var last plant.Result
+			for range 20 {
+				results := r.send(first, second)
+				if last = results[len(results)-1]; last.Status != plant.Retry {
+					break
+				}
+				elapse(time.Second)
+			}
+			if want := map[bool]plant.Status{false: plant.Delivered, true: plant.Rejected}[fails]; last.Status != want {
+				t.Errorf("%q: %+v", words, last)
+			}
+			if got := r.fake.Machine("M-1").Count; !fails && got != 9 {
+				t.Errorf("%q: the count is %v", words, got)
+			}
+		})
+	}
+}
+
 func TestEqualAndWasteOnly(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -75,14 +75,15 @@ func JSONType(h http.Header) bool {
 }
 
 // Words finds what is meant for people in the body of an answer: the usual
-// members of a JSON object (RFC 9457 has title and detail), or plain text. A
-// page of HTML is for browsers. They are not clean. A packed body has none.
+// members of a JSON object (RFC 9457 has title and detail), or plain text, which
+// some call JSON. A page of HTML is for browsers. They are not clean. A packed body
+// has none.
 func (a *Answer) Words() string {
 	if a.Coding() != "" {
 		return ""
 	}
-	if !JSONType(a.Header) {
-		if text := strings.TrimSpace(string(a.Body)); !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
+	if !JSONType(a.Header) || !json.Valid(a.Body) {
+		if text := strings.TrimSpace(string(a.Body)); text == "" || !strings.ContainsRune("<{[\"", rune(text[0])) {
 			return text
 		}
 	}
