@@ -52,8 +52,10 @@ type compiler struct {
 	path, text string
 	resolve    rule.Resolver
 	inputs     []rule.Input
-	nodes      int
-	err        error
+	// reads counts the tags by name, each time.
+	reads int
+	nodes int
+	err   error
 }
 
 // fault is an error at a character, counted from 0 as the library does.
@@ -78,7 +80,20 @@ func (c *compiler) refuse(n ast.Node, problem, remedy string) (node, kind) {
 
 const known = "use + - * / %, comparisons, and or not, in [1, 2], a ? b : c, and abs min max div round floor ceil bit tag"
 
+// node compiles a part. One that reads no tag is worked out once: if it has no value,
+// it never will.
 func (c *compiler) node(n ast.Node) (node, kind) {
+	reads := c.reads
+	made, k := c.part(n)
+	if c.err == nil && c.reads == reads {
+		if _, why := made.eval(nil); why != None {
+			return c.refuse(n, "this never has a value: "+why.String(), "write the numbers that are meant, or name a tag")
+		}
+	}
+	return made, k
+}
+
+func (c *compiler) part(n ast.Node) (node, kind) {
 	if c.nodes++; c.nodes > maxNodes {
 		return c.refuse(n, fmt.Sprintf("it has more than %d operands and operators", maxNodes), "make two values of it")
 	}
@@ -119,6 +134,7 @@ func (c *compiler) node(n ast.Node) (node, kind) {
 
 // tag is a tag by its name.
 func (c *compiler) tag(n ast.Node, name string) (node, kind) {
+	c.reads++
 	in, err := c.resolve(c.path, name)
 	if err != nil {
 		var field *config.FieldError
@@ -144,6 +160,25 @@ func (c *compiler) want(n ast.Node, of string, kinds ...kind) (node, kind) {
 	return found, k
 }
 
+// second compiles the operand on the right of a division or of bit, of which the
+// left alone may change: one that makes it fail in any case is refused.
+func (c *compiler) second(n ast.Node, of string, kinds ...kind) node {
+	reads := c.reads
+	made, _ := c.want(n, of, kinds...)
+	if c.err != nil || c.reads != reads {
+		return made
+	}
+	v, _ := made.eval(nil)
+	f, _ := v.Float()
+	switch {
+	case of == "bit" && (f < 0 || f > 63):
+		c.refuse(n, NoBit.String(), "the bits of a tag are 0 to 63")
+	case of != "bit" && f == 0:
+		c.refuse(n, "this is 0, and nothing can be divided by it", "write the number that is meant, or name a tag")
+	}
+	return made
+}
+
 func (c *compiler) unary(n *ast.UnaryNode) (node, kind) {
 	switch n.Operator {
 	case "not", "!":
@@ -166,12 +201,10 @@ func (c *compiler) binary(n *ast.BinaryNode) (node, kind) {
 		return arithmetic{n.Operator[0], a, b}, wider(ka, kb)
 	case "/":
 		a, _ := c.want(n.Left, "/", whole, number)
-		b, _ := c.want(n.Right, "/", whole, number)
-		return arithmetic{'/', a, b}, number
+		return arithmetic{'/', a, c.second(n.Right, "/", whole, number)}, number
 	case "%":
 		a, _ := c.want(n.Left, "%", whole)
-		b, _ := c.want(n.Right, "%", whole)
-		return arithmetic{'%', a, b}, whole
+		return arithmetic{'%', a, c.second(n.Right, "%", whole)}, whole
 	case "and", "&&", "or", "||":
 		a, _ := c.want(n.Left, n.Operator, truth)
 		b, _ := c.want(n.Right, n.Operator, truth)
@@ -291,7 +324,7 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) (node, kind) {
 			return constant{}, unknown
 		}
 		a, _ := c.want(args[0], name, whole)
-		b, _ := c.want(args[1], name, whole)
+		b := c.second(args[1], name, whole)
 		if name == "bit" {
 			return bit{a, b}, truth
 		}

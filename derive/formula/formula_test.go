@@ -74,7 +74,7 @@ func TestEval(t *testing.T) {
 		// what has no value
 		"a / (b - 2)": "a division by zero", "a % (b - 2)": "a division by zero", "div(a, b - 2)": "a division by zero", "f / (f - 2.5)": "a division by zero",
 		"u + 1": "a result does not fit 64 bits", "a * 9223372036854775807": "a result does not fit 64 bits", "d * 0.000000000000000001": "a result does not fit 64 bits",
-		"bit(a, 64)": "there is no bit of that number", "bit(a, -1)": "there is no bit of that number", "x and p": "an operand is neither true nor false", `x == "5"`: "two operands cannot be compared",
+		"bit(a, a * 10)": "there is no bit of that number", "bit(a, -b)": "there is no bit of that number", "x and p": "an operand is neither true nor false", `x == "5"`: "two operands cannot be compared",
 		// only what is needed is worked out
 		"p or a / (b - 2) > 1": "bool true", "p ? a : a % (b - 2)": "int 7",
 	} {
@@ -157,6 +157,14 @@ func TestRefusals(t *testing.T) {
 		`tag("gross")`:                     "unknown tag of press `gross`",
 		"a + 1e300":                        "has too many digits",
 		`"unclosed`:                        "at character",
+		"a / 0":                            "at character 5: this is 0, and nothing can be divided by it",
+		"a % (5 - 5)":                      "at character 8: this is 0, and nothing can be divided by it",
+		"a + div(b, 0)":                    "at character 12: this is 0, and nothing can be divided by it",
+		"p ? a : b / 0.0":                  "at character 13: this is 0, and nothing can be divided by it",
+		"a + 1 / 0":                        "at character 9: this is 0",
+		"a + 9223372036854775807 * 2":      "at character 25: this never has a value: a result does not fit 64 bits",
+		"bit(a, 64)":                       "at character 8: there is no bit of that number",
+		"bit(a, -1)":                       "there is no bit of that number",
 	} {
 		_, err := Compile("values.v", text, resolve)
 		var field *config.FieldError
