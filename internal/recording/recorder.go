@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 type recorder struct {
 	set     *Set
 	machine plant.MachineID
-	// run names this recording, until is when it ends.
-	run   string
-	until time.Time
+	// run names what is recorded since this start of the gateway, since is when
+	// somebody began the recording, until when it ends.
+	run          string
+	since, until time.Time
 
 	mu   sync.Mutex
 	file *os.File
@@ -32,9 +34,8 @@ type recorder struct {
 	// problem says why it ended by itself.
 	over    bool
 	problem string
-	begun   time.Time
-	bytes   int64
-	inputs  uint64
+	// inputs are those of the file.
+	inputs uint64
 }
 
 var _ derive.Recorder = (*recorder)(nil)
@@ -67,19 +68,16 @@ func (r *recorder) Begin(state []byte, keyed []plant.KV) {
 func (r *recorder) open(state []byte, keyed []plant.KV) error {
 	now := r.set.o.Now().UTC()
 	r.part++
-	name := fmt.Sprintf("%s-%s-%04d%s", url.QueryEscape(string(r.machine)), now.Format("20060102T150405Z")+"-"+r.run, r.part, Suffix)
+	name := fmt.Sprintf("%s-%s-%s-%04d%s", url.QueryEscape(string(r.machine)), now.Format(nameTime), r.run, r.part, Suffix)
 	f, err := r.set.create(name)
 	if err != nil {
 		return err
 	}
 	head := Head{Machine: r.machine, Gateway: r.set.o.Gateway, Program: r.set.o.Program, Begun: now, Run: r.run, Part: r.part}
 	w, err := NewWriter(f, head, state, keyed)
-	r.file, r.w = f, w
+	r.file, r.w, r.inputs = f, w, 0
 	if err != nil {
 		return err
-	}
-	if r.begun.IsZero() {
-		r.begun = now
 	}
 	// A file is worth the state at its beginning.
 	r.limit = max(r.set.share.Load(), 4*w.Size())
@@ -163,7 +161,7 @@ func (r *recorder) fail(cause error) {
 	if r.file != nil {
 		// What is written is whole up to its last block; the cause is told already.
 		_ = r.file.Close()
-		r.set.closed(r.file)
+		r.set.closed(r.file, r.inputs)
 		r.file = nil
 	}
 	r.set.failed(r.machine, cause)
@@ -172,25 +170,31 @@ func (r *recorder) fail(cause error) {
 // close ends the file; r.mu is held.
 func (r *recorder) close(reason string, full bool) error {
 	err := r.w.End(reason, full)
-	r.bytes += r.w.Size()
 	if err == nil {
 		err = r.file.Sync()
 	}
 	if closed := r.file.Close(); err == nil {
 		err = closed
 	}
-	r.set.closed(r.file)
+	r.set.closed(r.file, r.inputs)
 	r.file, r.w = nil, nil
 	return err
 }
 
-// stats returns where it stands.
+// stats returns where it stands, without what its files hold.
 func (r *recorder) stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Stats{Machine: r.machine, Begun: r.begun, Until: r.until, Files: r.part, Bytes: r.bytes, Inputs: r.inputs, Over: r.over, Problem: r.problem}
-	if r.w != nil {
-		s.Bytes += r.w.Size()
+	return Stats{Machine: r.machine, Begun: r.since, Until: r.until, Over: r.over, Problem: r.problem}
+}
+
+// writing returns the name of the file that is being written and how many inputs it
+// has; empty for none.
+func (r *recorder) writing() (name string, inputs uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return "", 0
 	}
-	return s
+	return filepath.Base(r.file.Name()), r.inputs
 }

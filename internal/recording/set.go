@@ -61,12 +61,14 @@ type Options struct {
 // Stats is one machine's recording, also one that is over.
 type Stats struct {
 	Machine plant.MachineID `json:"machine"`
-	Begun   time.Time       `json:"begun,omitzero"`
-	Until   time.Time       `json:"until"`
-	Files   int             `json:"files"`
-	Bytes   int64           `json:"bytes"`
-	Inputs  uint64          `json:"inputs"`
-	Over    bool            `json:"over"`
+	// Begun is when somebody began it, also before a restart of the gateway.
+	Begun time.Time `json:"begun,omitzero"`
+	Until time.Time `json:"until"`
+	// Files are those that are there, Inputs what they hold.
+	Files  int    `json:"files"`
+	Bytes  int64  `json:"bytes"`
+	Inputs uint64 `json:"inputs"`
+	Over   bool   `json:"over"`
 	// Problem says why it ended by itself.
 	Problem string `json:"problem,omitempty"`
 }
@@ -87,6 +89,8 @@ type Set struct {
 	disk sync.Mutex
 	// open are the names of the files that are being written.
 	open map[string]bool
+	// counted says how many inputs files hold that nobody writes.
+	counted map[string]uint64
 
 	notes sync.Mutex
 	wrong map[plant.MachineID]Failure
@@ -108,7 +112,7 @@ func NewSet(o Options, log *zap.Logger) *Set {
 	if o.Room == nil {
 		o.Room = func() error { return nil }
 	}
-	return &Set{o: o, log: log, open: make(map[string]bool), wrong: make(map[plant.MachineID]Failure)}
+	return &Set{o: o, log: log, open: make(map[string]bool), counted: make(map[string]uint64), wrong: make(map[plant.MachineID]Failure)}
 }
 
 // Folder returns where the files are.
@@ -118,6 +122,8 @@ func (s *Set) Folder() string { return s.o.Folder }
 type active struct {
 	Size     int64                         `json:"size_bytes"`
 	Machines map[plant.MachineID]time.Time `json:"machines"`
+	// Begun is when each of them was begun.
+	Begun map[plant.MachineID]time.Time `json:"begun,omitempty"`
 }
 
 // readActive reads what was being recorded; no machine if nothing was.
@@ -156,7 +162,11 @@ func (s *Set) Resume() error {
 	}
 	for _, m := range s.o.Machines {
 		if until, ok := a.Machines[m]; ok && until.After(s.o.Now()) {
-			s.begin(m, until)
+			since, ok := a.Begun[m]
+			if !ok {
+				since = s.o.Now().UTC()
+			}
+			s.begin(m, since, until)
 		}
 	}
 	return nil
@@ -191,9 +201,9 @@ func (s *Set) Start(machines []plant.MachineID, lasts time.Duration, size int64)
 		return err
 	}
 	s.size.Store(size)
-	until := s.o.Now().Add(lasts).UTC()
+	now := s.o.Now().UTC()
 	for _, m := range machines {
-		s.begin(m, until)
+		s.begin(m, now, now.Add(lasts))
 	}
 	return s.save()
 }
@@ -212,7 +222,7 @@ func (s *Set) check(machines []plant.MachineID, lasts time.Duration) error {
 
 // begin gives a machine a recorder, or the one that it has another end; s.mu is
 // held.
-func (s *Set) begin(m plant.MachineID, until time.Time) {
+func (s *Set) begin(m plant.MachineID, since, until time.Time) {
 	if i := s.find(m); i >= 0 {
 		r := s.recorders[i]
 		r.mu.Lock()
@@ -228,7 +238,7 @@ func (s *Set) begin(m plant.MachineID, until time.Time) {
 	}
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // it never fails: crypto/rand ends the process instead
-	r := &recorder{set: s, machine: m, run: hex.EncodeToString(id[:]), until: until}
+	r := &recorder{set: s, machine: m, run: hex.EncodeToString(id[:]), since: since, until: until}
 	s.recorders = append(s.recorders, r)
 	// A quarter of the room is for the files that are being written.
 	s.share.Store(min(max(s.size.Load()/int64(4*len(s.recorders)), blockSize), maxFile))
@@ -265,10 +275,10 @@ func (s *Set) over(r *recorder, why string) {
 
 // save keeps what is being recorded for the next start; s.mu is held.
 func (s *Set) save() error {
-	a := active{Size: s.size.Load(), Machines: map[plant.MachineID]time.Time{}}
+	a := active{Size: s.size.Load(), Machines: map[plant.MachineID]time.Time{}, Begun: map[plant.MachineID]time.Time{}}
 	for _, r := range s.recorders {
 		if st := r.stats(); !st.Over {
-			a.Machines[r.machine] = st.Until
+			a.Machines[r.machine], a.Begun[r.machine] = st.Until, st.Begun
 		}
 	}
 	text, err := json.Marshal(a)
@@ -288,19 +298,6 @@ func (s *Set) save() error {
 		return err
 	}
 	return durable.Replace(path, text, 0o600)
-}
-
-// Stats returns every recording since the start of the gateway, the newest of
-// each machine, by machine.
-func (s *Set) Stats() []Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := []Stats{}
-	for _, r := range s.recorders {
-		all = append(all, r.stats())
-	}
-	slices.SortFunc(all, func(a, b Stats) int { return cmp.Compare(a.Machine, b.Machine) })
-	return all
 }
 
 // Run writes what waits, and ends recordings whose time is over, and all of them
@@ -414,6 +411,7 @@ func (s *Set) create(name string) (*os.File, error) {
 		if err := os.Remove(f.path); err != nil {
 			return nil, err
 		}
+		delete(s.counted, filepath.Base(f.path))
 		total -= f.size
 	}
 	if total > size {
@@ -426,11 +424,13 @@ func (s *Set) create(name string) (*os.File, error) {
 	return f, err
 }
 
-// closed takes note that nobody writes a file any more.
-func (s *Set) closed(f *os.File) {
+// closed takes note that nobody writes a file any more, which has so many inputs.
+func (s *Set) closed(f *os.File, inputs uint64) {
 	s.disk.Lock()
 	defer s.disk.Unlock()
-	delete(s.open, filepath.Base(f.Name()))
+	name := filepath.Base(f.Name())
+	delete(s.open, name)
+	s.counted[name] = inputs
 }
 
 type oldFile struct {
