@@ -94,7 +94,10 @@ func (it *item) longest() (text largeInput, long bool) {
 	text.Bytes = shownText
 	for i := range it.scan.Readings {
 		v := &it.scan.Readings[i]
-		if n := len(v.Value.Text()); v.Value.Type() == plant.Text && n > text.Bytes {
+		if v.Value.Type() != plant.Text {
+			continue // to write a number as one would cost more than its rule
+		}
+		if n := len(v.Value.Text()); n > text.Bytes {
 			text, long = largeInput{Device: it.scan.Device, Tag: v.Tag, Bytes: n}, true
 		}
 	}

@@ -56,6 +56,8 @@ type mailbox struct {
 	late []item
 	free [][]plant.Reading
 	last []plant.Value
+	// routes find what the readings of scans are used for.
+	routes routes
 	// open is set while the newest scan of the device whose polls a rule follows says
 	// that others come.
 	open bool
@@ -86,8 +88,7 @@ func (b *mailbox) offer(in plant.Input) {
 }
 
 func (b *mailbox) offerScan(in *plant.Scan) {
-	uses := b.m.devices[in.Device]
-	if uses == nil {
+	if b.m.devices[in.Device] == nil {
 		return
 	}
 	b.mu.Lock()
@@ -98,7 +99,7 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 			return // another machine's
 		}
 	}
-	kept, edge := b.keep(in, uses)
+	kept, edge := b.keep(in)
 	ends := in.Record == "" && b.ends(in, len(kept) > 0)
 	if len(kept) == 0 && !ends {
 		b.release(kept)
@@ -127,13 +128,19 @@ func (b *mailbox) ends(in *plant.Scan, kept bool) bool {
 }
 
 // keep copies the readings of the machine's tags.
-func (b *mailbox) keep(in *plant.Scan, uses map[plant.TagID]*use) (kept []plant.Reading, edge bool) {
+func (b *mailbox) keep(in *plant.Scan) (kept []plant.Reading, edge bool) {
 	if n := len(b.free); n > 0 {
 		kept, b.free = b.free[n-1][:0], b.free[:n-1]
 	}
+	way := b.routes.of(b.m, in.Device)
 	for i := range in.Readings {
 		v := &in.Readings[i]
-		u := uses[v.Tag]
+		var u *use
+		if in.Record == "" {
+			u = way.find(i, v.Tag)
+		} else {
+			u = way.uses[v.Tag] // a record has an order of its own
+		}
 		if u == nil || in.Record == "" && !u.polled {
 			continue
 		}

@@ -56,6 +56,9 @@ type run struct {
 	fed      []*plant.Reading
 	operands []plant.Value
 	results  []plant.Reading
+
+	// routes find what the readings of scans are used for.
+	routes routes
 }
 
 var (
@@ -150,9 +153,10 @@ func (r *run) scan(in *plant.Scan) {
 	if m.values != nil {
 		r.answered(in)
 	}
+	way := r.routes.of(m, in.Device)
 	for i := range in.Readings {
 		v := &in.Readings[i]
-		u := uses[v.Tag]
+		u := way.find(i, v.Tag)
 		if u == nil {
 			continue
 		}

@@ -23,29 +23,56 @@ const (
 // for a time that is never negative: the largest difference is nearest to the
 // truth. A value that did not change may be hours old and says nothing.
 type deviceClock struct {
-	last    map[plant.TagID]int64
+	// stamps are the last times of tags in the order in which they were first
+	// seen, and places where each is: tags come in much the same order each time,
+	// and then the next is where it is expected.
+	stamps  []stamp
+	places  map[plant.TagID]int
 	begun   time.Time
 	samples int
 	most    time.Duration
 }
 
+// stamp is the last time of a tag, in nanoseconds since 1970.
+type stamp struct {
+	tag plant.TagID
+	at  int64
+}
+
+// place returns where a tag's stamp is, and whether there was one. next is where
+// it is expected.
+func (c *deviceClock) place(tag plant.TagID, next int) (at int, seen bool) {
+	if next < len(c.stamps) && c.stamps[next].tag == tag {
+		return next, true
+	}
+	if at, seen = c.places[tag]; seen {
+		return at, true
+	}
+	if c.places == nil {
+		c.places = make(map[plant.TagID]int)
+	}
+	at = len(c.stamps)
+	c.places[tag], c.stamps = at, append(c.stamps, stamp{tag: tag})
+	return at, false
+}
+
 // look takes the readings of one scan and reports the clock's offset when a
 // window is over.
 func (c *deviceClock) look(in *plant.Scan) (offset time.Duration, ok bool) {
+	next := 0
 	for i := range in.Readings {
 		v := &in.Readings[i]
 		if v.Source.IsZero() {
 			continue
 		}
 		at := v.Source.UnixNano()
-		before, seen := c.last[v.Tag]
-		if before == at && seen {
+		place, seen := c.place(v.Tag, next)
+		next = place + 1
+		last := &c.stamps[place]
+		if seen && last.at == at {
 			continue
 		}
-		if c.last == nil {
-			c.last = make(map[plant.TagID]int64)
-		}
-		c.last[v.Tag] = at
+		last.at = at
 		if !seen || in.Snapshot {
 			continue // it may have changed at any time before
 		}

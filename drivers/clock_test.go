@@ -85,3 +85,24 @@ func TestOldValuesSayNothingOfTheClock(t *testing.T) {
 		b.stop()
 	})
 }
+
+// In whatever order tags come, each has its own last time.
+func TestEachTagHasItsOwnTime(t *testing.T) {
+	var c deviceClock
+	want := map[plant.TagID]int64{}
+	for round, order := range []string{"abcd", "abcd", "badc", "d", "efab", "abcdef", "ffa"} {
+		next := 0
+		for i, name := range order {
+			tag := plant.TagID(name)
+			place, seen := c.place(tag, next)
+			if before, known := want[tag]; seen != known || c.stamps[place].tag != tag || c.stamps[place].at != before {
+				t.Fatalf("round %d: %s is at %d with %+v, seen %v; want %d, %v", round, tag, place, c.stamps[place], seen, before, known)
+			}
+			c.stamps[place].at, want[tag] = int64(10*round+i), int64(10*round+i)
+			next = place + 1
+		}
+	}
+	if len(c.stamps) != 6 || len(c.places) != 6 {
+		t.Errorf("%d stamps, %d places of 6 tags", len(c.stamps), len(c.places))
+	}
+}
