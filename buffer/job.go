@@ -82,9 +82,9 @@ func (b *Buffer) AreDead(ctx context.Context, uplink string, events []plant.Even
 func (b *Buffer) deadLetterKey(uplink string, m plant.MachineID, s plant.Sequence) (key []byte, is bool, err error) {
 	b.mu.Lock()
 	sum := b.side.dead[deadOf{uplink, m}]
-	any := sum != nil && sum.count > 0
+	some := sum != nil && sum.count > 0
 	b.mu.Unlock()
-	if !any || len(uplink) > maxName || len(m) > maxName {
+	if !some || len(uplink) > maxName || len(m) > maxName {
 		return nil, false, nil
 	}
 	key = deadKey(uplink, m, s)

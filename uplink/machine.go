@@ -32,6 +32,8 @@ type machine struct {
 	shelfNext time.Time
 	shelfWait backoff.Backoff
 	releasing string
+	// flying are the numbers of set-aside events that are being sent.
+	flying []plant.Sequence
 	// turn holds a token while the Sender has a call for the machine.
 	turn chan struct{}
 

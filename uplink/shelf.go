@@ -97,6 +97,23 @@ func (f *Forwarder) Shelved(m plant.MachineID, key string) bool {
 	return st.releasing != key && slices.ContainsFunc(st.shelf, func(e shelved) bool { return e.waitsFor == key })
 }
 
+// Sending reports whether the event of that number, which is set aside, is being
+// sent right now: the receiver may take it, so nobody gives it up. It may be called
+// from any goroutine.
+func (f *Forwarder) Sending(m plant.MachineID, s plant.Sequence) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st := f.machines[m]
+	return st != nil && slices.Contains(st.flying, s)
+}
+
+// fly notes which shelved events are being sent.
+func (f *Forwarder) fly(st *machine, events []plant.Sequence) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st.flying = events
+}
+
 // setReleasing notes which shelved events are being sent.
 func (f *Forwarder) setReleasing(st *machine, key string) {
 	f.mu.Lock()
@@ -308,6 +325,8 @@ func (f *Forwarder) due(st *machine, there map[string]bool) (key string, due []p
 func (f *Forwarder) release(run, sends context.Context, st *machine, key string, due []plant.Sequence) (more bool, err error) {
 	// The outcome of what is noted must be known, also while the uplink stops.
 	disk := context.WithoutCancel(run)
+	f.fly(st, due)
+	defer f.fly(st, nil)
 	b := batch{}
 	for _, s := range due {
 		e, ok, err := f.shelf.Letter(disk, st.id, s)

@@ -89,7 +89,9 @@ type family struct {
 	// what it says to children.
 	got    []uint64
 	refuse bool
-	busy   atomic.Bool
+	// flew are the children that were said to be on their way while they were sent.
+	flew []uint64
+	busy atomic.Bool
 }
 
 func newFamily() *family {
@@ -118,6 +120,9 @@ func (s *family) take(_ context.Context, m plant.MachineID, events []plant.Event
 			r = s.deliver(events[i : i+1])[0]
 			if m == "kid" {
 				s.got = append(s.got, uint64(e.Sequence))
+				if s.f.Sending(m, e.Sequence) {
+					s.flew = append(s.flew, uint64(e.Sequence))
+				}
 			} else {
 				r.Put = []plant.KV{{Key: "parent", Value: []byte("id")}}
 			}
@@ -280,8 +285,8 @@ func TestAChildThatIsDropped(t *testing.T) {
 		}
 		s.q.add("parent", plant.KindCounter, 1)
 		elapse(time.Second)
-		if fmt.Sprint(s.got) != "[2 3]" {
-			t.Errorf("the receiver has %v", s.got)
+		if fmt.Sprint(s.got) != "[2 3]" || fmt.Sprint(s.flew) != "[3]" || s.f.Sending("kid", 3) {
+			t.Errorf("the receiver has %v, on their way were %v", s.got, s.flew)
 		}
 		r.finish()
 	})

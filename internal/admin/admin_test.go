@@ -184,6 +184,8 @@ type fakeUplink struct {
 	// that number, with which another order begins.
 	merges bool
 	order  plant.Sequence
+	// aside is what the uplink itself sends right now.
+	aside plant.Sequence
 }
 
 func (f *fakeUplink) MostEvents() int { return 10 }
@@ -191,6 +193,8 @@ func (f *fakeUplink) MostEvents() int { return 10 }
 func (f *fakeUplink) Merge(earlier, later plant.Event) (plant.Event, bool) {
 	return later, f.merges && later.Kind == earlier.Kind && later.Sequence < f.order
 }
+
+func (f *fakeUplink) Sending(_ plant.MachineID, s plant.Sequence) bool { return s == f.aside }
 
 func (f *fakeUplink) Resend(ctx context.Context, m plant.MachineID, events []plant.Event) (results []plant.Result, err error) {
 	f.mu.Lock()
@@ -390,6 +394,22 @@ func TestResendIsRefused(t *testing.T) {
 	var refused *Error
 	if err := b.Post(t.Context(), "/jobs/cancel", map[string]any{"id": job.ID}, &job); !errors.As(err, &refused) || refused.Status != 409 {
 		t.Error(err)
+	}
+}
+
+// TestWhatTheUplinkSendsIsNotGivenUp: what was set aside and is on its way now may be
+// taken by the receiver.
+func TestWhatTheUplinkSendsIsNotGivenUp(t *testing.T) {
+	b := openBed(t, t.TempDir(), true)
+	b.refuse("A", 2)
+	b.uplink.aside = 2
+	var refused *Error
+	if err := b.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "mes", "all": true, "reason": "no"}, new(Dropped)); !errors.As(err, &refused) || refused.Status != 409 || !strings.Contains(err.Error(), "right now") {
+		t.Errorf("%v", err)
+	}
+	var n Dropped
+	if err := b.Post(t.Context(), "/dead/drop", map[string]any{"uplink": "mes", "machine": "A", "sequences": []int{1}, "reason": "no"}, &n); err != nil || n.Dropped != 1 {
+		t.Errorf("%+v, %v", n, err)
 	}
 }
 

@@ -220,7 +220,11 @@ func (s *Server) onTheirWay(r *http.Request, uplink string, letters []plant.Even
 		if i := slices.IndexFunc(jobs, func(j Job) bool { return j.covers(f, times[k]) }); i >= 0 {
 			return conflict("%s/%d is being sent by job %d: wait for its end, or end it: sluice events jobs --cancel %d; nothing was dropped", id.Machine, id.Sequence, jobs[i].ID, jobs[i].ID)
 		}
-		if job, ok := s.Jobs.sending(f); ok {
+		job, ok := s.Jobs.sending(f)
+		if ok && job == 0 {
+			return conflict("%s/%d is being sent by the uplink right now, since what it waited for is there: look again in a moment; nothing was dropped", id.Machine, id.Sequence)
+		}
+		if ok {
 			return conflict("%s/%d is on its way by job %d, which was cancelled: try again when the receiver has answered; nothing was dropped", id.Machine, id.Sequence, job)
 		}
 	}

@@ -39,6 +39,8 @@ type Uplink interface {
 	MostEvents() int
 	// Merge returns later if that contains earlier for the receiver.
 	Merge(earlier, later plant.Event) (plant.Event, bool)
+	// Sending reports whether an event that is set aside is being sent right now.
+	Sending(m plant.MachineID, s plant.Sequence) bool
 }
 
 // Target is an uplink of the running gateway.
@@ -489,15 +491,19 @@ func (j *Jobs) takeOff(job *Job, events ...plant.EventID) (land func(), err erro
 	}, nil
 }
 
-// sending returns the job that is sending a dead letter now.
+// sending returns the job that is sending a dead letter now, 0 if it is the uplink
+// itself, which sends what was set aside.
 func (j *Jobs) sending(f flight) (job uint64, ok bool) {
 	if j == nil {
 		return 0, false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	job, ok = j.flying[f]
-	return job, ok
+	if job, ok = j.flying[f]; ok {
+		return job, true
+	}
+	i := slices.IndexFunc(j.targets, func(t Target) bool { return t.Name == f.uplink })
+	return 0, i >= 0 && j.targets[i].Uplink.Sending(f.machine, f.sequence)
 }
 
 // countsLooked is how many events behind a dead letter are looked through for

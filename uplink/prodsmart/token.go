@@ -14,7 +14,7 @@ import (
 const (
 	tokenParameter = "access_token"
 	authorization  = "authorization"
-	askForToken    = `{"scopes":["productions_write"]}`
+	wantedScopes   = `{"scopes":["productions_write"]}`
 )
 
 // token is the company's access token. It is everybody's: it is asked for before
@@ -109,7 +109,7 @@ func (s *Sender) theToken(ctx context.Context, c *call) (string, *halt) {
 		}
 		t.none = true
 	}
-	text, status, h := s.authorize(ctx, c, http.MethodPost, []byte(askForToken))
+	text, status, h := s.authorize(ctx, c, http.MethodPost, []byte(wantedScopes))
 	if h != nil {
 		return "", h
 	}

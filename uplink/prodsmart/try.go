@@ -30,7 +30,7 @@ func (s *Sender) Test(ctx context.Context) error {
 	a, o, h := ask(method, nil)
 	if h == nil && (o == missing || a.Success() && a.Status != http.StatusOK) {
 		method = http.MethodPost
-		a, o, h = ask(method, []byte(askForToken))
+		a, o, h = ask(method, []byte(wantedScopes))
 		if h == nil && (o == missing || a.Success() && tokenIn(a) == "") {
 			return problem("test", "neither GET nor POST %s gives a token (Prodsmart answers %s), so it is not Prodsmart's API that answers there; check url, and what is between here and Prodsmart", authorization, httplink.Title(a.Status))
 		}
