@@ -135,3 +135,22 @@ func TestBudgetPauses(t *testing.T) {
 		}
 	})
 }
+
+// TestTheShareIsASetting: what the gateway asks for in a minute is its share, by so
+// many percent as rate_use says.
+func TestTheShareIsASetting(t *testing.T) {
+	for _, test := range []struct{ share, use, want int }{{120, 90, 108}, {60, 90, 54}, {60, 50, 30}, {60, 100, 60}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, company(), func(o *Options) { o.RequestsPerMinute, o.RateUse = test.share, test.use })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			n := 0
+			for r.sender.budget.take(ctx, "M-1", classCounter, time.Now().Add(time.Hour)) {
+				n++
+			}
+			if n < test.want-1 || n > test.want {
+				t.Errorf("%d %% of %d: %d in a minute, want %d", test.use, test.share, n, test.want)
+			}
+		})
+	}
+}

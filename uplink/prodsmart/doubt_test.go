@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
 	"github.com/sluice-edge/sluice/plant"
@@ -433,6 +434,36 @@ func TestParkedMovements(t *testing.T) {
 				}
 				r.strict()
 			})
+		})
+	}
+}
+
+// TestWhenAMovementIsSentAgain is a setting: with both times alike it is searched
+// once.
+func TestWhenAMovementIsSentAgain(t *testing.T) {
+	for _, test := range []struct{ search, repeat, want time.Duration }{
+		{10 * time.Second, 10 * time.Second, 10 * time.Second},
+		{10 * time.Second, 40 * time.Second, 40 * time.Second},
+		{2 * time.Minute, 12 * time.Minute, 12 * time.Minute},
+		{10 * time.Minute, 0, 10 * time.Minute}, // at least search_after
+	} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, dosingCompany(), materials(func(m *Movements) {
+				m.SearchAfter, m.RepeatAfter = config.Duration(test.search), config.Duration(test.repeat)
+			}))
+			e := r.dose("SUGAR", "2", "kg")
+			r.send(e)
+			r.fake.Faults.Add(central.Dropped().On("movements"))
+			r.lose(e)
+			began := time.Now()
+			r.deliver(e)
+			if took := time.Since(began); took < test.want || took > test.want+20*time.Second || len(r.posts()) != 1 {
+				t.Errorf("%v and %v: sent again after %v", test.search, test.repeat, took)
+			}
+			if got := r.booked(); got != "SUGAR 2 consumption" {
+				t.Errorf("booked %s", got)
+			}
+			r.strict()
 		})
 	}
 }
