@@ -48,7 +48,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 		now = now.Add(step)
 		a := action{at: now}
 		switch f[0] {
-		case "scan", "snapshot", "record", "final":
+		case "scan", "snapshot", "overflow", "record", "final":
 			var record plant.RecordID
 			if f[0] == "record" || f[0] == "final" {
 				record = plant.RecordID("PRESS-01/" + f[2])
@@ -67,7 +67,7 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 				if i > 0 {
 					now = now.Add(step)
 				}
-				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Final: f[0] == "final", More: more, Received: now, Readings: readings}
+				scan := plant.Scan{Device: plant.DeviceID(f[1]), Session: session, Record: record, Snapshot: f[0] == "snapshot", Overflow: f[0] == "overflow", Final: f[0] == "final", More: more, Received: now, Readings: readings}
 				if late > 0 {
 					scan.Asked = now.Add(-late)
 				}

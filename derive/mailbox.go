@@ -263,6 +263,7 @@ func (b *mailbox) merge(into, it *item) {
 	}
 	into.scan.Asked, into.scan.Received, into.scan.Session = it.scan.Asked, it.scan.Received, it.scan.Session
 	into.scan.Snapshot, into.scan.More = into.scan.Snapshot || it.scan.Snapshot, it.scan.More
+	into.scan.Overflow = into.scan.Overflow || it.scan.Overflow
 	into.edge = into.edge || it.edge
 	b.release(it.scan.Readings)
 }

@@ -54,6 +54,8 @@ type State struct {
 type gatewayState struct {
 	// Lost are devices that do not answer.
 	Lost []lostDevice `json:"lost,omitempty"`
+	// Overflowed are devices that have lost values, with when an event said so.
+	Overflowed []lostDevice `json:"overflowed,omitempty"`
 	// Unsteady are devices of which an alarm says that they come and go. It is
 	// never changed in place.
 	Unsteady []plant.DeviceID `json:"unsteady,omitempty"`
@@ -93,9 +95,9 @@ func (s *State) copyFrom(o *State) {
 	s.beat = o.beat
 	s.copyWeighed(o)
 	s.material.CopyFrom(&o.material)
-	lost := append(s.gateway.Lost[:0], o.gateway.Lost...)
+	lost, overflowed := append(s.gateway.Lost[:0], o.gateway.Lost...), append(s.gateway.Overflowed[:0], o.gateway.Overflowed...)
 	s.gateway = o.gateway
-	s.gateway.Lost = lost
+	s.gateway.Lost, s.gateway.Overflowed = lost, overflowed
 	s.stray = append(s.stray[:0], o.stray...)
 	s.ready = o.ready
 }
@@ -118,6 +120,9 @@ func (s *State) shift(step time.Duration) {
 	s.shiftWeighed(step)
 	for i := range s.gateway.Lost {
 		s.gateway.Lost[i].At.Shift(step)
+	}
+	for i := range s.gateway.Overflowed {
+		s.gateway.Overflowed[i].At.Shift(step)
 	}
 }
 

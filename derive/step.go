@@ -147,6 +147,9 @@ func (r *run) scan(in *plant.Scan) {
 		r.record(in)
 		return
 	}
+	if in.Overflow {
+		r.overflowed(in, uses)
+	}
 	r.withdrawn(in, uses)
 	r.counts, r.states = r.counts[:0], r.states[:0]
 	var found tags

@@ -37,6 +37,9 @@ type Scan struct {
 	// records: what they hold is of the same moment, as far as a device that is asked
 	// several times can say so.
 	More bool
+	// Overflow says that the device has lost values of each tag of Readings that came
+	// before this one: its queue was too short.
+	Overflow bool
 	// Asked is the gateway's time when the request was sent that the answer
 	// belongs to, also if the device speaks by itself: the readings are from
 	// between Asked and Received. Zero means at Received.

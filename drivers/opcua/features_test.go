@@ -277,8 +277,10 @@ func TestQueueAndOverflow(t *testing.T) {
 	for i := range 9 {
 		s.Set("Line.Signed", int16(i))
 	}
+	lossy := false
 	until(t, d, "the newest value", func(s plant.Scan) bool {
 		r, ok := find(s, "state")
+		lossy = lossy || s.Overflow && ok
 		return ok && r.Value == plant.IntValue(8)
 	})
 	for i := range 9 {
@@ -288,6 +290,9 @@ func TestQueueAndOverflow(t *testing.T) {
 		r, ok := find(s, "state")
 		return ok && r.Value == plant.IntValue(108)
 	})
+	if !lossy {
+		t.Error("no scan says that values before it are lost")
+	}
 	if n := logs.FilterMessageSnippet("lost values").Len(); n != 1 {
 		t.Errorf("%d warnings of lost values, want 1: %v", n, logs.All())
 	}

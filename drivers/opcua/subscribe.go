@@ -248,7 +248,10 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 			s.stray(c.handle)
 			continue
 		}
-		s.overflow(it, c)
+		lossy := overflowed(c)
+		if lossy {
+			s.overflow(it)
+		}
 		r := it.read(c)
 		it.told = *c
 		it.reports++
@@ -260,10 +263,10 @@ func (s *session) changed(ctx context.Context, came publish) []plant.Scan {
 			it.seen = true
 			s.pin(it)
 		}
-		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || it.scan == s.scanned {
+		if n := len(scans); n == 0 || scans[n-1].Snapshot != snapshot || scans[n-1].Overflow != lossy || it.scan == s.scanned {
 			s.scanned++
 			from = len(readings)
-			scans = append(scans, plant.Scan{Device: s.d.device, Session: s.number, Snapshot: snapshot, Asked: came.asked, Received: now})
+			scans = append(scans, plant.Scan{Device: s.d.device, Session: s.number, Snapshot: snapshot, Overflow: lossy, Asked: came.asked, Received: now})
 		}
 		it.scan = s.scanned
 		readings = append(readings, r)
@@ -339,11 +342,16 @@ func (it *item) within(r *plant.Reading) bool {
 	return false
 }
 
-// overflow tells once a session that the server's queue of a tag was too short,
-// or that it had no time to look.
-func (s *session) overflow(it *item, told *sample) {
+// overflowed reports whether the server says of a value that it has lost those
+// before it: its queue was too short, or it had no time to look.
+func overflowed(c *sample) bool {
 	const bits = 0x480 // InfoType DataValue and Overflow (OPC 10000-4, 7.39.1)
-	if it.overflowed || told.status&bits != bits && told.status&^0xFFFF != ua.StatusGoodOverload {
+	return c.status&bits == bits || c.status&^0xFFFF == ua.StatusGoodOverload
+}
+
+// overflow tells of it once a session.
+func (s *session) overflow(it *item) {
+	if it.overflowed {
 		return
 	}
 	it.overflowed = true

@@ -49,7 +49,7 @@ func drawValue(t *rapid.T) plant.Value {
 func drawScan(t *rapid.T) *plant.Scan {
 	s := &plant.Scan{
 		Device:  plant.DeviceID(rapid.SampledFrom([]string{"press", "scale"}).Draw(t, "device")),
-		Session: rapid.Uint64Range(0, 3).Draw(t, "session"), Snapshot: rapid.Bool().Draw(t, "snapshot"), Final: rapid.Bool().Draw(t, "final"), More: rapid.Bool().Draw(t, "more"), Received: drawTime(t),
+		Session: rapid.Uint64Range(0, 3).Draw(t, "session"), Snapshot: rapid.Bool().Draw(t, "snapshot"), Final: rapid.Bool().Draw(t, "final"), More: rapid.Bool().Draw(t, "more"), Overflow: rapid.Bool().Draw(t, "overflow"), Received: drawTime(t),
 	}
 	if rapid.Bool().Draw(t, "asked") {
 		s.Asked = drawTime(t)

@@ -170,7 +170,7 @@ func (d *decoder) scan(e *Entry) error {
 		return err
 	}
 	s.Snapshot, s.Asked = flags&scanSnapshot != 0, time.Time{}
-	s.Final, s.More = flags&scanFinal != 0, flags&scanMore != 0
+	s.Final, s.More, s.Overflow = flags&scanFinal != 0, flags&scanMore != 0, flags&scanOverflow != 0
 	if flags&scanAsked != 0 {
 		ago, err := d.varint()
 		if err != nil {

@@ -116,6 +116,9 @@ func (e *encoder) scan(in *plant.Scan, st *derive.Step) {
 	if in.More {
 		flags |= scanMore
 	}
+	if in.Overflow {
+		flags |= scanOverflow
+	}
 	if st.LargeBytes > 0 {
 		flags |= scanLarge
 	}

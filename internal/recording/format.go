@@ -61,6 +61,7 @@ const (
 	scanLarge
 	scanFinal
 	scanMore
+	scanOverflow
 )
 
 // The shapes of a scan that are no number of a kept one.
