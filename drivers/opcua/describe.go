@@ -17,13 +17,15 @@ type learner struct {
 	found map[string]*layout // by encoding
 	asked int                // how many types were asked for
 	nodes map[string]string  // what went wrong, by node; empty if nothing did
+	// dictionaries are those that were read, by node.
+	dictionaries map[string]readDictionary
 }
 
 // learnStructures asks for the structures of the items that name members, before
 // anything of them is read. What cannot be learned is a matter of those items
 // alone; an error is one of the connection.
 func (s *session) learnStructures(ctx context.Context) error {
-	l := &learner{s: s, types: map[string]*layout{}, found: map[string]*layout{}, nodes: map[string]string{}}
+	l := &learner{s: s, types: map[string]*layout{}, found: map[string]*layout{}, nodes: map[string]string{}, dictionaries: map[string]readDictionary{}}
 	for _, it := range s.items {
 		if len(it.steps) == 0 || it.node() == nil {
 			continue
@@ -128,13 +130,26 @@ func (l *learner) resolve(ctx context.Context, dataType *ua.NodeID, depth int) (
 			}
 		}
 	}
+	encoding, err := l.binary(ctx, dataType)
+	if err != nil {
+		return 0, nil, err
+	}
+	if encoding != nil {
+		made, err := l.lookUp(ctx, encoding)
+		if err != nil {
+			return 0, nil, err
+		}
+		l.types[key] = made
+		l.keep(encoding, made)
+		return ua.TypeIDNull, made, nil
+	}
 	// It is derived from another one, such as Duration from Double.
 	super, err := l.references(ctx, dataType, id.HasSubtype, ua.BrowseDirectionInverse)
 	if err != nil {
 		return 0, nil, err
 	}
 	if len(super) == 0 || builtinOf(super[0].NodeID.NodeID) == ua.TypeIDExtensionObject {
-		return 0, nil, undescribed("the server describes none of its members, as servers older than OPC UA 1.04 do")
+		return 0, nil, undescribed("the server does not say how it is encoded")
 	}
 	return l.resolve(ctx, super[0].NodeID.NodeID, depth+1)
 }
@@ -162,22 +177,33 @@ func (l *learner) structure(ctx context.Context, dataType *ua.NodeID, d *ua.Stru
 	}
 	encoding := d.DefaultEncodingID
 	if encoding == nil || encoding.Namespace() == 0 && encoding.IntID() == 0 {
-		all, err := l.references(ctx, dataType, id.HasEncoding, ua.BrowseDirectionForward)
-		if err != nil {
+		var err error
+		if encoding, err = l.binary(ctx, dataType); err != nil {
 			return nil, err
-		}
-		encoding = nil
-		for _, r := range all {
-			if r.BrowseName != nil && strings.EqualFold(r.BrowseName.Name, "Default Binary") {
-				encoding = r.NodeID.NodeID
-			}
 		}
 	}
 	if encoding != nil {
-		keepBodies(encoding)
-		l.found[encoding.String()] = made
+		l.keep(encoding, made)
 	}
 	return made, nil
+}
+
+// keep takes a structure for values of that encoding.
+func (l *learner) keep(encoding *ua.NodeID, made *layout) {
+	keepBodies(encoding)
+	l.found[encoding.String()] = made
+}
+
+// binary returns the encoding of a structure as it comes over the wire, nil for
+// what has none.
+func (l *learner) binary(ctx context.Context, dataType *ua.NodeID) (*ua.NodeID, error) {
+	all, err := l.references(ctx, dataType, id.HasEncoding, ua.BrowseDirectionForward)
+	for _, r := range all {
+		if r.BrowseName != nil && strings.EqualFold(r.BrowseName.Name, "Default Binary") {
+			return r.NodeID.NodeID, nil
+		}
+	}
+	return nil, err
 }
 
 // references follows the references of a kind from a node, at most maxLayouts.

@@ -263,10 +263,14 @@ func TestForeignServerSecured(t *testing.T) {
 }
 
 // Arrays and structures by their parts, a vendor's own one among them, against a
-// server that describes it.
+// server that describes it, and one that has only a dictionary of types.
 func TestForeignServerMembers(t *testing.T) {
 	f := newForeign(t, "scales")
-	for _, mode := range []string{"publishing: 100ms\n", "poll: 100ms\n"} {
+	for _, mode := range []string{"publishing: 100ms\n", "poll: 100ms\n", "publishing: 50ms\n"} {
+		if strings.Contains(mode, " 50ms") {
+			f.kill()
+			f.start(t, "scales", "old")
+		}
 		d := openText(t, foreignText(mode)+"  net: {node: nsu=urn:line;s=Line.Weight, member: Net, type: float64}\n  tare: {node: nsu=urn:line;s=Line.Weight, member: Tare}\n"+
 			"  gross: {node: nsu=urn:line;s=Line.Total, member: Gross}\n  none: {node: nsu=urn:line;s=Line.Total, member: Brutto}\n", f.addr())
 		connect(t, d, 1)

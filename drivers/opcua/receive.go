@@ -143,7 +143,7 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 		if more == intermediate {
 			c.held -= len(before)
 		}
-		c.deliver(to, number, answer{err: fmt.Errorf("an answer of the server is longer than %d bytes: read less at once, or raise max_message", c.maxMessage)})
+		c.deliver(to, number, answer{err: tooLong(c.maxMessage)})
 		return nil
 	case more == intermediate:
 		// Each message is bounded; all that are begun and not ended are, too.
@@ -174,6 +174,14 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 	}
 	c.deliver(to, number, a)
 	return nil
+}
+
+// tooLong is an answer that is longer than so many bytes.
+type tooLong int
+
+// Error says so.
+func (n tooLong) Error() string {
+	return fmt.Sprintf("an answer of the server is longer than %d bytes: read less at once, or raise max_message", int(n))
 }
 
 // handleOf checks that an answer carries the handle of the request with the number:

@@ -5,10 +5,11 @@
 //   single   has one session for all
 //   skewed   has a clock that is an hour ahead
 //   scales   has the weights of OPC 40200, structures that gopcua does not know
+//   old      does not describe structures as servers since OPC UA 1.04 do
 //   unnamed  keeps to its limits and does not name them
 const path = require("path");
 const crypto = require("crypto");
-const { OPCUAServer, Variant, DataType, VariantArrayType, DataValue, MessageSecurityMode, SecurityPolicy, OPCUACertificateManager, StatusCodes, nodesets } = require("node-opcua");
+const { OPCUAServer, Variant, DataType, VariantArrayType, DataValue, MessageSecurityMode, SecurityPolicy, OPCUACertificateManager, StatusCodes, AttributeIds, nodesets } = require("node-opcua");
 
 (async () => {
   const [port, folder, words] = [Number(process.argv[2]), process.argv[3], process.argv.slice(4)];
@@ -58,6 +59,14 @@ const { OPCUAServer, Variant, DataType, VariantArrayType, DataValue, MessageSecu
       space.addVariable({ componentOf: line, nodeId: "s=Line." + name, browseName: name, dataType: type.nodeId,
         minimumSamplingInterval: 50, value: { timestamped_get: () => new DataValue({ value: new Variant({ dataType: DataType.ExtensionObject, value: weight }) }) } });
     }
+  }
+  if (is("old")) {
+    // The dictionaries of the standard's nodesets stay: they are all that a server of 1.03 has.
+    const type = Object.getPrototypeOf(server.engine.addressSpace.findDataType("Double"));
+    const read = type.readAttribute;
+    type.readAttribute = function (context, attribute, ...more) {
+      return attribute === AttributeIds.DataTypeDefinition ? new DataValue({ statusCode: StatusCodes.BadAttributeIdInvalid }) : read.call(this, context, attribute, ...more);
+    };
   }
   await server.start();
   const chain = server.getCertificateChain();
