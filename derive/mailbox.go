@@ -119,7 +119,7 @@ func (b *mailbox) offerScan(in *plant.Scan) {
 // reports whether in says that none do any more: a rule hears of that also where in has
 // none of its tags.
 func (b *mailbox) ends(in *plant.Scan, kept bool) bool {
-	if rule := b.m.startstop; rule == nil || !rule.Polls(in.Device) {
+	if rule := b.m.startstop; rule == nil || !rule.Polls(in.Device, b.m.valuesKept) {
 		return false
 	}
 	was := b.open

@@ -31,6 +31,9 @@ type Model struct {
 	counter    *counter.Rule
 	startstop  *startstop.Rule
 	parameters *parameters.Rule
+	// valuesKept is set if process values of the device of startstop are told with a
+	// start or stop.
+	valuesKept bool
 	operation  *operation.Rule
 	heartbeat  *heartbeat
 	records    recordRules
@@ -116,6 +119,7 @@ func NewModel(id plant.MachineID, o Options, tags Catalog) (*Model, error) {
 	if len(o.Parameters.Rows) > 0 {
 		m.parameters, err = parameters.New(o.Parameters, find)
 		errs = append(errs, below("parameters", err))
+		m.valuesKept = m.startstop != nil && m.parameters != nil && m.parameters.Keeps(m.startstop.Device())
 	}
 	if o.Operation != nil {
 		m.operation, err = operation.New(id, "operation", *o.Operation, m.counter != nil || o.Counter != nil, r.find)

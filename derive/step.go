@@ -185,7 +185,8 @@ func (r *run) scan(in *plant.Scan) {
 	}
 	m.order.due(r)
 	if m.startstop != nil {
-		m.startstop.Answer(&s.startstop, in.Device, in.More, r.now)
+		m.startstop.Answer(&s.startstop, in.Device, in.More, m.valuesKept, r.now)
+		r.keepPolled()
 		r.changed = m.startstop.Observe(&s.startstop, r.states, in.Snapshot, r.now, r) || r.changed
 		r.keepValues()
 	}

@@ -16,6 +16,14 @@ func (r *run) collect() {
 	r.emitJSON(plant.KindParameters, at, plant.Parameters{Head: r.headAt(at), Parameters: values})
 }
 
+// keepPolled keeps the process values anew of which an answer has more: it is of the
+// poll in which the start or stop began.
+func (r *run) keepPolled() {
+	if at, ok := r.s.startstop.BeganInPoll(); ok && r.m.valuesKept {
+		r.m.parameters.Keep(&r.s.parameters, at)
+	}
+}
+
 // keepValues keeps the process values of the moment in which a start or stop
 // began that is not old enough to be believed.
 func (r *run) keepValues() {

@@ -1,6 +1,18 @@
 package parameters
 
-import "github.com/sluice-edge/sluice/plant"
+import (
+	"slices"
+
+	"github.com/sluice-edge/sluice/plant"
+)
+
+// Keeps reports whether values of a device, or such as are worked out, are told with a
+// start or stop.
+func (r *Rule) Keeps(device plant.DeviceID) bool {
+	return slices.ContainsFunc(r.inputs, func(in input) bool {
+		return in.snapshot && in.over == 0 && (in.Ref.Device == device || in.Ref.Device == plant.OwnValues)
+	})
+}
 
 // Keep notes what the values are now, since a start or stop at that time waits to
 // be confirmed.

@@ -249,8 +249,8 @@ func (r *Rule) state(s *State, v *observation, out Sink) (changed bool) {
 			s.First, s.Last, s.Told = "", "", ""
 			r.recall(s, v.At)
 			r.note(s, s.Code)
-			s.Poll.Stop = s.Poll.waits()
 		}
+		s.Poll.Began = s.Poll.More
 		out.Mark(v.At)
 		return true
 	}
@@ -369,7 +369,7 @@ func (r *Rule) confirmAt(s *State) int64 {
 		least = r.minRun
 	}
 	at := s.Change.At.At + int64(least)
-	if s.Running && s.Poll.waits() {
+	if s.Poll.waits(!s.Running) {
 		at = max(at, s.Poll.At+int64(pollTime))
 	}
 	return at
