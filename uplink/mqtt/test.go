@@ -53,11 +53,16 @@ func (s *Sender) Test(ctx context.Context) error {
 // testFailure gives a failed test plain words and what to do.
 func testFailure(ctx context.Context, err error) error {
 	var suspect *mqttsession.SuspectError
+	var wait *mqttsession.WaitError
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("mqtt: the broker did not answer in time: %w: look whether url names the broker and whether a firewall stands between", err)
 	case errors.As(err, &suspect):
 		return fmt.Errorf("mqtt: the broker ended the session at the message: %w: let this user publish there in the broker's access rules", err)
+	case errors.As(err, &wait) && wait.Taken:
+		return fmt.Errorf("mqtt: %w: give each gateway its own site: gateway:, or its own client_id; the next try is in %v at the earliest, so that the other one can deliver", err, wait.For.Round(time.Second))
+	case errors.As(err, &wait):
+		return fmt.Errorf("mqtt: %w", err) // which says what to do
 	default:
 		return fmt.Errorf("mqtt: %w: look at url, user and password, and the broker's own log", err)
 	}

@@ -1,15 +1,18 @@
 package mqtt
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
+	"github.com/sluice-edge/sluice/uplink/internal/mqttsession"
 	"github.com/sluice-edge/sluice/uplink/uplinktest"
 )
 
@@ -64,8 +67,21 @@ func TestTestSaysWhatToDo(t *testing.T) {
 	if got.OK || !strings.Contains(got.Error, "password") || len(got.Exchanges) != 1 || strings.Contains(got.Error+got.Exchanges[0].Words, "falsch") {
 		t.Errorf("%+v", got)
 	}
+	if strings.Contains(got.Error, "look at url") || !strings.Contains(got.Error, "check the password") {
+		t.Errorf("what the broker refused has a remedy of its own: %s", got.Error)
+	}
 	b.Stop()
 	if got, _ := tryWith(t, testOptions(b.Addr())); got.OK || !strings.Contains(got.Error, "refused") || !strings.Contains(got.Error, "look at url") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// While another client is left in peace nothing of the settings but the client_id is
+// at fault.
+func TestATestDuringATakeOver(t *testing.T) {
+	rest := &mqttsession.WaitError{Err: errors.New(`another gateway "edge-7" uses the client_id "c" too`), For: 7400 * time.Millisecond, Taken: true}
+	got := testFailure(t.Context(), rest).Error()
+	if !strings.Contains(got, "its own client_id; the next try is in 7s") || strings.Contains(got, "password") || strings.Contains(got, "url") {
+		t.Errorf("%q", got)
 	}
 }

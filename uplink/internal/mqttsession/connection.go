@@ -100,6 +100,7 @@ func (s *Session) open(at int) (*connection, error) {
 		if c.wire != nil {
 			c.wire.abort()
 		}
+		s.away(at)
 		return nil, connectError(s.o, token.(*mqtt.ConnectToken).ReturnCode(), err)
 	}
 	now := time.Now()

@@ -15,6 +15,9 @@ type WaitError struct {
 	For time.Duration
 	// refused is set if the broker answered CONNECT so.
 	refused bool
+	// Taken is set if another client takes the sessions over, which is left alone for
+	// a while.
+	Taken bool
 }
 
 // Error implements error.

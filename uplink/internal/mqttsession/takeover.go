@@ -15,6 +15,11 @@ type takeover struct {
 	losses []time.Time
 	// since is when it was noticed, zero while it is not.
 	since time.Time
+	// ends are the last ends of sessions that were shorter than a rest of the other
+	// client lets them be, each followed by a session at once; maybe is since when they
+	// are so many that there may be another client, zero while they are not.
+	ends  []time.Time
+	maybe time.Time
 	// look is set after a session that had written its status and that the broker
 	// ended: the next one looks who has written there since. Nobody looks before
 	// lookAfter, unless somebody was sighted; lookWait was the last such wait.
@@ -42,6 +47,13 @@ const (
 	// A session that has lived for takeoverQuiet times Options.Rest has no rival any
 	// more: the other client would have come after one.
 	takeoverQuiet = 3
+	// So many sessions that the broker ends in order within maybeSpan times
+	// Options.Rest, none of which lived for takeoverQuiet rests, may have been taken
+	// over: by another client that rests in between, so that the sessions here are not
+	// young. It is no more than a hint, since a broker or what is between may have its
+	// own reasons, and nobody waits because of it.
+	maybeEnds = 3
+	maybeSpan = 6
 	// Who is sighted twice in a row within sightedSpan is the other client. Once is
 	// not enough: a broker that was killed may bring back a status from before.
 	sightedSpan = time.Minute
@@ -54,8 +66,12 @@ const (
 // connection and no line or firewall cut it, and returns the error for those who
 // waited for an answer.
 func (t *takeover) lost(now time.Time, age, rest time.Duration, orderly bool, id string, err error) error {
-	if age > takeoverQuiet*rest || t.since.IsZero() && age > takeoverYoung {
+	if age > takeoverQuiet*rest {
 		t.over()
+		return err
+	}
+	if t.since.IsZero() && age > takeoverYoung {
+		t.losses = nil
 		return err
 	}
 	if n := len(t.losses); n == 0 || now.Sub(t.losses[n-1]) >= takeoverBurst {
@@ -74,7 +90,33 @@ func (t *takeover) lost(now time.Time, age, rest time.Duration, orderly bool, id
 	if t.rival != "" || orderly {
 		t.until = now.Add(rest)
 	}
-	return &WaitError{Err: t.cause, For: rest}
+	return &WaitError{Err: t.cause, For: rest, Taken: true}
+}
+
+// hint is told of each session that the broker ended in order.
+func (t *takeover) hint(now time.Time, age, rest time.Duration) {
+	n := len(t.ends)
+	if age > takeoverQuiet*rest || n > 0 && now.Sub(t.ends[n-1]) < takeoverBurst {
+		return
+	}
+	if t.ends = append(t.ends, now); n == maybeEnds {
+		t.ends = t.ends[1:]
+	}
+	if t.maybe.IsZero() && len(t.ends) == maybeEnds && now.Sub(t.ends[0]) <= maybeSpan*rest {
+		t.maybe = now
+	}
+}
+
+// away is told that the broker could not be had: then it was not another client
+// that ended the session before.
+func (t *takeover) away() { t.ends, t.maybe = nil, time.Time{} }
+
+// noticed is since when there is or may be another client, zero while there is none.
+func (t *takeover) noticed() time.Time {
+	if t.since.IsZero() {
+		return t.maybe
+	}
+	return t.since
 }
 
 // over forgets the other client, but not that somebody was sighted.
@@ -86,6 +128,9 @@ func (t *takeover) over() {
 func (t *takeover) who(id string) string {
 	if t.rival != "" {
 		return fmt.Sprintf("%s uses the client_id %q too", t.rival, id)
+	}
+	if t.since.IsZero() {
+		return fmt.Sprintf("another client may use the client_id %q too: %d sessions in a row were ended in order, and the next one could be begun at once", id, maybeEnds)
 	}
 	return fmt.Sprintf("another client probably uses the client_id %q too, or the broker forbids something that is sent", id)
 }
@@ -119,7 +164,7 @@ func (t *takeover) found(now time.Time, who string) {
 // resting is why no session may be begun yet, nil if one may.
 func (t *takeover) resting(now time.Time) error {
 	if left := t.until.Sub(now); left > 0 {
-		return &WaitError{Err: t.cause, For: left}
+		return &WaitError{Err: t.cause, For: left, Taken: true}
 	}
 	return nil
 }
@@ -129,15 +174,29 @@ func (t *takeover) resting(now time.Time) error {
 func (s *Session) taken(c *connection, err error) error {
 	t := &s.takeovers[c.at]
 	before := *t
+	// Where a message may be what ends sessions nothing is guessed.
+	if c.wire.closedInOrder() && (len(s.suspects) == 0 || c.window.idle()) {
+		t.hint(time.Now(), c.age(), s.o.Rest)
+	}
 	err = t.lost(time.Now(), c.age(), s.o.Rest, c.wire.closedInOrder(), s.o.ClientID, err)
 	s.tell(c.at, before)
 	return err
 }
 
+// away tells the takeover at a broker that it could not be had.
+func (s *Session) away(at int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.takeovers[at]
+	before := *t
+	t.away()
+	s.tell(at, before)
+}
+
 // settleRival forgets the other client once a session has lived; mu is held.
 func (s *Session) settleRival() {
 	c := s.current
-	if t := &s.takeovers[c.at]; !t.since.IsZero() && c.age() > takeoverQuiet*s.o.Rest {
+	if t := &s.takeovers[c.at]; !t.noticed().IsZero() && c.age() > takeoverQuiet*s.o.Rest {
 		before := *t
 		t.over()
 		s.tell(c.at, before)
@@ -148,11 +207,14 @@ func (s *Session) settleRival() {
 func (s *Session) tell(at int, before takeover) {
 	t, broker := &s.takeovers[at], zap.String("broker", s.o.Brokers[at].Address)
 	switch {
-	case t.since.IsZero() && !before.since.IsZero():
+	case t.noticed().IsZero() && !before.noticed().IsZero():
 		s.o.Log.Info("no other client takes the sessions over any more", broker)
-	case !t.since.IsZero() && before.since.IsZero(), t.rival != before.rival:
-		s.o.Log.Warn("the broker ends each session, as for two clients with one client_id",
-			broker, zap.String("who", t.who(s.o.ClientID)), zap.Duration("rest", s.o.Rest))
+	case !t.noticed().IsZero() && before.noticed().IsZero(), t.rival != before.rival:
+		fields := []zap.Field{broker, zap.String("who", t.who(s.o.ClientID))}
+		if !t.since.IsZero() {
+			fields = append(fields, zap.Duration("rest", s.o.Rest))
+		}
+		s.o.Log.Warn("the broker ends each session, as for two clients with one client_id", fields...)
 	}
 }
 
@@ -167,8 +229,8 @@ func (s *Session) Rival() (text string, sure bool, since time.Time) {
 		s.settleRival()
 	}
 	for i := range s.takeovers {
-		if t := &s.takeovers[i]; !t.since.IsZero() {
-			return t.who(s.o.ClientID), t.rival != "", t.since
+		if t := &s.takeovers[i]; !t.noticed().IsZero() {
+			return t.who(s.o.ClientID), t.rival != "", t.noticed()
 		}
 	}
 	return "", false, time.Time{}

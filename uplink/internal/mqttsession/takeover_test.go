@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const testRest = 10 * time.Second
@@ -84,6 +86,54 @@ func TestAGuessRestsOnlyWhereTheBrokerClosed(t *testing.T) {
 		if err := x.lost(time.Unix(int64(3*i), 0), takeoverYoung+1, testRest, true, "c-1", io.EOF); asksToWait(err) {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// The other client rests, so that the sessions here live for as long: after three of
+// them it is said that there may be one, without a wait, until a session lives or the
+// broker cannot be had, which no other client does.
+func TestTheOtherClientThatRestsIsHintedAt(t *testing.T) {
+	s := &Session{takeovers: make([]takeover, 1), o: Options{ClientID: "c-1", Rest: testRest, Log: zap.NewNop(), Brokers: make([]Broker, 1)}}
+	x := &s.takeovers[0]
+	now := time.Unix(1, 0)
+	end := func(age time.Duration) {
+		t.Helper()
+		x.hint(now, age, testRest)
+		if err := x.lost(now, age, testRest, true, "c-1", io.EOF); asksToWait(err) {
+			t.Fatalf("it waits: %v", err)
+		}
+		now = now.Add(testRest)
+	}
+	end(time.Hour)
+	for i := range maybeEnds {
+		if who, _, _ := s.Rival(); who != "" {
+			t.Fatalf("after %d: %q", i, who)
+		}
+		end(testRest)
+	}
+	who, sure, since := s.Rival()
+	if sure || !strings.Contains(who, `another client may use the client_id "c-1" too`) || !since.Equal(now.Add(-testRest)) {
+		t.Errorf("got %q (%v) since %v", who, sure, since)
+	}
+	end(takeoverQuiet*testRest + 1)
+	if who, _, _ := s.Rival(); who != "" {
+		t.Errorf("a session has lived: %q", who)
+	}
+	for range maybeEnds - 1 {
+		end(testRest)
+	}
+	s.away(0)
+	end(testRest)
+	if who, _, _ := s.Rival(); who != "" {
+		t.Errorf("the broker was away in between: %q", who)
+	}
+	end(time.Hour)
+	for range 2 * maybeEnds {
+		end(2*testRest + testRest/2)
+		now = now.Add(2*testRest + testRest/2)
+	}
+	if who, _, _ := s.Rival(); who != "" {
+		t.Errorf("too seldom: %q", who)
 	}
 }
 
