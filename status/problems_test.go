@@ -204,8 +204,21 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"opcua: connect x: the server's certificate is for the application urn:a, and the server says it is urn:b":                                          "is another's",
 		"opcua: connect x: the server's certificate is valid only from 2027-01-01T00:00:00Z; is the clock of this computer right?":                          "clock of this PC",
 		"": "Check",
-		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`: "its own client_id",
-		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                   "nothing that speaks TLS",
+		"rest: POST http://mes/x: the receiver answers 407 Proxy Authentication Required; the proxy wants a login, or refuses that of proxy_auth":            "proxy_auth",
+		"rest: POST https://mes/x: the proxy wants a login, which this uplink has not; set proxy_auth, or let the proxy pass this computer":                  "proxy_auth",
+		"rest: POST https://mes/x: the proxy answers 502 Bad Gateway to the wish for a connection; ask who runs it what it lets pass":                        "runs the proxy",
+		"rest: POST https://mes/x: the proxy: tls: failed to verify certificate: x509: certificate signed by unknown authority":                              "agree on a certificate",
+		"rest: POST http://mes/x: of this event the receiver says busy: timeout of the database":                                                             "wants this event again",
+		"rest: POST http://mes/x: of this event the receiver says maybe, which is no status":                                                                 "answer: words:",
+		"rest: read results: the receiver answers 201 Created, but says nothing of each event":                                                               "results: required",
+		"rest: read results: the receiver answers 200 OK, but what it says is no valid JSON":                                                                 "what became of each event",
+		"rest: POST http://mes/x: the receiver answers 422 Unprocessable Content: no answer of the database, dial tcp: i/o timeout":                          "does not take them",
+		"rest: POST http://mes/x: the receiver answers 400 Bad Request; it speaks TLS there: write https:// in url":                                          "wants TLS",
+		"rest: POST https://mes/x: the proxy http://10.0.0.1:3128 closed the connection before it answered; if it is called by TLS, write https:// in proxy": "write https:// in proxy",
+		"rest: POST http://mes/x: it does not answer in HTTP; if it speaks TLS there, write https:// in url":                                                 "write https:// in the url",
+		"rest: POST http://mes/x: it closed the connection before it answered":                                                                               "may have restarted",
+		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`:                            "its own client_id",
+		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                                              "nothing that speaks TLS",
 	} {
 		if got := adviceOf(cause); !strings.Contains(got, part) {
 			t.Errorf("advice(%q) = %q, want something with %q", cause, got, part)

@@ -1,8 +1,10 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,10 +125,36 @@ var networkRemedies = []remedy{
 	{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},
 }
 
+// answered are the words by which senders begin what came as an answer; the rest of
+// the cause may be the other side's own words.
+var answered = []string{"receiver answers", "receiver says", "receiver gives", "prodsmart answers", "prodsmart answered", "the proxy answers", "the proxy wants", "the proxy refuses"}
+
+// answerRemedies are for answers, which are no matter of power and cables.
+var answerRemedies = []remedy{
+	{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
+	{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
+	{[]string{"the proxy wants a login", "login of proxy_auth", "answers 407"}, "The proxy answers, and does not let this PC pass: check user and password in proxy_auth, or ask whoever runs the proxy."},
+	{[]string{"the proxy answers"}, "The proxy answers, and makes no connection to the receiver: ask whoever runs the proxy what it lets pass."},
+	{[]string{"it speaks tls there"}, "It answers that it wants TLS: write https:// in the url."},
+	{[]string{"answers 429", "answered 429", "asked not to be called"}, "It answers, and wants fewer requests: others may use up what it allows, or the share of this gateway is too large. It goes on by itself."},
+	{[]string{"answers 404", "answers 405", "answers 410"}, "It answers, but does not know this address: check the url."},
+	{[]string{"answers 401", "answers 403"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
+	{[]string{"answers 50"}, "It answers that it can take nothing now: ask whoever runs it. It goes on by itself."},
+	{[]string{"says nothing of each event"}, "It answers, but not for each event, as this uplink wants: ask whoever runs it, or leave out results: required."},
+	{[]string{"which is no status", "something that is no status", "of this event the receiver says nothing"}, "It answers for each event with a word that the gateway does not know: write under answer: words: what it means."},
+	{[]string{"of this event the receiver says"}, "It answers, and wants this event again later. It goes on by itself; if it does not, ask whoever runs it."},
+	{[]string{"read results"}, "It answers, but not so that the gateway knows what became of each event: ask whoever runs it, and compare it with results and answer of this uplink."},
+}
+
+// answerAdvice is for all other answers.
+const answerAdvice = "It answers, but does not take them: compare what it says with the settings of this uplink, or ask whoever runs it."
+
 // connectionRemedies are for what receivers and the network say. The words
 // are the operating system's, Go's and paho's.
 var connectionRemedies = []remedy{
 	{[]string{"the disk is full"}, "Free disk space on this PC."},
+	{[]string{"write https:// in proxy"}, "The proxy does not answer as one: write https:// in proxy: if it is called by TLS, and check its port."},
+	{[]string{"write https:// in url"}, "It does not answer in HTTP: write https:// in the url if it speaks TLS there, and check the port."},
 	{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
 	{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
 	{[]string{"no tls handshake"}, "Something is there, but nothing that speaks TLS: check the port in the url, and the firewall."},
@@ -139,12 +167,15 @@ var connectionRemedies = []remedy{
 	{[]string{"certificate", "x509", "tls:"}, "The two do not agree on a certificate: check the authority, the name in the certificate and the clock of this PC."},
 	{[]string{"not authorized", "bad user name", "unauthorized", "401 ", "403 ", "identifier rejected", "useraccessdenied", "identitytoken", "password"}, "It refuses the login: check the token or the user and password, and the client name where there is one."},
 	{[]string{"too many connections", "no session left", "no connection left"}, "It has no free connection: close other programs that speak to it."},
-	{[]string{"reset by peer", "eof", "broken pipe", "closed by the device", "the device closed the connection"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
+	{[]string{"reset by peer", "eof", "broken pipe", "closed by the device", "closed the connection"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
 	{[]string{"timeout", "timed out", "deadline exceeded", "no answer"}, "No answer: check that it is switched on, and the cable, address and firewall."},
 }
 
 // advice tells what to do about the words of a failed connection.
 func advice(cause string) string {
+	if lower := strings.ToLower(cause); slices.ContainsFunc(answered, func(words string) bool { return strings.Contains(lower, words) }) {
+		return cmp.Or(look(answerRemedies, cause), answerAdvice)
+	}
 	for _, rows := range [][]remedy{networkRemedies, connectionRemedies} {
 		if do := look(rows, cause); do != "" {
 			return do

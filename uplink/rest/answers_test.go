@@ -113,9 +113,9 @@ func TestAnswers(t *testing.T) {
 		"599":                        {status: 599, system: system},
 		"999":                        {status: 999, system: system, wait: httplink.WrongWait, words: "999, which says nothing of the event"},
 		"101":                        {raw: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", system: system, wait: httplink.WrongWait, words: "101 Switching Protocols"},
-		"100 without end":            {raw: strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100), system: system, words: "connection broken"},
-		"nothing":                    {raw: "", system: system, words: "EOF"},
-		"no HTTP":                    {raw: "SSH-2.0-OpenSSH_9.7\r\n\r\n", system: system, words: "malformed HTTP"},
+		"100 without end":            {raw: strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100), system: system, words: "it closed the connection before it answered"},
+		"nothing":                    {raw: "", system: system, words: "it closed the connection before it answered"},
+		"no HTTP":                    {raw: "SSH-2.0-OpenSSH_9.7\r\n\r\n", system: system, words: "it does not answer in HTTP; if it speaks TLS there, write https:// in url"},
 		"huge headers":               {raw: "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20), system: system, words: "exceed"},
 		"two lengths":                {raw: "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", system: system, words: "Content-Length"},
 	} {

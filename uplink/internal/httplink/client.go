@@ -106,11 +106,12 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
-	var shaking atomic.Bool
+	var shaking, beyond atomic.Bool
 	if r.URL.Scheme == "https" {
 		bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
-			TLSHandshakeStart: func() { shaking.Store(true) },
+			TLSHandshakeStart: func() { shaking.Store(true); beyond.Store(true) },
 			TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { shaking.Store(err != nil) }, // the end of bounded ends it as well
+			GotConn:           func(httptrace.GotConnInfo) { beyond.Store(true) },
 		})
 	}
 	header := r.Header
@@ -130,6 +131,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 		if err != nil {
 			if shaking.Load() {
 				err = &handshakeTimeout{err}
+			}
+			if c.link.proxy != nil && !beyond.Load() {
+				err = &byProxy{err}
 			}
 			return nil, c.failed(ctx, r, err)
 		}

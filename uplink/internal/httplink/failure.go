@@ -1,6 +1,7 @@
 package httplink
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -73,6 +74,40 @@ func (p *proxyHandshake) Error() string { return "the proxy: " + p.err.Error() }
 // Unwrap returns the cause.
 func (p *proxyHandshake) Unwrap() error { return p.err }
 
+// byProxy is a request that had not got beyond the proxy.
+type byProxy struct{ err error }
+
+// Error implements error.
+func (b *byProxy) Error() string { return b.err.Error() }
+
+// Unwrap returns the cause.
+func (b *byProxy) Unwrap() error { return b.err }
+
+// unanswered gives plain words to an end without an answer, and to an answer that is
+// none of HTTP: what a server of TLS does when it is called without; empty for
+// anything else.
+func (c *Client) unanswered(err error) string {
+	var proxy *byProxy
+	who, key := "it", ""
+	switch {
+	case errors.As(err, &proxy) && c.link.proxy.Scheme == "http":
+		who, key = "the proxy "+Show(c.link.proxy), "; if it is called by TLS, write https:// in proxy"
+	case c.link.proxy == nil && c.target.Scheme == "http":
+		key = "; if it speaks TLS there, write https:// in url"
+	}
+	switch {
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return who + " does not answer in HTTP" + key
+	case key != "" && proxy != nil && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		if proxy == nil {
+			key = ""
+		}
+		return who + " closed the connection before it answered" + key
+	}
+	return ""
+}
+
 // handshakeTimeout is a request that had not got beyond the TLS handshake.
 type handshakeTimeout struct{ err error }
 
@@ -105,7 +140,7 @@ func (c *Client) failed(ctx context.Context, r *Request, err error) *Failure {
 	case late:
 		what = fmt.Sprintf("no answer within %v", c.timeout)
 	default:
-		what = security(err, what)
+		what = cmp.Or(c.unanswered(err), security(err, what))
 		if c.asked.Load() && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)) {
 			// What it said of that was lost on the way.
 			what += "; " + wantsCertificate
