@@ -12,8 +12,8 @@ import (
 var _ uplink.Tester = (*Sender)(nil)
 
 // Test implements uplink.Tester: a GET of test_path, which must succeed, or, where
-// there is none, an OPTIONS of url: then any answer will do that neither asks who
-// we are nor comes from something in between.
+// there is none, an OPTIONS of url: then a refusal of OPTIONS itself will do as well,
+// which is neither one of who we are nor from something in between.
 func (s *Sender) Test(ctx context.Context) error {
 	ctx, cancel := s.client.Context(ctx)
 	defer cancel()
