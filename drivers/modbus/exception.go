@@ -66,5 +66,9 @@ func (e exception) ofUnit() bool {
 	return e == acknowledge || e == deviceBusy || e == gatewayPathMissing || e == gatewayTargetLost
 }
 
+// ofWay reports whether it is the gateway box that answers, since the unit behind
+// it does not: its own time-out may have gone by before that.
+func (e exception) ofWay() bool { return e == gatewayPathMissing || e == gatewayTargetLost }
+
 // lasting reports whether asking again at once is of no use.
 func (e exception) lasting() bool { return e == illegalFunction || e.ofAddress() }

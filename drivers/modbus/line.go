@@ -164,6 +164,18 @@ func (l *line) calm() {
 	l.restless = false
 }
 
+// exceptionIn returns the exception that an answer is, 0 for none.
+func (l *line) exceptionIn(answer []byte) exception {
+	at := 1 // behind the unit id
+	if !l.rtu {
+		at = headerSize
+	}
+	if answer[at]&0x80 == 0 {
+		return 0
+	}
+	return exception(answer[at+1])
+}
+
 // leave is called when a unit's session ends; the last one closes the wire.
 func (l *line) leave() error {
 	l.mu.Lock()

@@ -80,6 +80,10 @@ type driver struct {
 	scans   []plant.Scan
 	// The good answers of this Read and of the one before.
 	well, wellBefore int
+	// absent is set since a Read in which the box said that the unit is not there;
+	// first is the root that is then asked first.
+	absent bool
+	first  int
 }
 
 var (

@@ -203,6 +203,7 @@ type cycle struct {
 	ctx                     context.Context
 	splits, retries, trials int
 	asked                   bool
+	away                    exception // says that the unit is not there; 0 if it may be
 	latest                  time.Time // refused parts due after that wait for the next Read
 }
 
@@ -211,13 +212,20 @@ func (d *driver) readAll(ctx context.Context) error {
 	c := cycle{driver: d, ctx: ctx}
 	c.ration(time.Now())
 	now := time.Now()
-	for _, b := range d.roots {
+	if d.absent {
+		d.first++ // of a unit that is not there each block is asked for in turn
+	}
+	for i := range d.roots {
+		b := d.roots[(i+d.first)%len(d.roots)]
 		if b.waits(now, d.interval) {
 			continue
 		}
 		if err := c.visit(b, true); err != nil {
 			return err
 		}
+	}
+	if d.absent = c.away != 0; !d.absent {
+		d.first = 0
 	}
 	if c.asked || len(d.blocks) == 0 {
 		return nil
@@ -259,6 +267,10 @@ func (c *cycle) ration(now time.Time) {
 // Where all parts are refused the whole is asked rather than parts of parts: a
 // device that comes back then is whole again at once.
 func (c *cycle) visit(b *block, try bool) error {
+	if c.away != 0 {
+		c.spare(b)
+		return nil
+	}
 	if b.parts == nil {
 		return c.leaf(b)
 	}
@@ -321,10 +333,27 @@ func (c *cycle) leaf(b *block) error {
 	return nil
 }
 
+// spare hands over a block without asking for it, since the box has said in this
+// Read that the unit is not there, which may have taken it its own time-out.
+func (c *cycle) spare(b *block) {
+	now := time.Now()
+	b.leaves(func(leaf *block) bool {
+		if !leaf.refusal.lasting() {
+			leaf.refuse(c.away)
+			leaf.refused(c.away, now, false)
+		}
+		c.give(leaf)
+		return true
+	})
+}
+
 func (c *cycle) ask(b *block) error {
 	c.asked = true
 	if err := c.readBlock(c.ctx, b); err != nil {
 		return fmt.Errorf("modbus: read %s from %s: %w", b, c.endpoint, err)
+	}
+	if b.refusal.ofWay() && c.well+c.wellBefore == 0 {
+		c.away = b.refusal
 	}
 	return nil
 }

@@ -156,7 +156,8 @@ func TestEveryExceptionOfOneAddressIsFound(t *testing.T) {
 	}
 }
 
-// A unit that is busy as a whole is no reason to search for an address.
+// A unit that is busy as a whole is no reason to search for an address. Of one
+// that is not there one block is asked for at a time, each in its turn.
 func TestABusyUnitIsNotDivided(t *testing.T) {
 	for _, e := range []exception{acknowledge, deviceBusy, gatewayPathMissing, gatewayTargetLost} {
 		synctest.Test(t, func(t *testing.T) {
@@ -167,11 +168,19 @@ func TestABusyUnitIsNotDivided(t *testing.T) {
 				return 0
 			})
 			defer m.driver.Close()
+			want, turns := 2, map[string]int{}
+			if e.ofWay() {
+				want = 1
+			}
 			for range 299 {
-				if good := m.read(t); good != 0 || len(m.asked) != 2 {
+				if good := m.read(t); good != 0 || len(m.asked) != want {
 					t.Fatalf("exception %d: asked %v, %d good", e, m.asked, good)
 				}
+				turns[m.asked[0]]++
 				time.Sleep(time.Second)
+			}
+			if e.ofWay() && (len(turns) != 2 || turns["0+12"] < 149 || turns["500+1"] < 149) {
+				t.Errorf("exception %d: %v", e, turns)
 			}
 			m.readUntil(t, 13, 3*time.Second)
 			if len(m.asked) != 2 {

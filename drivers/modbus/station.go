@@ -220,7 +220,11 @@ func (s *station) Send(request []byte) (answer []byte, err error) {
 	switch {
 	case err == nil:
 		s.well = true
-		s.mark(false)
+		away := s.line.exceptionIn(answer).ofWay()
+		if away {
+			s.failed = time.Since(begun)
+		}
+		s.mark(away)
 		return answer, nil
 	case isLost(err):
 		s.failed = time.Since(begun)
