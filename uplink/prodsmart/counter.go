@@ -87,7 +87,7 @@ const maxTries = 4
 func (w *work) count(ctx context.Context, i int, c *plant.Counter, newest bool) (stop *halt, goOn bool) {
 	e := &w.events[i]
 	if e.Sequence <= w.m.Counter {
-		w.deliver(i) // Prodsmart has a newer one, which contains it
+		w.deliver(i) // the lost answer to a newer one has come out just now
 		return nil, true
 	}
 	if w.again(i, classCounter) {

@@ -33,6 +33,8 @@ const (
 	pairFor   = 7 * 24 * time.Hour
 	// mostTwice bounds what the page names of a sort.
 	mostTwice = 20
+	// mostThere bounds the comments that are remembered of a machine.
+	mostThere = 2000
 )
 
 // errAtWork is why a movement waits for its search.
@@ -152,7 +154,11 @@ func (w *work) turn(ctx context.Context, l *lookup, c class, until time.Time) (l
 	if len(items) > 0 && string(items[0].ID) == l.first {
 		return true, nil
 	}
+	ours := l.ref[:strings.LastIndexByte(l.ref, '/')+1] // of this machine
 	for k := range items {
+		if ref, _, _ := strings.Cut(items[k].Comment, " "); strings.HasPrefix(ref, ours) {
+			w.m.met(ref)
+		}
 		if slices.Contains(strings.Fields(items[k].Comment), l.ref) {
 			l.ids = append(l.ids, strings.Trim(string(items[k].ID), `"`))
 		}
@@ -170,6 +176,14 @@ func cmpErr(a, b error) error {
 		return a
 	}
 	return b
+}
+
+// met notes that a movement with that comment is there.
+func (m *machine) met(ref string) {
+	if len(m.there) >= mostThere {
+		clear(m.there)
+	}
+	m.there[ref] = true
 }
 
 // find looks for a movement by its comment, page by page, once Prodsmart has had
@@ -210,6 +224,9 @@ func (w *work) find(ctx context.Context, i int, m *movement, d doubtful) (found 
 // whether one is there; of what it found in vain it is sure for so long. Event i is
 // settled if it cannot be said.
 func (w *work) search(ctx context.Context, i int, m *movement, sure time.Duration) (found bool, stop *halt) {
+	if w.m.there[m.ref] {
+		return true, nil
+	}
 	l := w.m.lookup.of(m.ref, m.product)
 	if !l.vain.IsZero() && time.Since(l.vain) < sure {
 		return false, nil // it waits for its turn since

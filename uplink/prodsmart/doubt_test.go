@@ -467,3 +467,58 @@ func TestWhenAMovementIsSentAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestOneReadingAnswersForMany: after a kill nobody knows of many movements; the list
+// is read once for those that are there, not once for each.
+func TestOneReadingAnswersForMany(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		for i := range 60 {
+			r.fake.BookMovement(fake.Movement{Product: "SUGAR", Type: "in", Quantity: 1, Comment: fmt.Sprint("other ", i)})
+		}
+		var all []plant.Event
+		for i := range 30 {
+			all = append(all, r.dose("SUGAR", fmt.Sprint(i+1), "kg"))
+		}
+		r.deliver(all...)
+		clear(r.sent) // the cursor was not moved when the gateway was killed
+		r.open()
+		r.wire.asked()
+		r.deliver(all...)
+		gets, posts := 0, 0
+		for _, line := range r.wire.asked() {
+			if strings.HasPrefix(line, "GET /api/inventory-movements/") {
+				gets++
+			}
+			if strings.HasPrefix(line, "POST /api/inventory-movements/") {
+				posts++
+			}
+		}
+		if gets > 8 || posts != 0 { // 90 movements are 4 pages
+			t.Errorf("%d pages were read, %d sent", gets, posts)
+		}
+		r.strict()
+	})
+}
+
+// TestWhatIsSettledIsNotHeldUp by a movement that has no turn: a count that Prodsmart
+// has, in a newer one, is settled, so that the events before the movement are.
+func TestWhatIsSettledIsNotHeldUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dosingCompany(), materials())
+		order := func(n string, good int64) plant.Event {
+			return r.event("M-1", plant.KindCounter, strings.Replace(counter(good, 5), "{", fmt.Sprintf(`{"order":{"number":%q},`, n), 1))
+		}
+		all := []plant.Event{order("A", 5), order("B", 10), r.dose("SUGAR", "1", "kg")}
+		r.deliver(all...)
+		clear(r.sent)
+		r.options.RequestsPerMinute = 1 // no room for a search
+		r.open()
+		r.send(all...)
+		elapse(2 * time.Minute)
+		results := r.send(all...)
+		if len(results) != 2 || results[0].Status != plant.Delivered || results[0].Last != 2 || results[1].Status != plant.Retry {
+			t.Errorf("%+v", results)
+		}
+	})
+}

@@ -103,6 +103,9 @@ type machine struct {
 	// something may have been under way when the gateway ended.
 	loadedBegun plant.Sequence
 	loadedAt    time.Time
+	// there are the comments of movements that a search has met, so that one reading
+	// of the list answers for many.
+	there map[string]bool
 	// lookup is the search for a movement, pairs that for one that is there twice.
 	lookup, pairs lookup
 	// twice are the movements that are, waiting those that wait for their second
@@ -139,6 +142,7 @@ type refusedEvent struct {
 func (m *machine) askAnew() {
 	clear(m.refused)
 	clear(m.held)
+	clear(m.there)
 }
 
 // load returns what is known of a machine, read from the memory once.
@@ -149,7 +153,7 @@ func (s *Sender) load(id plant.MachineID) *machine {
 	if m != nil {
 		return m
 	}
-	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, booked: map[place]bool{}, told: map[string]toldStock{}}
+	m = &machine{id: id, held: map[class]hold{}, refused: map[class]refusedEvent{}, booked: map[place]bool{}, told: map[string]toldStock{}, there: map[string]bool{}}
 	s.recall(machineKey+string(id), &m.memory)
 	s.recall(missedKey+string(id), &m.missed)
 	m.before, m.begunBefore, m.asked = m.encode(), m.Begun, m.known().Doubt

@@ -231,6 +231,8 @@ func (w *work) sort() {
 			if !named {
 				w.deliver(i)
 			}
+		case e.Kind == plant.KindCounter && e.Sequence <= w.m.Counter:
+			w.deliver(i) // Prodsmart has a newer one, which contains it
 		case named, w.options.Movements.carries(e.Kind), e.Kind == plant.KindCounter, e.Kind == plant.KindParameters, e.Kind == plant.KindStartStop, e.Kind == plant.KindReason:
 		default:
 			w.deliver(i)
