@@ -99,6 +99,7 @@ func (p *Poller) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		p.watchSteadiness(time.Now())
+		p.watchUsage(time.Now())
 		p.mu.Lock()
 		connected, bad := p.stats.Connected, p.stats.BadTags
 		var what verdict

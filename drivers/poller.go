@@ -31,6 +31,9 @@ type PollerOptions struct {
 	// Endpoint is where the device is, for people, Driver the kind of its driver, as
 	// the config names it.
 	Endpoint, Driver string
+	// Line and Unit are the device's place on a line; empty and 0 for none.
+	Line string
+	Unit int
 	// Interval, Timeout and Tags are those of the Plan; Tags name the addresses in
 	// the log.
 	Interval, Timeout time.Duration
@@ -53,7 +56,7 @@ type PollerOptions struct {
 
 // PollerOptions returns how a device of this plan is polled.
 func (p Plan) PollerOptions(device plant.DeviceID) PollerOptions {
-	return PollerOptions{Device: device, Driver: p.Driver, Endpoint: p.Endpoint, Interval: p.Interval, Timeout: p.Timeout, Tags: p.Tags}
+	return PollerOptions{Device: device, Driver: p.Driver, Endpoint: p.Endpoint, Line: p.Line, Unit: p.Unit, Interval: p.Interval, Timeout: p.Timeout, Tags: p.Tags}
 }
 
 // Validate reports options that no Poller can run with.
@@ -105,6 +108,7 @@ type Poller struct {
 	mu     sync.Mutex
 	stats  Stats
 	losses losses
+	usage  usage
 }
 
 // NewPoller returns a Poller of driver for sinks. It does no I/O. The options
@@ -122,7 +126,7 @@ func NewPoller(o PollerOptions, driver Driver, sinks []Sink, log *zap.Logger) *P
 	return &Poller{
 		options: o, driver: driver, sinks: sinks,
 		log:   log.With(zap.String("device", string(o.Device)), zap.String("endpoint", o.Endpoint)),
-		stats: Stats{Device: o.Device, Driver: o.Driver, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
+		stats: Stats{Device: o.Device, Driver: o.Driver, Line: o.Line, Unit: o.Unit, Endpoint: o.Endpoint, Subscribed: o.Interval == 0, MaxSkew: o.MaxSkew},
 		retry: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},
 		soon:  backoff.Backoff{Min: o.MinBackoff, Max: max(o.MinBackoff, min(awayBackoff, o.MaxBackoff)), Rand: o.Rand},
 		short: backoff.Backoff{Min: o.MinBackoff, Max: o.MaxBackoff, Rand: o.Rand},

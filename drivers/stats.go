@@ -63,6 +63,13 @@ type Stats struct {
 	ClockKnown, ClockWrong bool
 	ClockSince             time.Time
 	MaxSkew                time.Duration
+	// Line is the line that the device is on, Unit its number there. LineUsed is for
+	// how long the line was busy with it since the start, LineShare which part of the
+	// last minute, 0 to 1.
+	Line      string
+	Unit      int
+	LineUsed  time.Duration
+	LineShare float64
 	// Notices are what the driver has to say beside all that.
 	Notices []Notice
 }

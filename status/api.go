@@ -33,6 +33,7 @@ type statusDoc struct {
 	Clock    bool         `json:"clock_uncertain"`
 	Problems []problemDoc `json:"problems"`
 	Devices  []deviceDoc  `json:"devices"`
+	Lines    []lineDoc    `json:"lines"`
 	Machines []machineDoc `json:"machines"`
 	Uplinks  []uplinkDoc  `json:"uplinks"`
 	Buffer   bufferDoc    `json:"buffer"`
@@ -79,6 +80,11 @@ type deviceDoc struct {
 	ClockWrong  bool     `json:"clock_wrong"`
 	ClockSince  instant  `json:"clock_since"`
 	Advice      []string `json:"advice,omitempty"`
+	// Line and Unit are its place on a line, LineShare its part of the line's last
+	// minute.
+	Line      string  `json:"line,omitempty"`
+	Unit      int     `json:"unit,omitempty"`
+	LineShare float64 `json:"line_share,omitempty"`
 	// Unsteady says that the device comes and goes, since UnsteadySince.
 	Unsteady      string  `json:"unsteady,omitempty"`
 	UnsteadySince instant `json:"unsteady_since"`
@@ -270,7 +276,7 @@ func document(snap Snapshot) statusDoc {
 	doc := statusDoc{
 		At: instant(snap.At), Gateway: snap.Gateway, Version: snap.Version, Started: instant(snap.Started),
 		Ready: snap.Ready && snap.Buffer.Fault == "", Healthy: snap.Buffer.Fault == "", NotReady: list(snap.Waiting), Clock: snap.ClockUncertain,
-		Problems: []problemDoc{}, Devices: []deviceDoc{}, Machines: []machineDoc{}, Uplinks: []uplinkDoc{},
+		Problems: []problemDoc{}, Devices: []deviceDoc{}, Lines: linesOf(snap.Devices), Machines: []machineDoc{}, Uplinks: []uplinkDoc{},
 		Buffer: bufferDocument(&snap.Buffer),
 	}
 	for _, p := range Problems(snap) {
@@ -299,7 +305,7 @@ func deviceDocument(s *drivers.Stats) deviceDoc {
 		Skipped: s.Skipped, Writes: s.Writes, WriteErrors: s.WriteErrors, Duplicates: s.Duplicates, Panics: s.Panics,
 		BadTags: make(map[string]string, len(s.BadTags)), BadSince: make(map[string]instant, len(s.BadTags)),
 		ClockWrong: s.ClockWrong, ClockSince: instant(s.ClockSince), Advice: s.Advice,
-		Unsteady: s.Unsteady.String(), UnsteadySince: instant(s.Unsteady.Since),
+		Line: s.Line, Unit: s.Unit, LineShare: s.LineShare, Unsteady: s.Unsteady.String(), UnsteadySince: instant(s.Unsteady.Since),
 	}
 	if doc.Unsteady != "" {
 		doc.Advice = append([]string{doc.Unsteady + ": " + deviceAdvice(s.LastError) + " " + unsteadyAdvice}, s.Advice...)

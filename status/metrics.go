@@ -45,6 +45,7 @@ type collector struct {
 	deviceReadings, deviceBadReadings, deviceBadTags                               *prometheus.Desc
 	deviceLastRead, deviceReadTime, deviceLate                                     *prometheus.Desc
 	deviceSkipped, deviceWrites, deviceWriteErrors, deviceDuplicates, devicePanics *prometheus.Desc
+	deviceLineBusy, lineBusy, deviceClockOffset                                    *prometheus.Desc
 	deviceUnsteady                                                                 *prometheus.Desc
 
 	machineRunning, machineGood, machineScrap, machineInputs, machineCommits *prometheus.Desc
@@ -90,6 +91,9 @@ func newCollector(source Source) *collector {
 	c.deviceDuplicates = d("device_duplicate_answers_total", "Repeated answers, the same as before, that were dropped.", "device")
 	c.devicePanics = d("device_panics_total", "Panics of the driver; each ended a session.", "device")
 
+	c.deviceLineBusy = d("device_line_busy_seconds_total", "For how long the line of the device was busy with it.", "device")
+	c.lineBusy = d("line_busy_ratio", "Which part of the last minute the line was busy, 0 to 1.", "line")
+	c.deviceClockOffset = d("device_clock_offset_seconds", "How far the device's clock is ahead of this PC's; absent while that is not known.", "device")
 	c.deviceUnsteady = d("device_unsteady", "1 while the device comes and goes.", "device")
 
 	c.machineRunning = d("machine_running", "1 while the machine runs, 0 while it is stopped; absent until its state was seen.", "machine")
@@ -155,6 +159,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.moment(c.startTime, snap.Started)
 	out.flag(c.ready, snap.Ready && snap.Buffer.Fault == "")
 	c.devices(out, snap)
+	c.lines(out, snap)
 	c.machines(out, snap)
 	c.buffer(out, snap)
 	c.uplinks(out, snap)
@@ -182,7 +187,19 @@ func (c *collector) devices(out sink, snap Snapshot) {
 		out.counter(c.deviceWriteErrors, s.WriteErrors, name)
 		out.counter(c.deviceDuplicates, s.Duplicates, name)
 		out.counter(c.devicePanics, s.Panics, name)
+		if s.Line != "" {
+			out.send(c.deviceLineBusy, prometheus.CounterValue, s.LineUsed.Seconds(), []string{name})
+		}
+		if s.ClockKnown {
+			out.gauge(c.deviceClockOffset, s.ClockOffset.Seconds(), name)
+		}
 		out.flag(c.deviceUnsteady, !s.Unsteady.Since.IsZero(), name)
+	}
+}
+
+func (c *collector) lines(out sink, snap Snapshot) {
+	for _, l := range linesOf(snap.Devices) {
+		out.gauge(c.lineBusy, l.Share, l.Line)
 	}
 }
 

@@ -148,7 +148,7 @@ func newPage(snap Snapshot, loc *time.Location) page {
 		})
 	}
 	for i := range snap.Devices {
-		p.Devices = append(p.Devices, deviceCard(&snap.Devices[i], c))
+		p.Devices = append(p.Devices, deviceCard(snap, &snap.Devices[i], c))
 	}
 	for i := range snap.Machines {
 		p.Machines = append(p.Machines, machineCard(snap, &snap.Machines[i], c))
@@ -159,7 +159,7 @@ func newPage(snap Snapshot, loc *time.Location) page {
 	return p
 }
 
-func deviceCard(d *drivers.Stats, c clock) card {
+func deviceCard(snap Snapshot, d *drivers.Stats, c clock) card {
 	k := card{Class: "good", Name: string(d.Device), Word: "connected", Since: c.since(d.Since)}
 	if !d.Connected {
 		k.Class, k.Word = "bad", "not connected"
@@ -182,6 +182,7 @@ func deviceCard(d *drivers.Stats, c clock) card {
 		k.add("Unsteady", text)
 	}
 	k.add("Address", d.Endpoint)
+	k.add("Line", lineWords(snap, d))
 	k.add("Values", number(d.Readings)+" read, "+number(d.BadReadings)+" not good; lost and back "+count(d.Reconnects, "time"))
 	if !d.Connected {
 		return k // its tags have no other trouble than this

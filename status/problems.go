@@ -63,6 +63,7 @@ func Problems(snap Snapshot) []Problem {
 	for i := range snap.Devices {
 		ps = append(ps, deviceProblems(snap, &snap.Devices[i])...)
 	}
+	ps = append(ps, lineProblems(snap)...)
 	for i := range snap.Uplinks {
 		ps = append(ps, uplinkProblems(snap, &snap.Uplinks[i])...)
 	}

@@ -50,7 +50,7 @@ func plantAt() Snapshot {
 			{Device: "press-plc", Endpoint: "10.0.0.7:502", Since: noon.Add(-12 * time.Minute), Session: 1,
 				LastError: "dial tcp 10.0.0.7:502: connect: connection refused", LastErrorAt: noon.Add(-2 * time.Second),
 				Reads: 900, Errors: 40, Readings: 5400, BadReadings: 7, LastRead: noon.Add(-12 * time.Minute)},
-			{Device: "filler-plc", Endpoint: "10.0.0.8:502", Connected: true, Since: noon.Add(-3 * time.Hour), Session: 1,
+			{Device: "filler-plc", Line: "hall", Unit: 3, LineShare: 0.31, LineUsed: time.Minute, Endpoint: "10.0.0.8:502", Connected: true, Since: noon.Add(-3 * time.Hour), Session: 1,
 				Reads: 108000, Readings: 648000, BadReadings: 3, LastRead: noon.Add(-40 * time.Millisecond), ReadTime: 1200 * time.Microsecond,
 				BadTags: map[plant.TagID]string{"bad": "exception 2 (illegal data address)"}},
 			{Device: "line-plc", Endpoint: "opc.tcp://10.0.0.9:4840", Connected: true, Since: noon.Add(-3 * time.Hour), Session: 1, Subscribed: true,
@@ -143,7 +143,7 @@ func TestMetricsLint(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	bounded := map[string]bool{"device": true, "machine": true, "uplink": true, "kind": true, "version": true, "cause": true}
+	bounded := map[string]bool{"device": true, "line": true, "machine": true, "uplink": true, "kind": true, "version": true, "cause": true}
 	for _, f := range families {
 		if !strings.HasPrefix(f.GetName(), "sluice_") {
 			t.Errorf("%s does not begin with sluice_", f.GetName())

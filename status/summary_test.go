@@ -108,7 +108,7 @@ func TestCardOfADeviceWithBadTags(t *testing.T) {
 		"e": "not a number", "f": "not a number", "g": "not a number", "h": "not a number",
 	}}
 	bad := func() (texts []string) {
-		for _, l := range deviceCard(&d, clock{noon, time.UTC}).Lines {
+		for _, l := range deviceCard(Snapshot{}, &d, clock{noon, time.UTC}).Lines {
 			if l.Label == "Bad tags" {
 				texts = append(texts, l.Text)
 			}
@@ -156,7 +156,7 @@ func TestACardSaysWhatCouldBeBetter(t *testing.T) {
 		for _, connected := range []bool{true, false} {
 			d.Connected = connected
 			found := 0
-			for _, l := range deviceCard(&d, clock{noon, time.UTC}).Lines {
+			for _, l := range deviceCard(Snapshot{}, &d, clock{noon, time.UTC}).Lines {
 				if l.Text == "the server takes no deadband" || l.Text == c.want {
 					found++
 				}

@@ -128,6 +128,14 @@ func (d *driver) attach(env drivers.Env, o Options) {
 	d.client = pdu.NewClient2(handler, d.carrier)
 }
 
+// Used implements drivers.Sharer; without a line it is 0.
+func (d *driver) Used() time.Duration {
+	if d.unit == nil {
+		return 0
+	}
+	return time.Duration(d.unit.busy.Load())
+}
+
 // Notices implements drivers.Noticer: a unit of a line that answers twice.
 func (d *driver) Notices() []drivers.Notice {
 	if d.unit == nil {

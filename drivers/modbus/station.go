@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,8 +41,9 @@ type station struct {
 	joined  bool      // it counts in line.sessions
 	cause   error     // why there is no session
 
-	// used is its account at the line's turns.
+	// used is its account at the line's turns, busy the time that it has had.
 	used time.Duration
+	busy atomic.Int64
 
 	// Of who has the turn.
 	ctx     context.Context
@@ -76,7 +78,7 @@ func (s *station) open(ctx context.Context, session uint64) error {
 	}
 	begun := time.Now()
 	link, err := s.line.connect(ctx, s.timeout)
-	defer func() { s.line.turns.give(&s.used, time.Since(begun)) }()
+	defer func() { s.give(time.Since(begun)) }()
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("no connection within %v", s.timeout)
@@ -148,7 +150,7 @@ func (s *station) acquire(ctx context.Context, urgent bool) (session uint64, err
 		if round == waryRounds || !s.overheard(link, wary) {
 			return session, nil
 		}
-		l.turns.give(&s.used, time.Since(s.begun))
+		s.give(time.Since(s.begun))
 	}
 }
 
@@ -200,11 +202,17 @@ func (s *station) here() (*lineLink, uint64, error) {
 	return nil, 0, fmt.Errorf("%w: %w", drivers.ErrNotConnected, cause)
 }
 
+// give ends a turn that took so long.
+func (s *station) give(took time.Duration) {
+	s.busy.Add(int64(took))
+	s.line.turns.give(&s.used, took)
+}
+
 // release gives the turn to the next.
 func (s *station) release() {
 	probing, failed := s.probing, s.failed
 	s.ctx, s.current, s.probing = nil, nil, false
-	s.line.turns.give(&s.used, time.Since(s.begun))
+	s.give(time.Since(s.begun))
 	if probing {
 		s.line.probed(failed)
 	}
