@@ -306,7 +306,7 @@ func TestWhatAVesselGainsIsToldOrFlagged(t *testing.T) {
 		// seenWithin is how exactly a dose is told that was seen whole; a dose that
 		// was not lacks no more of what was seen than is not told from noise on both
 		// sides, and has no more than a drift beside it.
-		seenWithin, flaggedWithin, driftWithin = 40, 130, 250
+		seenWithin, flaggedWithin, driftWithin = 40, 60, 60
 	)
 	// A fixed seed, so that the gate does not hang on chance: -rapid.seed and
 	// -rapid.checks try others.

@@ -42,6 +42,8 @@ type batchState struct {
 	// Rough is set while a dose is on of which nobody knows from which weight on: the
 	// weight had not stood when it began.
 	Rough bool `json:"rough,omitempty"`
+	// Cut is set while a dose is on of which a part was told at a new zero.
+	Cut bool `json:"cut,omitempty"`
 	// Blind is set until the first look at both weight and gate.
 	Blind bool  `json:"blind,omitempty"`
 	Left  int64 `json:"left,omitempty"`
@@ -317,7 +319,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	b := &s.Batch
 	b.rise(r, w)
 	b.Words.fill(&s.Words)
-	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated || b.Rough, unheard: b.Gap, early: b.Gated && !on, words: &b.Words}
+	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated || b.Rough, unheard: b.Gap, early: b.Gated && !on && !b.Cut, words: &b.Words}
 	if on || p.ended.IsZero() {
 		p.ended = s.Win.Since
 	}
@@ -343,7 +345,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	if b.Ref == w {
 		b.Held = false
 	}
-	b.Refilled, b.Gap, b.Rough = 0, false, false
+	b.Refilled, b.Gap, b.Rough, b.Cut = 0, false, false, false
 	idle := on && b.Gated
 	b.Gated = idle
 	if idle {

@@ -47,6 +47,8 @@ type gainState struct {
 	// Rough is set while Ref is a weight that never stood: a component began
 	// before the vessel was seen to be empty.
 	Rough bool `json:"rough,omitempty"`
+	// Cut is set while Ref is that of a dose of which a part was told at a new zero.
+	Cut bool `json:"cut,omitempty"`
 	// Creep is what came while nothing was to come and is not told yet.
 	Creep int64 `json:"creep,omitempty"`
 }
@@ -190,7 +192,7 @@ func (r *Live) gainDrift(s *LiveState, at rule.Stamp, out Sink) {
 
 // book takes w for the reference: all up to it is told.
 func (g *gainState) book(w int64) {
-	g.Ref, g.Top, g.Peak, g.Rough = w, w, w, false
+	g.Ref, g.Top, g.Peak, g.Rough, g.Cut = w, w, w, false, false
 	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
 	if g.Away {
 		g.Left = w // what comes from now on came while nobody looked, too
@@ -233,7 +235,7 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 	p.weighed = !p.estimated && !g.Rough
 	p.estimated = !p.weighed || p.unheard
 	p.ticks, p.before, p.after = rise, g.Ref, w
-	p.drift = rise < r.least
+	p.drift, p.early = rise < r.least, p.early && !g.Cut
 	g.book(w)
 	if rise > 0 {
 		p.words.fill(&s.Words)

@@ -123,7 +123,7 @@ func (r *Live) Fit(s *LiveState) {
 
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *LiveState) Shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Total.Begun, &s.Total.Moved} {
+	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Zero.At, &s.Total.Begun, &s.Total.Moved} {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)
@@ -197,6 +197,9 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		changed = changed || s.Win.N > 0
 		s.Win = window{}
 		return changed
+	}
+	if s.Zero.over(weight.at, r.least) {
+		r.newBegin(s)
 	}
 	s.Win.add(weight.w, weight.at, r.band)
 	s.Was[0], s.Was[1] = s.Was[1], s.Last.W

@@ -9,8 +9,10 @@ import "github.com/sluice-edge/sluice/derive/rule"
 // zeroing follows the weights from the last that is sure to have the old zero to
 // the first that is sure to have the new.
 type zeroing struct {
-	// Left is how many weights are still to come; none where nothing is followed.
-	Left int `json:"n,omitempty"`
+	// Left is how many weights are still to come since At; none where nothing is
+	// followed.
+	Left int        `json:"n,omitempty"`
+	At   rule.Stamp `json:"t,omitzero"`
 	// From is the newest weight when the bit changed, Before the step to it. Doubt is
 	// that step where it may have been that of the zero; Before is then the one before.
 	From   int64 `json:"f,omitempty"`
@@ -54,6 +56,13 @@ func (z *zeroing) add(w, most int64) (done bool) {
 	return z.Left == 0
 }
 
+// over reports whether the newest weight is sure to have the new zero at a time: it
+// was seen to jump, and nothing has come since for longer than a weight is late, as
+// with a subscription.
+func (z *zeroing) over(at rule.Stamp, most int64) bool {
+	return z.Left > 0 && magnitude(z.Jump) > 2*magnitude(z.Before)+most && at.At-z.At.At >= 2*sameTime
+}
+
 // went is what came (toward 1) or left (toward -1) while the zero changed, and was
 // not told by the last weight before. In the step of the zero it is the lesser of
 // what it was before and after.
@@ -73,16 +82,16 @@ func (z *zeroing) went(toward int64) int64 {
 // zeroes begins to follow the weights at a new zero, and returns the last weight
 // that is sure to have the old. toward is 1 where material may come now, -1 where
 // it may leave, 0 for neither.
-func (r *Live) zeroes(s *LiveState, toward int64) (last int64) {
+func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 	seen := r.heard(s, (*input).weighs)
 	z := &s.Zero
 	if z.Left > 0 && seen {
-		z.Left = zeroReadings // another bit, or the same again
+		z.Left, z.At = zeroReadings, at // another bit, or the same again
 		return z.From
 	}
-	*z = zeroing{From: s.Last.W, Before: s.Last.W - s.Was[1], Last: s.Last.W}
+	*z = zeroing{At: at, From: s.Last.W, Before: s.Last.W - s.Was[1], Last: s.Last.W}
 	last = s.Last.W
-	if s.Win.N == 1 && r.jumped(s, toward) {
+	if s.Win.N == 1 && at.At-s.Last.At.At < sameTime && r.jumped(s, toward) {
 		last = s.Was[1]
 		z.Doubt, z.Before = z.Before, last-s.Was[0]
 	}
@@ -144,10 +153,11 @@ func (r *Live) newBegin(s *LiveState) {
 func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	toward := int64(0)
+	goesOn := b.Gated && (b.Ended.IsZero() || at.At-b.Ended.At < r.settle)
 	if b.Gated {
 		toward = -1
 	}
-	last := r.zeroes(s, toward)
+	last := r.zeroes(s, toward, at)
 	if b.Have {
 		p := portion{at: at, begun: b.Begun, ended: at, before: b.Ref, after: last, estimated: true, unheard: b.Gap, words: &b.Words}
 		b.rise(r, last)
@@ -164,7 +174,7 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	r.rest(s, at, out)
 	b.Have, b.Refilled, b.Gap, b.Rough, b.Parts, b.Way = false, 0, false, false, false, way{}
 	b.Blind = b.Blind || s.Zero.Left == 0
-	if b.Gated {
+	if b.Gated = goesOn; goesOn {
 		b.Begun = at
 	}
 }
@@ -176,6 +186,7 @@ func (r *Live) batchZero(s *LiveState) {
 		return
 	}
 	b.roughly(s.Last.W-s.Zero.went(-1), s.Last)
+	b.Cut = true
 	if _, known := r.gateState(s); !known {
 		b.Gap = true
 	}
@@ -184,7 +195,7 @@ func (r *Live) batchZero(s *LiveState) {
 // gainRebase begins anew with another zero.
 func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 	g := &s.Gain
-	waits := g.Waits && !g.Active
+	waits := g.Waits && !g.Active && at.At-g.Ended.At < r.settle
 	if g.Falling && g.Low.At == s.Last.At && s.Win.N == 1 {
 		// It is the new zero that looked as if the vessel had been emptied.
 		g.Falling = false
@@ -192,10 +203,10 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 		g.Waits = waits
 	}
 	toward := int64(0)
-	if g.Active || waits {
+	if g.Active || g.Waits {
 		toward = 1
 	}
-	last := r.zeroes(s, toward)
+	last := r.zeroes(s, toward, at)
 	if g.Have && !g.Falling {
 		if g.Waits && g.Active {
 			r.after(s, g.At, at, true, out)
@@ -226,13 +237,13 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 func (r *Live) gainZero(s *LiveState) {
 	if g := &s.Gain; !g.Have && (g.Active || g.Waits) {
 		g.roughly(s.Last.W-s.Zero.went(1), s.Last.W)
-		g.At = g.Ref
+		g.At, g.Cut = g.Ref, true
 	}
 }
 
 // feedRebase begins anew with another zero.
 func (r *Live) feedRebase(s *LiveState, at rule.Stamp, out Sink) {
-	last := r.zeroes(s, -1)
+	last := r.zeroes(s, -1, at)
 	if f := &s.Feed; f.Have {
 		s.Last.W = last
 		r.interval(s, at, true, out)
