@@ -91,7 +91,7 @@ func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 	}
 	*z = zeroing{At: at, From: s.Last.W, Before: s.Last.W - s.Was[1], Last: s.Last.W}
 	last = s.Last.W
-	if s.Win.N == 1 && at.At-s.Last.At.At < sameTime && r.jumped(s, toward) {
+	if !s.sure(at) && r.jumped(s, toward) {
 		last = s.Was[1]
 		z.Doubt, z.Before = z.Before, last-s.Was[0]
 	}
@@ -102,6 +102,12 @@ func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 		z.Left = zeroReadings
 	}
 	return last
+}
+
+// sure reports whether the newest weight is of the old zero when a bit says that
+// there is a new one: read once, and just now, it may be of that already.
+func (s *LiveState) sure(at rule.Stamp) bool {
+	return s.Win.N != 1 || at.At-s.Last.At.At >= sameTime
 }
 
 // jumped reports whether the newest weight may be of the new zero already: it did
@@ -167,7 +173,7 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 			r.refilled(s, &p, fell, out)
 		case b.Gated && fell > r.noise:
 			r.dose(s, fell, &p, out)
-		case magnitude(fell) > r.noise && (b.Gated || s.Win.N > 1):
+		case magnitude(fell) > r.noise && (b.Gated || s.sure(at)):
 			r.change(s, fell, &p, out)
 		}
 	}
@@ -216,8 +222,7 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 			r.after(s, last, at, true, out)
 		case g.Active:
 			r.gained(s, last, &portion{at: at, begun: g.Begun, ended: at, estimated: true, unheard: g.Gap, words: &g.Words}, out)
-		case last-g.Ref >= r.least && (g.Away || s.Win.N > 1):
-			// Read once, it may be that of the new zero already.
+		case last-g.Ref >= r.least && s.sure(at):
 			r.nobodys(s, last, true, at, at, out)
 		}
 	}
