@@ -207,6 +207,9 @@ func (p *Poller) Stats() Stats {
 	if d, ok := p.driver.(Noticer); ok {
 		s.Notices = d.Notices()
 	}
+	if d, ok := p.driver.(Sharer); ok && s.Line != "" {
+		s.LineUsed = d.Used()
+	}
 	if d, ok := p.driver.(Listener); ok && s.Connected {
 		if at := d.Heard(); at.After(s.LastRead) {
 			s.LastRead = at

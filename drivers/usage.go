@@ -41,5 +41,5 @@ func (p *Poller) watchUsage(now time.Time) {
 		return
 	}
 	used := d.Used()
-	p.update(func(s *Stats) { s.LineUsed, s.LineShare = used, p.usage.look(now, used) })
+	p.update(func(s *Stats) { s.LineShare = p.usage.look(now, used) })
 }
