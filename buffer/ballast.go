@@ -145,7 +145,7 @@ func (b *Buffer) writeBallast(path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	// Random, so that no file system makes it small. It is no secret: the kernel's
-	// own source, which takes ten times as long, gives the seed only.
+	// own source, which takes five times as long, gives the seed only.
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return err
