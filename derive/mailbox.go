@@ -137,7 +137,7 @@ func (b *mailbox) keep(in *plant.Scan) (kept []plant.Reading, edge bool) {
 		v := &in.Readings[i]
 		var u *use
 		if in.Record == "" {
-			u = way.find(i, v.Tag)
+			u = way.find(v.Tag)
 		} else {
 			u = way.uses[v.Tag] // a record has an order of its own
 		}

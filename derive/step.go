@@ -159,7 +159,7 @@ func (r *run) scan(in *plant.Scan) {
 	way := r.routes.of(m, in.Device)
 	for i := range in.Readings {
 		v := &in.Readings[i]
-		u := way.find(i, v.Tag)
+		u := way.find(v.Tag)
 		if u == nil {
 			continue
 		}
