@@ -88,7 +88,7 @@ func (m *mbap) receive(s *station) ([]byte, error) {
 			continue
 		}
 		if !m.forgotten(id) {
-			if _, err := m.link.repeats(f); err != nil {
+			if err := m.again(s, f); err != nil {
 				return nil, err
 			}
 		}
@@ -99,12 +99,35 @@ func (m *mbap) receive(s *station) ([]byte, error) {
 	return nil, errRepeats
 }
 
+// again takes one more answer to a request that has one. A different one of the
+// same unit shows that at least one of the two was wrong, and ends the session of
+// that unit only. A different one of another unit is a wrong one: the first had
+// the unit that was asked.
+func (m *mbap) again(s *station, f []byte) error {
+	first := m.link.answerTo(binary.BigEndian.Uint16(f))
+	_, err := m.link.repeats(f)
+	switch {
+	case first == nil || err == nil:
+		return err
+	case first[6] != f[6]:
+		return nil
+	case s.unit == f[6]:
+		m.giveUp(m.counter) // the answer to its newest request may still come
+		s.well = false      // and this one is not forgiven
+		return &lostAnswer{err}
+	}
+	if unit := s.line.of(f[6]); unit != nil {
+		unit.over(err)
+	}
+	return nil
+}
+
 // forgotten reports whether id is of a request of this socket that is too old to
 // compare its answers: one more of them is nobody's answer and harms nobody,
 // however many requests of other units went by meanwhile.
 func (m *mbap) forgotten(id uint16) bool {
 	age := m.counter - id
-	return age > 0 && age < m.asked && !m.link.remembers(id)
+	return age > 0 && age < m.asked && m.link.answerTo(id) == nil
 }
 
 // giveUp remembers a request whose answer may come later, of the last ones only.

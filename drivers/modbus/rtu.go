@@ -31,7 +31,7 @@ const (
 	// to the request before. The others use the line meanwhile: its unit id tells
 	// them from it. One that answers over and over is asked after waryRounds of
 	// that all the same.
-	warySilence, waryFor = 50 * time.Millisecond, time.Minute
+	warySilence, waryFor = 100 * time.Millisecond, time.Minute
 	waryRounds           = 8
 )
 

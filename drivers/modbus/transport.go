@@ -315,14 +315,14 @@ func (l *link) repeats(f []byte) (first bool, err error) {
 	return false, protocolError("an answer to request %d, which is none of the last %d", binary.BigEndian.Uint16(f), answersKept)
 }
 
-// remembers reports whether an answer to that request is kept.
-func (l *link) remembers(id uint16) bool {
+// answerTo returns the answer to that request that is kept, nil for none.
+func (l *link) answerTo(id uint16) []byte {
 	for i, size := range l.sizes {
 		if size > 0 && binary.BigEndian.Uint16(l.kept[i][:]) == id {
-			return true
+			return l.kept[i][:size]
 		}
 	}
-	return false
+	return nil
 }
 
 // keep remembers an answer and returns what it remembers, valid for the next

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-edge/sluice/plant"
 )
 
 // One answer too many of unit 2 is named at unit 2, and costs unit 1 no time.
@@ -170,5 +172,53 @@ func TestNobodyWaitsForAUnitThatAnswersTwice(t *testing.T) {
 	reading.Wait()
 	if good, bad = b.count(1)-good, b.count(2)-bad; good < 2*bad {
 		t.Errorf("%d requests to the good unit while the other one had %d: it waits for it", good, bad)
+	}
+}
+
+// Behind a gateway box two different answers to one request cost the unit that
+// gave them its session, and the others nothing.
+func TestADifferentSecondAnswerBehindABoxEndsOneSession(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		unit  byte // of the second answer
+		ended bool // the session of unit 2
+	}{{"of the same unit", 2, true}, {"of another unit", 1, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var second []byte
+			address := peer(t, func(r []byte) [][]byte {
+				mu.Lock()
+				defer mu.Unlock()
+				answer := frame(r, r[6], 3, 2, r[6], 1)
+				if r[6] == 2 {
+					second = frame(r, c.unit, 3, 2, 9, 9)
+				} else if second != nil {
+					answer, second = append(second, answer...), nil
+				}
+				return [][]byte{answer}
+			})
+			l := openLine(t, "framing: tcp\nendpoint: "+address)
+			one, two := onLine(t, l, "unit: 1\ntags: {a: holding:1}\n"), onLine(t, l, "unit: 2\ntags: {a: holding:1}\n")
+			defer one.Close()
+			defer two.Close()
+			for _, d := range []*driver{one, two} {
+				if err := d.Connect(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := two.Read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				scans, err := one.Read(t.Context())
+				if err != nil || scans[0].Readings[0].Value != plant.UintValue(1<<8+1) {
+					t.Fatal(scans, err)
+				}
+			}
+			_, err := two.Read(t.Context())
+			if ended := err != nil && strings.Contains(err.Error(), "a second, different answer"); ended != c.ended || !ended && err != nil {
+				t.Errorf("unit 2: %v", err)
+			}
+		})
 	}
 }
