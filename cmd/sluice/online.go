@@ -61,12 +61,23 @@ func probeUplink(ctx context.Context, con *console, p *plan, u *uplinkPlan) []up
 		fmt.Fprintln(con.Err, "sluice:", plain(err.Error()))
 	}
 	for _, c := range used {
-		if !c.Mapped {
-			found = append(found, uplink.Finding{Level: uplink.Amber, What: string(c.Kind), Code: c.Code,
-				Words: "the table of this uplink does not have it, so it is sent as it is", Remedy: "add a row to codes: " + string(c.Kind) + ":"})
+		if f, missing := unmapped(u, &c); missing {
+			found = append(found, f)
 		}
 	}
 	return append(found, ends(expiries, time.Now())...)
+}
+
+// unmapped says of a code that the table of an uplink does not have what becomes of
+// it.
+func unmapped(u *uplinkPlan, c *uplink.UsedCode) (f uplink.Finding, missing bool) {
+	f = uplink.Finding{Level: uplink.Amber, What: string(c.Kind), Code: c.Code,
+		Words: "the table of this uplink does not have it, so it is sent as it is", Remedy: "add a row to codes: " + string(c.Kind) + ":"}
+	translation := u.Plan.Translation(c.Kind)
+	if translation == uplink.Demanded {
+		f.Level, f.Words = uplink.Red, "the table of this uplink does not have it, and a template asks for `mapped`: events with it are refused here"
+	}
+	return f, !c.Mapped && translation != uplink.Untranslated
 }
 
 // letsIn tries whether the system lets the gateway in.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/nextplus"
+	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
 
@@ -72,6 +73,18 @@ func TestWhatEndsSoon(t *testing.T) {
 		found := ends(uplink.NewExpiries(uplink.Expiry{What: "the token", At: now.Add(left)}), now)
 		if len(found) != 1 || found[0].Level != want || want != uplink.OK && found[0].Remedy == "" {
 			t.Errorf("%v ahead: %+v, want %s", left, found, want)
+		}
+	}
+}
+
+// What becomes of a code without a row is said as it is: sent, refused, or no matter.
+func TestCodesWithoutARowAreToldOf(t *testing.T) {
+	code := &uplink.UsedCode{Kind: plant.CodeWaste, Code: "W1"}
+	for translation, want := range map[uplink.Translation]string{uplink.Translated: "sent as it is", uplink.Demanded: "refused here", uplink.Untranslated: ""} {
+		u := &uplinkPlan{Plan: uplink.Plan{Translates: func(plant.CodeKind) uplink.Translation { return translation }}}
+		f, missing := unmapped(u, code)
+		if missing != (want != "") || missing && !strings.Contains(f.Words, want) || (f.Level == uplink.Red) != (translation == uplink.Demanded) {
+			t.Errorf("%v: %+v, %v", translation, f, missing)
 		}
 	}
 }
