@@ -204,6 +204,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"opcua: connect x: the server's certificate is for the application urn:a, and the server says it is urn:b":                                          "is another's",
 		"opcua: connect x: the server's certificate is valid only from 2027-01-01T00:00:00Z; is the clock of this computer right?":                          "clock of this PC",
 		"": "Check",
+		"rest: POST http://mes/x: it does not keep to HTTP: server response headers exceeded 65536 bytes; aborted":                                           "not as HTTP has it",
 		"rest: POST http://mes/x: the receiver answers 407 Proxy Authentication Required; the proxy wants a login, or refuses that of proxy_auth":            "proxy_auth",
 		"rest: POST https://mes/x: the proxy wants a login, which this uplink has not; set proxy_auth, or let the proxy pass this computer":                  "proxy_auth",
 		"rest: POST https://mes/x: the proxy answers 502 Bad Gateway to the wish for a connection; ask who runs it what it lets pass":                        "runs the proxy",

@@ -154,6 +154,7 @@ const answerAdvice = "It answers, but does not take them: compare what it says w
 var connectionRemedies = []remedy{
 	{[]string{"the disk is full"}, "Free disk space on this PC."},
 	{[]string{"write https:// in proxy"}, "The proxy does not answer as one: write https:// in proxy: if it is called by TLS, and check its port."},
+	{[]string{"does not keep to http"}, "It answers, but not as HTTP has it: check the port, and what stands in between; ask whoever runs it."},
 	{[]string{"write https:// in url"}, "It does not answer in HTTP: write https:// in the url if it speaks TLS there, and check the port."},
 	{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
 	{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},

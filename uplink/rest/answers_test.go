@@ -56,7 +56,7 @@ func TestAnswers(t *testing.T) {
 		"200 with a page":            {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>thanks", system: system, wait: httplink.WrongWait, words: "a web page came where an answer was expected"},
 		"200 with a cut body":        {raw: "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes.", want: plant.Delivered},
 		"200 with an endless body":   {status: 200, body: strings.Repeat("x", 1<<20), want: plant.Delivered},
-		"200 cut in the headers":     {raw: "HTTP/1.1 200 OK\r\nContent-Le", system: system, words: "connection broken"},
+		"200 cut in the headers":     {raw: "HTTP/1.1 200 OK\r\nContent-Le", system: system, words: "it does not keep to HTTP"},
 		"200 without a reason":       {raw: "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", want: plant.Delivered},
 		"201":                        {status: 201, header: map[string]string{"Location": "http://other.example/1"}, body: `{"id":5}`, want: plant.Delivered},
 		"202":                        {status: 202, want: plant.Delivered},

@@ -81,3 +81,36 @@ func TestAnEndWithoutAnAnswerNamesWho(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAnswerThatIsCutIsSaidSo: what ends in the middle, does not end, or is no
+// HTTP, in words of people; nothing counts as delivered.
+func TestAnAnswerThatIsCutIsSaidSo(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"results\":["
+	answer := func(text string, hold bool) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 16<<10))
+			_, _ = c.Write([]byte(text))
+			if hold { // until the other side gives up
+				_, _ = c.Read(make([]byte, 1))
+			}
+		}
+	}
+	for name, x := range map[string]struct {
+		serve func(net.Conn)
+		want  string
+	}{
+		"cut":           {answer(head, false), "cannot be read: the connection ended in the middle of it"},
+		"without end":   {answer(head, true), "cannot be read: it did not end within 300ms"},
+		"two lengths":   {answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 7\r\n\r\n{}", false), "it does not keep to HTTP: http: message cannot contain multiple Content-Length headers"},
+		"endless heads": {answer("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 128<<10), true), "it does not keep to HTTP: server response headers exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(serving(t, x.serve))
+			o.Results = resultsRequired
+			got := openUnchecked(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
+			if len(got) != 1 || got[0].Status != plant.Retry || !strings.Contains(got[0].Cause.Error(), x.want) {
+				t.Errorf("got %v, want %q", got[0].Cause, x.want)
+			}
+		})
+	}
+}

@@ -139,7 +139,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 		}
 		a := read(response, cancel, r)
 		if a.BodyErr != nil {
-			a.BodyErr = c.failedBody(ctx, a.BodyErr)
+			a.BodyErr = c.failedBody(ctx, bounded, a.BodyErr)
 		}
 		location := a.Header.Get("Location")
 		if a.Status < 300 || a.Status > 399 || location == "" {
@@ -153,10 +153,14 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	}
 }
 
-// failedBody gives an answer that ended early plain words.
-func (c *Client) failedBody(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+// failedBody gives an answer that ended early plain words; bounded is ctx until the
+// time-out.
+func (c *Client) failedBody(ctx, bounded context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(context.Cause(bounded), errTimeout)):
 		return fmt.Errorf("it did not end within %v", c.timeout)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return errors.New("the connection ended in the middle of it")
 	}
 	return errors.New(c.Clean(err.Error()))
 }

@@ -105,6 +105,9 @@ func (c *Client) unanswered(err error) string {
 		}
 		return who + " closed the connection before it answered" + key
 	}
+	if _, why, broken := strings.Cut(err.Error(), "transport connection broken: "); broken {
+		return who + " does not keep to HTTP: " + c.redactor.Clean(strings.TrimPrefix(why, "net/http: "))
+	}
 	return ""
 }
 
