@@ -60,22 +60,6 @@ type JobStream struct {
 	Time time.Time `json:"time,omitzero"`
 }
 
-// gone returns how many of the numbers between the event at and the next one that
-// is stored are gone and may be meant: what happened between two moments that are
-// both before or both behind the time asked for is not, nor are the numbers that an
-// older copy of the store has never had.
-func (s *JobStream) gone(at plant.Sequence, before time.Time, next *plant.Event, from, to time.Time) uint64 {
-	if !from.IsZero() && next.Time.Before(from) || !to.IsZero() && !before.IsZero() && !before.Before(to) {
-		return 0
-	}
-	missing := uint64(next.Sequence - at - 1)
-	var g plant.GapData
-	if next.Kind == plant.KindGap && json.Unmarshal(next.Data, &g) == nil && g.Cause == plant.GapRestoredCopy && g.First <= next.Sequence && g.Last > at {
-		missing -= uint64(min(g.Last, next.Sequence-1) - max(g.First, at+1) + 1)
-	}
-	return missing
-}
-
 // record returns what is stored of the job.
 func (j *Job) record(put []plant.KV) (buffer.Job, error) {
 	stored := *j
