@@ -555,6 +555,17 @@ func TestWhatIsGone(t *testing.T) {
 	}
 }
 
+// TestWhatIsGoneIsCountedOnce, though a step that did not get to it looks again.
+func TestWhatIsGoneIsCountedOnce(t *testing.T) {
+	job := Job{}
+	holes := []hole{{next: 5, count: 2}, {next: 9, count: 3}}
+	job.goOver(holes, 7)
+	job.goOver(holes[1:], 9)
+	if job.Gone != 5 {
+		t.Errorf("%d are gone, want 5", job.Gone)
+	}
+}
+
 // What is taken is a dead letter no more, what is refused again has the newest
 // words, and what the receiver wants later stays.
 // One that waits for another event keeps no job: that other one may be behind it,

@@ -11,20 +11,26 @@ import (
 // scanStep bounds how many events a step looks through for some that are meant.
 const scanStep = 2000
 
-// pick reads the next events of the job's first stream that are meant, and up to
-// which event it has read; before is when that one happened.
-func (j *Jobs) pick(ctx context.Context, t Target, job *Job, most int) (events []plant.Event, at plant.Sequence, before time.Time, err error) {
+// hole is so many events that are gone before an event.
+type hole struct {
+	next  plant.Sequence
+	count uint64
+}
+
+// pick reads the next events of the job's first stream that are meant, what is gone
+// between them, and up to which event it has read; before is when that one happened.
+func (j *Jobs) pick(ctx context.Context, t Target, job *Job, most int) (events []plant.Event, holes []hole, at plant.Sequence, before time.Time, err error) {
 	s := job.Streams[0]
 	at, before = s.At, s.Time
 	for e, err := range j.store.Events(ctx, s.Machine, s.At, scanStep) {
 		if err != nil {
-			return nil, 0, before, err
+			return nil, nil, 0, before, err
 		}
 		if e.Sequence > s.Last || len(events) == most {
 			break
 		}
 		if e.Sequence > at+1 {
-			job.Gone += s.gone(at, before, &e, job.From, job.To)
+			holes = append(holes, hole{e.Sequence, s.gone(at, before, &e, job.From, job.To)})
 		}
 		at, before = e.Sequence, e.Time
 		if inTime(e.Time, job.From, job.To) && t.Carries(e.Kind) {
@@ -33,10 +39,9 @@ func (j *Jobs) pick(ctx context.Context, t Target, job *Job, most int) (events [
 	}
 	if at == s.At {
 		// Nothing is stored behind the cursor any more.
-		job.Gone += uint64(s.Last - s.At)
-		at = s.Last
+		holes, at = append(holes, hole{s.Last, uint64(s.Last - s.At)}), s.Last
 	}
-	return events, at, before, nil
+	return events, holes, at, before, nil
 }
 
 func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (int, *later, error) {
@@ -45,11 +50,12 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 		job.pass(s.Last, time.Time{})
 		return 0, nil, j.save(ctx, job, nil)
 	}
-	events, at, before, err := j.pick(ctx, t, job, most)
+	events, holes, at, before, err := j.pick(ctx, t, job, most)
 	if err != nil {
 		return 0, nil, err
 	}
 	if len(events) == 0 {
+		job.goOver(holes, at)
 		job.pass(at, before)
 		return 0, nil, j.save(ctx, job, nil)
 	}
@@ -97,8 +103,10 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 	}
 	switch {
 	case again == nil && !held:
+		job.goOver(holes, at)
 		job.pass(at, before) // also over what is not meant
 	case done > 0:
+		job.goOver(holes, done)
 		job.pass(done, time.Time{})
 	}
 	settled, err := j.store.AreDead(ctx, job.Uplink, taken)
@@ -116,6 +124,16 @@ func covered(events []plant.Event, r plant.Result) (n uint64) {
 		}
 	}
 	return n
+}
+
+// goOver counts what is gone before events up to that one: behind it the next step
+// looks again.
+func (j *Job) goOver(holes []hole, to plant.Sequence) {
+	for _, h := range holes {
+		if h.next <= to {
+			j.Gone += h.count
+		}
+	}
 }
 
 // gone returns how many of the numbers between the event at and the next one that
