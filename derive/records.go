@@ -390,7 +390,9 @@ var _ serial.Sink = (*run)(nil)
 // Serial implements serial.Sink.
 func (r *run) Serial(at rule.Stamp, e plant.Serial, own string) {
 	e.Head = r.recordHead(own, at)
-	r.emitJSON(plant.KindSerial, at, e)
+	start := len(r.data)
+	r.data = e.AppendJSON(r.data)
+	r.emit(plant.KindSerial, at, start)
 }
 
 // attaches is the owner of the records of a station that builds in components.
@@ -408,7 +410,9 @@ var _ attach.Sink = (*run)(nil)
 // Attach implements attach.Sink.
 func (r *run) Attach(at rule.Stamp, e plant.ItemAttach, own string) {
 	e.Head = r.recordHead(own, at)
-	r.emitJSON(plant.KindItemAttach, at, e)
+	start := len(r.data)
+	r.data = e.AppendJSON(r.data)
+	r.emit(plant.KindItemAttach, at, start)
 }
 
 // listed are times for people.

@@ -45,10 +45,7 @@ func (d *Dosing) AppendJSON(dst []byte) []byte {
 	}
 	dst = appendFlag(dst, `,"estimated":true`, d.Estimated)
 	dst = appendFlag(dst, `,"drift":true`, d.Drift)
-	for i, what := range d.Flagged {
-		dst = AppendJSONString(append(dst, [...]string{`,"flagged":[`, `,`}[min(i, 1)]...), what)
-	}
-	dst = appendFlag(dst, `]`, len(d.Flagged) > 0)
+	dst = appendFlagged(dst, d.Flagged)
 	dst = appendText(dst, `,"location":`, d.Location)
 	dst = appendSeconds(dst, `,"gap":`, d.Gap)
 	dst = appendFlag(dst, `,"reset":true`, d.Reset)

@@ -3,6 +3,7 @@ package plant
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -135,8 +136,12 @@ func appendSeconds(dst []byte, key string, v Seconds) []byte {
 
 // AppendJSONString appends s as a JSON string.
 func AppendJSONString(dst []byte, s string) []byte {
+	parted := false
 	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+		switch c := s[i]; {
+		case c == 0: // what parts the keys of rules
+			parted = true
+		case c < 0x20 || c >= 0x7f || c == '"' || c == '\\':
 			quoted, err := json.Marshal(s)
 			if err != nil { // no string fails to encode
 				return append(dst, `""`...)
@@ -145,6 +150,16 @@ func AppendJSONString(dst []byte, s string) []byte {
 		}
 	}
 	dst = append(dst, '"')
+	for parted {
+		var before string
+		before, s, parted = strings.Cut(s, "\x00")
+		dst = append(dst, before...)
+		if parted {
+			dst = append(dst, `\u0000`...)
+		} else {
+			s = ""
+		}
+	}
 	dst = append(dst, s...)
 	return append(dst, '"')
 }

@@ -145,6 +145,40 @@ func TestADoseIsWrittenAsByEncodingJSON(t *testing.T) {
 	})
 }
 
+// TestUnitsAreWrittenAsByEncodingJSON, as doses are.
+func TestUnitsAreWrittenAsByEncodingJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string { return rapid.StringMatching(`[ -%'-;=?-~éÜ\n\x00]{0,6}`).Draw(t, name) }
+		head := plant.Head{Machine: "M1", Mode: plant.Production, Order: &plant.Order{Number: text("number")}}
+		s := plant.Serial{
+			Head: head, Action: text("action"), Serial: text("serial"), OldSerial: text("old"), SKU: text("sku"), Station: text("station"),
+			Pass: rapid.IntRange(-1, 1<<40).Draw(t, "pass"),
+		}
+		a := plant.ItemAttach{
+			Head: head, Action: text("action"), SKU: text("sku"), Serial: text("serial"), AttachID: rapid.Uint64().Draw(t, "id"),
+			Item: plant.AttachedItem{SKU: text("item"), Unit: text("unit"), Serial: text("serial"), Order: text("order"), Lot: text("lot")},
+		}
+		if rapid.Bool().Draw(t, "quantity") {
+			a.Item.Quantity = &plant.Decimal{Unscaled: rapid.Int64().Draw(t, "unscaled"), Scale: rapid.Uint8Range(0, 18).Draw(t, "scale")}
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "flags") {
+			s.Flagged, a.Flagged = append(s.Flagged, text("flag")), append(a.Flagged, text("flag"))
+		}
+		for _, c := range []struct {
+			in  any
+			got []byte
+		}{{s, s.AppendJSON(nil)}, {a, a.AppendJSON(nil)}} {
+			want, err := json.Marshal(c.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(c.got) != string(want) {
+				t.Fatalf("%s\nencoding/json: %s", c.got, want)
+			}
+		}
+	})
+}
+
 func TestAppendTimeIsRFC3339(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := drawTime(t, "at")

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
@@ -101,6 +102,16 @@ type attached struct {
 	Parent string `json:"p"`
 	// Lot is the component's, also where it is known from what was loaded.
 	Lot string `json:"l,omitempty"`
+}
+
+// AppendJSON implements memory.Appender.
+func (a *attached) AppendJSON(dst []byte) []byte {
+	dst = strconv.AppendUint(append(dst, `{"id":`...), a.ID, 10)
+	dst = plant.AppendJSONString(append(dst, `,"p":`...), a.Parent)
+	if a.Lot != "" {
+		dst = plant.AppendJSONString(append(dst, `,"l":`...), a.Lot)
+	}
+	return append(dst, '}')
 }
 
 // State is what the rule remembers.

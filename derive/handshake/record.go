@@ -67,18 +67,18 @@ func Trim(s string) string { return strings.Trim(s, " \t\r\n\x00") }
 // content identifies the record by all that it says but the field without, also
 // by what of it cannot be read.
 func (rec *Record) content(without int) string {
-	h := sha256.New()
-	var line []byte
+	var room [512]byte
+	all := room[:0]
 	for i := range rec.Readings {
 		if i == without {
 			continue
 		}
 		v := &rec.Readings[i]
-		line = append(append(line[:0], v.Tag...), 0, byte(v.Quality), byte(v.Value.Type()))
-		line = append(v.Value.Append(line), 0)
-		h.Write(line)
+		all = append(append(all, v.Tag...), 0, byte(v.Quality), byte(v.Value.Type()))
+		all = append(v.Value.Append(all), 0)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(all)
+	return hex.EncodeToString(sum[:16])
 }
 
 // Fields are the readings as an alarm carries them.

@@ -37,8 +37,23 @@ type Memory[V any] struct {
 	// each at least twice as large as the next. An entry hides those of its name
 	// in older layers.
 	layers []map[string]entry[V]
-	next   uint64
+	// top are the newest entries, above all layers.
+	top  *link[V]
+	next uint64
 }
+
+// link is one of the newest entries, which never changes: a copy may go on from it in
+// another way.
+type link[V any] struct {
+	entry[V]
+	below *link[V]
+	// height is how many there are from here down.
+	height int
+}
+
+// topMost is how many of the newest entries make a layer. Up to as many are looked
+// through one by one, which costs less than a map for each.
+const topMost = 32
 
 // Get returns what is remembered under name within bound.
 func (m *Memory[V]) Get(name string, bound int) (v V, ok bool) {
@@ -47,6 +62,11 @@ func (m *Memory[V]) Get(name string, bound int) (v V, ok bool) {
 }
 
 func (m *Memory[V]) find(name string, bound int) (e entry[V], ok bool) {
+	for l := m.top; l != nil; l = l.below {
+		if l.Name == name {
+			return l.entry, !l.gone && m.keeps(l.N, bound)
+		}
+	}
 	for i := len(m.layers) - 1; i >= 0; i-- {
 		if e, ok = m.layers[i][name]; ok {
 			return e, !e.gone && m.keeps(e.N, bound)
@@ -69,11 +89,26 @@ func (m *Memory[V]) Set(name string, v V, bound int, prefix string, out Changes)
 	}
 	e.Value, e.gone = v, false
 	m.add(e, bound)
-	b, err := json.Marshal(&e)
-	if err != nil {
-		panic(fmt.Sprintf("memory: encode %s: %v", name, err)) // plain structs encode
+	out.Put(plant.KV{Key: key(prefix, e.N, bound), Value: e.encode()})
+}
+
+// Appender is a value that writes itself as JSON, which costs a tenth of what
+// encoding/json takes.
+type Appender interface{ AppendJSON(dst []byte) []byte }
+
+func (e *entry[V]) encode() []byte {
+	b := make([]byte, 0, 64+2*len(e.Name))
+	b = plant.AppendJSONString(append(b, `{"k":`...), e.Name)
+	b = strconv.AppendUint(append(b, `,"n":`...), e.N, 10)
+	b = append(b, `,"v":`...)
+	if v, ok := any(&e.Value).(Appender); ok {
+		return append(v.AppendJSON(b), '}')
 	}
-	out.Put(plant.KV{Key: key(prefix, e.N, bound), Value: b})
+	v, err := json.Marshal(&e.Value)
+	if err != nil {
+		panic(fmt.Sprintf("memory: encode %s: %v", e.Name, err)) // plain structs encode
+	}
+	return append(append(b, v...), '}')
 }
 
 // Remove forgets name.
@@ -87,10 +122,24 @@ func (m *Memory[V]) Remove(name string, bound int, prefix string, out Changes) {
 	out.Delete(key(prefix, e.N, bound))
 }
 
-// add puts e into a layer of its own and melts layers together, so that there
-// are never more than the logarithm of their entries.
+// add puts e on top. It makes a layer of what is there once that is enough, and melts
+// layers together, so that there are never more than the logarithm of their entries.
 func (m *Memory[V]) add(e entry[V], bound int) {
-	top := map[string]entry[V]{e.Name: e}
+	height := 1
+	if m.top != nil {
+		height += m.top.height
+	}
+	m.top = &link[V]{entry: e, below: m.top, height: height}
+	if height < topMost {
+		return
+	}
+	top := make(map[string]entry[V], height)
+	for l := m.top; l != nil; l = l.below {
+		if _, newer := top[l.Name]; !newer {
+			top[l.Name] = l.entry
+		}
+	}
+	m.top = nil
 	layers := m.layers
 	for len(layers) > 0 && len(layers[len(layers)-1]) < 2*len(top) {
 		top = m.melt(layers[len(layers)-1], top, len(layers) == 1, bound)
@@ -143,7 +192,7 @@ func (m *Memory[V]) Load(keyed []plant.KV, prefix string, bound int) (stray []st
 		all[e.Name] = e
 		m.next = max(m.next, e.N+1)
 	}
-	m.layers = nil
+	m.layers, m.top = nil, nil
 	if len(all) > 0 {
 		m.layers = []map[string]entry[V]{all}
 	}
@@ -156,12 +205,18 @@ func (m *Memory[V]) Load(keyed []plant.KV, prefix string, bound int) (stray []st
 func (m *Memory[V]) Len(bound int) int {
 	n := 0
 	seen := map[string]bool{}
+	count := func(e *entry[V]) {
+		if !seen[e.Name] && !e.gone && m.keeps(e.N, bound) {
+			n++
+		}
+		seen[e.Name] = true
+	}
+	for l := m.top; l != nil; l = l.below {
+		count(&l.entry)
+	}
 	for i := len(m.layers) - 1; i >= 0; i-- {
-		for name, e := range m.layers[i] {
-			if !seen[name] && !e.gone && m.keeps(e.N, bound) {
-				n++
-			}
-			seen[name] = true
+		for _, e := range m.layers[i] {
+			count(&e)
 		}
 	}
 	return n

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
@@ -157,6 +158,15 @@ func (r *Rule) Handshake() *handshake.Rule { return r.shake }
 type unit struct {
 	Order string `json:"o,omitempty"`
 	Pass  int    `json:"p"`
+}
+
+// AppendJSON implements memory.Appender.
+func (u *unit) AppendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	if u.Order != "" {
+		dst = append(plant.AppendJSONString(append(dst, `"o":`...), u.Order), ',')
+	}
+	return append(strconv.AppendInt(append(dst, `"p":`...), int64(u.Pass), 10), '}')
 }
 
 // State is what the rule remembers.
