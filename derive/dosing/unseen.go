@@ -101,7 +101,7 @@ func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bo
 	}
 	stays := g.Active && now == was
 	if g.Waits && g.Active {
-		r.after(s, g.At, at, true, out)
+		r.before(s, at, out)
 	}
 	switch {
 	case g.Active && !stays:
@@ -119,6 +119,18 @@ func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bo
 		g.Active, g.Begun, g.Words = now != "", at, s.Words
 	}
 	return true
+}
+
+// before tells of the component that ended before the one that is on: what the
+// weight rose to since is of the latter.
+func (r *Live) before(s *LiveState, at rule.Stamp, out Sink) {
+	g := &s.Gain
+	top, peak, high, until := g.Top, g.Peak, g.High, g.Until
+	r.after(s, g.At, at, true, out)
+	g.Top = max(g.Top, top)
+	if peak-g.Ref > max(r.least, r.noise) {
+		g.Peak, g.High, g.Until = max(g.Peak, peak), high, until
+	}
 }
 
 // earlier tells what had come when nobody looked any more, and nothing was on.
