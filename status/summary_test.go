@@ -126,12 +126,14 @@ func TestCardOfADeviceWithBadTags(t *testing.T) {
 
 func TestPlainWords(t *testing.T) {
 	for cause, want := range map[string]string{
-		"mqtt: connect: network Error : dial tcp 127.0.0.1:36069: connect: connection refused": "127.0.0.1:36069 refuses the connection",
-		"rest: POST http://mes:80/events: dial tcp: lookup mes on 10.0.0.1:53: no such host":   "the name mes is not known",
-		"dial tcp 10.0.0.7:502: connect: no route to host":                                     "there is no way to 10.0.0.7:502 (no route to host)",
-		"dial tcp 10.0.0.7:502: i/o timeout":                                                   "no answer from 10.0.0.7:502",
-		"rest: POST http://x/: read tcp 10.0.0.1:555->10.0.0.7:80: i/o timeout":                "no answer from 10.0.0.7:80",
-		"read tcp [::1]:555->[::1]:80: read: connection reset by peer":                         "[::1]:80 closed the connection",
+		"mqtt: the broker ended the session at the status \"st/gw\"; may this client publish there? EOF": "the broker ended the session at the status \"st/gw\"; may this client publish there?",
+		"mqtt: the broker ended the session: EOF":                                                        "the broker ended the session",
+		"mqtt: connect: network Error : dial tcp 127.0.0.1:36069: connect: connection refused":           "127.0.0.1:36069 refuses the connection",
+		"rest: POST http://mes:80/events: dial tcp: lookup mes on 10.0.0.1:53: no such host":             "the name mes is not known",
+		"dial tcp 10.0.0.7:502: connect: no route to host":                                               "there is no way to 10.0.0.7:502 (no route to host)",
+		"dial tcp 10.0.0.7:502: i/o timeout":                                                             "no answer from 10.0.0.7:502",
+		"rest: POST http://x/: read tcp 10.0.0.1:555->10.0.0.7:80: i/o timeout":                          "no answer from 10.0.0.7:80",
+		"read tcp [::1]:555->[::1]:80: read: connection reset by peer":                                   "[::1]:80 closed the connection",
 		"read tcp: i/o timeout":                     "no answer in time",
 		"rest: POST http://127.0.0.1:9/events: EOF": "the connection was closed",
 		"rest: POST https://mes/events: the receiver answers 401 Unauthorized; check the secret of auth": "rest: POST https://mes/events: the receiver answers 401 Unauthorized; check the secret of auth",

@@ -101,6 +101,7 @@ var plainWords = []struct {
 	{regexp.MustCompile(`(?:read|write) tcp[46]? [^\s]+->([^\s]+): i/o timeout$`), "no answer from $1"},
 	{regexp.MustCompile(`(?:read|write) tcp[46]? [^\s]+->([^\s]+): (?:read|write): (?:connection reset by peer|broken pipe)$`), "$1 closed the connection"},
 	{regexp.MustCompile(`(?:read|write) tcp[46]?: i/o timeout$|\bi/o timeout$|context deadline exceeded$`), "no answer in time"},
+	{regexp.MustCompile(`(the broker ended the session(?:.*[^:])?):? (?:unexpected )?EOF$`), "$1"},
 	{regexp.MustCompile(`\b(?:unexpected )?EOF$`), "the connection was closed"},
 }
 
@@ -158,6 +159,9 @@ var connectionRemedies = []remedy{
 	{[]string{"write https:// in url"}, "It does not answer in HTTP: write https:// in the url if it speaks TLS there, and check the port."},
 	{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
 	{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
+	{[]string{"sessions ended while this message was sent"}, "It answers, and ends the session at this message: look into the broker's log, its access rules and its limit of size for that topic."},
+	{[]string{"no puback"}, "The broker is there and acknowledges nothing: look whether it is overloaded or its disk is full, and whether a firewall drops packets."},
+	{[]string{"which mqtt 3.1.1 does not know"}, "It answers, but not as a broker of MQTT 3.1.1: check the port, and which versions its listener speaks."},
 	{[]string{"no tls handshake"}, "Something is there, but nothing that speaks TLS: check the port in the url, and the firewall."},
 	{[]string{"login portal"}, "Something in between answers in its place: log in there, or let it pass this PC; check the proxy."},
 	{[]string{"which is not followed"}, "It answers that it has moved: ask whoever runs it whether that is right, and write the new address as url."},
