@@ -141,7 +141,8 @@ func (d *driver) Connect(ctx context.Context, session uint64) error {
 	return nil
 }
 
-// Close implements drivers.Driver. Lines that nobody took are lost, and counted.
+// Close implements drivers.Driver. Lines that came behind the last Read are lost,
+// and counted.
 func (d *driver) Close() error {
 	d.mu.Lock()
 	l := d.link
@@ -169,7 +170,9 @@ func (d *driver) Heard() time.Time {
 
 // Read implements drivers.Driver: one answer of a device that is polled, else the
 // next line. Where silence is normal the first Read of a session says at once
-// what is known without a line.
+// what is known without a line. When ctx ends, lines that wait are given all at
+// once, since nobody else has them; but where a rule answers each line the one
+// that sent it has it still.
 func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 	switch {
 	case d.link == nil:
@@ -185,6 +188,11 @@ func (d *driver) Read(ctx context.Context) ([]plant.Scan, error) {
 		scans, err = d.ask(ctx)
 	} else {
 		scans, err = d.next(ctx)
+	}
+	if err != nil && ctx.Err() != nil && d.o.Poll == "" && !d.flow {
+		if scans = d.waiting(); len(scans) > 0 {
+			return scans, nil
+		}
 	}
 	if err != nil {
 		if err = fmt.Errorf("line: read from %s: %w", d.o.where(), err); d.o.Poll != "" || ctx.Err() == nil {

@@ -82,6 +82,22 @@ func (d *driver) next(ctx context.Context) ([]plant.Scan, error) {
 	}
 }
 
+// waiting returns all lines that wait, in their order.
+func (d *driver) waiting() (scans []plant.Scan) {
+	for range cap(d.link.lines) {
+		select {
+		case e, ok := <-d.link.lines:
+			if !ok {
+				return scans
+			}
+			scans = append(scans, d.take(&e)...)
+		default:
+			return scans
+		}
+	}
+	return scans
+}
+
 // stopped returns a timer that never fires.
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
