@@ -196,6 +196,8 @@ func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
 		low          bool
 		after        string
 		told, forget int
+		// flagged says that the event of after is: nobody can tell whether it is another.
+		flagged bool
 	}{
 		"serial, the same":                {config: "serial", before: []string{"S1", "S2"}, after: "S2", told: 2},
 		"serial, memory gone, too":        {config: "serial", before: []string{"S1", "S2"}, after: "S2", told: 2, forget: 1},
@@ -205,10 +207,12 @@ func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
 		"attach, the same":                {config: "attach", before: []string{"S1", "S2"}, after: "S2", told: 2},
 		"attach, memory gone, too":        {config: "attach", before: []string{"S1", "S2"}, after: "S2", told: 2, forget: 1},
 		"attach, the next":                {config: "attach", before: []string{"S1", "S2"}, after: "S3", told: 3},
-		"attach of a lot, nobody knows":   {config: "attach lot", before: []string{"S1", "S2"}, after: "S2", told: 3},
+		"attach of a lot, nobody knows":   {config: "attach lot", before: []string{"S1", "S2"}, after: "S2", told: 3, flagged: true},
+		"attach of a lot, another unit":   {config: "attach lot", before: []string{"S1", "S2"}, after: "S3", told: 3},
+		"attach of a lot, the same again": {config: "attach lot", before: []string{"S1", "S2"}, low: true, after: "S2", told: 3},
 		"operation, the same":             {config: "operation", before: []string{"S1", "S2"}, after: "S2", told: 2},
 		"operation, the same again":       {config: "operation", before: []string{"S1", "S2"}, low: true, after: "S2", told: 3},
-		"operation, nobody knows of what": {config: "no serial", before: []string{"S1", "S2"}, after: "S2", told: 3},
+		"operation, nobody knows of what": {config: "no serial", before: []string{"S1", "S2"}, after: "S2", told: 3, flagged: true},
 		"watched, the same":               {config: "watched", before: []string{"S1", "S2"}, after: "S2", told: 2},
 		"watched, the next":               {config: "watched sku", before: []string{"S1", "S2"}, after: "S3", told: 3},
 	} {
@@ -251,11 +255,15 @@ func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
 					offer(false, c.after) // it is known by now
 				}
 				validate(t, log.events)
-				n := 0
+				n, flagged := 0, false
 				for _, e := range log.events {
 					if e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach || e.Kind == plant.KindOperation {
 						n++
+						flagged = strings.Contains(string(e.Data), `"flagged":["repeat"]`)
 					}
+				}
+				if flagged != c.flagged {
+					t.Errorf("the last event is flagged: %v, want %v: %s", flagged, c.flagged, log.events[len(log.events)-1].Data)
 				}
 				if n != c.told {
 					t.Errorf("%d events, want %d: %v", n, c.told, log.events)

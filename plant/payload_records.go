@@ -120,7 +120,8 @@ type ItemAttach struct {
 	// on the remove of an attach that nobody remembers.
 	AttachID uint64 `json:"attach_id,omitempty"`
 	// Flagged names what a person should look at: "item" if the component is in
-	// another unit already, "attach" if it is in none.
+	// another unit already, "attach" if it is in none, "repeat" if it may have been
+	// told before: the state was lost, and the PLC offered this record still.
 	Flagged []string `json:"flagged,omitempty"`
 }
 
@@ -145,7 +146,7 @@ type Operation struct {
 	// Unattributed: pieces of a gap in which the order changed, so that nobody
 	// knows to which order they belong.
 	Unattributed bool `json:"unattributed,omitempty"`
-	// Flagged names the fields that could not be read.
+	// Flagged names the fields that could not be read; "repeat" as in ItemAttach.
 	Flagged []string `json:"flagged,omitempty"`
 }
 

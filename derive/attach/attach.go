@@ -192,7 +192,10 @@ func (r *Rule) Take(s *State, rec *handshake.Record, out Sink) {
 		}
 	}
 	if rec.Told != "" && rec.Told == Told(&e) {
-		return // its event is there; only the state had lost it
+		if e.Item.Serial != "" {
+			return // its event is there; only the state had lost it
+		}
+		flag(handshake.Repeat)
 	}
 	if r.apply(s, &e, out) {
 		out.Attach(rec.At, e, own)
@@ -201,10 +204,14 @@ func (r *Rule) Take(s *State, rec *handshake.Record, out Sink) {
 
 // Told is what an event says of its record, for one whose record may be offered
 // still: handshake.State.Told. Of components without a serial number several equal
-// ones go into a unit, so nobody can tell, and it is empty.
+// ones go into a unit, so nobody can tell; the lot may be that of what was loaded.
 func Told(e *plant.ItemAttach) string {
 	if e.Item.Serial == "" {
-		return ""
+		quantity := ""
+		if e.Item.Quantity != nil {
+			quantity = e.Item.Quantity.Normal().String()
+		}
+		return handshake.Maybe + key(e.Action, e.SKU, e.Serial, e.Item.SKU, quantity, e.Item.Unit)
 	}
 	return key(e.Action, e.SKU, e.Serial, e.Item.SKU, e.Item.Serial)
 }

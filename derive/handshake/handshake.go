@@ -22,6 +22,14 @@ const (
 	changedReads = 2
 )
 
+const (
+	// Maybe begins State.Told where the next record may as well be another one that is
+	// equal: it is told, and flagged Repeat.
+	Maybe = "?"
+	// Repeat is what a record is flagged that may have been told before.
+	Repeat = "repeat"
+)
+
 // State is what a handshake remembers.
 type State struct {
 	// Binding ties it to its tags.
@@ -41,7 +49,8 @@ type State struct {
 	Older bool `json:"od,omitempty"`
 	// Told is what the newest event says of its record, since the state that knew the
 	// record is gone: until the first one is taken, or the trigger is low, it may be
-	// the one that the PLC offers still. Empty for none.
+	// the one that the PLC offers still. Empty for none; where several equal records
+	// may follow each other it begins with Maybe.
 	Told string `json:"to,omitempty"`
 	// Alarmed is set since a record was refused, until one is taken; Why says what
 	// was wrong with the newest of them.

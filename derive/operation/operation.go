@@ -207,25 +207,29 @@ func (r *Rule) Take(rec *handshake.Record, out Sink) {
 		e.Invalid = &d
 	}
 	if rec.Told != "" && rec.Told == Told(&e) {
-		return // its event is there; only the state had lost it
+		if e.Serial != "" {
+			return // its event is there; only the state had lost it
+		}
+		e.Flagged = append(e.Flagged, handshake.Repeat)
 	}
 	out.Operation(rec.At, e, own)
 }
 
 // Told is what an event says of its record, for one whose record may be offered
 // still: handshake.State.Told. One without a serial number may be followed by an
-// equal one, so nobody can tell, and it is empty.
+// equal one, so nobody can tell.
 func Told(e *plant.Operation) string {
-	if e.Serial == "" {
-		return ""
-	}
 	text := func(d *plant.Decimal) string {
 		if d == nil {
 			return ""
 		}
 		return d.Normal().String()
 	}
-	return strings.Join([]string{e.Action, e.Serial, text(e.Valid), text(e.Invalid)}, "\x00")
+	told := strings.Join([]string{e.Action, e.Serial, text(e.Valid), text(e.Invalid)}, "\x00")
+	if e.Serial == "" {
+		return handshake.Maybe + told
+	}
+	return told
 }
 
 // Totals are the counter's: what is good, and what is scrap of all codes.
