@@ -222,7 +222,7 @@ func (t *translation) replace(kind plant.CodeKind, begin int) {
 	if !ok || ours == "" {
 		return
 	}
-	theirs := ""
+	var theirs string
 	if kind == plant.CodeDowntimeType {
 		theirs = t.downtimeType(ours)
 	} else {

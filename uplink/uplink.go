@@ -139,13 +139,15 @@ type Plan struct {
 // Translation is what becomes of the codes of a kind in what an uplink sends.
 type Translation uint8
 
+// The translations.
 const (
-	// Translated: they are sent as the tables say, and as they are where a table has
+	// Translated codes are sent as the tables say, and as they are where a table has
 	// no row.
 	Translated Translation = iota
-	// Demanded: an event with a code that a table does not have is refused here.
+	// Demanded codes are too, but an event with one that a table does not have is
+	// refused here.
 	Demanded
-	// Untranslated: the tables have no say.
+	// Untranslated codes are sent as they are, or not at all, whatever the tables say.
 	Untranslated
 )
 

@@ -90,7 +90,7 @@ func (k *checker) mapped() {
 // unsaid warns of machines whose tables name downtime types for an uplink that says
 // none.
 func (k *checker) unsaid(u *uplinkPlan) {
-	why, remedy := "", ""
+	var why, remedy string
 	switch {
 	case !u.Plan.Carries(plant.KindStartStop) && !u.Plan.Carries(plant.KindReason):
 		why, remedy = "carries neither startstop nor reason", "remove the name, or let the uplink carry these kinds"
