@@ -147,6 +147,7 @@ var tagRemedies = []remedy{
 	{[]string{"watches no more items"}, "The server watches no more nodes: raise that limit there, name fewer tags, or write poll."},
 	{[]string{"is not as the server describes it"}, "After a change of the PLC's program restart the gateway; if that does not help, name the members' own nodes."},
 	{[]string{"too large to be scaled"}, "The number is beyond what can be scaled: check the tag's type and scale."},
+	{[]string{"longer than max_message: raise that"}, "Raise max_message, up to 16 MiB, or let the PLC offer a shorter value."},
 	{[]string{"and 1024 are taken"}, "Check the tag's address and type, or let the PLC offer a shorter text."},
 	// Lines of text.
 	{[]string{"no line has come yet"}, "Let the device send once. If nothing comes, check that it is set to send what the config names as end (most scanners need a suffix), and its cable."},

@@ -197,7 +197,7 @@ func (s *skimmer) value(t reflect.Type, depth int) {
 		s.extension(depth)
 		return
 	case typeOfTime:
-		s.take(8)
+		s.times(1)
 		return
 	}
 	switch t.Kind() {
@@ -273,7 +273,11 @@ func (s *skimmer) dataValue(depth int) {
 		{ua.DataValueStatusCode, 4}, {ua.DataValueSourceTimestamp, 8}, {ua.DataValueSourcePicoseconds, 2},
 		{ua.DataValueServerTimestamp, 8}, {ua.DataValueServerPicoseconds, 2},
 	} {
-		if mask&f.bit != 0 {
+		switch {
+		case mask&f.bit == 0:
+		case f.size == 8:
+			s.times(1)
+		default:
 			s.take(f.size)
 		}
 	}
@@ -361,6 +365,10 @@ func (s *skimmer) variant(depth int) {
 		return
 	}
 	if mask&ua.VariantArrayValues == 0 {
+		if kind == ua.TypeIDDateTime {
+			s.times(1)
+			return
+		}
 		s.element(size, of, depth)
 		return
 	}
@@ -377,9 +385,12 @@ func (s *skimmer) variant(depth int) {
 	}
 	// 24 bytes are the largest of what the decoder puts into one place.
 	s.pay(int(n) * 24)
-	if size > 0 {
+	switch {
+	case kind == ua.TypeIDDateTime:
+		s.times(int(n))
+	case size > 0:
 		s.take(int(n) * size)
-	} else {
+	default:
 		for range n {
 			if s.err != nil {
 				return

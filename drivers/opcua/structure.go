@@ -249,6 +249,7 @@ func (f *field) decodeOne(buf *parser, depth int) (any, error) {
 	case ua.TypeIDString, ua.TypeIDXMLElement:
 		return buf.ReadString(), nil
 	case ua.TypeIDDateTime:
+		boundTime(buf.Bytes())
 		return buf.ReadTime(), nil
 	case ua.TypeIDGUID:
 		return read(new(ua.GUID)), nil

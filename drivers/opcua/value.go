@@ -147,6 +147,7 @@ func quality(status ua.StatusCode) plant.Quality {
 
 // causes are the status codes that installers meet.
 var causes = map[ua.StatusCode]string{
+	ua.StatusBadResponseTooLarge:           "the value is longer than max_message: raise that, or name a shorter one",
 	ua.StatusBadNodeIDUnknown:              "the server has no such node",
 	ua.StatusBadNodeIDInvalid:              "the server does not understand this node id",
 	ua.StatusBadAttributeIDInvalid:         "the node has no value: it is a folder or an object",
