@@ -226,7 +226,7 @@ func spreadsheet(out io.Writer, nodes []drivers.Node) error {
 			if !n.Value.IsZero() {
 				quality = n.Quality.String()
 			}
-			rows = append(rows, []string{cell(n.Path), cell(n.Stable), n.Type, cell(n.Value.Text()), quality, strconv.FormatBool(n.Writable), cell(n.Unusable)})
+			rows = append(rows, []string{cell(plain(n.Path)), cell(plain(n.Stable)), plain(n.Type), cell(plain(n.Value.Text())), quality, strconv.FormatBool(n.Writable), cell(plain(n.Unusable))})
 		}
 	}
 	return w.WriteAll(rows)
@@ -279,19 +279,20 @@ func (b *browseCmd) configLines(out io.Writer, nodes []drivers.Node) error {
 
 // tagName is the shortest end of a node's path that no other tag has taken. Where
 // all of it is taken, since another namespace has the same path, a number goes
-// behind it; where no letter of it can stand in a name, the node's id does.
+// behind it; where no letter of the node's name can stand in a tag's, its id does.
 func tagName(n *drivers.Node, taken map[string]bool) string {
-	parts, name := strings.Split(n.Path, "/"), ""
-	for i := len(parts) - 1; i >= 0; i-- {
-		if name = nameFor(strings.Join(parts[i:], "_")); name != "" && !taken[name] {
-			taken[name] = true
-			return name
-		}
-	}
+	parts := strings.Split(n.Path, "/")
+	last := len(parts) - 1
+	name := nameFor(parts[last])
 	if name == "" {
 		_, id, _ := strings.Cut(n.Address, ";")
 		if name = "tag"; nameFor(id[min(1, len(id)):]) != "" {
 			name = "node_" + nameFor(id[1:])
+		}
+	}
+	for i := last - 1; i >= 0 && taken[name]; i-- {
+		if before := nameFor(parts[i]); before != "" {
+			name = nameFor(before + "_" + name)
 		}
 	}
 	for base, i := name, 2; taken[name]; i++ {
@@ -301,9 +302,14 @@ func tagName(n *drivers.Node, taken map[string]bool) string {
 	return name
 }
 
-// nameFor keeps of a text what can stand in the name of a tag.
+// longestName bounds the name of a tag that is made of a server's words.
+const longestName = 64
+
+// nameFor keeps of a text what can stand in the name of a tag, and its end if it is
+// long.
 func nameFor(text string) string {
-	return strings.Trim(notInNames.ReplaceAllString(text, "_"), "_-")
+	name := strings.Trim(notInNames.ReplaceAllString(text, "_"), "_-")
+	return strings.TrimLeft(name[max(0, len(name)-longestName):], "_-")
 }
 
 const (

@@ -19,6 +19,7 @@ func TestBrowse(t *testing.T) {
 		n.Set("FillerDB.Curve", []int16{1, 2})
 		n.Set("ScaleDB.Total", uint32(7))
 		n.Set("ScaleDB.Formula", "=1+1")
+		n.Set("ScaleDB.Red\x1b[31m", "\x1b[31m")
 		n.Set("ScaleDB.Below", int16(-5))
 	})
 	url := "opc.tcp://" + s.Addr()
@@ -44,10 +45,14 @@ func TestBrowse(t *testing.T) {
 
 	out, _, _ = command(t.Context(), "browse", url, "--csv")
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if err != nil || len(rows) != 1+11 {
+	if err != nil || len(rows) != 1+12 {
 		t.Fatalf("%v, %d rows\n%s", err, len(rows), out)
 	}
 	contains(t, "csv", out, "ScaleDB/Formula,nsu="+plantsim.OPCUANamespace+";s=ScaleDB.Formula,String,'=1+1,good,true,", "Int16,-5,good")
+
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("what a server calls its nodes reaches the terminal as it is: %q", out)
+	}
 
 	lines, _, _ := command(t.Context(), "browse", url, "--config-lines")
 	contains(t, "config lines", lines, `Total: {node: "nsu=`+plantsim.OPCUANamespace+`;s=FillerDB.Count.Total", type: uint32}`, "ScaleDB_Total: {", "# FillerDB/Curve: it is an array")
@@ -156,6 +161,7 @@ func TestTagNames(t *testing.T) {
 	for _, c := range []struct{ path, address, want string }{
 		{"Line/T1", "ns=2;s=T1", "T1"}, {"Line/T1", "ns=3;s=T1", "Line_T1"}, {"Line/T1", "ns=4;s=T1", "Line_T1_2"}, {"Line/T1", "ns=5;s=T1", "Line_T1_3"},
 		{"Line/T2", "ns=2;s=T2", "T2"}, {"温度", "ns=2;i=1042", "node_1042"}, {"湿度", "ns=3;i=1042", "node_1042_2"}, {"温/度", "ns=3;s=温度", "tag"}, {"温/度", "ns=4;s=温度", "tag_2"},
+		{"Ring/温度", "ns=2;s=odd.3", "node_odd_3"}, {"Line/" + strings.Repeat("x", 3000), "ns=2;i=1", strings.Repeat("x", 64)},
 		{`DB "Line".Made`, `ns=3;s="Line"."Made"`, "DB_Line_Made"},
 	} {
 		if got := tagName(&drivers.Node{Path: c.path, Address: c.address}, taken); got != c.want {
