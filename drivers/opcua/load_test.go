@@ -50,7 +50,7 @@ func TestFirstValuesComeTogetherUnderLoad(t *testing.T) {
 	defer cancel()
 	worst := time.Duration(0)
 	for number := uint64(1); number <= 2; number++ {
-		d := openText(t, "driver: opcua\nendpoint: opc.tcp://ENDPOINT\npublishing: 50ms\ntimeout: 20s\ntags: {good: ns=2;s=Line.Good, scrap: ns=2;s=Line.Scrap, made: ns=2;s=Line.Made}\n", s.Addr())
+		d := openText(t, "driver: opcua\nendpoint: opc.tcp://ENDPOINT\npublishing: 50ms\nqueue: 1000\ntimeout: 20s\ntags: {good: ns=2;s=Line.Good, scrap: ns=2;s=Line.Scrap, made: ns=2;s=Line.Made}\n", s.Addr())
 		connect(t, d, number)
 		begin := time.Now()
 		scan := until(t, d, "the first values", func(plant.Scan) bool { return true })

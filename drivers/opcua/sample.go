@@ -159,10 +159,10 @@ func bitsOf(kind ua.TypeID, b []byte) (bits uint64, ok bool) {
 	}
 }
 
-// timeOf reads an encoded time, in 100 ns since 1601, as the library does: 0 is
-// none, and what lies outside of what a time.Time's nanoseconds can say goes round.
+// timeOf reads an encoded time, in 100 ns since 1601, as the library does of one
+// that is bounded: 0 is none.
 func timeOf(b []byte) time.Time {
-	const unixEpoch = 116444736000000000
+	boundTime(b)
 	ticks := binary.LittleEndian.Uint64(b)
 	if ticks == 0 {
 		return time.Time{}

@@ -51,7 +51,7 @@ func TestTimesThatCannotBeHeld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, at := range append(all, o.values[0].(time.Time)) {
+		for i, at := range append(all, o.values[0].(time.Time), timeOf(bytes.Clone(raw))) {
 			if !at.Equal(c.want) {
 				t.Errorf("%s, %d: %v, want %v", c.name, i, at, c.want)
 			}
