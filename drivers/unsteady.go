@@ -155,8 +155,8 @@ func (p *Poller) pause(err error, short bool) time.Duration {
 // what a subscription says first of all, a program without a machine says too.
 func (p *Poller) gives(scans []plant.Scan) bool {
 	for i := range scans {
-		if scans[i].Snapshot && p.options.Interval == 0 {
-			continue
+		if p.options.Interval == 0 && (scans[i].Snapshot || scans[i].Record != "") {
+			continue // a record repeats what the scan before it says
 		}
 		for j := range scans[i].Readings {
 			if scans[i].Readings[j].Quality == plant.Good {

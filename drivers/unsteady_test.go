@@ -120,8 +120,11 @@ func TestShortSessionsBackOff(t *testing.T) {
 				read := s.read
 				s.read = func(ctx context.Context) ([]plant.Scan, error) {
 					scans, err := read(ctx)
+					if len(scans) > 0 && c.interval == 0 { // with the record that its first values trigger
+						scans = append(scans, scans[0])
+						scans[0].Snapshot, scans[1].Record = true, "PRESS-01/serial"
+					}
 					for i := range scans {
-						scans[i].Snapshot = c.interval == 0
 						if !c.good {
 							scans[i].Readings[0] = plant.Reading{Tag: "made", Cause: "no line"}
 						}

@@ -69,7 +69,7 @@ var deviceRemedies = []remedy{
 	{[]string{"does not keep to the protocol"}, "What answers there is no such device, or speaks another framing: check address, port and protocol at both ends."},
 	// Lines of text.
 	{[]string{"(silent_after)"}, "The connection stands, but nothing comes: let the device send by itself (its continuous mode), check its cable, or raise silent_after."},
-	{[]string{"no answer to "}, "It does not answer the question: check poll and command_end against its manual, that it is set to answer, and at a serial port baud, parity and the cable."},
+	{[]string{"no answer to "}, "It does not answer the question: check poll and command_end against its manual, that it is set to answer, at a serial port baud, parity and the cable; and timeout, if it answers now and then."},
 	// OPC UA: what is asked for, and how.
 	{[]string{"raise max_message"}, "It answers, but more than is taken at once: name fewer tags in this device, or raise max_message."},
 	{[]string{"name fewer tags in one device"}, "It answers, but takes less at once than is asked for: name fewer tags in this device, and the others in a second one with the same endpoint."},
@@ -150,12 +150,15 @@ var tagRemedies = []remedy{
 	{[]string{"longer than max_message: raise that"}, "Raise max_message, up to 16 MiB, or let the PLC offer a shorter value."},
 	{[]string{"and 1024 are taken"}, "Check the tag's address and type, or let the PLC offer a shorter text."},
 	// Lines of text.
+	{[]string{"does not know the command", "takes the command but not", "cannot do what it was asked for"}, "Compare poll and on_connect with the scale's manual; commands are in capital letters."},
+	{[]string{"the scale is overloaded", "the scale is underloaded"}, "Look at the scale: its load, and whether the pan is in its place. It goes on by itself."},
+	{[]string{"the scale is busy"}, "It goes on by itself when the weight stands and nobody is in the scale's menu; poll: SI asks without waiting for that."},
 	{[]string{"no line has come yet"}, "Let the device send once. If nothing comes, check that it is set to send what the config names as end (most scanners need a suffix), and its cable."},
 	{[]string{"has called"}, "Let the device connect to this PC, at the address and port of listen; check the firewall of this PC."},
 	{[]string{"device is connected to"}, "Check the device's power, cable and network; it has to call again by itself. Where it hangs up behind each line, write hangs_up: true."},
 	{[]string{"no end of the line came"}, "Let the device send an end behind each line (its suffix), or say in end what it sends."},
 	{[]string{"had no place in the queue"}, "More came than the machine took: raise max_rate or queue of this device, and look at how it was filled."},
-	{[]string{"was damaged on its way", "is no utf-8"}, "Check baud, parity and data_bits at both ends, the cable, and encoding."},
+	{[]string{"was damaged on its way", "the command damaged", "is no utf-8"}, "Check baud, parity and data_bits at both ends, the cable, and encoding."},
 	{[]string{"and the config says"}, "Switch the scale back to that unit, or write its unit in the config."},
 	{[]string{"does not match the pattern", "is no answer in mt-sics", "longer than", "the connection ended within it", "no number", "no whole number", "neither 1 nor 0", "does not fit", "a point, but", "a comma: if", "nothing where a number", "the line "}, checkLine},
 }

@@ -208,6 +208,7 @@ func TestTagsThatFailAlikeAreOneProblem(t *testing.T) {
 func TestAdviceOfALineIsNotOfAPLC(t *testing.T) {
 	d := &drivers.Stats{Driver: "line"}
 	for _, cause := range []string{
+		"the scale does not know the command (ES, syntax error): check poll: and on_connect:, which are in capital letters", "the scale is overloaded (status +)",
 		"no line has come yet", "the line `x` does not match the pattern", "something new",
 		"no device has called :4001 yet: let it connect to this computer's address and port",
 		"the line `x` is none: no end of the line came within 2s: let the device send CR or LF behind each line, or say in end: what it sends",
