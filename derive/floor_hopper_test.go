@@ -101,7 +101,7 @@ func weighed(t *testing.T, e plant.Event) weighing {
 func judgeHopper(t *testing.T, h *floor.Hopper, told []weighing, restarts bool) {
 	// Two weights, each read at three deviations of the noise and rounded to a
 	// division. All together are off by what is not yet a drift of min_dose.
-	const close, untold = 25, 200
+	const near, untold = 25, 200
 	kinds := map[floor.MoveKind]plant.EventKind{floor.Dosed: plant.KindDosing, floor.Refilled: plant.KindRefill, floor.Removed: plant.KindRemoval}
 	var really, said int64
 	for _, move := range h.Moves() {
@@ -122,7 +122,7 @@ func judgeHopper(t *testing.T, h *floor.Hopper, told []weighing, restarts bool) 
 			moves = append(moves, w)
 		}
 	}
-	if off := said - really; off > untold+close || off < -untold-close {
+	if off := said - really; off > untold+near || off < -untold-near {
 		t.Errorf("the hopper changed by %d g, the events say %d g", really, said)
 	}
 	if restarts {
@@ -133,7 +133,7 @@ func judgeHopper(t *testing.T, h *floor.Hopper, told []weighing, restarts bool) 
 	}
 	for i, move := range h.Moves() {
 		w := moves[i]
-		if off := w.grams - move.Grams; w.kind != kinds[move.Kind] || off > close || off < -close || w.at.Before(move.Began) {
+		if off := w.grams - move.Grams; w.kind != kinds[move.Kind] || off > near || off < -near || w.at.Before(move.Began) {
 			t.Errorf("%v to %v moved %d g (%v), told %d g as %s at %v", move.Began, move.Ended, move.Grams, move.Kind, w.grams, w.kind, w.at)
 		}
 	}

@@ -80,8 +80,8 @@ func (f *serverFlags) keys(endpoint string) (map[string]any, error) {
 
 // server is an OPC UA server that no config has, and what it is looked at with: the
 // certificates of the gateway whose config is named or found, else one that is made
-// for this call. close takes that away again.
-func (f *serverFlags) server(ctx context.Context, c *console, server, config string, tags map[string]any) (l *looker, d *devicePlan, close func(), err error) {
+// for this call. done takes that away again.
+func (f *serverFlags) server(ctx context.Context, c *console, server, config string, tags map[string]any) (l *looker, d *devicePlan, done func(), err error) {
 	keys, err := f.keys(server)
 	if err != nil {
 		return nil, nil, nil, err
@@ -98,8 +98,8 @@ func (f *serverFlags) server(ctx context.Context, c *console, server, config str
 		}
 		return l, d, func() {}, nil
 	}
-	close, err = f.certificates(c, l, config)
-	return l, d, close, err
+	done, err = f.certificates(c, l, config)
+	return l, d, done, err
 }
 
 // here reports whether a server is on this computer.
@@ -113,7 +113,7 @@ func here(server string) bool {
 }
 
 // certificates lends l those of the gateway, as far as this user may have them.
-func (f *serverFlags) certificates(c *console, l *looker, named string) (close func(), err error) {
+func (f *serverFlags) certificates(c *console, l *looker, named string) (done func(), err error) {
 	why := l.lend(named)
 	if why == "" {
 		return func() {}, nil

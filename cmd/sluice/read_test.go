@@ -284,7 +284,8 @@ func TestLookAtASecuredServer(t *testing.T) {
 	}
 	t.Setenv("SLUICE_LOOK", "s3cret")
 	t.Setenv("SLUICE_LOOK_WRONG", "wrong-s3cret")
-	t.Setenv("TMPDIR", t.TempDir())
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
 	t.Chdir(t.TempDir())
 	read := []string{"read", "--opcua", url, "ns=2;s=FillerDB.Order"}
 	login := []string{"--user", "look", "--password", "file:" + password}
@@ -334,7 +335,7 @@ func TestLookAtASecuredServer(t *testing.T) {
 			t.Errorf("%q: %d, %s", args, code, talk)
 		}
 	}
-	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

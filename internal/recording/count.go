@@ -88,7 +88,7 @@ func countInputs(path string) (n uint64) {
 	if err != nil {
 		return 0
 	}
-	defer f.Close() // it was only read
+	defer func() { _ = f.Close() }() // it was only read
 	r, err := NewReader(bufio.NewReader(f))
 	if err != nil {
 		return 0
