@@ -65,7 +65,7 @@ func newRTU(w wire, l *line) framing { return &rtu{wire: w, line: l} }
 
 // prepare implements framing: it reads until nothing has come for silence. Late
 // answers among it are told to their stations.
-func (r *rtu) prepare(s *station, silence time.Duration) error {
+func (r *rtu) prepare(_ *station, silence time.Duration) error {
 	r.have = 0
 	limit := time.Now().Add(silence + drainFor)
 	for {
