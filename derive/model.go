@@ -66,8 +66,9 @@ type use struct {
 	material []int
 	// values are its places among the tags of expressions.
 	values []int
-	// polled is set if it is of use outside of handshake records.
-	polled bool
+	// polled is set if it is of use outside of handshake records, trigger if it offers
+	// them.
+	polled, trigger bool
 	// index is the tag's place in Model.tags.
 	index int
 }
@@ -208,7 +209,8 @@ func (m *Model) bindRecords() {
 			u := m.use(ref)
 			u.shakes, u.polled = append(u.shakes, i), true
 		}
-		m.edges[m.use(h.rule.Trigger()).index] = true
+		u := m.use(h.rule.Trigger())
+		m.edges[u.index], u.trigger = true, true
 		for _, rec := range h.rule.Records() {
 			for _, tag := range rec.Fields {
 				m.use(plant.TagRef{Device: rec.Device, Tag: tag})

@@ -16,12 +16,13 @@ const overflowPause = time.Minute
 
 // overflowed takes an answer before which the device has lost values: the rules
 // that count each change of one of its tags have not seen all. Those that read a
-// total or a measured value miss nothing that the next one does not say.
+// total or a measured value miss nothing that the next one does not say. Nor does a
+// handshake: the PLC waits for its answer, or numbers its records.
 func (r *run) overflowed(in *plant.Scan, uses map[plant.TagID]*use) {
 	var tags []string
 	hurt := func(i rule.Input) bool {
 		u := uses[i.Ref.Tag]
-		return i.Ref.Device == in.Device && u != nil && r.m.edges[u.index] && slices.ContainsFunc(in.Readings, func(v plant.Reading) bool { return v.Tag == i.Ref.Tag })
+		return i.Ref.Device == in.Device && u != nil && r.m.edges[u.index] && !u.trigger && slices.ContainsFunc(in.Readings, func(v plant.Reading) bool { return v.Tag == i.Ref.Tag })
 	}
 	for i := range in.Readings {
 		ref := plant.TagRef{Device: in.Device, Tag: in.Readings[i].Tag}
