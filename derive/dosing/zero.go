@@ -107,7 +107,7 @@ func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 // sure reports whether the newest weight is of the old zero when a bit says that
 // there is a new one: read once, and just now, it may be of that already.
 func (s *LiveState) sure(at rule.Stamp) bool {
-	return s.Win.N != 1 || at.At-s.Last.At.At >= sameTime
+	return s.Win.N != 1 || at.At-s.Last.At.At >= 2*sameTime
 }
 
 // jumped reports whether the newest weight may be of the new zero already: it did
