@@ -162,10 +162,9 @@ func bitsOf(kind ua.TypeID, b []byte) (bits uint64, ok bool) {
 // timeOf reads an encoded time, in 100 ns since 1601, as the library does of one
 // that is bounded: 0 is none.
 func timeOf(b []byte) time.Time {
-	boundTime(b)
-	ticks := binary.LittleEndian.Uint64(b)
+	ticks := bounded(int64(binary.LittleEndian.Uint64(b)))
 	if ticks == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, int64((ticks-unixEpoch)*100)).UTC()
+	return time.Unix(0, (ticks-unixEpoch)*100).UTC()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 
@@ -31,11 +32,12 @@ var (
 )
 
 // skim reads an encoded message to its end as the library will, and makes
-// nothing of it: an error says why it must not be decoded. The cost is one pass
-// over the bytes, without an allocation but where a type is met for the first
-// time.
+// nothing of it: an error says why it must not be decoded. What is right and the
+// library ends the whole message at is changed in b: see unknown. The cost is one
+// pass over the bytes, without an allocation but where a type is met for the
+// first time.
 func skim(b []byte) error {
-	s := skimmer{b: b, left: budget(len(b))}
+	s := skimmer{b: b, left: budget(len(b)), mends: true}
 	id := s.typeID(true)
 	if s.err != nil {
 		return s.err
@@ -51,7 +53,7 @@ func skim(b []byte) error {
 // skimValue is skim for one value within a message, at the beginning of b; v is a
 // pointer to what it is to become.
 func skimValue(b []byte, v any) error {
-	s := skimmer{b: b, left: budget(len(b))}
+	s := skimmer{b: b, left: budget(len(b)), mends: true}
 	s.value(reflect.TypeOf(v), 0)
 	return s.err
 }
@@ -64,6 +66,8 @@ type skimmer struct {
 	b    []byte
 	left int // bytes of memory that may still be taken
 	err  error
+	// mends: what is right and the library cannot read may be changed.
+	mends bool
 }
 
 func (s *skimmer) fail(err error) {
@@ -306,7 +310,9 @@ func (s *skimmer) diagnostic(depth int) {
 // the length that is given, and leaves the others alone.
 func (s *skimmer) extension(depth int) {
 	s.pay(int(typeOfExpandedID.Size() + typeOfNodeID.Size()))
+	whole := s.b
 	id := s.typeID(true)
+	form := s.b
 	mask := s.byte()
 	if s.err != nil || mask == ua.ExtensionObjectEmpty {
 		return
@@ -322,16 +328,51 @@ func (s *skimmer) extension(depth int) {
 	body := s.take(int(n))
 	s.pay(len(body))
 	if mask == ua.ExtensionObjectXML {
+		if !s.mends {
+			s.fail(errUncommon)
+			return
+		}
+		form[0] = wasXML
+		unknown(whole)
 		return
 	}
 	t := structureType(id)
 	if t == nil {
 		return
 	}
-	inner := skimmer{b: body, left: s.left}
+	inner := skimmer{b: body, left: s.left, mends: s.mends}
 	inner.value(t, depth+1)
 	if s.left = inner.left; inner.err != nil {
 		s.fail(inner.err)
+	}
+}
+
+// How skim marks the structures that it has made of what the library cannot read.
+// The library takes whatever is neither 0 nor 2 for a binary encoding.
+const (
+	wasXML    = 0x82
+	wasMatrix = 0x83
+)
+
+// unmade says what a structure that skim has marked was; "" for any other.
+func unmade(eo *ua.ExtensionObject) string {
+	switch eo.EncodingMask {
+	case wasXML:
+		return "the server sends the structure as XML: name nodes of its members instead"
+	case wasMatrix:
+		return "the node is a matrix without values"
+	default:
+		return ""
+	}
+}
+
+// unknown makes the type at the beginning of b, which has been read, one that
+// nobody knows. It is for values that the library cannot read although they are
+// right: it skips an unknown structure by its length, so that the tag of this one
+// is bad, and the others of the message are not.
+func unknown(b []byte) {
+	if b[1] = 0xff; ua.NodeIDType(b[0]&0x0f) == ua.NodeIDTypeTwoByte {
+		b[1] = 0
 	}
 }
 
@@ -350,6 +391,7 @@ var variantTypes = map[ua.TypeID]reflect.Type{
 }
 
 func (s *skimmer) variant(depth int) {
+	whole := s.b
 	mask := s.byte()
 	kind := ua.TypeID(mask & 0x3f)
 	if kind == ua.TypeIDNull || s.err != nil {
@@ -399,7 +441,7 @@ func (s *skimmer) variant(depth int) {
 		}
 	}
 	if mask&ua.VariantArrayDimensions != 0 {
-		s.dimensions(int64(max(n, 0)))
+		s.dimensions(int64(max(n, 0)), whole)
 	}
 }
 
@@ -413,22 +455,51 @@ func (s *skimmer) element(size int, of reflect.Type, depth int) {
 	s.value(of, depth+1)
 }
 
-// dimensions checks that the lengths of a matrix make its number of values.
-func (s *skimmer) dimensions(want int64) {
+// dimensions checks that the lengths of a matrix make its number of values. The
+// library takes neither a matrix of none, which has a length of 0 (OPC 10000-6,
+// 5.2.2.16), nor one that says nothing of its lengths; whole begins with the
+// Variant.
+func (s *skimmer) dimensions(want int64, whole []byte) {
+	at := s.b
 	n := int32(s.uint32())
-	if n < 0 || n > mostDimensions {
+	switch {
+	case s.err != nil:
+		return
+	case n == -1 && s.mends:
+		clear(at[:4])
+		return
+	case n < 0 || n > mostDimensions:
 		s.fail(fmt.Errorf("it has an array of %d dimensions", n))
 		return
 	}
-	all := int64(1)
+	all, empty := int64(1), false
 	for range n {
 		d := int64(int32(s.uint32()))
-		if s.err == nil && (d < 1 || d > want) {
+		empty = empty || d == 0
+		if s.err == nil && (d < 0 || d == 0 && want > 0 || d > want && want > 0) {
 			s.fail(fmt.Errorf("it has an array of %d values with a dimension of %d", want, d))
 		}
-		if all *= max(d, 1); all > want {
+		if all = min(all*max(d, 1), math.MaxInt32); all > want && want > 0 {
 			s.fail(fmt.Errorf("it has an array of %d values whose dimensions make more", want))
 			return
 		}
 	}
+	switch {
+	case s.err != nil || n == 0 || want > 0:
+	case !empty:
+		s.fail(errors.New("it has an array of no values whose dimensions make more"))
+	case !s.mends:
+		s.fail(errUncommon)
+	default:
+		noMatrix(whole[:len(whole)-len(s.b)])
+	}
+}
+
+// noMatrix puts a structure that nobody knows in the place of a Variant with an
+// array of no values, which is at least 13 bytes long.
+func noMatrix(b []byte) {
+	b[0] = byte(ua.TypeIDExtensionObject)
+	b[1], b[2] = byte(ua.NodeIDTypeTwoByte), 0
+	b[3] = wasMatrix
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-8))
 }

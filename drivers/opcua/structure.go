@@ -86,11 +86,12 @@ func (k layouts) open(eo *ua.ExtensionObject) (any, string) {
 	if eo == nil {
 		return nil, "the node has no value"
 	}
+	if why := unmade(eo); why != "" {
+		return nil, why
+	}
 	var raw []byte
 	switch v := eo.Value.(type) {
 	case nil:
-	case *ua.XMLElement:
-		return nil, "the server sends the structure as XML: name nodes of its members instead"
 	case *body:
 		raw = v.bytes
 	default:

@@ -249,6 +249,11 @@ func (it *item) read(s *sample) plant.Reading {
 
 // decode turns what a sample holds into a value, or says why it cannot.
 func (it *item) decode(s *sample) (plant.Value, string) {
+	if eo, ok := s.value.(*ua.ExtensionObject); ok && eo != nil {
+		if why := unmade(eo); why != "" {
+			return plant.Value{}, why
+		}
+	}
 	switch {
 	case s.kind == ua.TypeIDNull:
 		return plant.Value{}, "the node has no value"
@@ -315,6 +320,9 @@ func (p *point) number(kind ua.TypeID, bits uint64) (plant.Value, string) {
 	}
 }
 
+// isStructure says of a tag that names a whole structure.
+const isStructure = "the node is a structure: name one of its members, as in member: Speed, or the members' own nodes"
+
 // decodeOther decodes what is no number.
 func decodeOther(x any, wire ua.TypeID) (plant.Value, string) {
 	switch x := x.(type) {
@@ -329,7 +337,7 @@ func decodeOther(x any, wire ua.TypeID) (plant.Value, string) {
 	case time.Time:
 		return plant.TextValue(x.UTC().Format(time.RFC3339Nano)), ""
 	case *ua.ExtensionObject, *object:
-		return plant.Value{}, "the node is a structure: name one of its members, as in member: Speed, or the members' own nodes"
+		return plant.Value{}, isStructure
 	case []any:
 		return plant.Value{}, "the member is an array: name one of its elements, as in Speed[0]"
 	default:
