@@ -15,12 +15,14 @@ type batchState struct {
 	// Ref is the weight up to which everything is booked, once Have.
 	Have bool  `json:"have,omitempty"`
 	Ref  int64 `json:"ref,omitempty"`
-	// Small are doses below min_dose of SmallOf since SmallAt, Creep changes below
-	// it while dosing was off: neither is told yet.
-	Small   int64      `json:"small,omitempty"`
-	SmallAt rule.Stamp `json:"sat,omitzero"`
-	SmallOf string     `json:"sof,omitempty"`
-	Creep   int64      `json:"creep,omitempty"`
+	// Small are doses below min_dose of SmallOf since SmallAt, SmallMarks what is to
+	// be said of them; Creep changes below it while dosing was off: neither is told
+	// yet.
+	Small      int64      `json:"small,omitempty"`
+	SmallAt    rule.Stamp `json:"sat,omitzero"`
+	SmallOf    string     `json:"sof,omitempty"`
+	SmallMarks marks      `json:"smk,omitzero"`
+	Creep      int64      `json:"creep,omitempty"`
 	// Held is set while Ref holds a dose that was not told from noise: it is part
 	// of the next.
 	Held bool `json:"held,omitempty"`
@@ -42,8 +44,10 @@ type batchState struct {
 	// Rough is set while a dose is on of which nobody knows from which weight on: the
 	// weight had not stood when it began.
 	Rough bool `json:"rough,omitempty"`
-	// Cut is set while a dose is on of which a part was told at a new zero.
-	Cut bool `json:"cut,omitempty"`
+	// Cut is set while a dose is on of which a part was told at a new zero, Unsure
+	// where some of it may be missing.
+	Cut    bool `json:"cut,omitempty"`
+	Unsure bool `json:"uns,omitempty"`
 	// Blind is set until the first look at both weight and gate.
 	Blind bool  `json:"blind,omitempty"`
 	Left  int64 `json:"left,omitempty"`
@@ -319,7 +323,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	b := &s.Batch
 	b.rise(r, w)
 	b.Words.fill(&s.Words)
-	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated || b.Rough, unheard: b.Gap, early: b.Gated && !on && !b.Cut, words: &b.Words}
+	p := portion{at: at, begun: b.Begun, ended: b.Ended, before: b.Ref, after: w, weighed: true, estimated: estimated || b.Rough, unheard: b.Gap, zeroed: b.Unsure, early: b.Gated && !on && !b.Cut, words: &b.Words}
 	if on || p.ended.IsZero() {
 		p.ended = s.Win.Since
 	}
@@ -345,7 +349,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	if b.Ref == w {
 		b.Held = false
 	}
-	b.Refilled, b.Gap, b.Rough, b.Cut = 0, false, false, false
+	b.Refilled, b.Gap, b.Rough, b.Cut, b.Unsure = 0, false, false, false, false
 	idle := on && b.Gated
 	b.Gated = idle
 	if idle {
@@ -371,31 +375,6 @@ func (r *Live) refilled(s *LiveState, p *portion, fell int64, out Sink) {
 	if dosed > 0 {
 		r.dose(s, dosed, p, out)
 	}
-}
-
-// dose tells of a dose, with what was too small before it, or keeps it until it
-// is one.
-func (r *Live) dose(s *LiveState, ticks int64, p *portion, out Sink) {
-	b := &s.Batch
-	component, _ := r.text(p.words, slotComponent)
-	if b.Small != 0 && b.SmallOf != component {
-		r.smallOfAnother(b, p.words.Known, p.at, out)
-	}
-	if b.Small == 0 {
-		b.SmallAt, b.SmallOf = p.begun, component
-	}
-	ticks += b.Small
-	b.Small = ticks
-	if ticks < r.least {
-		return
-	}
-	p.ticks, p.begun = ticks, b.SmallAt
-	if !p.estimated {
-		p.before = p.after + ticks
-	}
-	p.weighed = !p.estimated
-	b.Small, b.SmallAt, b.SmallOf = 0, rule.Stamp{}, ""
-	r.tell(p, out)
 }
 
 // change tells of a weight that changed while dosing was off: a removal or a
@@ -427,32 +406,6 @@ func (r *Live) batchEnds(s *LiveState, at rule.Stamp, out Sink) {
 	if !b.Gated {
 		r.rest(s, at, out)
 	}
-}
-
-// rest tells all that is too small as drift.
-func (r *Live) rest(s *LiveState, at rule.Stamp, out Sink) {
-	b := &s.Batch
-	if b.Small == 0 && magnitude(b.Creep) <= r.noise {
-		return // not told from noise; it adds up
-	}
-	rest := b.Creep
-	if component, _ := r.text(&s.Words, slotComponent); b.Small != 0 && b.SmallOf != component {
-		r.smallOfAnother(b, s.Words.Known, at, out)
-	} else {
-		rest += b.Small
-	}
-	b.Small, b.SmallAt, b.SmallOf, b.Creep = 0, rule.Stamp{}, "", 0
-	if rest != 0 {
-		r.drift(s, rest, at, out)
-	}
-}
-
-// smallOfAnother tells the small doses of a component that is no longer dosed.
-func (r *Live) smallOfAnother(b *batchState, known uint32, at rule.Stamp, out Sink) {
-	old := words{Known: known}
-	old.Text[slotComponent] = b.SmallOf
-	r.tell(&portion{ticks: b.Small, at: at, drift: true, words: &old}, out)
-	b.Small = 0
 }
 
 // batchAt returns when a silent subscription is as good as a weight that stands.

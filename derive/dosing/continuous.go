@@ -22,9 +22,11 @@ type feedState struct {
 	Ref   int64      `json:"ref,omitempty"`
 	Used  int64      `json:"used,omitempty"`
 	Since rule.Stamp `json:"t0,omitzero"`
-	// Estimated and Gap are markers of Used.
+	// Estimated, Gap and Unsure are markers of Used; the last says that some may be
+	// missing, since the zero changed.
 	Estimated bool  `json:"est,omitempty"`
 	Gap       bool  `json:"gap,omitempty"`
+	Unsure    bool  `json:"uns,omitempty"`
 	Words     words `json:"w,omitzero"`
 	// Low is the lowest weight since the last refill, and once Up, while it is
 	// refilled, High the highest. Ran and Flowed are the time and, by the flow tag,
@@ -172,7 +174,7 @@ func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 		f.Used += f.Ref - s.Last.W
 		f.Ref = s.Last.W
 	}
-	p := portion{ticks: f.Used, at: at, begun: f.Since, ended: at, estimated: f.Estimated, unheard: f.Gap, words: &f.Words}
+	p := portion{ticks: f.Used, at: at, begun: f.Since, ended: at, estimated: f.Estimated, unheard: f.Gap, zeroed: f.Unsure, words: &f.Words}
 	p.drift = f.Used < r.least
 	if p.drift && (!last || magnitude(f.Used) <= r.noise) {
 		if last && magnitude(f.Used) <= r.noise {
@@ -184,7 +186,7 @@ func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 	f.Words.fill(&s.Words)
 	r.taken(s, &p, out)
 	r.tell(&p, out)
-	f.Since, f.Estimated, f.Gap, f.Words = at, false, false, s.Words
+	f.Since, f.Estimated, f.Gap, f.Unsure, f.Words = at, false, false, false, s.Words
 }
 
 // taken tells of what the feeder cannot have fed: it was taken out by hand. The

@@ -142,6 +142,8 @@ type portion struct {
 	// gap and flags are those of a total.
 	gap   time.Duration
 	flags counter.Flags
+	// zeroed says that some may be missing, since the zero of the scale changed.
+	zeroed bool
 	// early says that dosing was ended before the weight stood by itself.
 	early bool
 	words *words
@@ -199,6 +201,9 @@ func (r *Live) tell(p *portion, out Sink) {
 	d.Weights = r.weights(p)
 	if p.unheard {
 		flag("gap")
+	}
+	if p.zeroed {
+		flag("rebase")
 	}
 	d.Gap = plant.Seconds(p.gap)
 	d.Reset, d.Rollover = p.flags&counter.Reset != 0, p.flags&counter.Rollover != 0

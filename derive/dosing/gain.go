@@ -47,14 +47,18 @@ type gainState struct {
 	// Rough is set while Ref is a weight that never stood: a component began
 	// before the vessel was seen to be empty.
 	Rough bool `json:"rough,omitempty"`
-	// Cut is set while Ref is that of a dose of which a part was told at a new zero.
-	Cut bool `json:"cut,omitempty"`
+	// Cut is set while Ref is that of a dose of which a part was told at a new zero,
+	// Unsure where some of it may be missing.
+	Cut    bool `json:"cut,omitempty"`
+	Unsure bool `json:"uns,omitempty"`
+	// Over is Ref before a weight that never stood went below it, and when it did.
+	Over point `json:"over,omitzero"`
 	// Creep is what came while nothing was to come and is not told yet.
 	Creep int64 `json:"creep,omitempty"`
 }
 
 func (g *gainState) shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&g.Begun, &g.Before, &g.Ended, &g.High, &g.Until, &g.Low.At} {
+	for _, at := range []*rule.Stamp{&g.Begun, &g.Before, &g.Ended, &g.High, &g.Until, &g.Low.At, &g.Over.At} {
 		at.Shift(step)
 	}
 }
@@ -192,7 +196,7 @@ func (r *Live) gainDrift(s *LiveState, at rule.Stamp, out Sink) {
 
 // book takes w for the reference: all up to it is told.
 func (g *gainState) book(w int64) {
-	g.Ref, g.Top, g.Peak, g.Rough, g.Cut = w, w, w, false, false
+	g.Ref, g.Top, g.Peak, g.Rough, g.Cut, g.Unsure, g.Over = w, w, w, false, false, false, point{}
 	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
 	if g.Away {
 		g.Left = w // what comes from now on came while nobody looked, too
@@ -233,7 +237,7 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 		return
 	}
 	p.weighed = !p.estimated && !g.Rough
-	p.estimated = !p.weighed || p.unheard
+	p.estimated, p.zeroed = !p.weighed || p.unheard, g.Unsure
 	p.ticks, p.before, p.after = rise, g.Ref, w
 	p.drift, p.early = rise < r.least, p.early && !g.Cut
 	g.book(w)
@@ -274,7 +278,9 @@ func (r *Live) climb(s *LiveState, w int64) (changed bool) {
 	g := &s.Gain
 	tolerance := max(r.least, r.noise)
 	if g.Rough && w < g.Ref && g.High.IsZero() {
+		over := point{g.Ref, s.Last.At}
 		g.rough(w) // the rest of what is emptied
+		g.Over = over
 	}
 	if g.High.IsZero() {
 		if w-g.Ref > tolerance {

@@ -208,7 +208,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	}
 	s.Last = point{weight.w, weight.at}
 	s.Known |= weight.bits
-	if s.Zero.add(weight.w, 8*r.least) {
+	if s.Zero.add(weight.w, r.fastest()) {
 		r.newBegin(s)
 	}
 	switch r.method {
