@@ -131,6 +131,18 @@ var (
 	ErrNotWritable = errors.New("the config does not allow writing this tag")
 )
 
+// absent is an error that is ErrAway, too.
+type absent struct{ error }
+
+// Is lets errors.Is find ErrAway.
+func (absent) Is(target error) bool { return target == ErrAway }
+
+// Unwrap lets errors.Is and errors.As find what there is besides.
+func (a absent) Unwrap() error { return a.error }
+
+// Away marks err as ErrAway, in its own words.
+func Away(err error) error { return absent{err} }
+
 // Plan is a checked device: what its tags are, how it is polled, and how it is
 // opened. The kinds of drivers/… make it; the gateway uses it.
 type Plan struct {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/drivers"
 )
 
 const (
@@ -106,7 +108,7 @@ func (l *link) open(ctx context.Context) error {
 			w, err = dial(ctx, o)
 		}
 		if err != nil {
-			return err
+			return drivers.Away(err)
 		}
 		l.wires[w] = struct{}{}
 		l.done.Go(func() {

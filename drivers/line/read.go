@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -51,7 +52,7 @@ func (d *driver) ask(ctx context.Context) ([]plant.Scan, error) {
 			other = &e // the device may echo the question
 		case <-timer.C:
 			if other == nil {
-				return nil, fmt.Errorf("no answer to %s within %s", shown(string(d.o.Poll)), d.o.Timeout)
+				return nil, drivers.Away(fmt.Errorf("no answer to %s within %s", shown(string(d.o.Poll)), d.o.Timeout))
 			}
 			return d.take(other), nil
 		}

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/faultnet"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -83,4 +85,52 @@ func TestABoxThatTakesLongToSayThatAUnitIsAway(t *testing.T) {
 		}
 		return bad == 0
 	})
+}
+
+// A device at whose address nobody answers, refuses the connection or says
+// nothing is away: it is asked again soon, however long that lasts. One that
+// answers wrongly or hangs up is not.
+func TestWhoIsAway(t *testing.T) {
+	silent := peer(t, func([]byte) [][]byte { return nil })
+	wrong := peer(t, func(r []byte) [][]byte { return [][]byte{frame(r, r[6], 4, 2, 0, 0)} })
+	gone, err := faultnet.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, address string
+		away          bool
+	}{
+		{"nobody listens", "127.0.0.1:" + gone, true},
+		{"it says nothing", silent, true},
+		{"it answers wrongly", wrong, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := openPlan(t, "driver: modbus\nendpoint: "+c.address+"\ntimeout: 50ms\ntags: {a: holding:1}\n", "")
+			d := p.Open(drivers.Env{Name: "d", Log: zap.NewNop()})
+			defer func() { _ = d.Close() }()
+			err := d.Connect(t.Context(), 1)
+			if err == nil {
+				_, err = d.Read(t.Context())
+			}
+			if err == nil || errors.Is(err, drivers.ErrAway) != c.away {
+				t.Errorf("%v: away %v, want %v", err, errors.Is(err, drivers.ErrAway), c.away)
+			}
+		})
+	}
+}
+
+// A line whose box refuses the connection is away for each of its units.
+func TestALineThatNobodyAnswersIsAway(t *testing.T) {
+	gone, err := faultnet.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := openLine(t, "framing: tcp\nendpoint: 127.0.0.1:"+gone)
+	p := openPlan(t, "driver: modbus\nline: hall\ninterval: 50ms\nunit: 3\ntags: {a: holding:1}\n", "")
+	d := p.Open(drivers.Env{Name: "d", Log: zap.NewNop(), Line: l})
+	defer func() { _ = d.Close() }()
+	if err := d.Connect(t.Context(), 1); !errors.Is(err, drivers.ErrAway) {
+		t.Errorf("%v", err)
+	}
 }

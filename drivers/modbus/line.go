@@ -136,7 +136,7 @@ func (l *line) connect(ctx context.Context, timeout time.Duration) (*lineLink, e
 		if l.failed.IsZero() {
 			l.log.Warn("the line cannot be opened", zap.String("endpoint", l.endpoint), zap.Error(err))
 		}
-		l.cause, l.failed = fmt.Errorf("line %s: %w", l.name, err), time.Now()
+		l.cause, l.failed = drivers.Away(fmt.Errorf("line %s: %w", l.name, err)), time.Now()
 		return nil, l.cause
 	}
 	l.failed = time.Time{}

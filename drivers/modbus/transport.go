@@ -117,9 +117,9 @@ func (t *transport) open(ctx context.Context, session uint64) error {
 	conn, err := t.dial(ctx)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
-			return fmt.Errorf("no connection within %v", t.timeout)
+			return drivers.Away(fmt.Errorf("no connection within %v", t.timeout))
 		}
-		return bare(err)
+		return drivers.Away(bare(err))
 	}
 	t.start(conn, session)
 	return nil
@@ -434,11 +434,11 @@ func protocolError(format string, args ...any) error {
 func (t *transport) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() == context.DeadlineExceeded:
-		return fmt.Errorf("no answer in the time for one poll: %w", ctx.Err())
+		return drivers.Away(fmt.Errorf("no answer in the time for one poll: %w", ctx.Err()))
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("no answer within %v", t.timeout)
+		return drivers.Away(fmt.Errorf("no answer within %v", t.timeout))
 	case errors.Is(err, io.EOF):
 		return errors.New("the device closed the connection")
 	default:

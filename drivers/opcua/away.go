@@ -31,15 +31,6 @@ func refusal(err error) error {
 	return err
 }
 
-// away marks an error as drivers.ErrAway.
-type away struct{ error }
-
-// Is lets errors.Is find drivers.ErrAway.
-func (away) Is(target error) bool { return target == drivers.ErrAway }
-
-// Unwrap lets errors.As find a status code.
-func (a away) Unwrap() error { return a.error }
-
 // passing are the answers of a server that starts, stops or is too busy for a
 // moment, and those that only the next session can do something about: it asks
 // for less.
@@ -61,5 +52,5 @@ func soon(err error) error {
 	if err == nil || errors.As(err, &status) && !passing[status] {
 		return err
 	}
-	return away{err}
+	return drivers.Away(err)
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
+
+	"github.com/sluice-edge/sluice/drivers"
 )
 
 // learner asks a server for its structures.
@@ -220,7 +222,7 @@ func (l *learner) references(ctx context.Context, from *ua.NodeID, kind uint32, 
 	if err != nil {
 		var status ua.StatusCode
 		if errors.As(err, &status) { // the library stops its client; the next session does without
-			l.s.d.browseless, err = true, away{err}
+			l.s.d.browseless, err = true, drivers.Away(err)
 		}
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gopcua/opcua/ua"
+
+	"github.com/sluice-edge/sluice/drivers"
 )
 
 const (
@@ -66,7 +68,7 @@ func (c *capacity) learn(n int, err error) error {
 			return err
 		}
 		c.most = max(1, n/2)
-		return away{fmt.Errorf("%w: from now on %d in one request at most", err, c.most)}
+		return drivers.Away(fmt.Errorf("%w: from now on %d in one request at most", err, c.most))
 	case n > leastLost:
 		if c.lost++; c.lost >= strikes {
 			c.lost, c.most = 0, max(leastLost, n/2)
@@ -118,7 +120,7 @@ func (r *subscriptions) judge(err error) error {
 	var status ua.StatusCode
 	if errors.As(err, &status) && noSubscription[status] {
 		r.refuse(err.Error())
-		return away{err}
+		return drivers.Away(err)
 	}
 	return err
 }
