@@ -201,12 +201,15 @@ type delta struct {
 	any                 bool
 	good, total, rework int64
 	scrap               int64
-	// counts are those of the main counter.
+	// counts are those of the main counter, unseen where nobody looked while they
+	// were made.
 	counts int64
+	unseen bool
 }
 
 func (r *Rule) add(s *State, sum *delta, in *Reading, v *verdict) {
 	sum.any = true
+	sum.unseen = sum.unseen || in.Input == 0 && v.flags&Unseen != 0
 	switch r.inputs[in.Input].role {
 	case good:
 		sum.good += r.cast(s, v.pieces)
@@ -383,44 +386,6 @@ func (r *Rule) Due(s *State, now int64, out Sink) {
 		r.pieces > 0 && p.Totals.pieces(&s.Reported) >= r.pieces ||
 		r.every > 0 && now >= s.LastReport+int64(r.every) {
 		r.report(s, p, now, out)
-	}
-}
-
-// standTime is how long a reading that is not believed may stand alone until it
-// is: a subscription says nothing more of a number that does not change.
-const standTime = 30 * time.Second
-
-// stand believes what was held and has stood for standTime.
-func (r *Rule) stand(s *State, now int64, out Sink) {
-	var sum delta
-	for i := range s.Tracks {
-		t := &s.Tracks[i]
-		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) || !r.inputs[i].counts() {
-			continue
-		}
-		// A scrap counter that is kept back waits for what becomes of good, which
-		// comes first.
-		in, v := &r.inputs[i], Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
-		v.At.At = now
-		step, elapsed := v.Raw-t.Raw, v.At.Since(t.Seen)
-		var d verdict
-		switch {
-		case t.Hold.Drop:
-			d = r.dropped(s, in, t, &v, elapsed, out)
-		case in.stuck(t, &v):
-			d = r.ended(in, t, &v, out)
-		case r.plausible(step, elapsed):
-			d = r.accept(s, in, t, &v, step, 0, out)
-		default:
-			d = r.jumped(s, in, t, &v, step, elapsed, out)
-		}
-		if d.pieces != 0 || d.flags != 0 {
-			r.add(s, &sum, &v, &d)
-		}
-	}
-	r.latch(s, &sum)
-	if sum.any {
-		r.settle(s, &sum)
 	}
 }
 

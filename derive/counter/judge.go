@@ -94,6 +94,44 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 	return r.dropped(s, in, t, v, elapsed, out)
 }
 
+// standTime is how long a reading that is not believed may stand alone until it
+// is: a subscription says nothing more of a number that does not change.
+const standTime = 30 * time.Second
+
+// stand believes what was held and has stood for standTime.
+func (r *Rule) stand(s *State, now int64, out Sink) {
+	var sum delta
+	for i := range s.Tracks {
+		t := &s.Tracks[i]
+		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) || !r.inputs[i].counts() {
+			continue
+		}
+		// A scrap counter that is kept back waits for what becomes of good, which
+		// comes first.
+		in, v := &r.inputs[i], Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
+		v.At.At = now
+		step, elapsed := v.Raw-t.Raw, v.At.Since(t.Seen)
+		var d verdict
+		switch {
+		case t.Hold.Drop:
+			d = r.dropped(s, in, t, &v, elapsed, out)
+		case in.stuck(t, &v):
+			d = r.ended(in, t, &v, out)
+		case r.plausible(step, elapsed):
+			d = r.accept(s, in, t, &v, step, 0, out)
+		default:
+			d = r.jumped(s, in, t, &v, step, elapsed, out)
+		}
+		if d.pieces != 0 || d.flags != 0 {
+			r.add(s, &sum, &v, &d)
+		}
+	}
+	r.latch(s, &sum)
+	if sum.any {
+		r.settle(s, &sum)
+	}
+}
+
 // grown ends the time in which the first number may turn out to be none: it was
 // read as often as any other that is believed. A PLC that boots shows 0 for long.
 func (r *Rule) grown(in *input, t *track) {

@@ -168,8 +168,9 @@ func times(a, b int64) int64 {
 
 // set takes the scan's number of pieces per cycle or of a batch. It reports the
 // flags of what was counted in the same scan: of several cycles nobody knows
-// which had the new number.
-func (r *Rule) set(s *State, v *Reading, counted int64) (changed bool, flags Flags) {
+// which had the new number, nor of one that may have begun unseen behind the
+// change.
+func (r *Rule) set(s *State, v *Reading, sum *delta) (changed bool, flags Flags) {
 	in, t := &r.inputs[v.Input], &s.Tracks[v.Input]
 	most := int64(maxPerCycle)
 	if in.role == reload {
@@ -179,7 +180,8 @@ func (r *Rule) set(s *State, v *Reading, counted int64) (changed bool, flags Fla
 		return false, 0
 	}
 	changed = t.Seen.IsZero() || t.Lost || t.Raw != v.Raw
-	if in.role == perCycle && counted > 1 && !t.Seen.IsZero() && t.Raw != v.Raw {
+	doubt := sum.counts > 1 || sum.counts == 1 && (sum.unseen || t.Lost)
+	if in.role == perCycle && doubt && !t.Seen.IsZero() && t.Raw != v.Raw {
 		flags = Ambiguous
 	}
 	t.Seen, t.Raw, t.Lost = v.At, v.Raw, false
@@ -200,7 +202,7 @@ func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool)
 			changed = changed || v.Raw != s.Tracks[v.Input].Raw
 			continue
 		}
-		c, flags := r.set(s, v, sum.counts)
+		c, flags := r.set(s, v, sum)
 		changed = changed || c
 		s.Now.Flags |= flags
 		if s.Uncast == 0 || v.Input != r.cavity || s.Tracks[r.cavity].Seen.IsZero() {
@@ -234,6 +236,6 @@ func (r *Rule) latch(s *State, sum *delta) {
 	t := &s.Tracks[r.cavity]
 	v := Reading{Input: r.cavity, At: t.Hold.At, Raw: t.Hold.Raw}
 	t.Hold = hold{}
-	_, flags := r.set(s, &v, sum.counts)
+	_, flags := r.set(s, &v, sum)
 	s.Now.Flags |= flags
 }

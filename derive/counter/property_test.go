@@ -279,10 +279,20 @@ func (p *play) act() {
 		p.both(func(s *State, _ Sink) { p.r.Lost(s, func(rule.Input) bool { return true }) })
 		away := rapid.Int64Range(1, int64(so.away)).Draw(t, "away")
 		p.wait(time.Duration(away) * time.Second)
-		d.made(d, first(pieces(away)), 0)
+		n := first(pieces(away))
+		d.made(d, n, 0)
 		d.unseen = d.unseen || so.signal
+		doubt := false
+		if so.cavity && rapid.Bool().Draw(t, "another mould") {
+			before := d.cavities
+			d.cavities = rapid.Int64Range(0, 8).Draw(t, "cavities")
+			d.raw["cav"], doubt, p.flags = d.cavities, n > 0 && d.cavities != before, 0
+		}
 		p.read(true, true, nil)
 		p.rest(4)
+		if doubt && p.flags&Ambiguous == 0 {
+			t.Fatalf("%d cycles in a gap with another number of pieces are in no doubt: %v", n, p.flags)
+		}
 	case what == 9 && so.reset: // a reset while the machine stands
 		p.rest(4)
 		// Where a rollover could explain it, a reset cannot be told.
