@@ -33,9 +33,11 @@ type batchState struct {
 	Ended    rule.Stamp `json:"t1,omitzero"`
 	Switched rule.Stamp `json:"ts,omitzero"`
 	// Words are what was said when it began. Asked is set until the component has
-	// been read once since.
-	Words words `json:"w,omitzero"`
-	Asked bool  `json:"ask,omitempty"`
+	// been read once since. Until then Again is where dosing went on again before the
+	// dose was told.
+	Words words   `json:"w,omitzero"`
+	Asked bool    `json:"ask,omitempty"`
+	Again resumed `json:"again,omitzero"`
 	// Gap is set while something between Ref and now was not seen. Parts is set
 	// where another dose was on when dosing was looked at again: it begins at the
 	// next weight, or at Left, the last before, where the one before had ended.
@@ -59,6 +61,15 @@ type batchState struct {
 	Time int64 `json:"rt,omitempty"`
 }
 
+// resumed is where dosing went on again: the weight, whether it stood, and when the
+// dose before had ended.
+type resumed struct {
+	W     int64      `json:"w,omitempty"`
+	Stood bool       `json:"s,omitempty"`
+	At    rule.Stamp `json:"t,omitzero"`
+	Ended rule.Stamp `json:"e,omitzero"`
+}
+
 // way is a stretch of falling or rising weight.
 type way struct {
 	Up bool `json:"up,omitempty"`
@@ -79,7 +90,7 @@ type way struct {
 }
 
 func (b *batchState) shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&b.SmallAt, &b.Begun, &b.Ended, &b.Switched, &b.Way.From.At, &b.Way.Slope.At, &b.Way.Chunk.At, &b.Way.Ext.At, &b.Way.Last} {
+	for _, at := range []*rule.Stamp{&b.SmallAt, &b.Begun, &b.Ended, &b.Switched, &b.Way.From.At, &b.Way.Slope.At, &b.Way.Chunk.At, &b.Way.Ext.At, &b.Way.Last, &b.Again.At, &b.Again.Ended} {
 		at.Shift(step)
 	}
 }
@@ -114,7 +125,8 @@ func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	if b.Have {
 		r.crept(s, at, out)
-		if _, stands := r.steadyAt(s, at.At); !stands && s.Win.N > 0 {
+		w, stands := r.steadyAt(s, at.At)
+		if s.Win.N > 0 && (!stands || b.Ref-w > r.noise) {
 			if sighted && !b.Gap && b.Refilled == 0 && !b.Way.Up {
 				r.removed(s, at, out)
 			}
@@ -131,14 +143,19 @@ func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
 	}
 }
 
-// removed tells what left in full view before the dose that begins now, and has not
-// stood.
+// removed tells what left in full view before the dose that begins now: the weight
+// has not stood since, or stands just now.
 func (r *Live) removed(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	w, ok := r.apart(s, b.Ref, b.Way.Slope.At, at)
+	stood, stands := r.steadyAt(s, at.At)
+	if stands && ok {
+		w = stood
+	}
 	if fell := b.Ref - w; ok && fell > r.noise {
-		r.change(s, fell, &portion{at: at, estimated: true, words: &s.Words}, out)
+		r.change(s, fell, &portion{at: at, before: b.Ref, after: w, weighed: stands, estimated: !stands, words: &s.Words}, out)
 		b.roughly(w, s.Last)
+		b.Rough = !stands
 	}
 }
 
@@ -166,7 +183,7 @@ func (b *batchState) roughly(w int64, p point) {
 // begun notes that a dose began.
 func (r *Live) begun(s *LiveState, at rule.Stamp) {
 	b := &s.Batch
-	b.Gated, b.Begun, b.Ended, b.Words, b.Asked = true, at, rule.Stamp{}, s.Words, true
+	b.Gated, b.Begun, b.Ended, b.Words, b.Asked, b.Again = true, at, rule.Stamp{}, s.Words, true, resumed{}
 }
 
 // sameTime is how long after dosing went on the first reading of the component is
@@ -174,15 +191,28 @@ func (r *Live) begun(s *LiveState, at rule.Stamp) {
 // the next poll, says it later.
 const sameTime = int64(time.Second)
 
-// answers takes the first reading of the component since dosing went on.
-func (r *Live) answers(s *LiveState, at rule.Stamp) (changed bool) {
+// answers takes the first reading of the component since dosing went on: of one that
+// went on again, it says whether it is another dose.
+func (r *Live) answers(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	b := &s.Batch
 	if !b.Asked {
 		return false
 	}
-	b.Asked = false
-	if b.Gated && b.Ended.IsZero() && at.At-b.Begun.At <= sameTime && r.another(s) {
+	again := b.Again
+	b.Asked, b.Again = false, resumed{}
+	since := b.Begun
+	if !again.At.IsZero() {
+		since = again.At
+	}
+	switch {
+	case !b.Gated || !b.Ended.IsZero() || at.At-since.At > sameTime || !r.another(s):
+	case again.At.IsZero():
 		b.Words.take(&s.Words, slotComponent)
+	default:
+		b.Ended = again.Ended
+		r.close(s, again.W, again.At, false, !again.Stood, out)
+		r.begun(s, again.At)
+		b.Asked, b.Way.Idle = false, false
 	}
 	return true
 }
@@ -201,12 +231,14 @@ func (r *Live) again(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	w, stands := r.steadyAt(s, at.At)
 	gap := b.Gap && !stands
-	if !b.Gap && !r.another(s) || !r.heard(s, (*input).weighs) {
-		b.Ended = rule.Stamp{}
-		return
-	}
 	if !stands {
 		w = s.Last.W
+	}
+	if !b.Gap && !r.another(s) || !r.heard(s, (*input).weighs) {
+		// The component may come in another request.
+		b.Again, b.Asked = resumed{W: w, Stood: stands, At: at, Ended: b.Ended}, !b.Gap
+		b.Ended = rule.Stamp{}
+		return
 	}
 	r.close(s, w, at, false, !stands, out)
 	r.begun(s, at)

@@ -167,7 +167,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	}
 	named := r.method == byBatchOut && r.named(readings)
 	if named {
-		changed = r.answers(s, readings[0].At) || changed
+		changed = r.answers(s, readings[0].At, out) || changed
 	}
 	// What is said of a dose counts before the switch that begins it.
 	for i := range readings {
