@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,10 +41,18 @@ type CodeTables struct {
 	Operation    config.Table[Code] `yaml:"operation"`
 }
 
-// Validate warns of two machines that are one to the other side, which happens
-// when a row is copied. Its faults are config.FieldErrors.
+// Validate refuses rows without a code, and warns of two machines that are one to
+// the other side, which happens when a row is copied. Its faults are
+// config.FieldErrors.
 func (t CodeTables) Validate() error {
 	var errs []error
+	for _, kind := range plant.CodeKinds() {
+		for _, row := range t.Table(kind).Rows {
+			if strings.TrimSpace(row.Value.Theirs) == "" {
+				errs = append(errs, config.Field(string(kind)+"."+row.Name, "it is empty", "write what the other side calls "+row.Name+", or remove the row: then the code is sent as it is, and named on the page"))
+			}
+		}
+	}
 	first := make(map[string]string)
 	for _, row := range t.Machine.Rows {
 		if other, twice := first[row.Value.Theirs]; twice {

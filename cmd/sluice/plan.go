@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ type uplinkPlan struct {
 // does no network I/O.
 func loadPlan(path string, driverKinds kind.Registry[drivers.Plan], uplinkKinds kind.Registry[uplink.Plan]) (*plan, config.Faults) {
 	c, faults := config.Load(path)
-	k := &checker{plan: &plan{Config: c}, faults: faults, counted: make(map[plant.TagRef]counting), catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
+	k := &checker{plan: &plan{Config: c}, faults: faults, counted: make(map[place]counting), catalog: make(derive.Catalog), broken: make(map[plant.DeviceID]bool), brokenTags: make(map[plant.TagRef]bool)}
 	k.populated(path)
 	for _, s := range c.Lines {
 		k.line(s)
@@ -86,11 +87,20 @@ type checker struct {
 	// brokenLines are lines with faults.
 	brokenLines []string
 	// counted is which machine was the first to count a tag, and where.
-	counted map[plant.TagRef]counting
+	counted map[place]counting
+}
+
+// place is where a tag really is: a device of the config that was copied is the
+// same one until its address is changed.
+type place struct {
+	tag                             plant.TagID
+	driver, endpoint, line, address string
+	unit                            int
 }
 
 type counting struct {
 	machine string
+	ref     plant.TagRef
 	at      config.Position
 }
 
@@ -206,15 +216,46 @@ func (k *checker) countedOnce(s *config.Section, o derive.Options) {
 			continue
 		}
 		ref := plant.ParseTagRef(paths[path], plant.DeviceID(o.Device))
-		first, twice := k.counted[ref]
+		where := k.place(ref)
+		first, twice := k.counted[where]
 		switch {
 		case !twice:
-			k.counted[ref] = counting{machine: s.Name, at: s.At(path)}
+			k.counted[where] = counting{machine: s.Name, ref: ref, at: s.At(path)}
+		case first.ref.Device != ref.Device:
+			k.faults = append(k.faults, s.Faults(config.Warn(path, "the tag "+ref.String()+" is counted by "+first.machine+" already as "+first.ref.String()+", at "+first.at.String()+": both devices are "+where.String(),
+				"give "+string(ref.Device)+" the endpoint of its own PLC; each piece would be told twice"))...)
 		case first.machine != s.Name: // else it is a fault of the counter
 			k.faults = append(k.faults, s.Faults(config.Warn(path, "the tag "+ref.String()+" is counted by "+first.machine+" already, at "+first.at.String(),
 				"name the tag of this machine; each piece would be told twice"))...)
 		}
 	}
+}
+
+// place returns where a tag is.
+func (k *checker) place(ref plant.TagRef) place {
+	for i := range k.plan.Devices {
+		d := &k.plan.Devices[i]
+		if d.Name != ref.Device {
+			continue
+		}
+		for j := range d.Plan.Tags {
+			if t := &d.Plan.Tags[j]; t.ID == ref.Tag {
+				return place{tag: ref.Tag, driver: d.Plan.Driver, endpoint: d.Plan.Endpoint, line: d.Plan.Line, unit: d.Plan.Unit, address: t.Address}
+			}
+		}
+	}
+	return place{tag: ref.Tag, endpoint: string(ref.Device)}
+}
+
+// String says which device it is.
+func (p place) String() string {
+	if p.line != "" {
+		return fmt.Sprintf("unit %d of the line %s", p.unit, p.line)
+	}
+	if p.unit != 0 {
+		return fmt.Sprintf("unit %d at %s", p.unit, p.endpoint)
+	}
+	return p.endpoint
 }
 
 // follows reports whether a fault of a machine is about a tag that exists, on a

@@ -137,7 +137,8 @@ func (o Options) validateFallback() error {
 		errs = append(errs, config.Field("fallback", fmt.Sprintf("there are more than %d", maxFallback), "name fewer brokers"))
 	}
 	if limit := o.ConnectTimeout*config.Duration(1+len(o.Fallback)) + 2*o.AckTimeout; len(o.Fallback) > 0 && o.SendTimeout < limit {
-		errs = append(errs, config.Field("send_timeout", fmt.Sprintf("it must leave time to try each broker (%v)", limit), "raise it, or lower connect_timeout"))
+		errs = append(errs, config.Field("send_timeout", fmt.Sprintf("it is %v, which leaves no time to try each of %d brokers", o.SendTimeout, 1+len(o.Fallback)),
+			fmt.Sprintf("write %v (connect_timeout once for each broker, and ack_timeout twice), or lower connect_timeout", limit)))
 	}
 	seen := []string{}
 	if first, err := parseURL("url", o.URL); err == nil {
