@@ -139,18 +139,20 @@ func (w *weighs) Move(kind plant.EventKind, at rule.Stamp, m plant.Movement) {
 	w.emitJSON(kind, at, m)
 }
 
-// doubt raises an alarm of a dose that is in doubt, and clears it with the next
-// that is not. standing says whether it is raised.
+// doubt raises an alarm with the first dose that is in doubt, and clears it with
+// the next that is not; each dose says itself what of it is in doubt. standing says
+// whether it is raised.
 func (r *run) doubt(name string, flagged []string, standing *bool) {
 	name = "dose_flagged:" + name
 	switch {
-	case len(flagged) > 0:
+	case len(flagged) > 0 == *standing:
+	case !*standing:
 		r.Alarm(rule.Alarm{
 			Name: name, Raised: true,
 			Text:   "a dose was booked, but this in it is in doubt: " + strings.Join(flagged, ", "),
 			Remedy: "the material is in the product: correct the dose where it was sent to, and what the PLC says",
 		})
-	case *standing:
+	default:
 		r.Alarm(rule.Alarm{Name: name, Text: "the newest dose is in no doubt"})
 	}
 	*standing = len(flagged) > 0
