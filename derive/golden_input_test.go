@@ -19,7 +19,7 @@ import (
 //	+1s record DEVICE RULE tag=value …                      a handshake record
 //	+1s final DEVICE RULE tag=value …                       one that is not read again
 //	+1s snapshot DEVICE …                                   after a reconnect
-//	+1s lost DEVICE [cause] | back DEVICE | gap DEVICE 7
+//	+1s lost DEVICE [unsteady=WORDS] [cause] | back DEVICE [unsteady=WORDS] | gap DEVICE 7
 //	+1s clock +1h | clock uncertain | clock certain
 //	+1s order NUMBER|none [from=api] [sku=X] [planned=N] [completed] [by] | stop | tick
 //	+1s correct good=-2 scrap=2 code=BURR by=anna from=-1m [to=-1s] [pieces] [reason=…]
@@ -78,7 +78,12 @@ func parseInputs(t *testing.T, text string, types Catalog) (all []action) {
 			if f[0] == "lost" {
 				session++
 			}
-			a.in = plant.DeviceState{At: now, Device: plant.DeviceID(f[1]), Connected: f[0] == "back", Cause: strings.Join(f[2:], " ")}
+			var unsteady string
+			if len(f) > 2 && strings.HasPrefix(f[2], "unsteady=") {
+				unsteady = strings.ReplaceAll(f[2][len("unsteady="):], "_", " ")
+				f = slices.Delete(f, 2, 3)
+			}
+			a.in = plant.DeviceState{At: now, Device: plant.DeviceID(f[1]), Connected: f[0] == "back", Cause: strings.Join(f[2:], " "), Unsteady: unsteady}
 		case "gap":
 			n, _ := strconv.ParseUint(f[2], 10, 64)
 			a.in = plant.Gap{At: now, Device: plant.DeviceID(f[1]), Count: n, Reason: "the machine's mailbox was full"}

@@ -28,7 +28,8 @@ var update = flag.Bool("update", false, "rewrite the expected events of the scen
 //	what it shows, in words
 //	-- config.yaml --    one machine of a config
 //	-- site.yaml --      its time zone and shifts, where the machine has a calendar
-//	-- tags --           device/tag type [scaled] [@address], one a line
+//	-- check --          what check says against the config, where that is shown
+//	-- tags --           device/tag type [scaled] [every=200ms] [@address], one a line
 //	-- inputs --         one a line, see parseInput
 //	-- events --         what must come out; go test -update rewrites it
 //
@@ -105,6 +106,12 @@ func catalog(t *testing.T, text string) Catalog {
 				tag.Line = true
 			case extra == "writable":
 				tag.Writable = true
+			case strings.HasPrefix(extra, "every="):
+				every, err := time.ParseDuration(extra[len("every="):])
+				if err != nil {
+					t.Fatal(err)
+				}
+				tag.Every = every
 			case extra[0] == '@':
 				tag.Address = extra[1:]
 			default:
@@ -119,6 +126,13 @@ func catalog(t *testing.T, text string) Catalog {
 // model builds the machine of a scenario from files of these names.
 func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
 	t.Helper()
+	m, _ := s.check(t, configFile, tagsFile)
+	return m
+}
+
+// check builds the machine, and says what is to be warned of, one a line.
+func (s *scenario) check(t *testing.T, configFile, tagsFile string) (m *Model, warnings string) {
+	t.Helper()
 	section, faults := config.ParseSection("PRESS-01", s.path, s.files[configFile])
 	var o Options
 	faults = append(faults, section.Decode(&o)...)
@@ -130,7 +144,11 @@ func (s *scenario) model(t *testing.T, configFile, tagsFile string) *Model {
 	if faulty(err) {
 		t.Fatal(section.Faults(err))
 	}
-	return m
+	for _, fault := range section.Faults(err) {
+		fault.File = "config.yaml"
+		warnings += fmt.Sprintln(fault)
+	}
+	return m, warnings
 }
 
 // site reads the calendar of the scenario's site.
@@ -341,13 +359,21 @@ func TestScenarios(t *testing.T) {
 			p := newPlayer(t, s)
 			events := p.play(actions)
 			validate(t, events)
+			_, warnings := s.check(t, "config.yaml", "tags")
+			checked := slices.Contains(s.names, "check")
 			if *update {
+				if checked {
+					s.files["check"] = warnings
+				}
 				s.files["events"] = p.lines.String()
 				s.write(t)
 				return
 			}
 			if want := s.files["events"]; p.lines.String() != want {
 				t.Errorf("%s\ngot:\n%swant:\n%s", strings.TrimSpace(s.intro), &p.lines, want)
+			}
+			if want := s.files["check"]; checked && warnings != want {
+				t.Errorf("%s\ncheck says:\n%swant:\n%s", strings.TrimSpace(s.intro), warnings, want)
 			}
 		})
 	}
