@@ -56,6 +56,9 @@ type channel struct {
 	waiting map[uint32]chan<- answer
 	opening *opening // nil while no key is asked for
 	cause   error
+	// doubt is why no answer is believed any longer; nil while they are. The
+	// channel serves to take leave then.
+	doubt error
 
 	// rooms takes back the samples of answers to publish requests.
 	rooms spare
@@ -243,13 +246,18 @@ func requestHeader(ctx context.Context, session *ua.NodeID, number uint32) *ua.R
 }
 
 // call sends a request and waits for its answer, for ctx or for the end of the
-// channel. An answer with a bad status comes with that status as the error.
+// channel. An answer with a bad status comes with that status as the error. Once an
+// answer was not that to its request, all requests fail but those that take leave.
 func (c *channel) call(ctx context.Context, session *ua.NodeID, req ua.Request) (ua.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	got := make(chan answer, 1)
 	c.mu.Lock()
+	if c.doubt != nil && !takesLeave(req) {
+		defer c.mu.Unlock()
+		return nil, c.doubt
+	}
 	c.request++
 	number := c.request
 	c.waiting[number] = got
@@ -274,6 +282,17 @@ func (c *channel) call(ctx context.Context, session *ua.NodeID, req ua.Request) 
 		return nil, c.why()
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// takesLeave reports whether a request ends something at the server, so that
+// nothing hangs on its answer.
+func takesLeave(req ua.Request) bool {
+	switch req.(type) {
+	case *ua.CloseSessionRequest, *ua.DeleteSubscriptionsRequest:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -49,7 +49,8 @@ func dialHostile(t *testing.T, serve func(*hostile)) (*link, error) {
 }
 
 // An answer is believed only if it carries the handle of its request: with that of
-// another one its values may be those of other tags, and the channel ends.
+// another one its values may be those of other tags, and those of the next, too. The
+// channel serves to take leave only, whose answer is that to another one as well.
 func TestAnAnswerToAnotherRequestIsNotBelieved(t *testing.T) {
 	read := func(h *ua.ResponseHeader) ua.Response {
 		return &ua.ReadResponse{ResponseHeader: h, Results: []*ua.DataValue{}}
@@ -78,6 +79,14 @@ func TestAnAnswerToAnotherRequestIsNotBelieved(t *testing.T) {
 					t.Error(err)
 				}
 				h.answer(final, n, body)
+				if c.want == "" {
+					return
+				}
+				n = h.asked()
+				if body, err = encode(&ua.CloseSessionResponse{ResponseHeader: header(n+1, ua.StatusOK)}); err != nil {
+					t.Error(err)
+				}
+				h.answer(final, n, body)
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -90,10 +99,11 @@ func TestAnAnswerToAnotherRequestIsNotBelieved(t *testing.T) {
 				if err == nil || got != nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "restart the server") {
 					t.Errorf("%v, %v, want %q", got, err, c.want)
 				}
-				select {
-				case <-l.channel.done:
-				case <-ctx.Done():
-					t.Error("the channel lives on")
+				if _, next := l.channel.call(ctx, nil, &ua.ReadRequest{}); next == nil || next.Error() != err.Error() {
+					t.Errorf("the next request: %v, want %v", next, err)
+				}
+				if _, leave := l.channel.call(ctx, nil, &ua.CloseSessionRequest{}); leave == nil || !strings.Contains(leave.Error(), c.want) {
+					t.Errorf("the farewell: %v, want that it was sent and answered wrongly", leave)
 				}
 			case c.status != ua.StatusOK:
 				if !errors.Is(err, c.status) {

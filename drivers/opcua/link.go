@@ -97,22 +97,22 @@ func (l *link) activate(ctx context.Context, in login) error {
 		EndpointURL: in.endpoint, SessionName: in.name, ClientNonce: nonce, ClientCertificate: s.own.cert,
 		RequestedSessionTimeout: float64(in.timeout.Milliseconds()), MaxResponseMessageSize: uint32(l.channel.maxMessage),
 	})
+	r, ok := answer.(*ua.CreateSessionResponse)
+	var status ua.StatusCode
+	if ok && !errors.As(err, &status) {
+		l.token = r.AuthenticationToken // also of an answer that is not believed: the session is there
+	}
 	if err != nil {
 		return err
 	}
-	r, ok := answer.(*ua.CreateSessionResponse)
-	if !ok || r.AuthenticationToken == nil {
+	if l.token == nil {
 		return fmt.Errorf("an answer of the wrong type %T", answer)
 	}
-	l.token = r.AuthenticationToken
 	if err := l.confirm(r, nonce, in.chosen); err != nil {
 		return err
 	}
 	l.made = made{in, r}
-	if err := l.identify(ctx, l.made); err != nil {
-		return err
-	}
-	return l.UpdateNamespaces(ctx)
+	return l.identify(ctx, l.made)
 }
 
 // made is a session as the server has made it: all that is needed to activate it,

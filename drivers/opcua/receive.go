@@ -166,7 +166,8 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 		return nil
 	}
 	if err := handleOf(r, number); err != nil {
-		return err
+		c.doubtAll(to, number, r, err)
+		return nil
 	}
 	a := answer{body: r}
 	if status := r.Header().ServiceResult; status != ua.StatusOK {
@@ -195,6 +196,26 @@ func handleOf(r ua.Response, number uint32) error {
 		return nil
 	}
 	return fmt.Errorf("the server answers request %d with the answer to another one (handle %d): none of its values are taken: restart the server, update its firmware", number, got)
+}
+
+// doubtAll ends all requests with err, since one of them was answered with r, which
+// is the answer to another one. The channel stays for the farewell: a server that
+// hears none keeps the session, and counts it.
+func (c *channel) doubtAll(to chan<- answer, number uint32, r ua.Response, err error) {
+	c.mu.Lock()
+	c.doubt = err // before anybody hears of it, and takes leave
+	all := c.waiting
+	c.waiting = make(map[uint32]chan<- answer)
+	c.mu.Unlock()
+	delete(all, number)
+	a := answer{err: err}
+	if _, made := r.(*ua.CreateSessionResponse); made {
+		a.body = r // no value is taken of it, but it names what has to be closed
+	}
+	to <- a
+	for _, to := range all {
+		to <- answer{err: err}
+	}
 }
 
 // deliver hands over an answer, once.

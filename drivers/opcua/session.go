@@ -203,10 +203,15 @@ func (s *session) dial(ctx context.Context) (l *link, err error) {
 		if len(s.d.orphans) > 0 && (err == nil || errors.Is(err, ua.StatusBadTooManySessions)) {
 			s.bury(ctx, l)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return l.UpdateNamespaces(ctx)
 	})
 	if err != nil {
-		hangUp(l)
+		if hangUp(l) {
+			s.d.leave(l.made)
+		}
 		return nil, explain(err)
 	}
 	return l, nil
@@ -237,14 +242,15 @@ func (s *session) open(ctx context.Context, step func(context.Context) error) er
 	return soon(err)
 }
 
-// hangUp ends a link that was not used, if there is one.
-func hangUp(l *link) {
+// hangUp ends a link that was not used, if there is one. It returns whether the
+// server may still have its session.
+func hangUp(l *link) (left bool) {
 	if l == nil {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	l.close(ctx)
+	return l.close(ctx)
 }
 
 // fail ends the session once; Read says why.
@@ -294,9 +300,18 @@ func (s *session) close() {
 		_ = s.client.Send(ctx, &ua.DeleteSubscriptionsRequest{SubscriptionIDs: []uint32{s.subscription}}, func(ua.Response) error { return nil })
 	}
 	if s.client.close(ctx) {
-		s.d.orphans = append(s.d.orphans, s.client.made)
-		s.d.orphans = s.d.orphans[max(0, len(s.d.orphans)-mostOrphans):]
+		s.d.leave(s.client.made)
 	}
+}
+
+// leave remembers a session that the server may still have, for the next one to
+// bury. One that was not made to the end cannot be taken up on another channel.
+func (d *driver) leave(m made) {
+	if m.answer == nil {
+		return
+	}
+	d.orphans = append(d.orphans, m)
+	d.orphans = d.orphans[max(0, len(d.orphans)-mostOrphans):]
 }
 
 // bury ends the sessions that were lost before, so that a server with few of them
