@@ -74,6 +74,10 @@ func attributeOf(attrs []xml.Attr, name string) string {
 	return ""
 }
 
+// The attribute of a dictionary, and of a type in one, that says which byte is first,
+// and what it says where that is the high one.
+const byteOrder, bigEndian = "DefaultByteOrder", "BigEndian"
+
 // The namespaces of the schema's own types and of the standard's.
 const (
 	binarySchema = "http://opcfoundation.org/BinarySchema/"
@@ -105,7 +109,8 @@ type dictionary struct {
 	spaces     map[string]string // by prefix
 	target     string
 	structures map[string][]schemaField
-	enums      map[string]int // how many bits
+	enums      map[string]int  // how many bits
+	swapped    map[string]bool // types of a dictionary that say that their high byte is first
 	made       map[string]*layout
 }
 
@@ -113,7 +118,7 @@ type dictionary struct {
 func parseDictionary(text []byte) (*dictionary, error) {
 	d := &dictionary{
 		spaces:     map[string]string{"opc": binarySchema, "ua": standardUA},
-		structures: make(map[string][]schemaField), enums: make(map[string]int), made: make(map[string]*layout),
+		structures: make(map[string][]schemaField), enums: make(map[string]int), swapped: make(map[string]bool), made: make(map[string]*layout),
 	}
 	in := xml.NewDecoder(bytes.NewReader(bytes.TrimRight(text, "\x00")))
 	inside := ""
@@ -141,14 +146,33 @@ func parseDictionary(text []byte) (*dictionary, error) {
 			case "StructuredType":
 				inside = name
 				d.structures[name] = nil
+				d.order(name, e.Attr)
 			case "EnumeratedType":
 				inside = ""
 				d.enums[name], _ = strconv.Atoi(attributeOf(e.Attr, "LengthInBits"))
+				d.order(name, e.Attr)
 			case "Field":
 				d.structures[inside] = append(d.structures[inside], fieldOf(e.Attr))
 			}
 		}
 	}
+}
+
+// order takes the byte order of a type, which may be another one than that of the
+// dictionary (OPC 10000-3, annex C).
+func (d *dictionary) order(name string, attrs []xml.Attr) {
+	if attributeOf(attrs, byteOrder) == bigEndian {
+		d.swapped[name] = true
+	}
+}
+
+// sameOrder refuses a type with the high byte first: OPC UA has none (OPC 10000-6,
+// 5.2.2.2), so nobody knows what a server that says so sends.
+func (d *dictionary) sameOrder(name string) error {
+	if d.swapped[name] {
+		return undescribed(fmt.Sprintf("its type %s in its dictionary has the high byte first", shortName(name)))
+	}
+	return nil
 }
 
 // head takes the namespaces of a dictionary.
@@ -159,7 +183,7 @@ func (d *dictionary) head(attrs []xml.Attr) error {
 			d.spaces[a.Name.Local] = a.Value
 		case a.Name.Local == "TargetNamespace":
 			d.target = a.Value
-		case a.Name.Local == "DefaultByteOrder" && a.Value == "BigEndian":
+		case a.Name.Local == byteOrder && a.Value == bigEndian:
 			return undescribed("its dictionary of types has the high byte first")
 		}
 	}
@@ -177,6 +201,9 @@ func (d *dictionary) layout(name string, depth int) (*layout, error) {
 		return nil, undescribed("its dictionary of types does not have " + shortName(name))
 	case depth > maxNesting || len(d.made) >= maxLayouts || len(fields) > maxFields:
 		return nil, undescribed("it is nested too deep, or has too many types or members")
+	}
+	if err := d.sameOrder(name); err != nil {
+		return nil, err
 	}
 	made := &layout{name: name}
 	d.made[name] = made
@@ -213,12 +240,15 @@ func (d *dictionary) fill(made *layout, fields []schemaField, depth int) error {
 			i++
 			f, array = fields[i], true
 		}
+		compared := f.operand != "" && f.operand != "Equals"
 		switch place, switched := bits[f.switchField]; {
-		case f.fixed != 0 || f.inBytes || f.terminator != "" || f.operand != "" && f.operand != "Equals" || !array && f.lengthField != "" || d.is(f.typeName, "Bit"):
+		case f.fixed != 0:
+			return undescribed(fmt.Sprintf("its member %s has a fixed length of %d, which OPC UA does not have", shortName(f.name), f.fixed))
+		case f.inBytes || f.terminator != "" || !array && f.lengthField != "" || d.is(f.typeName, "Bit"):
 			return undescribed(fmt.Sprintf("its member %s has a length that OPC UA does not know", shortName(f.name)))
-		case made.kind == ua.StructureTypeUnion && (place != -1 || f.switchValue != strconv.Itoa(len(made.fields)+1)):
+		case made.kind == ua.StructureTypeUnion && (compared || place != -1 || f.switchValue != strconv.Itoa(len(made.fields)+1)):
 			return undescribed(fmt.Sprintf("its member %s is chosen in a way that OPC UA does not know", shortName(f.name)))
-		case made.kind != ua.StructureTypeUnion && f.switchField != "" && (!switched || place != optional || f.switchValue != "" && f.switchValue != "1"):
+		case made.kind != ua.StructureTypeUnion && f.switchField != "" && (compared || !switched || place != optional || f.switchValue != "" && f.switchValue != "1"):
 			return undescribed(fmt.Sprintf("whether its member %s is there is said in a way that OPC UA does not know", shortName(f.name)))
 		}
 		built, nested, err := d.resolve(f, depth)
@@ -250,6 +280,9 @@ func (d *dictionary) resolve(f schemaField, depth int) (ua.TypeID, *layout, erro
 	}
 	if space == d.target {
 		if bits, ok := d.enums[name]; ok {
+			if err := d.sameOrder(name); err != nil {
+				return 0, nil, err
+			}
 			switch bits {
 			case 8:
 				return ua.TypeIDByte, nil, nil

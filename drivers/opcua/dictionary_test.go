@@ -45,6 +45,12 @@ const plcTypes = `<?xml version="1.0" encoding="utf-8"?>
  <opc:StructuredType Name="Fixed"><opc:Field Name="Eight" TypeName="opc:Byte" Length="8"/></opc:StructuredType>
  <opc:StructuredType Name="Foreign"><opc:Field Name="Id" TypeName="di:Something"/></opc:StructuredType>
  <opc:StructuredType Name="Wrong"><opc:Field Name="A" TypeName="opc:Byte" SwitchField="B"/><opc:Field Name="B" TypeName="opc:Byte"/></opc:StructuredType>
+ <opc:StructuredType Name="Motorola" DefaultByteOrder="BigEndian"><opc:Field Name="A" TypeName="opc:UInt32"/></opc:StructuredType>
+ <opc:StructuredType Name="HoldsMotorola"><opc:Field Name="In" TypeName="tns:Motorola"/></opc:StructuredType>
+ <opc:EnumeratedType Name="Swapped" LengthInBits="32" DefaultByteOrder="BigEndian"/>
+ <opc:StructuredType Name="HoldsSwapped"><opc:Field Name="In" TypeName="tns:Swapped"/></opc:StructuredType>
+ <opc:StructuredType Name="Intel" DefaultByteOrder="LittleEndian"><opc:Field Name="A" TypeName="opc:UInt32"/></opc:StructuredType>
+ <opc:StructuredType Name="Compared"><opc:Field Name="A" TypeName="opc:Byte"/><opc:Field Name="B" TypeName="opc:Byte" SwitchField="A" SwitchValue="3" SwitchOperand="GreaterThan"/></opc:StructuredType>
  <opc:StructuredType Name="Lost"><opc:Field Name="A" TypeName="tns:Nowhere"/></opc:StructuredType>
 </opc:TypeDictionary>`
 
@@ -77,6 +83,7 @@ func TestDictionary(t *testing.T) {
 		{"Optional", "A", join(number(2), []byte{7}, number(2), []byte{8, 9}), nil},
 		{"Optional", "B[1]", join(number(2), []byte{7}, number(2), []byte{8, 9}), byte(9)},
 		{"Optional", "A", join(number(1), []byte{7, 6}), byte(6)},
+		{"Intel", "A", number(90), uint32(90)},
 		{"Either", "Text", join(number(2), text("x")), "x"}, {"Either", "Number", join(number(1), []byte{5, 0}), int16(5)},
 	} {
 		l, err := d.layout(c.name, 0)
@@ -95,8 +102,10 @@ func TestDictionary(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"Bits": "begins with 8 single bits", "Fixed": "Eight has a length that OPC UA does not know", "Foreign": "Id is of the type di:Something of another dictionary",
+		"Bits": "begins with 8 single bits", "Fixed": "Eight has a fixed length of 8", "Foreign": "Id is of the type di:Something of another dictionary",
 		"Wrong": "whether its member A is there", "Lost": "does not have Nowhere", "Nobody": "does not have Nobody",
+		"Motorola": "type Motorola in its dictionary has the high byte first", "HoldsMotorola": "type Motorola in its dictionary has the high byte first",
+		"HoldsSwapped": "type Swapped in its dictionary has the high byte first", "Compared": "whether its member B is there is said in a way that OPC UA does not know",
 	} {
 		var unknown undescribed
 		if _, err := d.layout(name, 0); !errors.As(err, &unknown) || !strings.Contains(err.Error(), want) {
