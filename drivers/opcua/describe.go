@@ -125,6 +125,9 @@ func (l *learner) resolve(ctx context.Context, dataType *ua.NodeID, depth int) (
 		if eo, ok := got[0].Value.Value().(*ua.ExtensionObject); ok && eo != nil {
 			switch d := eo.Value.(type) {
 			case *ua.StructureDefinition:
+				if made, err := l.beside(ctx, dataType, d, depth); made != nil || err != nil {
+					return ua.TypeIDNull, made, err
+				}
 				structure, err := l.structure(ctx, dataType, d, depth)
 				return ua.TypeIDNull, structure, err
 			case *ua.EnumDefinition:
@@ -132,18 +135,8 @@ func (l *learner) resolve(ctx context.Context, dataType *ua.NodeID, depth int) (
 			}
 		}
 	}
-	encoding, err := l.binary(ctx, dataType)
-	if err != nil {
-		return 0, nil, err
-	}
-	if encoding != nil {
-		made, err := l.lookUp(ctx, encoding)
-		if err != nil {
-			return 0, nil, err
-		}
-		l.types[key] = made
-		l.keep(encoding, made)
-		return ua.TypeIDNull, made, nil
+	if made, err := l.old(ctx, dataType); made != nil || err != nil {
+		return ua.TypeIDNull, made, err
 	}
 	// It is derived from another one, such as Duration from Double.
 	super, err := l.references(ctx, dataType, id.HasSubtype, ua.BrowseDirectionInverse)
@@ -154,6 +147,37 @@ func (l *learner) resolve(ctx context.Context, dataType *ua.NodeID, depth int) (
 		return 0, nil, undescribed("the server does not say how it is encoded")
 	}
 	return l.resolve(ctx, super[0].NodeID.NodeID, depth+1)
+}
+
+// old learns a structure by its dictionary; it is nil for a type that has no encoding.
+func (l *learner) old(ctx context.Context, dataType *ua.NodeID) (*layout, error) {
+	encoding, err := l.binary(ctx, dataType)
+	if err != nil || encoding == nil {
+		return nil, err
+	}
+	made, err := l.lookUp(ctx, encoding)
+	if err != nil {
+		return nil, err
+	}
+	l.types[dataType.String()] = made
+	l.keep(encoding, made)
+	return made, nil
+}
+
+// beside learns a structure whose definition has no members by its dictionary: some
+// servers give a type an empty definition that has its members there. It is nil where
+// the definition stands: none is there to ask, or the type lies within another one,
+// which must not be lost over one that may well be empty.
+func (l *learner) beside(ctx context.Context, dataType *ua.NodeID, d *ua.StructureDefinition, depth int) (*layout, error) {
+	if len(d.Fields) > 0 {
+		return nil, nil
+	}
+	made, err := l.old(ctx, dataType)
+	var unknown undescribed
+	if errors.As(err, &unknown) && (depth > 0 || unknown == noDictionary) {
+		return nil, nil
+	}
+	return made, err
 }
 
 // structure takes over the server's description of a structure.

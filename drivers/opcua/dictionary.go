@@ -312,17 +312,19 @@ func shortName(name string) string {
 	return strings.ToValidUTF8(name, "?")
 }
 
+// noDictionary is a structure whose encoding leads to no dictionary.
+const noDictionary undescribed = "the server describes none of its members, neither as servers since OPC UA 1.04 do nor in a dictionary of types"
+
 // lookUp learns a structure by the dictionary that describes its encoding (OPC
 // 10000-5, annex E): the encoding has a description, which names the type, and is
 // part of the dictionary.
 func (l *learner) lookUp(ctx context.Context, encoding *ua.NodeID) (*layout, error) {
-	none := undescribed("the server describes none of its members, neither as servers since OPC UA 1.04 do nor in a dictionary of types")
 	descriptions, err := l.references(ctx, encoding, id.HasDescription, ua.BrowseDirectionForward)
 	if err != nil {
 		return nil, err
 	}
 	if len(descriptions) == 0 {
-		return nil, none
+		return nil, noDictionary
 	}
 	description := descriptions[0].NodeID.NodeID
 	of, err := l.references(ctx, description, id.HasComponent, ua.BrowseDirectionInverse)
@@ -330,7 +332,7 @@ func (l *learner) lookUp(ctx context.Context, encoding *ua.NodeID) (*layout, err
 		return nil, err
 	}
 	if len(of) == 0 {
-		return nil, none
+		return nil, noDictionary
 	}
 	got, err := l.s.read(ctx, []*ua.ReadValueID{value(description)})
 	if err != nil {
