@@ -47,7 +47,8 @@ type Log interface {
 }
 
 // Writer writes to devices, for acknowledgements; the gateway routes to the
-// drivers. It blocks for one request at most.
+// drivers. It blocks for one request at most. An error that is
+// plant.ErrNoSession says nothing of the tag.
 type Writer interface {
 	Write(ctx context.Context, w plant.Write) error
 }

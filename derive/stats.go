@@ -42,6 +42,9 @@ type Stats struct {
 	LeftOut uint64
 	// WritesFailed counts writes to devices that failed.
 	WritesFailed uint64
+	// FailedWrites are the tags that cannot be written, or only now and then, by
+	// device and tag.
+	FailedWrites []FailedWrite
 	// Waiting is set while commits are refused because the buffer is full.
 	Waiting      bool
 	WaitingSince time.Time

@@ -61,7 +61,6 @@ type Worker struct {
 	committed time.Time
 	// dirty is set while state waits for its commit; moved while only times do.
 	dirty, moved bool
-	writeFailing bool
 	// gap is set while the rules have to hear of a loss that the store has told.
 	gap bool
 	tap tap
@@ -70,6 +69,8 @@ type Worker struct {
 	mu      sync.Mutex
 	current *State
 	stats   Stats
+	// troubles are the tags of which a write failed not long ago.
+	troubles map[plant.TagRef]*writeTrouble
 }
 
 // NewWorker returns a Worker of m that commits to log and writes
@@ -429,29 +430,6 @@ func (w *Worker) waiting(full bool) {
 	w.stats.WaitingSince = time.Time{}
 }
 
-// write does the writes of a committed batch, once. A failed one is made again
-// by its rule while it sees its trigger unanswered.
-func (w *Worker) write(ctx context.Context) {
-	if w.writer == nil {
-		return
-	}
-	for _, wr := range w.out.Writes {
-		err := w.writer.Write(ctx, wr)
-		switch {
-		case err != nil && !w.writeFailing:
-			w.zl.Warn("writing to a device failed", zap.String("device", string(wr.Device)), zap.String("tag", string(wr.Tag)), zap.Error(err))
-		case err == nil && w.writeFailing:
-			w.zl.Info("writing to devices works again")
-		}
-		w.writeFailing = err != nil
-		if err != nil {
-			w.mu.Lock()
-			w.stats.WritesFailed++
-			w.mu.Unlock()
-		}
-	}
-}
-
 // Stats returns a snapshot. It may be called from any goroutine at any time and
 // does not wait for a commit.
 func (w *Worker) Stats() Stats {
@@ -462,7 +440,7 @@ func (w *Worker) Stats() Stats {
 	for k, n := range w.stats.Events {
 		st.Events[k] = n
 	}
-	st.Overflows = w.mailbox.lost()
+	st.Overflows, st.FailedWrites = w.mailbox.lost(), w.failedWrites()
 	w.m.Describe(w.current, &st)
 	if st.LeftOut > 0 {
 		st.Problems = append(st.Problems, Problem{

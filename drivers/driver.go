@@ -115,10 +115,11 @@ type Inspection struct {
 
 // Errors of a Driver.
 var (
-	// ErrNotConnected says that there is no session.
-	ErrNotConnected = errors.New("not connected")
-	// ErrSessionOver says that a Write belongs to a session that has ended.
-	ErrSessionOver = errors.New("the session of this write is over")
+	// ErrNotConnected says that there is no session; it is a plant.ErrNoSession.
+	ErrNotConnected error = noSession("not connected")
+	// ErrSessionOver says that a Write belongs to a session that has ended; it is a
+	// plant.ErrNoSession.
+	ErrSessionOver error = noSession("the session of this write is over")
 	// ErrBusy says that the device answers but has no place for one more client
 	// now. The Poller asks again soon, since that changes by itself.
 	ErrBusy = errors.New("the device has no place for one more client now")
@@ -142,6 +143,15 @@ func (a absent) Unwrap() error { return a.error }
 
 // Away marks err as ErrAway, in its own words.
 func Away(err error) error { return absent{err} }
+
+// noSession is an error that says that nobody was asked.
+type noSession string
+
+// Error implements error.
+func (e noSession) Error() string { return string(e) }
+
+// Is reports whether target is what rules know of such errors.
+func (noSession) Is(target error) bool { return target == plant.ErrNoSession }
 
 // Plan is a checked device: what its tags are, how it is polled, and how it is
 // opened. The kinds of drivers/… make it; the gateway uses it.

@@ -105,6 +105,10 @@ func ParseEventID(text string) (EventID, error) {
 // known, but that it was there. A newer value takes its place.
 var ErrUnreadable = errors.New("the value is there and cannot be read")
 
+// ErrNoSession says of a Write that the session which it belongs to has ended, so
+// that it reached nobody: it is no fault of its tag, and its rule decides anew.
+var ErrNoSession = errors.New("there is no such session")
+
 // Refusals of a Commit. They mean that nothing was changed: the caller keeps
 // its old state and may try again. Any other error of a Commit is fatal.
 var (

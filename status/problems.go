@@ -409,12 +409,7 @@ func machineProblems(snap Snapshot, m *derive.Stats) []Problem {
 			ps = append(ps, Problem{Severity: Doubtful, What: "Machine " + string(m.Machine) + ": " + p.Text, Do: p.Remedy})
 		}
 	}
-	if m.WritesFailed > 0 {
-		ps = append(ps, Problem{
-			Severity: Doubtful, What: fmt.Sprintf("Machine %s: %s to a device failed", m.Machine, count(m.WritesFailed, "write")),
-			Do: "What was recorded is safe; the device is acknowledged again when it asks again.",
-		})
-	}
+	ps = append(ps, writeProblems(snap, m)...)
 	if m.Overflows > 0 {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Machine %s: %s not taken in time", m.Machine, count(m.Overflows, "reading")),

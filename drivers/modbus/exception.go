@@ -49,8 +49,14 @@ func (e exception) cause(b *block) string {
 
 // Error implements error, for writes.
 func (e exception) Error() string {
-	s := "the device answered " + e.words()
-	if remedy := exceptions[e].remedy; remedy != "" {
+	s, remedy := "the device answered "+e.words()+" to the write", exceptions[e].remedy
+	switch e {
+	case illegalFunction, illegalAddress, illegalValue:
+		remedy = "the address is wrong, or the device does not let it be written: compare it with the device's own list, and allow writing there"
+	case deviceBusy:
+		remedy = "the device is busy: a longer interval helps"
+	}
+	if remedy != "" {
 		s += " — " + remedy
 	}
 	return s

@@ -320,7 +320,7 @@ func (d *driver) Write(ctx context.Context, w plant.Write) error {
 		err = exception(refused.ExceptionCode)
 	}
 	if err != nil {
-		return fmt.Errorf("modbus: write %s: %w", w.Tag, err)
+		return fmt.Errorf("modbus: write %s (%s:%d): %w", w.Tag, p.table, p.start, err)
 	}
 	return nil
 }
