@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -31,5 +32,30 @@ func TestKeysAreRead(t *testing.T) {
 	}
 	if n < 150 {
 		t.Errorf("%d keys", n)
+	}
+}
+
+// TestNoKeyIsDescribedTwice in one table: the later row would hide the other from
+// an editor, and a reader would believe either.
+func TestNoKeyIsDescribedTwice(t *testing.T) {
+	page, err := os.ReadFile("config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	rows := 0
+	for n, line := range strings.Split(string(page), "\n") {
+		if !strings.HasPrefix(line, "| `") {
+			seen = nil
+			continue
+		}
+		name := strings.TrimSpace(strings.Split(line, "|")[1])
+		if rows++; slices.Contains(seen, name) {
+			t.Errorf("config.md:%d: %s has a row already", n+1, name)
+		}
+		seen = append(seen, name)
+	}
+	if rows < 150 {
+		t.Errorf("%d rows", rows)
 	}
 }

@@ -29,14 +29,21 @@ type token struct {
 	// asked for one and gave none that is better.
 	bad  string
 	none bool
-	// made is set while text was made by us and has not been taken yet.
-	made bool
+	// made is set while text was made by us and has not been taken yet, and count is
+	// how many were made so far.
+	made  bool
+	count int
+	// vain is set once one that was made had to be renewed before it was taken even
+	// once: it may have lain about until it was over. It is given only one chance.
+	vain bool
 }
 
 // withToken makes a request that needs the token, and renews it once if
-// Prodsmart does not take it. A halt whose cause is neither a LinkError nor a
-// NotYet concerns only what needs a token.
+// Prodsmart does not take it: whatever was not made for this very call may be over
+// by now. A halt whose cause is neither a LinkError nor a NotYet concerns only what
+// needs a token.
 func (s *Sender) withToken(ctx context.Context, c *call) (*httplink.Answer, outcome, *halt) {
+	begun := s.tokensMade()
 	for {
 		text, h := s.theToken(ctx, c)
 		if h != nil {
@@ -57,33 +64,50 @@ func (s *Sender) withToken(ctx context.Context, c *call) (*httplink.Answer, outc
 		a, o, h := s.do(ctx, &one)
 		if h != nil || o != denied {
 			if h == nil {
-				s.judged(text, true)
+				s.tookToken(text)
 			}
 			return a, o, h
 		}
-		renew := slices.Contains(s.options.RenewOn, a.Status)
-		if made := s.judged(text, !renew); made || !renew {
-			return nil, denied, &halt{cause: problem("token", "%s %s: Prodsmart answers %s, with a token that it gave just now; check what the API key may do", c.method, c.path, httplink.Title(a.Status))}
+		if !slices.Contains(s.options.RenewOn, a.Status) {
+			s.tookToken(text)
+			return nil, denied, &halt{cause: problem("token", "%s %s: Prodsmart answers %s, for which the token is not renewed (renew_on); check what the API key may do", c.method, c.path, httplink.Title(a.Status))}
+		}
+		if s.tokenDenied(text, begun) {
+			return nil, denied, &halt{cause: problem("token", "%s %s: Prodsmart answers %s, even with a new token; check what the API key may do", c.method, c.path, httplink.Title(a.Status))}
 		}
 	}
 }
 
-// judged notes whether Prodsmart took a token, and reports whether it was a new
-// one of ours.
-func (s *Sender) judged(text string, good bool) (made bool) {
+// tokensMade returns how many tokens were made so far.
+func (s *Sender) tokensMade() int {
+	s.token.turn <- struct{}{}
+	defer func() { <-s.token.turn }()
+	return s.token.count
+}
+
+// tookToken notes that Prodsmart took a token.
+func (s *Sender) tookToken(text string) {
+	s.token.turn <- struct{}{}
+	defer func() { <-s.token.turn }()
+	if s.token.text == text {
+		s.token.made, s.token.vain = false, false
+	}
+}
+
+// tokenDenied notes that Prodsmart did not take a token, and reports whether
+// another would fare no better: it was made since the call began, when that many
+// were, or the one made before it was never taken either.
+func (s *Sender) tokenDenied(text string, begun int) (hopeless bool) {
 	s.token.turn <- struct{}{}
 	defer func() { <-s.token.turn }()
 	t := &s.token
 	if t.text != text {
-		return false
+		return false // there is another by now
 	}
-	made = t.made
-	if good {
-		t.made = false
-	} else {
-		t.bad = text
-	}
-	return made
+	t.bad = text
+	hopeless = t.count > begun || t.made && t.vain
+	t.vain = t.made && !hopeless
+	return hopeless
 }
 
 // theToken returns a token that is not known to be bad, asking for one if need be.
@@ -123,6 +147,9 @@ func (s *Sender) theToken(ctx context.Context, c *call) (string, *halt) {
 
 func (s *Sender) keepToken(text string, made bool) {
 	s.token.text, s.token.made, s.token.none = text, made, false
+	if made {
+		s.token.count++
+	}
 	s.redactor.With(text)
 }
 
