@@ -201,6 +201,9 @@ func (r *Live) answers(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	again := b.Again
 	b.Asked, b.Again = false, resumed{}
 	since := b.Begun
+	if !b.Have || again.At.At <= b.Begun.At {
+		again = resumed{} // another zero since: what was before is told
+	}
 	if !again.At.IsZero() {
 		since = again.At
 	}

@@ -169,6 +169,10 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if named {
 		changed = r.answers(s, readings[0].At, out) || changed
 	}
+	weight.w = parts[roleGross] + parts[roleNet] + parts[roleTare]
+	if r.method == byBatchOut {
+		changed = r.stoodBefore(s, readings, &weight, out) || changed
+	}
 	// What is said of a dose counts before the switch that begins it.
 	for i := range readings {
 		if in := &r.inputs[readings[i].Input]; in.switches() {
@@ -192,8 +196,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		changed = r.totalSample(s, parts[roleTotal], good, snapshot, weight.at, now, out) || changed
 		return r.Due(s, now, out) || changed
 	}
-	weight.w = parts[roleGross] + parts[roleNet] + parts[roleTare]
-	if weight.bad || weight.have != 1<<roleGross && weight.have != 1<<roleNet|1<<roleTare || !r.usable(s, out) {
+	if !weight.whole() || !r.usable(s, out) {
 		changed = changed || s.Win.N > 0
 		s.Win = window{}
 		return changed
@@ -243,6 +246,11 @@ type weighing struct {
 	bits uint64
 	w    int64
 	at   rule.Stamp
+}
+
+// whole reports whether all that makes the weight was read well.
+func (w *weighing) whole() bool {
+	return !w.bad && (w.have == 1<<roleGross || w.have == 1<<roleNet|1<<roleTare)
 }
 
 // note takes a reading of anything but the weight.
