@@ -221,10 +221,11 @@ func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool)
 	return changed
 }
 
-// waits reports whether cycles were read that are not believed yet: they keep the
-// number of pieces with which they began.
+// waits reports whether cycles were read that are not believed yet, or nobody sees
+// whether there are any: they keep the number of pieces with which they began.
 func (r *Rule) waits(s *State) bool {
-	return s.Tracks[0].Hold.N > 0 && !s.Tracks[r.cavity].Seen.IsZero()
+	main := &s.Tracks[0]
+	return (main.Hold.N > 0 || main.Lost) && !s.Tracks[r.cavity].Seen.IsZero()
 }
 
 // latch takes the number of pieces per cycle that waited for what became of the
