@@ -241,7 +241,7 @@ func (p *player) step(in plant.Input) {
 	for _, key := range out.Delete {
 		delete(p.keyed, key)
 	}
-	if len(out.Events)+len(out.Writes)+len(out.Put)+len(out.Delete) > 0 {
+	if len(out.Events)+len(out.Writes)+len(out.Put)+len(out.Delete) > 0 || out.Urgent {
 		p.committed, p.kept = encode(p.t, p.m, &p.state), maps.Clone(p.keyed)
 	}
 	p.note(in, out)

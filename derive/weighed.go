@@ -139,6 +139,9 @@ func (w *weighs) Move(kind plant.EventKind, at rule.Stamp, m plant.Movement) {
 	w.emitJSON(kind, at, m)
 }
 
+// Urgent implements dosing.Sink.
+func (w *weighs) Urgent() { w.run.out.Urgent = true }
+
 // doubt raises an alarm with the first dose that is in doubt, and clears it with
 // the next that is not; each dose says itself what of it is in doubt. standing says
 // whether it is raised.

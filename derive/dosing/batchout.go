@@ -50,9 +50,15 @@ type batchState struct {
 	// where some of it may be missing.
 	Cut    bool `json:"cut,omitempty"`
 	Unsure bool `json:"uns,omitempty"`
-	// Blind is set until the first look at both weight and gate.
-	Blind bool  `json:"blind,omitempty"`
-	Left  int64 `json:"left,omitempty"`
+	// Calm is where the weight rested without having stood since dosing went off, Over
+	// the first weight that is settle or more after that.
+	Calm point `json:"calm,omitzero"`
+	Over point `json:"over,omitzero"`
+	// Zeroed is set from a new zero until there is a weight to begin with. Blind is
+	// set until the first look at both weight and gate.
+	Zeroed bool  `json:"zd,omitempty"`
+	Blind  bool  `json:"blind,omitempty"`
+	Left   int64 `json:"left,omitempty"`
 	// Way is how the weight went since Ref, Refilled what came meanwhile.
 	Way      way   `json:"way,omitzero"`
 	Refilled int64 `json:"in,omitempty"`
@@ -90,7 +96,7 @@ type way struct {
 }
 
 func (b *batchState) shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&b.SmallAt, &b.Begun, &b.Ended, &b.Switched, &b.Way.From.At, &b.Way.Slope.At, &b.Way.Chunk.At, &b.Way.Ext.At, &b.Way.Last, &b.Again.At, &b.Again.Ended} {
+	for _, at := range []*rule.Stamp{&b.SmallAt, &b.Begun, &b.Ended, &b.Switched, &b.Way.From.At, &b.Way.Slope.At, &b.Way.Chunk.At, &b.Way.Ext.At, &b.Way.Last, &b.Again.At, &b.Again.Ended, &b.Calm.At, &b.Over.At} {
 		at.Shift(step)
 	}
 }
@@ -104,6 +110,7 @@ func (r *Live) gate(s *LiveState, on, sighted bool, at rule.Stamp, out Sink) {
 		if b.Gated && (sighted || b.Ended.IsZero()) {
 			b.Ended = at
 		}
+		b.Calm, b.Over = point{}, point{}
 		return
 	}
 	b.Way.Idle = false
@@ -294,7 +301,7 @@ func (r *Live) gateState(s *LiveState) (on, known bool) {
 func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
-	if b.Blind && known {
+	if b.Blind && known && s.Zero.Left == 0 {
 		b.Blind, changed = false, true
 		if on && !b.Have {
 			// It was on before: what goes from now on is seen.
@@ -308,6 +315,14 @@ func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	if b.Have && b.Parts {
 		changed = true
 		r.parts(s, out)
+	}
+	if b.Have && known && !on {
+		r.rests(s)
+	}
+	if b.Zeroed && !b.Have && !b.Gated && s.Zero.Left == 0 && s.Win.N >= calmReadings {
+		// What comes or leaves before it stands is seen.
+		b.roughly(s.Last.W, s.Last)
+		b.Zeroed, changed = false, true
 	}
 	return r.stand(s, s.Last.At, out) || changed
 }
@@ -370,11 +385,21 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 		b.Ref = w
 	case magnitude(fell) <= r.noise:
 		// Not to be told from noise: Ref stays, so that small falls add up.
+		if b.Rough && !b.Gated && !estimated {
+			b.Ref = w
+		}
 		changed = b.Gated && !on || b.Gap
 		b.Held = b.Held || b.Gated && fell != 0
 	case b.Gated && fell > 0:
 		changed = true
-		r.dose(s, fell, &p, out)
+		q := p
+		dosed, sure := r.rested(b, w)
+		p.estimated, p.after = p.estimated || !sure, dosed
+		r.dose(s, b.Ref-dosed, &p, out)
+		if dosed != w {
+			q.estimated, q.weighed = true, false
+			r.move(plant.KindRemoval, dosed-w, &q, out)
+		}
 		b.Ref = w
 	default:
 		changed = true
@@ -384,7 +409,7 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 	if b.Ref == w {
 		b.Held = false
 	}
-	b.Refilled, b.Gap, b.Rough, b.Cut, b.Unsure = 0, false, false, false, false
+	b.Refilled, b.Gap, b.Rough, b.Cut, b.Unsure, b.Calm, b.Over = 0, false, false, false, false, point{}, point{}
 	idle := on && b.Gated
 	b.Gated = idle
 	if idle {

@@ -67,6 +67,8 @@ type Sink interface {
 	// Move is a refill or a removal; its Head is missing.
 	Move(kind plant.EventKind, at rule.Stamp, m plant.Movement)
 	Alarm(a rule.Alarm)
+	// Urgent asks for a commit now, even without events.
+	Urgent()
 }
 
 // Live finds the doses of one scale in what its tags show. It is immutable.

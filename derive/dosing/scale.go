@@ -202,7 +202,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		return changed
 	}
 	if s.Zero.over(weight.at, r.least) {
-		r.newBegin(s)
+		r.newBegin(s, out)
 	}
 	s.Win.add(weight.w, weight.at, r.band)
 	s.Was[0], s.Was[1] = s.Was[1], s.Last.W
@@ -212,7 +212,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	s.Last = point{weight.w, weight.at}
 	s.Known |= weight.bits
 	if s.Zero.add(weight.w, r.fastest()) {
-		r.newBegin(s)
+		r.newBegin(s, out)
 	}
 	switch r.method {
 	case byGain:
@@ -369,7 +369,10 @@ func (r *Live) steadyAt(s *LiveState, now int64) (w int64, ok bool) {
 
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
-	s.Win, s.Zero = window{}, zeroing{}
+	s.Win = window{}
+	if !s.Zero.Fresh {
+		s.Zero = zeroing{}
+	}
 	if r.method == byGain {
 		r.away(s)
 		return

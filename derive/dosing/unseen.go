@@ -82,7 +82,7 @@ func (r *Live) spilt(s *LiveState, out Sink) (changed bool) {
 // the component still cannot be read and is taken to be what it was.
 func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bool) {
 	g := &s.Gain
-	if !g.Away || !r.heard(s, (*input).weighs) || all && !r.heard(s, (*input).names) {
+	if !g.Away || s.Zero.Left > 0 || !r.heard(s, (*input).weighs) || all && !r.heard(s, (*input).names) {
 		return false
 	}
 	g.Away = false

@@ -21,9 +21,12 @@ const (
 type zeroing struct {
 	// Left is how many weights are still to come since At, the time of the newest
 	// bit; none where nothing is followed. More is how many were added.
-	Left int        `json:"n,omitempty"`
-	More int        `json:"m,omitempty"`
-	At   rule.Stamp `json:"t,omitzero"`
+	Left int `json:"n,omitempty"`
+	More int `json:"m,omitempty"`
+	// Fresh is set where the bit changed while nobody looked: there is no weight
+	// before.
+	Fresh bool       `json:"u,omitempty"`
+	At    rule.Stamp `json:"t,omitzero"`
 	// Bits is how often a bit changed since From, the last weight that is sure to
 	// have the old zero. Before is the step to that.
 	Bits   int   `json:"k,omitempty"`
@@ -63,6 +66,10 @@ func (z *zeroing) add(w, most int64) (done bool) {
 	if z.Left == 0 {
 		return false
 	}
+	if z.Fresh {
+		z.Left--
+		return z.Left == 0
+	}
 	z.step(w)
 	z.Left--
 	newest := z.Count - 1
@@ -93,7 +100,7 @@ func (z *zeroing) jumps(most int64) (n int) {
 // was seen to jump as often as a bit says, and nothing has come since for longer
 // than a weight is late, as with a subscription.
 func (z *zeroing) over(at rule.Stamp, most int64) bool {
-	return z.Left > 0 && z.jumps(most) >= z.Bits && at.At-z.At.At >= 2*sameTime
+	return z.Left > 0 && (z.Fresh || z.jumps(most) >= z.Bits) && at.At-z.At.At >= 2*sameTime
 }
 
 // went is what came (toward 1) or left (toward -1) while the zero changed, and was
@@ -156,7 +163,7 @@ func (z *zeroing) alike(i int, toward int64, gone *[zeroSteps]bool) bool {
 func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 	seen := r.heard(s, (*input).weighs)
 	z := &s.Zero
-	if z.Left > 0 && seen {
+	if z.Left > 0 && seen || z.Left > 0 && z.Fresh {
 		z.Left, z.At = zeroReadings, at // another bit, or the same again
 		z.Bits++
 		return z.From
@@ -169,9 +176,7 @@ func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 	if toward == 0 {
 		z.Before = 0
 	}
-	if seen {
-		z.Left = zeroReadings
-	}
+	z.Left, z.Fresh = zeroReadings, !seen
 	return z.From
 }
 
@@ -216,7 +221,14 @@ func (r *Live) newZero(s *LiveState, at rule.Stamp, out Sink) {
 }
 
 // newBegin takes the first weight that is sure to have the new zero.
-func (r *Live) newBegin(s *LiveState) {
+func (r *Live) newBegin(s *LiveState, out Sink) {
+	// Before it is kept, a crash loses what flows.
+	out.Urgent()
+	if s.Zero.Fresh {
+		s.Was = [2]int64{s.Last.W, s.Last.W}
+		s.Zero = zeroing{}
+		return
+	}
 	toward := int64(-1)
 	if r.method == byGain {
 		toward = 1
@@ -266,7 +278,7 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	}
 	r.rest(s, at, out)
 	b.Have, b.Refilled, b.Gap, b.Rough, b.Parts, b.Unsure, b.Way = false, 0, false, false, false, false, way{}
-	b.Blind = b.Blind || s.Zero.Left == 0
+	b.Blind, b.Zeroed = b.Blind || s.Zero.Fresh, true
 	if b.Gated = goesOn; goesOn {
 		b.Begun = at
 	}
