@@ -100,6 +100,7 @@ var deviceRemedies = []remedy{
 	{[]string{"connection refused", "actively refused"}, "It is there, but nothing listens on that port: check the port, and that the server there is running and switched on in its settings."},
 	{[]string{"no connection within", "dial tcp"}, "Nothing answers at its address: check that it is switched on, and the cable, address and firewall; with two network cards, bind."},
 	{[]string{"closed the connection", "connection is lost", "closed the channel", "channel was closed", "channel is not open", "session was closed", "session was given up", "connection is gone"}, "It closed the connection: it may have restarted, or serve too few connections at once."},
+	{[]string{"server gives no answer within"}, "It takes the connection and then says nothing in time: look whether the server still runs, or is too busy, and restart it; raise timeout, if it is slow."},
 	{[]string{"no answer within"}, "It takes the connection and then says nothing in time: check the unit id; behind a gateway box, power and wiring of the device itself; and timeout, if it is slow."},
 	{[]string{"nodeidunknown", "no such node", "nodeidinvalid", "does not understand this node id"}, noSuchNode},
 	{[]string{"the server says", "the server took too long", "the server has forgotten", "the server takes no more", "the server has no subscription", "more publish requests"}, "It answers that something is wrong at its side, by the name in brackets: look at the server's own log, and restart it if this stays."},

@@ -173,6 +173,12 @@ func TestWhoAnswersIsNotSaidToBeOff(t *testing.T) {
 			t.Errorf("deviceAdvice(%q) = %q", cause, do)
 		}
 	}
+	// An OPC UA server has no unit id.
+	for _, cause := range []string{"opcua: connect x: the server gives no answer within 2s: context deadline exceeded", "opcua: read from x: the server gives no answer within 2s"} {
+		if do := deviceAdvice(cause); strings.Contains(do, "unit id") || !strings.Contains(do, "timeout") {
+			t.Errorf("deviceAdvice(%q) = %q", cause, do)
+		}
+	}
 	if do := deviceAdvice("modbus: connect 10.0.0.7:502: no connection within 1s"); !strings.Contains(do, "switched on") {
 		t.Errorf("of a device that is not there: %q", do)
 	}

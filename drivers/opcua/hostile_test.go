@@ -244,7 +244,7 @@ func TestAHostileServerTakesNoMemory(t *testing.T) {
 			s := security{policy: strong}
 			h.write(finish(openHead(7, &s)))
 		}, "opens the channel with the policy"},
-		{"nothing", func(h *hostile) { h.open() }, "no answer within"},
+		{"nothing", func(h *hostile) { h.open() }, "the server gives no answer within"},
 		{"the end", func(h *hostile) {
 			h.open()
 			h.asked()

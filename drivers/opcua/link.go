@@ -302,7 +302,7 @@ func (l *link) UpdateNamespaces(ctx context.Context) error {
 			return fmt.Errorf("an answer of the wrong type %T", v)
 		}
 		if status := r.Results[0].Status; status != ua.StatusOK {
-			return fmt.Errorf("read the list of namespaces: %w", status)
+			return fmt.Errorf("read the list of namespaces: %w", refused(status))
 		}
 		var list []string
 		if r.Results[0].Value != nil {

@@ -55,7 +55,7 @@ func (d *driver) recall() {
 	}
 	n, err := readNoted(d.notes)
 	if d.unread = ""; err != nil {
-		d.unread = fmt.Sprintf("what the number of its namespace means is noted in %s, which cannot be read: %v; write nsu= and the namespace's name, or look whether the numbers in the config are right now, delete the file, and reload the gateway",
+		d.unread = fmt.Sprintf("what the number of its namespace means is noted in %s, which cannot be read: %v; write nsu= and the namespace's name, or look whether the numbers in the config are right now, delete the file, and restart the gateway",
 			d.notes, err)
 		return // it is tried again at the next connect
 	}
@@ -121,5 +121,5 @@ func (d *driver) forget(number uint16) string {
 	if d.notes != "" && number > ownNamespace {
 		file = "delete " + d.notes + " and "
 	}
-	return fmt.Sprintf(", or %sreload the gateway if ns=%d is right", file, number)
+	return fmt.Sprintf(", or %srestart the gateway if ns=%d is right", file, number)
 }

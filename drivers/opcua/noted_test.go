@@ -59,7 +59,7 @@ func TestNamespacesAreKnownAfterARestart(t *testing.T) {
 	good(run("", "ns=2;s=Line.Made"))
 	rename("urn:other")
 	bad(run("", "ns=2;s=Line.Made"), "namespace 2 was "+plantsim.OPCUANamespace+" and is now urn:other: write nsu="+plantsim.OPCUANamespace+"; instead of ns=2;")
-	bad(run("", "ns=2;s=Line.Made"), "delete "+notes+" and reload the gateway if ns=2 is right")
+	bad(run("", "ns=2;s=Line.Made"), "delete "+notes+" and restart the gateway if ns=2 is right")
 	good(run("/another", "ns=2;s=Line.Made")) // another endpoint: pinned anew
 	rename("")
 	bad(run("/another", "ns=2;s=Line.Made"), "namespace 2 was urn:other")

@@ -18,7 +18,7 @@ func (s *session) pollEvery() time.Duration { return max(leastPoll, s.d.o.Publis
 // pollInstead makes a session that should subscribe one that polls.
 func (s *session) pollInstead(why string) {
 	text := "the server cannot be subscribed to: " + why + "; all values are read each " + s.pollEvery().String() +
-		" instead: make room for a subscription at the server and reload the gateway, or write poll"
+		" instead: make room for a subscription at the server and restart the gateway, or write poll"
 	if s.d.advice.say(onSubscription, text) {
 		s.d.log.Warn("the server cannot be subscribed to: its values are polled instead", zap.String("device", string(s.d.device)), zap.String("cause", why))
 	}

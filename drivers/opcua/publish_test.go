@@ -115,7 +115,7 @@ func TestServiceFaults(t *testing.T) {
 		{"no session", plantsim.ServiceActivateSession, ua.StatusBadTooManySessions, true, "publishing", "no session left"},
 		{"no subscription", plantsim.ServiceCreateSubscription, ua.StatusBadTooManySubscriptions, true, "publishing", "takes no more subscriptions (BadTooManySubscriptions"},
 		{"items", plantsim.ServiceCreateMonitoredItems, ua.StatusBadTooManyOperations, true, "publishing", "more than the server takes (BadTooManyOperations"},
-		{"limits", plantsim.ServiceRead, ua.StatusBadTooManyOperations, true, "publishing", "BadTooManyOperations"},
+		{"limits", plantsim.ServiceRead, ua.StatusBadTooManyOperations, true, "publishing", "more than the server takes (BadTooManyOperations"},
 		{"publish requests", plantsim.ServicePublish, ua.StatusBadTooManyPublishRequests, false, "publishing", "more publish requests than the server takes (BadTooManyPublishRequests"},
 		{"subscription lost", plantsim.ServicePublish, ua.StatusBadNoSubscription, false, "publishing", "BadNoSubscription"},
 		{"subscription unknown", plantsim.ServicePublish, ua.StatusBadSubscriptionIDInvalid, false, "publishing", "forgotten the subscription (BadSubscriptionIdInvalid"},

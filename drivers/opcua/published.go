@@ -51,11 +51,19 @@ func publishAnswerOf(r *ua.PublishResponse) *publishAnswer {
 			}
 		case *ua.StatusChangeNotification:
 			if a.end == nil {
-				a.end = fmt.Errorf("the server has ended the subscription: %s", cause(v.Status))
+				a.end = ended(v.Status)
 			}
 		}
 	}
 	return a
+}
+
+// ended is a subscription that the server has ended with a status, which may be good.
+func ended(status ua.StatusCode) error {
+	if status == ua.StatusOK {
+		return errors.New("the server has ended the subscription without a reason")
+	}
+	return fmt.Errorf("the server has ended the subscription: %s", cause(status))
 }
 
 // spare keeps the room of samples for the next message. It may be used from any

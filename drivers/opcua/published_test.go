@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,6 +181,11 @@ func TestAnEndOfTheSubscriptionIsToldByTheLibrary(t *testing.T) {
 	}
 	if _, err := c.decode(nil, b[:len(b)-1]); err == nil {
 		t.Error("an answer without its end was decoded")
+	}
+	for status, want := range map[ua.StatusCode]string{ua.StatusBadTimeout: "BadTimeout", ua.StatusOK: "without a reason", ua.StatusGoodSubscriptionTransferred: "GoodSubscriptionTransferred"} {
+		if err := ended(status); !strings.Contains(err.Error(), "ended the subscription") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "(Good 0x") {
+			t.Errorf("%v: %v, want %q", status, err, want)
+		}
 	}
 }
 

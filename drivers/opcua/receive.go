@@ -171,7 +171,7 @@ func (c *channel) collect(more byte, number uint32, part []byte) error {
 	}
 	a := answer{body: r}
 	if status := r.Header().ServiceResult; status != ua.StatusOK {
-		a.err = status
+		a.err = refused(status)
 	}
 	c.deliver(to, number, a)
 	return nil

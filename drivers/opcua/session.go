@@ -237,7 +237,7 @@ func (s *session) open(ctx context.Context, step func(context.Context) error) er
 	defer cancel()
 	err := step(ctx)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("no answer within %v: %w", s.d.o.Timeout.Std(), err)
+		err = fmt.Errorf("the server gives no answer within %v: %w", s.d.o.Timeout.Std(), err)
 	}
 	return soon(err)
 }
@@ -349,7 +349,7 @@ func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer
 	case s.ctx.Err() != nil:
 		return answer, errors.New("the session was closed")
 	case limited.Err() != nil:
-		return answer, fmt.Errorf("no answer within %v", s.d.o.Timeout.Std())
+		return answer, fmt.Errorf("the server gives no answer within %v", s.d.o.Timeout.Std())
 	default:
 		return answer, refusal(err)
 	}

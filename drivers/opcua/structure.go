@@ -107,7 +107,7 @@ func (k layouts) open(eo *ua.ExtensionObject) (any, string) {
 	}
 	o, err := l.parse(raw)
 	if err != nil {
-		return nil, fmt.Sprintf("the structure %s is not as the server describes it: %v; after a change of the PLC's program reload the gateway", l.name, err)
+		return nil, fmt.Sprintf("the structure %s is not as the server describes it: %v; after a change of the PLC's program restart the gateway", l.name, err)
 	}
 	return o, ""
 }

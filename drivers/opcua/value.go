@@ -404,9 +404,9 @@ func kindOf(t ua.TypeID) plant.TagType {
 
 func typeName(t ua.TypeID) string {
 	names := [...]string{"Null", "Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Float", "Double", "String",
-		"DateTime", "Guid", "ByteString", "XmlElement", "NodeId", "ExpandedNodeId", "StatusCode", "QualifiedName", "LocalizedText", "Structure"}
+		"DateTime", "Guid", "ByteString", "XmlElement", "NodeId", "ExpandedNodeId", "StatusCode", "QualifiedName", "LocalizedText", "Structure", "DataValue", "Variant", "DiagnosticInfo"}
 	if int(t) < len(names) {
 		return names[t]
 	}
-	return "type " + strconv.Itoa(int(t))
+	return "number " + strconv.Itoa(int(t))
 }

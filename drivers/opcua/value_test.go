@@ -157,3 +157,12 @@ func TestServerState(t *testing.T) {
 		t.Error("0 or a huge limit is no limit of its own")
 	}
 }
+
+// A type that the specification has is called by its name there.
+func TestTypesHaveNames(t *testing.T) {
+	for number, want := range map[ua.TypeID]string{ua.TypeIDVariant: "Variant", ua.TypeIDDataValue: "DataValue", ua.TypeIDDiagnosticInfo: "DiagnosticInfo", 26: "number 26"} {
+		if got := typeName(number); got != want {
+			t.Errorf("type %d is called %q, want %q", number, got, want)
+		}
+	}
+}
