@@ -101,6 +101,14 @@ type Inspector interface {
 	Inspect(ctx context.Context, written []plant.TagID) (Inspection, error)
 }
 
+// ServerClock is a Driver of a protocol in which a server says, beside when a value
+// came from its source, when it got it itself.
+type ServerClock interface {
+	// ServerTime returns the server's time of the newest value of a tag, zero if it
+	// said none. It does not block, and may be called from any goroutine.
+	ServerTime(tag plant.TagID) time.Time
+}
+
 // Inspection is what an Inspector was told.
 type Inspection struct {
 	// Refused says of tags that cannot be written why.

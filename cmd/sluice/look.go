@@ -23,6 +23,8 @@ import (
 type looked struct {
 	plant.Reading
 	Received time.Time
+	// Server is the server's own time of the value, zero without one.
+	Server time.Time
 }
 
 // looker opens devices for a person who looks, one after the other.
@@ -93,6 +95,7 @@ func (l *looker) look(ctx context.Context, d *devicePlan, wait time.Duration, wr
 		in, _ = inspector.Inspect(connecting, written)
 	}
 	got = make(map[plant.TagID]looked)
+	clock, _ := driver.(drivers.ServerClock)
 	reading, stop := context.WithTimeout(ctx, max(wait, d.Plan.Timeout))
 	defer stop()
 	if d.Plan.Interval == 0 {
@@ -109,7 +112,11 @@ func (l *looker) look(ctx context.Context, d *devicePlan, wait time.Duration, wr
 		}
 		for i := range scans {
 			for _, r := range scans[i].Readings {
-				got[r.Tag] = looked{Reading: r, Received: scans[i].Received}
+				now := looked{Reading: r, Received: scans[i].Received}
+				if clock != nil {
+					now.Server = clock.ServerTime(r.Tag)
+				}
+				got[r.Tag] = now
 			}
 		}
 		if d.Plan.Interval > 0 {

@@ -47,6 +47,7 @@ type readTag struct {
 	Quality string     `json:"quality"`
 	Cause   string     `json:"cause,omitempty"`
 	Source  *time.Time `json:"source,omitempty"`
+	Server  *time.Time `json:"server,omitempty"`
 	At      *time.Time `json:"received,omitempty"`
 	// Raw are the registers as they came, Meanings what they would be.
 	Raw      string    `json:"raw,omitempty"`
@@ -243,6 +244,9 @@ func (r *readCmd) row(d *devicePlan, t plant.Tag, got looked) readTag {
 	row.At = &got.Received
 	if !got.Source.IsZero() {
 		row.Source = &got.Source
+	}
+	if !got.Server.IsZero() {
+		row.Server = &got.Server
 	}
 	return row
 }

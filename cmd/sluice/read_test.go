@@ -143,7 +143,7 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1883"}}
 	}
 }
 
-// An OPC UA server: quality and source time, and what is not there.
+// An OPC UA server: quality, the three times, and what is not there.
 func TestReadOPCUA(t *testing.T) {
 	s := startOPCUA(t, plantsim.OPCUAOptions{})
 	out, talk, code := command(t.Context(), "read", "--opcua", "opc.tcp://"+s.Addr(), "--json", "ns=2;s=FillerDB.Order", "ns=2;s=Nowhere")
@@ -153,6 +153,9 @@ func TestReadOPCUA(t *testing.T) {
 	}
 	if code != exitFailed || len(got) != 2 || got[0].Value != "ORD-1" || got[0].Source == nil || got[0].Quality != "good" || got[1].Quality != "bad" || got[1].Cause == "" || got[1].Value != nil {
 		t.Errorf("%d %+v", code, got)
+	}
+	if first := got[0]; first.Source == nil || first.Server == nil || first.At == nil || first.Server.Before(*first.Source) || first.Server.After(*first.At) {
+		t.Errorf("times %v, %v, %v: want the source's, then the server's, then ours", first.Source, first.Server, first.At)
 	}
 }
 

@@ -138,10 +138,11 @@ type driver struct {
 }
 
 var (
-	_ drivers.Driver   = (*driver)(nil)
-	_ drivers.Listener = (*driver)(nil)
-	_ drivers.Adviser  = (*driver)(nil)
-	_ drivers.Noticer  = (*driver)(nil)
+	_ drivers.Driver      = (*driver)(nil)
+	_ drivers.Listener    = (*driver)(nil)
+	_ drivers.Adviser     = (*driver)(nil)
+	_ drivers.Noticer     = (*driver)(nil)
+	_ drivers.ServerClock = (*driver)(nil)
 )
 
 func open(env drivers.Env, o Options, id, user identity) *driver {
@@ -228,6 +229,15 @@ func (d *driver) Heard() time.Time {
 		return time.Unix(0, at)
 	}
 	return time.Time{}
+}
+
+// ServerTime implements drivers.ServerClock.
+func (d *driver) ServerTime(tag plant.TagID) time.Time {
+	i, ok := d.byTag[tag]
+	if !ok || d.points[i].server.Load() == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, d.points[i].server.Load()).UTC()
 }
 
 // Write implements drivers.Driver.

@@ -275,8 +275,15 @@ func (s *skimmer) sample(x *sample) {
 		x.at = timeOf(source)
 		x.sourced = !x.at.IsZero()
 	}
-	if !x.sourced && server != nil {
-		x.at = timeOf(server)
+	if server == nil {
+		return
+	}
+	at := timeOf(server)
+	if !x.sourced {
+		x.at = at
+	}
+	if !at.IsZero() {
+		x.server = at.UnixNano()
 	}
 }
 

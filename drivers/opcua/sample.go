@@ -22,6 +22,7 @@ type sample struct {
 	bits                        uint64
 	value                       any
 	at                          time.Time // by a clock of the device; zero if it says none
+	server                      int64     // the server's time, in ns since 1970; 0 if it says none
 }
 
 // sampleOf takes over what the library has decoded; nil says nothing.
@@ -43,6 +44,9 @@ func sampleOf(handle uint32, d *ua.DataValue) sample {
 func (s *sample) from(source, server time.Time) {
 	if s.at, s.sourced = source, !source.IsZero(); !s.sourced {
 		s.at = server
+	}
+	if !server.IsZero() {
+		s.server = server.UnixNano()
 	}
 }
 

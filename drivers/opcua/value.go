@@ -27,6 +27,8 @@ type point struct {
 	sampling time.Duration
 	queue    int
 	deadband float64
+	// server is the server's time of the newest value, in ns since 1970.
+	server atomic.Int64
 	// steps lead to the part of the value that the tag is.
 	steps []step
 	// unfiltered: the server takes no deadband of it; the driver applies it.
@@ -230,6 +232,7 @@ func (it *item) read(s *sample) plant.Reading {
 		return r
 	}
 	r.Source = s.at
+	it.server.Store(s.server)
 	if r.Quality = quality(s.status); r.Quality != plant.Good {
 		r.Cause = cause(s.status)
 	}
