@@ -187,7 +187,7 @@ func listJobs(ctx context.Context, store *buffer.Buffer, log *zap.Logger) (jobs 
 // run works a job off. It returns at the end of ctx, too, and with the store's
 // fault.
 func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
-	pause, failing := firstWait, false
+	beat := rhythm{pause: firstWait}
 	for len(job.Streams) > 0 {
 		began := time.Now()
 		// What could not be made durable has not happened to the job.
@@ -210,17 +210,10 @@ func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
 		if len(job.Streams) == 0 {
 			break // its end is durable, and no other start would tell of it
 		}
-		wait := time.Duration(sent)*time.Second/time.Duration(job.Rate) - time.Since(began)
-		if again != nil {
-			wait = max(pause, again.wait)
-			pause = min(2*pause, longestWait)
-			if !failing {
-				j.log.Warn("a job waits", zap.Uint64("job", job.ID), zap.String("cause", again.text))
-			}
-		} else {
-			pause = firstWait
+		wait, fails := beat.after(again, time.Duration(sent)*time.Second/time.Duration(job.Rate)-time.Since(began))
+		if fails {
+			j.log.Warn("a job waits", zap.Uint64("job", job.ID), zap.String("cause", again.text))
 		}
-		failing = again != nil
 		j.note(job.ID, again)
 		if !j.rest(ctx, wait) {
 			return nil
@@ -231,12 +224,6 @@ func (j *Jobs) run(ctx context.Context, t Target, job *Job) error {
 		j.log.Error("the audit log has no word of how a job ended", zap.Error(err))
 	}
 	return nil
-}
-
-// later says why a step must be tried again, and how long to wait at least.
-type later struct {
-	text string
-	wait time.Duration
 }
 
 func (j *Jobs) note(id uint64, again *later) {
@@ -365,7 +352,7 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 		job.Refused++
 		job.LastError = words(r.Cause)
 	default:
-		return 1, &later{text: words(r.Cause), wait: r.Wait}, nil
+		return 1, tryAgain(r), nil
 	}
 	job.pass(letter.Event.Sequence, time.Time{})
 	return 1, nil, j.settleDead(ctx, job, letter, &r)

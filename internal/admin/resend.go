@@ -95,8 +95,9 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 			job.LastError = words(r.Cause)
 			held = true
 		default:
-			again = &later{text: words(r.Cause), wait: r.Wait}
-			job.LastError = again.text
+			if again = tryAgain(r); !again.turn {
+				job.LastError = again.text
+			}
 			continue
 		}
 		done = r.Last
@@ -108,6 +109,9 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 	case done > 0:
 		job.goOver(holes, done)
 		job.pass(done, time.Time{})
+	}
+	if again != nil {
+		again.onward = done > 0
 	}
 	settled, err := j.store.AreDead(ctx, job.Uplink, taken)
 	if err != nil {
