@@ -36,6 +36,7 @@ const (
 	wrongAnswer   = "It answers, but wrongly: restart the server and update its firmware. If that does not help, find out who answers there."
 	newCert       = "It refuses the gateway's certificate: do what the cause says, then let the server trust the new one in its own tool."
 	serverCert    = "The server's own certificate cannot be used: let the server make a new one in its own tool (RSA, 2048 bits or more), then trust that one."
+	lostWrite     = "It can be read and does not answer this write: compare the tag's address with the PLC's own list, and let the PLC, and what stands before it, take writes."
 	inBetween     = "Somebody may stand between this PC and the server, or it was changed while it ran: restart it. If this stays, find out who answers there before you trust it."
 	adaptor       = "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."
 	noSuchNode    = "It answers, but has no such node: compare the node id with the server's own list."
@@ -48,6 +49,7 @@ const (
 var deviceRemedies = []remedy{
 	{[]string{"the driver panicked"}, "That is a fault of this program; it connects again by itself. Please report it with the log."},
 	{[]string{"raise timeout"}, "It answers, but too late: raise timeout of this device above what the cause says."},
+	{[]string{"no answer to the write"}, lostWrite},
 	// Modbus and its lines.
 	{[]string{"bytes of one"}, "It answers, but is cut off or comes byte by byte: look at the way to it (radio, VPN, a slow device server), and raise timeout."},
 	{[]string{"is whole, but no answer"}, "What comes is undamaged, but answers something else: two devices with one unit id, another master on the line, or a faulty device; unplug devices one by one until it is gone."},

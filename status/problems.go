@@ -255,7 +255,9 @@ func deviceGone(snap Snapshot, d *drivers.Stats) (Problem, bool) {
 	case unsteady && (d.Connected || age(snap.At, d.Since) < longAway):
 		p.What, p.Since = "Device "+string(d.Device)+": "+d.Unsteady.String(), d.Unsteady.Since
 		p.Cause = "the last time: " + p.Cause
-		p.Do += " " + unsteadyAdvice
+		if deviceAdvice(d.LastError) != lostWrite {
+			p.Do += " " + unsteadyAdvice
+		}
 	case away(snap, d):
 		p.What = "Device " + string(d.Device) + " is away"
 	default:

@@ -16,13 +16,13 @@ var writeRemedies = []remedy{
 	{[]string{"exception 5 ", "exception 6 "}, "The address is right, and the PLC is too busy to take the write: a longer interval or pause: 20ms helps; else look at the PLC."},
 	{[]string{"exception 4 ", "exception 7 ", "exception 8 ", "(not in the specification)"}, "The PLC itself cannot do the write: look at the PLC, whether its program runs and what it reports, and for the code in its manual."},
 	{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not take the write: check its power, its wiring and unit."},
-	{[]string{"no answer", "closed the connection", "hung up"}, "The device can be read and does not answer this write: compare the tag's address with the PLC's own list, and let the PLC, and what stands before it, take writes."},
+	{[]string{"no answer", "closed the connection", "hung up"}, lostWrite},
 	{[]string{"may not be written", "does not take such a write", "the login does not allow"}, "Let the server allow writing this node, for the login that the config names."},
 	{[]string{"another type", "out of the node", "does not fit", "is no truth value", "is no whole number", "is no number"}, "Compare the tag's type with that of the PLC: it does not take such a value."},
 }
 
 // writePath is what a cause says before its tag: the names of program parts.
-var writePath = regexp.MustCompile(`^(?:drivers: write [^ ]+: )?(?:[a-z]+: write )?`)
+var writePath = regexp.MustCompile(`^(?:drivers: write [^ ]+: )?(?:[a-z]+: (?:write )?)?`)
 
 // writeProblems names the tags of a machine that cannot be written, by what the
 // PLC waits for there.

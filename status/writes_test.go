@@ -58,8 +58,10 @@ func TestAWriteThatIsRefusedHasItsCauseAndRemedy(t *testing.T) {
 				t.Errorf("of a device that is away: %+v", p)
 			}
 		}
+		snap.Devices[0].Since = snap.At
 		snap.Devices[0].Unsteady = drivers.Unsteady{Since: noon, Times: 4, Within: time.Hour}
-		if got := Problems(snap); len(got) != 2 {
+		snap.Devices[0].LastError = strings.TrimPrefix(c.cause, "drivers: write press-plc/ack: ")
+		if got := Problems(snap); len(got) != 2 || strings.Contains(c.cause, "no answer to the write") != !strings.Contains(got[0].Do+got[1].Do, "loose plug") {
 			t.Errorf("of a device that comes and goes: %+v", got)
 		}
 	}

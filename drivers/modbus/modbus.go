@@ -136,11 +136,31 @@ func (d *driver) Used() time.Duration {
 	return time.Duration(d.unit.busy.Load())
 }
 
-// Notices implements drivers.Noticer: a unit of a line that answers twice.
+// Notices implements drivers.Noticer: a unit of a line that answers twice, or
+// wrongly now and then.
 func (d *driver) Notices() []drivers.Notice {
 	if d.unit == nil {
 		return nil
 	}
+	return append(d.answersTwice(), d.answersWrongly()...)
+}
+
+func (d *driver) answersWrongly() []drivers.Notice {
+	since, whole := d.unit.wrongSince()
+	if since.IsZero() {
+		return nil
+	}
+	text, do := "what came is no answer (its check sum is wrong, or bytes are missing)", "Look at the same baud and parity everywhere, the termination at both ends, each unit id once, and at the device itself"
+	if whole {
+		text, do = "what came is whole, but no answer to this request", "Two devices may have one unit id, another master may be on the line, or the device is faulty"
+	}
+	return []drivers.Notice{{
+		Text: fmt.Sprintf("unit %d answers wrongly now and then: %s; it is asked again each time, which takes the line's time", d.unit.unit, text),
+		Do:   do + "; unplug devices one by one until it is gone.",
+	}}
+}
+
+func (d *driver) answersTwice() []drivers.Notice {
 	since := d.unit.warySince()
 	if since.IsZero() {
 		return nil
@@ -316,13 +336,41 @@ func (d *driver) Write(ctx context.Context, w plant.Write) error {
 	}
 	err = d.put(p, raw)
 	var refused *pdu.ModbusError
-	if errors.As(err, &refused) {
-		err = exception(refused.ExceptionCode)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return fmt.Errorf("modbus: write %s (%s:%d): %w", w.Tag, p.table, p.start, exception(refused.ExceptionCode))
+	default:
+		lost := &lostWrite{tag: w.Tag, at: fmt.Sprintf("%s:%d", p.table, p.start), cause: err}
+		d.carrier.because(err, lost)
+		return fmt.Errorf("modbus: %w", lost)
 	}
-	if err != nil {
-		return fmt.Errorf("modbus: write %s (%s:%d): %w", w.Tag, p.table, p.start, err)
+}
+
+// lostWrite is a write without an answer; mostly it ends the session.
+type lostWrite struct {
+	tag   plant.TagID
+	at    string
+	cause error
+}
+
+// Error implements error.
+func (e *lostWrite) Error() string {
+	return fmt.Sprintf("no answer to the write of %s (%s): %v", e.tag, e.at, e.cause)
+}
+
+// Unwrap gives the cause.
+func (e *lostWrite) Unwrap() error { return e.cause }
+
+// unread is the error of a Read that could not read what. A session that a write
+// has ended is no matter of what was to be read next.
+func (d *driver) unread(what string, err error) error {
+	var lost *lostWrite
+	if errors.As(err, &lost) {
+		return fmt.Errorf("modbus: %s: %w", d.endpoint, lost)
 	}
-	return nil
+	return fmt.Errorf("modbus: read %s from %s: %w", what, d.endpoint, err)
 }
 
 func (d *driver) put(p *point, raw []byte) (err error) {

@@ -166,7 +166,7 @@ func (d *driver) readRecords(ctx context.Context) error {
 			continue
 		}
 		if err := d.readRecord(ctx, r, offered); err != nil {
-			return fmt.Errorf("modbus: read record %s (%s) from %s: %w", r.ID, r.span, d.endpoint, err)
+			return d.unread(fmt.Sprintf("record %s (%s)", r.ID, r.span), err)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package modbus
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -350,7 +349,7 @@ func (c *cycle) spare(b *block) {
 func (c *cycle) ask(b *block) error {
 	c.asked = true
 	if err := c.readBlock(c.ctx, b); err != nil {
-		return fmt.Errorf("modbus: read %s from %s: %w", b, c.endpoint, err)
+		return c.unread(b.String(), err)
 	}
 	if b.refusal.ofWay() && c.well+c.wellBefore == 0 {
 		c.away = b.refusal

@@ -67,6 +67,10 @@ type station struct {
 	// wary is until when the unit is asked with more care, since it gave an answer
 	// too many, and waryBegan since when; under line.mu.
 	wary, waryBegan time.Time
+	// spoilt are when the newest wrong answers came, and whole says that the newest
+	// was whole; under line.mu.
+	spoilt []time.Time
+	whole  bool
 }
 
 var _ carrier = (*station)(nil)
@@ -236,6 +240,7 @@ func (s *station) Send(request []byte) (answer []byte, err error) {
 		return answer, nil
 	case isLost(err):
 		s.failed = time.Since(begun)
+		s.answeredWrongly(err)
 		if s.well {
 			s.well = false
 			return nil, &forgiven{s.explain(err)}
@@ -269,6 +274,15 @@ func (s *station) over(cause error) {
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
 	s.link, s.cause = nil, cause
+}
+
+// because implements sessions.
+func (s *station) because(err, cause error) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	if s.link == nil && s.cause != nil && errors.Is(err, s.cause) {
+		s.cause = cause
+	}
 }
 
 // send does one request with the pauses before it.
@@ -391,6 +405,38 @@ func (s *station) warySince() time.Time {
 		return time.Time{}
 	}
 	return s.waryBegan
+}
+
+const (
+	// spoiltMost in spoiltWithin are more wrong answers than the noise of a line.
+	spoiltMost   = 5
+	spoiltWithin = time.Minute
+)
+
+// answeredWrongly notes a request to which something else came than its answer.
+func (s *station) answeredWrongly(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errBabble) || s.ctx.Err() != nil {
+		return
+	}
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	s.whole = !errors.Is(err, errGarble)
+	if len(s.spoilt) == spoiltMost {
+		s.spoilt = s.spoilt[:copy(s.spoilt, s.spoilt[1:])]
+	}
+	s.spoilt = append(s.spoilt, time.Now())
+}
+
+// wrongSince returns since when the unit answers wrongly now and then, as far as
+// that is remembered, and whether what comes is whole; zero if it does not. It may
+// be called from any goroutine.
+func (s *station) wrongSince() (since time.Time, whole bool) {
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	if len(s.spoilt) < spoiltMost || time.Since(s.spoilt[0]) > spoiltWithin {
+		return time.Time{}, false
+	}
+	return s.spoilt[0], s.whole
 }
 
 // cameLate notes an answer that was not waited for any more.

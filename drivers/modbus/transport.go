@@ -75,6 +75,8 @@ type sessions interface {
 	open(ctx context.Context, session uint64) error
 	// close ends the session, also while a request waits for its answer.
 	close(cause error) error
+	// because says better why there is no session, if it ended by err.
+	because(err, cause error)
 }
 
 // carrier takes requests to a device: over a socket of its own, or as one unit
@@ -141,6 +143,15 @@ func (t *transport) close(cause error) error {
 	err := t.link.conn.Close()
 	t.link, t.cause = nil, cause
 	return err
+}
+
+// because implements sessions.
+func (t *transport) because(err, cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.link == nil && t.cause != nil && errors.Is(err, t.cause) {
+		t.cause = cause
+	}
 }
 
 // drop ends the session of l, if it is still the current one.
