@@ -29,8 +29,8 @@ const (
 	// OutcomeDropped: a dead letter that a person has given up, for the reason in
 	// Words.
 	OutcomeDropped Outcome = "dropped"
-	// OutcomeAsked: a request that carries no event, for a token for example; it
-	// was answered as it should be.
+	// OutcomeAsked: a request that carries no event, for a token for example, or only
+	// makes way for one; it was answered as it should be.
 	OutcomeAsked Outcome = "asked"
 	// OutcomeTest: a request by which a person tries the uplink.
 	OutcomeTest Outcome = "test"

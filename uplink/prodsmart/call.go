@@ -47,6 +47,7 @@ type call struct {
 	first, last plant.Sequence
 	events      int
 	asked       uplink.Outcome // what a success is called that carries no event
+	says        string         // what the journal says of that success
 	until       time.Time      // how long it may wait for its turn
 }
 
@@ -138,7 +139,7 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	case h != nil:
 		x.Words = h.cause.Error()
 	case o == taken && c.asked != "":
-		x.Outcome, x.Words = c.asked, ""
+		x.Outcome, x.Words = c.asked, c.says
 	case o == taken:
 		x.Outcome = uplink.OutcomeDelivered
 		if c.made {

@@ -2,12 +2,15 @@ package prodsmart
 
 import (
 	"maps"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/sluice-edge/sluice/internal/central"
 	fake "github.com/sluice-edge/sluice/internal/central/prodsmart"
 	"github.com/sluice-edge/sluice/plant"
+	"github.com/sluice-edge/sluice/uplink"
 )
 
 // TestAStopThatMayHaveArrivedIsEnded: nobody knows whether Prodsmart has had a
@@ -119,5 +122,32 @@ func TestAToldStopIsNotListedWhenTheNextWaits(t *testing.T) {
 			t.Errorf("listed %q", got)
 		}
 		r.strict()
+	})
+}
+
+// TestWhatMakesWayIsNotDelivered: the start that ends an older stop is not the stop
+// behind it, which Prodsmart is told of only by its own request.
+func TestWhatMakesWayIsNotDelivered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, company())
+		first := r.stop(1, "Jam")
+		r.once(first)
+		r.fake.Faults.Add(central.LostReply())
+		r.once(first)
+		elapse(2 * time.Minute)
+		second := []plant.Event{first, r.start(1), r.stop(2, "Waiting")}
+		r.wire.asked()
+		r.journal = nil
+		r.deliver(second...)
+		r.want(jamOff, waitingOn)
+		var told []uplink.Outcome
+		for _, x := range r.journal {
+			if x.First <= 3 && 3 <= x.Last && x.Method == http.MethodPost {
+				told = append(told, x.Outcome)
+			}
+		}
+		if !slices.Equal(told, []uplink.Outcome{uplink.OutcomeAsked, uplink.OutcomeDelivered}) {
+			t.Errorf("the log says of the second stop %v: %+v", told, r.journal)
+		}
 	})
 }

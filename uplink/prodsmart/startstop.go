@@ -86,7 +86,7 @@ func (w *work) change(ctx context.Context, i int, r *run) *halt {
 			return stop
 		}
 	case first:
-		if stop := w.set(ctx, i, w.options.defaultType(w.m.id), 1, state{Begun: true}); stop != nil || w.done[i].set {
+		if stop := w.set(ctx, i, w.options.defaultType(w.m.id), 1, state{Begun: true}, ""); stop != nil || w.done[i].set {
 			return stop
 		}
 	case r.StopID != 0 && !r.Since.IsZero() && !slices.ContainsFunc(r.Missed, func(d Missed) bool { return d.StopID == r.StopID }):
@@ -114,7 +114,11 @@ func (w *work) end(ctx context.Context, i int, r *run) *halt {
 	if r.Running == 1 && w.options.StartType == startDefault {
 		startType = w.options.defaultType(w.m.id)
 	}
-	stop := w.set(ctx, i, startType, 1, state{Begun: true, Ended: was.StopID})
+	before := ""
+	if r.Running == 0 {
+		before = "it ends the stop before this one"
+	}
+	stop := w.set(ctx, i, startType, 1, state{Begun: true, Ended: was.StopID}, before)
 	if stop != nil || w.done[i].set || !was.Doubt {
 		return stop
 	}
@@ -155,7 +159,7 @@ func (w *work) stand(ctx context.Context, i int, r *run) *halt {
 	}
 	after := w.m.known()
 	after.Open, after.Doubt, after.StopID, after.Type, after.Begun = true, false, r.StopID, downtime, true
-	if stop := w.set(ctx, i, downtime, 0, after); stop != nil || w.done[i].set {
+	if stop := w.set(ctx, i, downtime, 0, after, ""); stop != nil || w.done[i].set {
 		return stop
 	}
 	w.through(i, r)
@@ -190,7 +194,7 @@ func (w *work) reason(ctx context.Context, i int, r *plant.Reason) *halt {
 			return nil
 		}
 		was.Type = downtime
-		if stop := w.set(ctx, i, downtime, 0, was); stop != nil || w.done[i].set {
+		if stop := w.set(ctx, i, downtime, 0, was, ""); stop != nil || w.done[i].set {
 			return stop
 		}
 	}
@@ -213,11 +217,15 @@ func (w *work) waits(i int) bool {
 
 // set makes one call and, if it is taken, remembers after. If it is not, event i
 // is settled, or a halt is returned. After a lost answer the same state is set
-// again.
-func (w *work) set(ctx context.Context, i int, downtime string, running int, after state) *halt {
+// again. before says what the call is for, where it does not tell event i itself but
+// must come before that does.
+func (w *work) set(ctx context.Context, i int, downtime string, running int, after state, before string) *halt {
 	body := plant.AppendJSONString([]byte(`{"type":`), downtime)
 	body = strconv.AppendInt(append(body, `,"running":`...), int64(running), 10)
 	request := w.machineCall(classState, "startstop", append(body, '}'), w.events[i].Kind, i)
+	if before != "" {
+		request.asked, request.says = uplink.OutcomeAsked, before
+	}
 	a, o, h := w.do(ctx, request)
 	if h != nil || o != taken {
 		if h != nil && h.doubt || h == nil && o == stumbled {
