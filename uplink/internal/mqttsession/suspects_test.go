@@ -123,8 +123,9 @@ func TestSickBrokerIsNoProof(t *testing.T) {
 			b := newBroker(t)
 			b.onPublish = c.sick(b)
 			s := soon(b.session(func(o *Options) { o.AckTimeout = 40 * time.Millisecond }))
-			var streams sync.WaitGroup
+			var streams, heard sync.WaitGroup
 			cured := make(chan struct{})
+			heard.Add(c.streams)
 			for i := range c.streams {
 				streams.Go(func() {
 					stream := fmt.Sprint("s", i)
@@ -142,6 +143,7 @@ func TestSickBrokerIsNoProof(t *testing.T) {
 					if !told(err) {
 						t.Errorf("%s: %v, want words with %q", stream, err, c.words)
 					}
+					heard.Done()
 					<-cured
 					later, left, err := run(s, stream, left, time.Now().Add(10*time.Second))
 					if rejected = append(rejected, later...); len(rejected)+len(left) > 0 {
@@ -149,7 +151,7 @@ func TestSickBrokerIsNoProof(t *testing.T) {
 					}
 				})
 			}
-			<-time.After(sickFor)
+			heard.Wait() // until then the broker is sick
 			b.mu.Lock()
 			b.onPublish = healthy
 			b.mu.Unlock()
