@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,7 @@ func probeUplink(ctx context.Context, con *console, p *plan, u *uplinkPlan) []up
 	if asks, ok := s.(uplink.Preflighter); ok {
 		found = append(found, asks.Preflight(ctx, used)...)
 	} else {
-		found = append(found, unasked(used)...)
+		found = append(found, unasked(p, u, used)...)
 		if tries, ok := s.(uplink.Tester); ok {
 			// What came of it is told already; this one shows when the other side's
 			// certificate ends.
@@ -96,20 +97,47 @@ func letsIn(ctx context.Context, con *console, p *plan, u *uplinkPlan) uplink.Fi
 }
 
 // unasked says of which codes nobody can be asked.
-func unasked(used []uplink.UsedCode) (found []uplink.Finding) {
+func unasked(p *plan, u *uplinkPlan, used []uplink.UsedCode) (found []uplink.Finding) {
 	for _, kind := range plant.CodeKinds() {
-		var codes []string
-		for _, c := range used {
-			if c.Kind == kind {
-				codes = append(codes, c.Theirs)
-			}
-		}
+		codes := sentCodes(p, u, kind, used)
 		if len(codes) > 0 {
 			found = append(found, uplink.Finding{Level: uplink.Amber, What: string(kind),
 				Words: "cannot be checked, since this system has no list to ask for: " + some(codes, 10), Remedy: "compare them with the system's own"})
 		}
 	}
 	return found
+}
+
+// sentCodes are the codes of a kind that a system is sent, as it calls them: those
+// that the config names, those of the uplink's table, for what only a device says,
+// and each machine, which every event names.
+func sentCodes(p *plan, u *uplinkPlan, kind plant.CodeKind, used []uplink.UsedCode) (codes []string) {
+	add := func(code string) {
+		if !slices.Contains(codes, code) {
+			codes = append(codes, code)
+		}
+	}
+	table := uplink.NewCodes(u.Plan.Codes, nil)
+	if kind == plant.CodeMachine {
+		for _, m := range p.Machines {
+			if u.Plan.Options.Machines.Take(m.Machine()) {
+				theirs, _ := table.Lookup(kind, string(m.Machine()))
+				add(theirs)
+			}
+		}
+		return codes
+	}
+	for _, c := range used {
+		if c.Kind == kind {
+			add(c.Theirs)
+		}
+	}
+	if u.Plan.Translation(kind) != uplink.Untranslated {
+		for _, row := range u.Plan.Codes.Table(kind).Rows {
+			add(row.Value.Theirs)
+		}
+	}
+	return codes
 }
 
 // The page warns at the same distances.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -62,6 +63,28 @@ uplinks:
 	if len(erp.Accepted()) != 0 {
 		t.Errorf("%d events were booked by a check", len(erp.Accepted()))
 	}
+}
+
+// What no system can be asked for is named in amber: each machine that an uplink
+// takes, also one that only hands over records, and the rows of its tables, whose
+// codes only a device says.
+func TestCodesThatNobodyCanBeAskedFor(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	plc := startModbus(t)
+	file := writeConfig(t, `site: {enterprise: acme, site: lisbon, area: packing, gateway: gw-1}
+buffer: {path: `+t.TempDir()+`}
+devices:
+  plc: {driver: modbus, endpoint: "`+plc.Addr()+`", tags: {made: {address: "holding:0", type: uint32}, offer: "coil:0", ack: "coil:1", what: {address: "holding:10", type: string, length: 4}, much: {address: "holding:20", type: int32}}}
+machines:
+  PRESS-01: {device: plc, counter: {total: made, max_rate: 20/s}}
+  MIXER-01: {device: plc, dosing: {trigger: offer, ack: ack, component: {tag: what}, quantity: much, unit: kg}}
+uplinks:
+  erp: {driver: rest, url: "`+server.URL+`/events", codes: {component: {SUGAR: "0815"}}}
+  half: {driver: rest, url: "`+server.URL+`/half", machines: [PRESS-01]}
+`)
+	out, _, _ := check(t, checkCmd{configFlag: configFlag{File: file}, Online: true})
+	contains(t, "check --online", out, "has no list to ask for: PRESS-01, MIXER-01", "  amber  component: cannot be checked, since this system has no list to ask for: 0815", "has no list to ask for: PRESS-01 — compare")
 }
 
 // TestWhatEndsSoon: the distances are those of the page.
