@@ -44,8 +44,8 @@ func (b *demoBed) misweighed() (problems []string) {
 				kind = plant.KindRefill
 			}
 			truth := float64(move.Grams) / 1000
-			if i < len(told) && (told[i].Kind != kind || math.Abs(told[i].Kilograms-truth) > demoClose) {
-				problems = append(problems, fmt.Sprintf("%s: the hopper's %s of %.3f kg arrived as %s of %.3f kg", name, kind, truth, told[i].Kind, told[i].Kilograms))
+			if i < len(told) && (told[i].Kind != kind || told[i].Unit != "kg" || math.Abs(told[i].Quantity-truth) > demoClose) {
+				problems = append(problems, fmt.Sprintf("%s: the hopper's %s of %.3f kg arrived as %s of %.3f %s", name, kind, truth, told[i].Kind, told[i].Quantity, told[i].Unit))
 			}
 		}
 	}

@@ -46,8 +46,9 @@ type mesMachine struct {
 // Weighing is a dose, refill or removal as an event told it.
 type Weighing struct {
 	Kind plant.EventKind
-	// Kilograms is the quantity as a receiver reads it.
-	Kilograms float64
+	// Quantity is in Unit, as a receiver reads it.
+	Quantity float64
+	Unit     string
 }
 
 // mesEvent is the part of an event that the receiver reads.
@@ -168,10 +169,7 @@ func (m *MES) count(machine *mesMachine, e mesEvent) {
 	m.kinds[kind]++
 	switch plant.EventKind(kind) {
 	case plant.KindDosing, plant.KindRefill, plant.KindRemoval:
-		machine.weighed = append(machine.weighed, Weighing{Kind: plant.EventKind(kind), Kilograms: e.Data.Quantity})
-		if e.Data.Unit != "kg" {
-			m.violate("event %s is in %q", e.ID, e.Data.Unit)
-		}
+		machine.weighed = append(machine.weighed, Weighing{Kind: plant.EventKind(kind), Quantity: e.Data.Quantity, Unit: e.Data.Unit})
 		return
 	case plant.KindCounter:
 	default:
