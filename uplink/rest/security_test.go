@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -277,25 +276,9 @@ func TestHandshakesThatEndWithoutAWord(t *testing.T) {
 		}, 2 * time.Second, 1, "no TLS handshake within 2s; look whether the port in url is one of TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var serving sync.WaitGroup
-			serving.Go(func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					serving.Go(func() {
-						defer c.Close()
-						test.answer(c.(*net.TCPConn))
-					})
-				}
-			})
-			o := testOptions(l.Addr().String())
-			o.URL, o.CA, o.Timeout = "https://"+l.Addr().String()+"/events", ours.CA(), config.Duration(test.timeout)
+			address := serving(t, func(c net.Conn) { test.answer(c.(*net.TCPConn)) })
+			o := testOptions(address)
+			o.URL, o.CA, o.Timeout = "https://"+address+"/events", ours.CA(), config.Duration(test.timeout)
 			s := openWith(t, o)
 			for range test.tries { // the receiver's word comes through once in a while
 				r := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
@@ -303,11 +286,9 @@ func TestHandshakesThatEndWithoutAWord(t *testing.T) {
 					t.Errorf("results %+v, want %q", r, test.fails)
 				}
 			}
-			_ = l.Close() // ends Accept
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
-			serving.Wait()
 		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -164,28 +163,14 @@ func TestTooLargeForNow(t *testing.T) {
 // TestRefusedBeforeItIsRead: a receiver that does not read what is too large,
 // answers and hangs up, is understood all the same.
 func TestRefusedBeforeItIsRead(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
-	defer l.Close()
-	var served sync.WaitGroup
-	defer served.Wait()
-	served.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			served.Go(func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(5 * time.Second))
-				if _, err := http.ReadRequest(bufio.NewReaderSize(c, 16)); err != nil {
-					t.Error(err)
-				}
-				io.WriteString(c, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-			})
+	address := serving(t, func(c net.Conn) {
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := http.ReadRequest(bufio.NewReaderSize(c, 16)); err != nil {
+			t.Error(err)
 		}
+		io.WriteString(c, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	})
-	defer l.Close()
-	o := testOptions(l.Addr().String())
+	o := testOptions(address)
 	o.MaxBody, o.Timeout = 8<<20, config.Duration(5*time.Second)
 	s := openWith(t, o)
 	large := uplinktest.Events("M", 1, 1)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/sluice-edge/sluice/config"
@@ -19,29 +18,10 @@ import (
 // leaves returns every text in a JSON value, by where it is.
 func leaves(t *testing.T, text []byte) map[string]any {
 	t.Helper()
-	var whole any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	if err := decoder.Decode(&whole); err != nil {
-		t.Fatalf("%v in %s", err, text)
+	found, err := schematest.Leaves(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	found := make(map[string]any)
-	var walk func(path string, v any)
-	walk = func(path string, v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			for name, inner := range v {
-				walk(strings.TrimPrefix(path+"."+name, "."), inner)
-			}
-		case []any:
-			for i, inner := range v {
-				walk(fmt.Sprintf("%s[%d]", path, i), inner)
-			}
-		default:
-			found[path] = v
-		}
-	}
-	walk("", whole)
 	return found
 }
 
