@@ -170,6 +170,11 @@ func tcpFront(t testing.TB, target string) *bus {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Once it has answered, the server's goroutine for this connection is there: a
+	// test that counts goroutines does not find one more later.
+	if _, err := overTCP(conn, rtuFrame(1, pdu.FuncCodeReadHoldingRegisters, 0, 100, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
 	return newBus(t, func(request []byte) [][]byte {
 		mu.Lock()
 		defer mu.Unlock()
