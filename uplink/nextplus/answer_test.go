@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -355,71 +353,6 @@ func TestTheBatchEnds(t *testing.T) {
 	}
 }
 
-// TestOptionFaults are named where they are, with what to do.
-func TestOptionFaults(t *testing.T) {
-	for name, c := range map[string]struct {
-		change func(*Options)
-		want   []string
-	}{
-		"good":              {func(*Options) {}, nil},
-		"no url":            {func(o *Options) { o.Device, o.ItemAttach, o.Operation = "", "", "" }, []string{""}},
-		"no scheme":         {func(o *Options) { o.ItemAttach = "erp.example/item" }, []string{"item_attach"}},
-		"words":             {func(o *Options) { o.OnLostReply, o.Redirect, o.WebPage, o.UnknownParent = "a", "b", "c", "d" }, []string{"on_lost_reply", "redirect", "web_page", "unknown_parent"}},
-		"remember":          {func(o *Options) { o.Remember = 0 }, []string{"remember"}},
-		"secret in a query": {func(o *Options) { o.Device += "?api_key=1" }, []string{"device"}},
-		"secret in clear":   {func(o *Options) { o.Device = "http://erp.example/d"; o.Auth.Bearer = config.NewSecret("x") }, []string{"device"}},
-		"inline":            {func(o *Options) { o.HoldAfter = 0; o.Timeout = 0 }, []string{"hold_after", "timeout"}},
-		"a table for nothing": {func(o *Options) {
-			o.Codes.Machine.Rows = []config.Row[uplink.Code]{{Name: "M", Value: uplink.Code{Theirs: "1"}}}
-		}, []string{"codes.machine"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := testOptions("http://127.0.0.1:1")
-			c.change(&o)
-			var got []string
-			for _, err := range flat(o.Validate()) {
-				var f *config.FieldError
-				if !errors.As(err, &f) || f.Remedy == "" {
-					t.Fatalf("no remedy: %v", err)
-				}
-				got = append(got, f.Path)
-			}
-			if !slices.Equal(got, c.want) {
-				t.Errorf("got faults at %q, want %q", got, c.want)
-			}
-		})
-	}
-}
-
-func flat(err error) (all []error) {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, inner := range many.Unwrap() {
-			all = append(all, flat(inner)...)
-		}
-		return all
-	}
-	if err != nil {
-		all = append(all, err)
-	}
-	return all
-}
-
-// TestKeys holds the plan against its options.
-func TestPlan(t *testing.T) {
-	o := testOptions("https://erp.example:8443")
-	o.Operation = ""
-	p, err := plan("erp", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !p.Carries(plant.KindSerial) || !p.Carries(plant.KindItemAttach) || p.Carries(plant.KindOperation) || p.Carries(plant.KindGap) || p.Carries(plant.KindCounter) {
-		t.Error("the kinds are not those of the URLs")
-	}
-	if p.Options.Deduplicates || p.Options.BatchEvents != maxEvents || !strings.Contains(p.Endpoint, net.JoinHostPort("erp.example", "8443")) {
-		t.Errorf("got %+v", p)
-	}
-}
-
 // TestAProxyThatLostTheReceiver says nothing of whether that has booked.
 func TestAProxyThatLostTheReceiver(t *testing.T) {
 	for _, c := range []struct {
@@ -456,67 +389,4 @@ func TestAProxyThatLostTheReceiver(t *testing.T) {
 		}
 		same(t, statuses(s.send(s.serial("add", "SN-1", ""))), want)
 	}
-}
-
-// TestKilledWhileARequestIsOut: with park nobody sends it again but a person, and
-// what was answered, or never went out, is not parked.
-func TestKilledWhileARequestIsOut(t *testing.T) {
-	s := newShop(t, fake.ERP{})
-	s.options.OnLostReply = lostPark
-	s.open()
-	first, second, third := s.serial("add", "SN-1", ""), s.serial("add", "SN-2", ""), s.serial("add", "SN-3", "")
-	s.accepted(first)
-	s.open()                                                                    // its answer was settled
-	s.settle(s.sender.Send(t.Context(), second.Machine, []plant.Event{second})) // noted
-	same(t, statuses(s.sender.Send(t.Context(), second.Machine, []plant.Event{second})), plant.Delivered)
-	s.open() // it was not
-	r := s.send(second)
-	same(t, statuses(r), plant.Rejected)
-	if !errors.Is(r[0].Cause, errKilled) || !strings.Contains(r[0].Cause.Error(), "on_lost_reply is park") {
-		t.Errorf("nobody is told what to do: %v", r[0].Cause)
-	}
-	if n := len(s.bodies(fake.DevicePath)); n != 2 {
-		t.Errorf("%d requests, want 2", n)
-	}
-	s.open()
-	s.accepted(second) // a person retries the dead letter
-	s.accepted(third)
-
-	s.server.Close()
-	s.open() // without a connection that was there: what is written to that went out
-	fourth := s.serial("add", "SN-4", "")
-	same(t, statuses(s.send(fourth)), plant.Retry)
-	s.open()
-	same(t, statuses(s.send(fourth)), plant.Retry)
-	s.faultless(fake.RuleDouble)
-}
-
-// TestKilledWhileAPartIsOutThatHadWaited: with park nobody but a person sends it
-// again either.
-func TestKilledWhileAPartIsOutThatHadWaited(t *testing.T) {
-	s := newShop(t, fake.ERP{})
-	s.options.OnLostReply = lostPark
-	s.open()
-	first, second := s.attach("add", 1, "SN-1", ""), s.attach("add", 2, "SN-1", "")
-	same(t, statuses(s.send(first)), plant.Held)
-	same(t, statuses(s.send(second)), plant.Held)
-	s.accepted(s.serial("add", "SN-1", ""))
-	once := func(e plant.Event) []plant.Result { return s.sender.Send(t.Context(), e.Machine, []plant.Event{e}) }
-	noted := once(first)
-	if same(t, statuses(noted), plant.Retry); !errors.Is(noted[0].Cause, errNoted) {
-		t.Fatalf("it is not noted: %v", noted[0].Cause)
-	}
-	s.settle(noted)
-	s.accepted(s.serial("add", "SN-2", "")) // the stream goes on meanwhile
-	same(t, statuses(once(first)), plant.Delivered)
-	s.open() // nobody settled that
-	r := s.send(first)
-	if same(t, statuses(r), plant.Rejected); !errors.Is(r[0].Cause, errKilled) {
-		t.Errorf("nobody is told what to do: %v", r[0].Cause)
-	}
-	s.accepted(second)
-	if n := len(s.bodies(fake.ItemPath)); n != 2 {
-		t.Errorf("%d requests, want 2", n)
-	}
-	s.faultless()
 }
