@@ -36,6 +36,7 @@ const (
 	wrongAnswer   = "It answers, but wrongly: restart the server and update its firmware. If that does not help, find out who answers there."
 	newCert       = "It refuses the gateway's certificate: do what the cause says, then let the server trust the new one in its own tool."
 	serverCert    = "The server's own certificate cannot be used: let the server make a new one in its own tool (RSA, 2048 bits or more), then trust that one."
+	silentBehind  = "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."
 	lostWrite     = "It can be read and does not answer this write: compare the tag's address with the PLC's own list, and let the PLC, and what stands before it, take writes."
 	inBetween     = "Somebody may stand between this PC and the server, or it was changed while it ran: restart it. If this stays, find out who answers there before you trust it."
 	adaptor       = "Check that the adaptor is plugged in and named as in /dev/serial/by-id, that the user sluice is in the group dialout, and that no other program uses the port."
@@ -48,13 +49,15 @@ const (
 // says comes before what is said of one that does not.
 var deviceRemedies = []remedy{
 	{[]string{"the driver panicked"}, "That is a fault of this program; it connects again by itself. Please report it with the log."},
+	{[]string{"bytes of one"}, "It answers, but is cut off or comes byte by byte: look at the way to it (radio, VPN, a slow device server), and raise timeout."},
+	{[]string{"of the gateway box came after", "exception 10 ", "exception 11 "}, silentBehind},
 	{[]string{"raise timeout"}, "It answers, but too late: raise timeout of this device above what the cause says."},
 	{[]string{"no answer to the write"}, lostWrite},
 	// Modbus and its lines.
-	{[]string{"bytes of one"}, "It answers, but is cut off or comes byte by byte: look at the way to it (radio, VPN, a slow device server), and raise timeout."},
 	{[]string{"is whole, but no answer"}, "What comes is undamaged, but answers something else: two devices with one unit id, another master on the line, or a faulty device; unplug devices one by one until it is gone."},
 	{[]string{"check sum is wrong"}, "What comes is spoilt: the same baud and parity everywhere, the termination at both ends, each unit id once; unplug devices one by one until it is gone."},
 	{[]string{"line is never silent"}, "Somebody else talks on this line: another master, an inverter beside the cable, or wrong baud."},
+	{[]string{"behind the gateway box of line"}, "Check this device's power and unit id, and its wiring, baud and parity at the gateway box; raise timeout, if it is slow."},
 	{[]string{"no answer of unit"}, "Check this device's power and unit id, A and B not swapped, and baud and parity of the line."},
 	{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},
 	{[]string{"in the time for one poll"}, "It answers too slowly for all that one poll asks of it: a longer interval, fewer tags, or a longer timeout."},
@@ -67,7 +70,6 @@ var deviceRemedies = []remedy{
 	{[]string{"exception 4 ", "exception 7 ", "exception 8 "}, "It answers that it has a fault of its own: look at the device."},
 	{[]string{"exception 5 ", "exception 6 "}, "It answers that it is busy, and is asked again by itself: a longer interval or pause: 20ms helps."},
 	{[]string{"(not in the specification)"}, "It answers with a code of its own: look it up in the device's own manual."},
-	{[]string{"exception 10 ", "exception 11 "}, "The gateway box answers, but the device behind it does not: check its power, its wiring and unit. It is asked again by itself."},
 	{[]string{"does not keep to the protocol"}, "What answers there is no such device, or speaks another framing: check address, port and protocol at both ends."},
 	// Lines of text.
 	{[]string{"(silent_after)"}, "The connection stands, but nothing comes: let the device send by itself (its continuous mode), check its cable, or raise silent_after."},

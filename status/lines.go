@@ -61,7 +61,7 @@ func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 // lineProblems name the lines that have no time left.
 func lineProblems(snap Snapshot) (ps []Problem) {
 	for _, l := range linesOf(snap.Devices) {
-		if l.Share < lineFull {
+		if l.Share < lineFull || blamed(snap, l) {
 			continue
 		}
 		ps = append(ps, Problem{
@@ -71,6 +71,20 @@ func lineProblems(snap Snapshot) (ps []Problem) {
 		})
 	}
 	return ps
+}
+
+// blamed reports whether it is said already why a line has no time left: the device
+// that took half of it or more is lost, or its driver says what is wrong with it.
+func blamed(snap Snapshot, l lineDoc) bool {
+	if l.MostShare < l.Share/2 {
+		return false
+	}
+	for i := range snap.Devices {
+		if d := &snap.Devices[i]; d.Device == l.Most {
+			return !d.Connected || len(d.Notices) > 0
+		}
+	}
+	return false
 }
 
 // lineWords says on a device's card how its line is.

@@ -37,4 +37,15 @@ func TestLinesAreShown(t *testing.T) {
 	if len(ps) != 1 || ps[0].What != "Line hall is too slow for what is asked of it" || !strings.Contains(ps[0].Cause, "filler-plc took most, 76 %") || ps[0].Do == "" {
 		t.Errorf("%+v", ps)
 	}
+
+	// Who took it all and is named for that already is not named twice, in words
+	// that lead elsewhere.
+	snap.Devices[1].Notices = []drivers.Notice{{Text: "unit 2 answers wrongly now and then", Do: "unplug it"}}
+	if ps := Problems(snap); len(ps) != 1 || strings.Contains(ps[0].What, "too slow") {
+		t.Errorf("%q", whats(ps))
+	}
+	snap.Devices[0].LineShare = 0.9
+	if ps := Problems(snap); len(ps) != 2 {
+		t.Errorf("a line that is full by another one: %q", whats(ps))
+	}
 }

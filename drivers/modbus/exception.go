@@ -29,6 +29,15 @@ var exceptions = map[exception]struct{ name, remedy string }{
 	11: {"gateway target device failed to respond", "the device behind the gateway is silent: check its power, its wire and unit"},
 }
 
+// exceptionOf returns the exception that an answer is, 0 for none. answer begins
+// with its function.
+func exceptionOf(answer []byte) exception {
+	if len(answer) < 2 || answer[0]&0x80 == 0 {
+		return 0
+	}
+	return exception(answer[1])
+}
+
 // words returns "exception 2 (illegal data address)".
 func (e exception) words() string {
 	name := exceptions[e].name

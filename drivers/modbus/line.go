@@ -166,14 +166,10 @@ func (l *line) calm() {
 
 // exceptionIn returns the exception that an answer is, 0 for none.
 func (l *line) exceptionIn(answer []byte) exception {
-	at := 1 // behind the unit id
-	if !l.rtu {
-		at = headerSize
+	if l.rtu {
+		return exceptionOf(answer[1:]) // behind the unit id
 	}
-	if answer[at]&0x80 == 0 {
-		return 0
-	}
-	return exception(answer[at+1])
+	return exceptionOf(answer[headerSize:])
 }
 
 // leave is called when a unit's session ends; the last one closes the wire.

@@ -20,7 +20,13 @@ type mbap struct {
 	asked uint16
 	out   [maxFrame]byte
 	// given are requests that were given up: their answers may still come.
-	given []uint16
+	given []givenUp
+}
+
+// givenUp is a request without an answer in time, and when it was sent.
+type givenUp struct {
+	id uint16
+	at time.Time
 }
 
 // agesKnown bounds how far below the newest transaction id another one is taken
@@ -55,7 +61,7 @@ func (m *mbap) exchange(s *station, request []byte, deadline time.Time) ([]byte,
 	answer, err := m.receive(s)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		m.giveUp(m.counter)
+		m.giveUp(s)
 		return nil, &lostAnswer{err}
 	case err != nil:
 		return nil, err
@@ -80,11 +86,11 @@ func (m *mbap) receive(s *station) ([]byte, error) {
 		if id == m.counter {
 			return m.link.keep(f), nil
 		}
-		if i := slices.Index(m.given, id); i >= 0 {
-			m.given = slices.Delete(m.given, i, i+1)
+		if i := slices.IndexFunc(m.given, func(g givenUp) bool { return g.id == id }); i >= 0 {
 			if late := s.line.of(f[6]); late != nil {
-				late.cameLate()
+				late.cameLate(time.Since(m.given[i].at), exceptionOf(f[headerSize:]))
 			}
+			m.given = slices.Delete(m.given, i, i+1)
 			continue
 		}
 		if !m.forgotten(id) {
@@ -112,8 +118,8 @@ func (m *mbap) again(s *station, f []byte) error {
 	case first[6] != f[6]:
 		return nil
 	case s.unit == f[6]:
-		m.giveUp(m.counter) // the answer to its newest request may still come
-		s.well = false      // and this one is not forgiven
+		m.giveUp(s)    // the answer to its newest request may still come
+		s.well = false // and this one is not forgiven
 		return &lostAnswer{err}
 	}
 	if unit := s.line.of(f[6]); unit != nil {
@@ -130,10 +136,11 @@ func (m *mbap) forgotten(id uint16) bool {
 	return age > 0 && age < m.asked && m.link.answerTo(id) == nil
 }
 
-// giveUp remembers a request whose answer may come later, of the last ones only.
-func (m *mbap) giveUp(id uint16) {
+// giveUp remembers the newest request, of s, whose answer may come later; of the
+// last ones only.
+func (m *mbap) giveUp(s *station) {
 	if len(m.given) == unansweredKept {
 		m.given = slices.Delete(m.given, 0, 1)
 	}
-	m.given = append(m.given, id)
+	m.given = append(m.given, givenUp{m.counter, s.asked})
 }

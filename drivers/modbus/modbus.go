@@ -136,46 +136,6 @@ func (d *driver) Used() time.Duration {
 	return time.Duration(d.unit.busy.Load())
 }
 
-// Notices implements drivers.Noticer: a unit of a line that answers twice, or
-// wrongly now and then.
-func (d *driver) Notices() []drivers.Notice {
-	if d.unit == nil {
-		return nil
-	}
-	return append(d.answersTwice(), d.answersWrongly()...)
-}
-
-func (d *driver) answersWrongly() []drivers.Notice {
-	since, whole := d.unit.wrongSince()
-	if since.IsZero() {
-		return nil
-	}
-	text, do := "what came is no answer (its check sum is wrong, or bytes are missing)", "Look at the same baud and parity everywhere, the termination at both ends, each unit id once, and at the device itself"
-	if whole {
-		text, do = "what came is whole, but no answer to this request", "Two devices may have one unit id, another master may be on the line, or the device is faulty"
-	}
-	return []drivers.Notice{{
-		Text: fmt.Sprintf("unit %d answers wrongly now and then: %s; it is asked again each time, which takes the line's time", d.unit.unit, text),
-		Do:   do + "; unplug devices one by one until it is gone.",
-	}}
-}
-
-func (d *driver) answersTwice() []drivers.Notice {
-	since := d.unit.warySince()
-	if since.IsZero() {
-		return nil
-	}
-	text := fmt.Sprintf("unit %d answers twice", d.unit.unit)
-	if d.unit.line.rtu {
-		text += "; it is asked more slowly until it has not done so for a minute"
-	}
-	return []drivers.Notice{{
-		Text:  text,
-		Do:    "Give each device of the line a unit id of its own. If it has one, its answers come too late: raise timeout of this device.",
-		Since: since,
-	}}
-}
-
 // Connect implements drivers.Driver. It dials once and asks nothing.
 func (d *driver) Connect(ctx context.Context, session uint64) error {
 	_ = d.carrier.close(drivers.ErrNotConnected) // a session left open, which the Poller never does

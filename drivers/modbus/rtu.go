@@ -113,7 +113,7 @@ func (r *rtu) foreign(frame []byte) {
 		return
 	}
 	if s.unsure() {
-		s.cameLate()
+		s.cameLate(time.Since(s.asked), exceptionOf(frame[1:]))
 		return
 	}
 	s.answersTwice()
@@ -131,6 +131,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 	want := answerShape(request)
 	r.odd = ""
 	s.missing(want)
+	hasty := s.hasty()
 	heard := time.Now()
 	for {
 		answer, early := r.find(s, request, want)
@@ -138,6 +139,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 			s.unanswered = s.unanswered[:len(s.unanswered)-1]
 			return answer, nil
 		}
+		early = early || hasty && (r.odd != "" || len(r.heard(request)) > 0)
 		if early && time.Since(heard) > rtuGap {
 			return nil, &lostAnswer{r.garble()}
 		}
@@ -176,7 +178,7 @@ func (r *rtu) exchange(s *station, request []byte, deadline time.Time) ([]byte, 
 
 // judge says of a request that ran out of time what was heard meanwhile.
 func (r *rtu) judge(request []byte, timeout error) error {
-	heard := bytes.TrimPrefix(r.in[:r.have], request) // an echo is no answer
+	heard := r.heard(request)
 	switch {
 	case r.odd != "":
 		return r.garble()
@@ -185,6 +187,10 @@ func (r *rtu) judge(request []byte, timeout error) error {
 	}
 	return fmt.Errorf("%w: % x", errGarble, heard[:min(len(heard), 8)])
 }
+
+// heard is what came, without what was found out to be somebody's. An echo of the
+// request is no answer.
+func (r *rtu) heard(request []byte) []byte { return bytes.TrimPrefix(r.in[:r.have], request) }
 
 // garble is errGarble, unless the check sum was right.
 func (r *rtu) garble() error {

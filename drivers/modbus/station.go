@@ -57,16 +57,21 @@ type station struct {
 	// there are any, an answer of such a shape proves nothing.
 	unanswered []shape
 	asked      time.Time // when the last of them was
-	// late is how long the unit took for an answer that came too late.
-	late time.Duration
+	// late is how long the unit took for an answer that came too late, since it
+	// last answered in time; lateBy is the exception that it was, 0 for none.
+	late   time.Duration
+	lateBy exception
 	// quiet is until when it is not asked, since what comes cannot be told apart.
 	quiet time.Time
 
 	// silent says that the last request failed; under line.mu.
 	silent bool
-	// wary is until when the unit is asked with more care, since it gave an answer
-	// too many, and waryBegan since when; under line.mu.
-	wary, waryBegan time.Time
+	// wary is the time in which the unit is asked with more care, since it gave an
+	// answer too many; tardy is when, and slowest how long, it last took too long.
+	// Under line.mu.
+	wary    spell
+	tardy   time.Time
+	slowest time.Duration
 	// spoilt are when the newest wrong answers came, and whole says that the newest
 	// was whole; under line.mu.
 	spoilt []time.Time
@@ -166,8 +171,8 @@ func (s *station) rest() (rest time.Duration, wary time.Time) {
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
 	rest = time.Until(s.quiet)
-	if s.line.rtu && time.Now().Before(s.wary) {
-		rest, wary = max(rest, warySilence), s.wary
+	if s.line.rtu && time.Now().Before(s.wary.until) {
+		rest, wary = max(rest, warySilence), s.wary.until
 	}
 	return rest, wary
 }
@@ -185,7 +190,7 @@ func (s *station) overheard(link *lineLink, wary time.Time) bool {
 	}
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
-	return s.wary.After(wary)
+	return s.wary.until.After(wary)
 }
 
 // here returns the session and its wire, or why there is none.
@@ -231,7 +236,7 @@ func (s *station) Send(request []byte) (answer []byte, err error) {
 	link.lastUnit, link.lastDone = s.unit, time.Now()
 	switch {
 	case err == nil:
-		s.well = true
+		s.well, s.late = true, 0
 		away := s.line.exceptionIn(answer).ofWay()
 		if away {
 			s.failed = time.Since(begun)
@@ -381,12 +386,7 @@ func (s *station) sure(byException bool) {
 func (s *station) beWary() (first bool) {
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
-	now := time.Now()
-	if first = !now.Before(s.wary); first {
-		s.waryBegan = now
-	}
-	s.wary = now.Add(waryFor)
-	return first
+	return s.wary.again(time.Now(), waryFor)
 }
 
 // answersTwice notes and logs that the unit gave an answer too many.
@@ -396,15 +396,17 @@ func (s *station) answersTwice() {
 	}
 }
 
-// warySince returns since when the unit gives answers too many; zero if it gave
-// none for a while. It may be called from any goroutine.
-func (s *station) warySince() time.Time {
+// warySince returns since when the unit gives answers too many, zero if it gave
+// none for a while, and how long it took for one that came too late meanwhile, 0
+// for none. It may be called from any goroutine.
+func (s *station) warySince() (since time.Time, late time.Duration) {
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
-	if !time.Now().Before(s.wary) {
-		return time.Time{}
+	now := time.Now()
+	if now.Sub(s.tardy) < waryFor {
+		late = s.slowest
 	}
-	return s.waryBegan
+	return s.wary.since(now), late
 }
 
 const (
@@ -439,10 +441,22 @@ func (s *station) wrongSince() (since time.Time, whole bool) {
 	return s.spoilt[0], s.whole
 }
 
-// cameLate notes an answer that was not waited for any more.
-func (s *station) cameLate() {
-	if !s.asked.IsZero() {
-		s.late = time.Since(s.asked)
+// hasty reports whether the next request is not waited for to the end of its time
+// once something else came, since the unit answers wrongly now and then. Its second
+// try is: what is slow and good comes all the same.
+func (s *station) hasty() bool {
+	since, _ := s.wrongSince()
+	return s.well && !since.IsZero()
+}
+
+// cameLate notes an answer that was not waited for any more, so long after its
+// request at most, and the exception that it was, 0 for none.
+func (s *station) cameLate(took time.Duration, by exception) {
+	s.late, s.lateBy = took, by
+	if took > s.timeout {
+		s.line.mu.Lock()
+		defer s.line.mu.Unlock()
+		s.tardy, s.slowest = time.Now(), took
 	}
 }
 
@@ -453,13 +467,26 @@ func (s *station) explain(err error) error {
 		return fmt.Errorf("no turn or no answer on line %s in the time for one poll: %w", s.line.name, s.ctx.Err())
 	case s.ctx.Err() != nil:
 		return s.ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded) && s.late > s.timeout:
-		return fmt.Errorf("no answer of unit %d within %v, but one came after %v: raise timeout above that", s.unit, s.timeout, s.late.Round(time.Millisecond))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("no answer of unit %d within %v: check its power, its unit id, and baud and parity of line %s", s.unit, s.timeout, s.line.name)
+		return s.silentFor()
 	case errors.Is(err, io.EOF):
 		return errors.New("the other end hung up")
 	default:
 		return bare(err)
+	}
+}
+
+// silentFor is a request without an answer in its time.
+func (s *station) silentFor() error {
+	took := s.late.Round(time.Millisecond)
+	switch {
+	case s.late > s.timeout && s.lateBy.ofWay():
+		return fmt.Errorf("no answer of unit %d within %v, but exception %d of the gateway box came after %v: the device behind it is silent", s.unit, s.timeout, s.lateBy, took)
+	case s.late > s.timeout:
+		return fmt.Errorf("no answer of unit %d within %v, but one came after %v: raise timeout above that", s.unit, s.timeout, took)
+	case s.line.rtu:
+		return fmt.Errorf("no answer of unit %d within %v: check its power, its unit id, and baud and parity of line %s", s.unit, s.timeout, s.line.name)
+	default:
+		return fmt.Errorf("no answer of unit %d within %v: check its power, its unit id, and its wiring behind the gateway box of line %s", s.unit, s.timeout, s.line.name)
 	}
 }

@@ -36,6 +36,9 @@ const (
 	// listenEvery and longestListenOn bound how often and how long an answer is
 	// waited for behind its time, to tell a slow device from a silent one.
 	listenEvery, longestListenOn = 4, time.Second
+	// repeatsFor is how long a device is shown as one that repeats its answers
+	// after it has done so.
+	repeatsFor = time.Minute
 )
 
 var _ carrier = (*transport)(nil)
@@ -58,9 +61,10 @@ type transport struct {
 	// waiting for it ends with a context.
 	busy chan struct{}
 
-	mu    sync.Mutex
-	link  *link // nil without a session
-	cause error // why there is none
+	mu      sync.Mutex
+	link    *link // nil without a session
+	cause   error // why there is none
+	repeats spell // in which the device repeats its answers
 
 	// Of the holder of busy. goburrow's Transporter has no way to pass them.
 	ctx     context.Context
@@ -263,9 +267,13 @@ func (t *transport) listenOn(ctx context.Context, l *link, request []byte, begun
 	if l.conn.SetDeadline(time.Now().Add(min(2*t.timeout, longestListenOn))) != nil || ctx.Err() != nil {
 		return err
 	}
-	_, late := t.receive(l, request)
+	answer, late := t.receive(l, request)
 	took := time.Since(begun).Round(time.Millisecond)
 	switch part := l.to - l.from; {
+	case late == nil && exceptionOf(answer[headerSize:]).ofWay():
+		t.silent = 0
+		// A longer timeout would change the words, and not that nobody is there.
+		return fmt.Errorf("no answer within %v, but exception %d of the gateway box came after %v: the device behind it is silent", t.timeout, answer[headerSize+1], took)
 	case late == nil:
 		t.silent = 0
 		return fmt.Errorf("no answer within %v, but one came after %v: raise timeout above that", t.timeout, took)
@@ -301,10 +309,21 @@ func (t *transport) repeat(l *link, f []byte) error {
 		return err
 	}
 	t.duplicates.Add(1)
+	t.mu.Lock()
+	t.repeats.again(time.Now(), repeatsFor)
+	t.mu.Unlock()
 	if first {
 		t.log.Warn("the device repeats its answers; what is the same is dropped")
 	}
 	return nil
+}
+
+// repeatsSince returns since when the device repeats its answers, zero if it has
+// not for a while. It may be called from any goroutine.
+func (t *transport) repeatsSince() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.repeats.since(time.Now())
 }
 
 // repeats checks a frame that answers no open request. Where a request without
