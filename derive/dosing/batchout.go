@@ -474,7 +474,7 @@ func (r *Live) batchAt(s *LiveState) int64 {
 	if s.Win.N == 0 || b.Have && !b.Gated && magnitude(s.Last.W-b.Ref) <= r.noise {
 		return 0
 	}
-	at := s.Last.At.At + max(r.steady, int64(standTime))
+	at := r.silentAt(s)
 	if on, known := r.gateState(s); !known {
 		return 0
 	} else if on {

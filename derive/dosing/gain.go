@@ -94,7 +94,7 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 	w, stands := r.steadyAt(s, at.At)
 	switch {
 	case g.Waits && g.Active:
-		r.after(s, g.At, at, true, out)
+		r.before(s, at, out)
 	case g.Waits && stands:
 		r.after(s, w, at, false, out)
 	case g.Waits:
@@ -106,7 +106,7 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 		r.ends(g, s.Last.W, at)
 		if stands && g.Have {
 			// It had settled before the component was switched.
-			g.At = w
+			g.At, g.Top, g.Peak = w, w, w
 			if now != "" {
 				r.after(s, w, at, false, out)
 			}
@@ -442,7 +442,7 @@ func (r *Live) gainAt(s *LiveState) int64 {
 	if s.Win.N == 0 || still && magnitude(s.Last.W-known) <= r.noise {
 		return 0
 	}
-	at := s.Last.At.At + max(r.steady, int64(standTime))
+	at := r.silentAt(s)
 	if g.Waits {
 		at = max(at, g.Ended.At+r.settle)
 	}

@@ -88,7 +88,10 @@ type Live struct {
 	grain  int64
 	steady int64
 	byBit  bool
-	every  int64
+	// silence is how long no other weight has come where the terminal's bit, which
+	// came without one, is that of the last: longer than two looks at the weight.
+	silence int64
+	every   int64
 	// total is set for the method totalizer.
 	total *total
 	// flowPer is the time of the unit of the flow tag, 0 without one; more than
@@ -301,6 +304,12 @@ func (b *liveBuilder) limits(o *Options) {
 		return int64(d.Std())
 	}
 	r.steady = length(o.Stable.For, defaultFor)
+	r.silence = r.steady
+	for i := range r.inputs {
+		if in := &r.inputs[i]; in.weighs() {
+			r.silence = max(r.silence, 2*int64(in.Tag.Every))
+		}
+	}
 	r.settle, r.pause = length(o.Settle, defaultSettle), length(o.Pause, defaultPause)
 	r.every = int64(o.Every.Std())
 	if r.method == byContinuous {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/derive/rule"
-	"github.com/sluice-edge/sluice/plant"
 )
 
 // LiveState is what a Live rule remembers. Its fields are exported for the
@@ -28,6 +27,11 @@ type LiveState struct {
 	Last point    `json:"last,omitzero"`
 	Was  [2]int64 `json:"was,omitzero"`
 	Zero zeroing  `json:"zero,omitzero"`
+	// Said is when bits or the unit last began to say that the weight stands or is
+	// of use. Held is the newest weight that was of no use for them, where Holds.
+	Said  rule.Stamp `json:"sd,omitzero"`
+	Held  int64      `json:"hw,omitempty"`
+	Holds bool       `json:"hs,omitempty"`
 	// Mismatch is set while an alarm says that the terminal shows another unit,
 	// Flagged while one says that a dose is in doubt.
 	Mismatch bool `json:"mm,omitempty"`
@@ -53,56 +57,6 @@ type point struct {
 	At rule.Stamp `json:"t,omitzero"`
 }
 
-// window is a run of weights within the band.
-type window struct {
-	// N is how many. Its mean is that of the newer half at least: the weight was
-	// still settling when the window began. Old and New add up, as their distance
-	// from First, what it is made of: the weights up to the last power of two, and
-	// those since.
-	N     int        `json:"n,omitempty"`
-	First int64      `json:"f,omitempty"`
-	OldN  int        `json:"on,omitempty"`
-	Old   int64      `json:"o,omitempty"`
-	NewN  int        `json:"nn,omitempty"`
-	New   int64      `json:"ns,omitempty"`
-	Min   int64      `json:"lo,omitempty"`
-	Max   int64      `json:"hi,omitempty"`
-	Since rule.Stamp `json:"t,omitzero"`
-	// Grain is the power of ten that divides all of them: finer than that the
-	// terminal shows nothing.
-	Grain int64 `json:"g,omitempty"`
-}
-
-// add takes a weight; one outside of the band begins anew.
-func (w *window) add(v int64, at rule.Stamp, band int64) {
-	if w.N == 0 || max(w.Max, v)-min(w.Min, v) > band {
-		*w = window{First: v, Min: v, Max: v, Since: at, Grain: 1e9}
-	}
-	w.Min, w.Max = min(w.Min, v), max(w.Max, v)
-	for w.Grain > 1 && v%w.Grain != 0 {
-		w.Grain /= 10
-	}
-	w.N++
-	w.NewN++
-	w.New += v - w.First
-	if w.N&(w.N-1) == 0 {
-		w.OldN, w.Old, w.NewN, w.New = w.NewN, w.New, 0, 0
-	}
-}
-
-// mean is the weight of the window, to the last digit of the terminal.
-func (w *window) mean() int64 {
-	n := int64(w.OldN+w.NewN) * max(w.Grain, 1)
-	if n == 0 {
-		return w.First
-	}
-	sum, half := w.Old+w.New, n/2
-	if sum < 0 {
-		half = -half
-	}
-	return w.First + (sum+half)/n*max(w.Grain, 1)
-}
-
 // Bound reports whether the state is that of the rule.
 func (r *Live) Bound(s *LiveState) bool { return s.Binding == r.binding }
 
@@ -123,7 +77,7 @@ func (r *Live) Fit(s *LiveState) {
 
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *LiveState) Shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Zero.At, &s.Total.Begun, &s.Total.Moved} {
+	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Said, &s.Zero.At, &s.Total.Begun, &s.Total.Moved} {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)
@@ -142,7 +96,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if snapshot {
 		r.unheard(s, func(i int) bool { return slices.ContainsFunc(readings, func(v Reading) bool { return v.Input == i }) })
 	}
-	weighed, sighted := r.heard(s, (*input).weighs), r.heard(s, (*input).names)
+	sighted := r.heard(s, (*input).names)
 	var parts [roleTotal + 1]int64
 	var weight weighing
 	for i := range readings {
@@ -160,7 +114,6 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 			}
 			parts[in.role] = n
 			weight.have |= 1 << in.role
-			weight.bits |= 1 << v.Input
 			continue
 		}
 		changed = r.note(s, in, v, out) || changed
@@ -199,29 +152,42 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if !weight.whole() || !r.usable(s, out) {
 		changed = changed || s.Win.N > 0
 		s.Win = window{}
+		s.Held, s.Holds = weight.w, weight.whole()
 		return changed
 	}
-	if s.Zero.over(weight.at, r.least) {
+	return r.sample(s, point{weight.w, weight.at}, out) || changed
+}
+
+// sample takes a weight of use.
+func (r *Live) sample(s *LiveState, p point, out Sink) (changed bool) {
+	s.Held, s.Holds = 0, false
+	seen := true
+	for i := range r.inputs {
+		if bit := uint64(1) << i; r.inputs[i].weighs() {
+			seen = seen && s.Known&bit != 0
+			s.Known |= bit
+		}
+	}
+	if s.Zero.over(p.At, r.least) {
 		r.newBegin(s, out)
 	}
-	s.Win.add(weight.w, weight.at, r.band)
+	s.Win.add(p.W, p.At, r.band)
 	s.Was[0], s.Was[1] = s.Was[1], s.Last.W
 	if s.Last.At.IsZero() {
-		s.Was = [2]int64{weight.w, weight.w}
+		s.Was = [2]int64{p.W, p.W}
 	}
-	s.Last = point{weight.w, weight.at}
-	s.Known |= weight.bits
-	if s.Zero.add(weight.w, r.fastest()) {
+	s.Last = p
+	if s.Zero.add(p.W, r.fastest()) {
 		r.newBegin(s, out)
 	}
 	switch r.method {
 	case byGain:
-		return r.gainSample(s, weighed, out) || changed
+		return r.gainSample(s, seen, out)
 	case byContinuous:
 		r.feedSample(s, out)
-		return changed || s.Feed.Up || magnitude(s.Last.W-s.Feed.Ref) > r.noise
+		return s.Feed.Up || magnitude(s.Last.W-s.Feed.Ref) > r.noise
 	default:
-		return r.batchSample(s, out) || changed
+		return r.batchSample(s, out)
 	}
 }
 
@@ -242,10 +208,8 @@ func (in *input) switches() bool { return in.role == roleGate || in.role == role
 type weighing struct {
 	asked, bad bool
 	have       uint8
-	// bits are the inputs of it that were read well.
-	bits uint64
-	w    int64
-	at   rule.Stamp
+	w          int64
+	at         rule.Stamp
 }
 
 // whole reports whether all that makes the weight was read well.
@@ -270,7 +234,9 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 		}
 	case roleUnit:
 		unit, _ := in.text(v.Value, s.Unit)
-		changed = unit != s.Unit
+		if changed = unit != s.Unit; changed {
+			s.Said = v.At
+		}
 		s.Unit = unit
 	case roleText, roleAmount:
 		changed = s.Words.hear(in, v.Value)
@@ -294,48 +260,12 @@ func (r *Live) note(s *LiveState, in *input, v *Reading, out Sink) (changed bool
 			r.gate(s, on, was, v.At, out)
 		case in.role == roleRebase && was && on != old:
 			r.newZero(s, v.At, out)
+		case changed && on == (in.role == roleStable):
+			s.Said = v.At
 		}
 	}
 	s.Known |= bit
 	return changed || !was
-}
-
-// usable reports whether the scale itself says that its weight is of use. What
-// was never read, or not well, does not.
-func (r *Live) usable(s *LiveState, out Sink) bool {
-	ok := true
-	for i := range r.inputs {
-		bit := uint64(1) << i
-		switch r.inputs[i].role {
-		case roleUnusable:
-			ok = ok && s.Known&bit != 0 && s.On&bit == 0
-		case roleUnit:
-			if s.Known&bit == 0 {
-				ok = false
-				continue
-			}
-			unit, known := plant.ParseMassUnit(s.Unit)
-			match := known && unit == r.unit
-			r.unitAlarm(s, match, out)
-			ok = ok && match
-		}
-	}
-	return ok
-}
-
-// unitAlarm says that the terminal shows another unit, and when it no longer does.
-func (r *Live) unitAlarm(s *LiveState, match bool, out Sink) {
-	if s.Mismatch != match {
-		return
-	}
-	s.Mismatch = !match
-	a := rule.Alarm{Name: "scale_unit:" + r.name, Text: "the scale shows " + string(r.unit) + " again"}
-	if !match {
-		a.Raised = true
-		a.Text = "the scale shows " + s.Unit + " instead of " + string(r.unit) + ": its weights are not used"
-		a.Remedy = "switch the terminal back to " + string(r.unit) + ", or correct weight_unit"
-	}
-	out.Alarm(a)
 }
 
 // first returns the place of the input with a role, -1 for none.
@@ -348,28 +278,9 @@ func (r *Live) first(of role) int {
 	return -1
 }
 
-// steadyAt reports whether the weight stands at a time, by the terminal's bit or
-// by the band, and at what.
-func (r *Live) steadyAt(s *LiveState, now int64) (w int64, ok bool) {
-	if s.Win.N == 0 {
-		return 0, false
-	}
-	for i := range r.inputs {
-		bit := uint64(1) << i
-		switch r.inputs[i].role {
-		case roleStable:
-			return s.Last.W, s.Known&bit != 0 && s.On&bit != 0
-		case roleMoving:
-			return s.Last.W, s.Known&bit != 0 && s.On&bit == 0
-		}
-	}
-	long := now - s.Win.Since.At
-	return s.Win.mean(), s.Win.N > 1 && long >= r.steady || long >= max(r.steady, int64(standTime))
-}
-
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
-	s.Win = window{}
+	s.Win, s.Held, s.Holds = window{}, 0, false
 	if !s.Zero.Fresh {
 		s.Zero = zeroing{}
 	}
@@ -393,6 +304,9 @@ func (r *Live) Due(s *LiveState, now int64, out *Out) (changed bool) {
 	}
 	stamp := s.Last.At
 	stamp.At = now
+	if s.Holds {
+		return r.sample(s, point{s.Held, stamp}, out)
+	}
 	if r.method == byGain {
 		return r.gainStand(s, stamp, out)
 	}
@@ -404,10 +318,14 @@ func (r *Live) Wake(s *LiveState) int64 {
 	if r.total != nil {
 		return r.totalAt(s)
 	}
-	switch r.method {
-	case byGain:
+	switch {
+	case !r.ofUse(s):
+		return 0
+	case s.Holds:
+		return s.Said.At + r.silence
+	case r.method == byGain:
 		return r.gainAt(s)
-	case byContinuous:
+	case r.method == byContinuous:
 		return 0 // each weight counts as it comes
 	default:
 		return r.batchAt(s)
