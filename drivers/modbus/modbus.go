@@ -302,31 +302,16 @@ func (d *driver) Write(ctx context.Context, w plant.Write) error {
 	case errors.As(err, &refused):
 		return fmt.Errorf("modbus: write %s (%s:%d): %w", w.Tag, p.table, p.start, exception(refused.ExceptionCode))
 	default:
-		lost := &lostWrite{tag: w.Tag, at: fmt.Sprintf("%s:%d", p.table, p.start), cause: err}
+		lost := &drivers.LostWrite{Tag: w.Tag, At: fmt.Sprintf("%s:%d", p.table, p.start), Cause: err}
 		d.carrier.because(err, lost)
 		return fmt.Errorf("modbus: %w", lost)
 	}
 }
 
-// lostWrite is a write without an answer; mostly it ends the session.
-type lostWrite struct {
-	tag   plant.TagID
-	at    string
-	cause error
-}
-
-// Error implements error.
-func (e *lostWrite) Error() string {
-	return fmt.Sprintf("no answer to the write of %s (%s): %v", e.tag, e.at, e.cause)
-}
-
-// Unwrap gives the cause.
-func (e *lostWrite) Unwrap() error { return e.cause }
-
 // unread is the error of a Read that could not read what. A session that a write
 // has ended is no matter of what was to be read next.
 func (d *driver) unread(what string, err error) error {
-	var lost *lostWrite
+	var lost *drivers.LostWrite
 	if errors.As(err, &lost) {
 		return fmt.Errorf("modbus: %s: %w", d.endpoint, lost)
 	}

@@ -36,7 +36,8 @@ type fault int
 const (
 	nothing fault = iota
 	wrongHandle
-	cutOff // the connection goes instead
+	cutOff  // the connection goes instead
+	swallow // nothing comes
 )
 
 // each is every service.
@@ -81,8 +82,14 @@ func (m *meddler) pass(client net.Conn) {
 	buf := make([]byte, bufferSize)
 	for {
 		b, err := readChunk(server, buf)
-		if err != nil || !m.meddle(b) {
+		if err != nil {
 			return
+		}
+		switch m.meddle(b) {
+		case cutOff:
+			return
+		case swallow:
+			continue
 		}
 		if _, err := client.Write(b); err != nil {
 			return
@@ -90,11 +97,11 @@ func (m *meddler) pass(client net.Conn) {
 	}
 }
 
-// meddle counts an answer and may change it; false cuts the connection.
-func (m *meddler) meddle(b []byte) bool {
+// meddle counts an answer, may change it, and returns what is to be done to it.
+func (m *meddler) meddle(b []byte) fault {
 	const kind, handle = chunkHead + 8 + sequenceHead + 2, chunkHead + 8 + sequenceHead + 4 + 8
 	if string(b[:3]) != "MSG" || len(b) < handle+4 {
-		return true
+		return nothing
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,10 +113,12 @@ func (m *meddler) meddle(b []byte) bool {
 		m.closed++
 	}
 	if service != m.service && m.service != each || m.do == nothing {
-		return true
+		return nothing
 	}
-	binary.LittleEndian.PutUint32(b[handle:], binary.LittleEndian.Uint32(b[handle:])+1)
-	return m.do == wrongHandle
+	if m.do == wrongHandle {
+		binary.LittleEndian.PutUint32(b[handle:], binary.LittleEndian.Uint32(b[handle:])+1)
+	}
+	return m.do
 }
 
 func (m *meddler) set(service uint16, do fault) {

@@ -251,7 +251,11 @@ func (d *driver) Write(ctx context.Context, w plant.Write) error {
 		return fmt.Errorf("opcua: write %s: %w", w.Tag, err)
 	}
 	defer s.running.Done()
-	if err := s.write(ctx, s.items[i], w.Value); err != nil {
+	var lost *drivers.LostWrite
+	switch err := s.write(ctx, s.items[i], w.Value); {
+	case errors.As(err, &lost):
+		return fmt.Errorf("opcua: %w", lost)
+	case err != nil:
 		return fmt.Errorf("opcua: write %s: %w", w.Tag, err)
 	}
 	return nil

@@ -108,7 +108,8 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 		if err != nil {
 			s.fail(err)
 			s.over = true
-			return publish{}, err
+			<-s.lost // at once, or when a write has said why
+			return publish{}, s.cause
 		}
 		got = got[len(front):]
 		for _, it := range part {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gopcua/opcua/id"
@@ -47,6 +47,9 @@ type session struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
+
+	// writing is how many writes wait for their answers.
+	writing atomic.Int32
 
 	// lost is closed once, after cause is set.
 	lost  chan struct{}
@@ -160,18 +163,10 @@ func (s *session) connect(ctx context.Context) error {
 		case <-s.ctx.Done():
 		case <-l.channel.done:
 			// The request that failed knows why; it gets a moment to say so.
-			time.AfterFunc(graceForCause, func() { s.fail(lostBy(l.channel.why())) })
+			time.AfterFunc(graceForCause, func() { s.end(lostBy(l.channel.why())) })
 		}
 	})
 	return nil
-}
-
-// lostBy is why a connection is lost, for people.
-func lostBy(cause error) error {
-	if errors.Is(cause, io.EOF) {
-		return errors.New("the connection is lost")
-	}
-	return fmt.Errorf("the connection is lost: %w", cause)
 }
 
 // dial returns a link with an active session. A channel without security and
@@ -251,78 +246,6 @@ func hangUp(l *link) (left bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	return l.close(ctx)
-}
-
-// fail ends the session once; Read says why.
-func (s *session) fail(err error) {
-	s.once.Do(func() {
-		s.cause = err
-		close(s.lost)
-	})
-}
-
-// ended returns why the session is over, nil while it is not.
-func (s *session) ended() error {
-	if s.over {
-		return s.cause
-	}
-	return nil
-}
-
-// guard runs a goroutine of the session; a panic ends the session only.
-func (s *session) guard(run func() error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.fail(fmt.Errorf("the driver panicked: %v", r))
-		}
-	}()
-	if err := run(); err != nil && s.ctx.Err() == nil {
-		s.fail(err)
-	}
-}
-
-// close ends the goroutines, the subscription and the session at the server, in
-// the time that a farewell may take: then the connection goes, whatever waits.
-func (s *session) close() {
-	s.stop()
-	limit := farewell
-	select {
-	case <-s.lost:
-		limit /= 10 // nobody may be listening
-	default:
-	}
-	defer time.AfterFunc(limit, s.socket.sever).Stop()
-	s.running.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	// CloseSession deletes the subscriptions, too, but not at every server.
-	if s.subscription != 0 && limit == farewell {
-		_ = s.client.Send(ctx, &ua.DeleteSubscriptionsRequest{SubscriptionIDs: []uint32{s.subscription}}, func(ua.Response) error { return nil })
-	}
-	if s.client.close(ctx) {
-		s.d.leave(s.client.made)
-	}
-}
-
-// leave remembers a session that the server may still have, for the next one to
-// bury. One that was not made to the end cannot be taken up on another channel.
-func (d *driver) leave(m made) {
-	if m.answer == nil {
-		return
-	}
-	d.orphans = append(d.orphans, m)
-	d.orphans = d.orphans[max(0, len(d.orphans)-mostOrphans):]
-}
-
-// bury ends the sessions that were lost before, so that a server with few of them
-// has room. It is tried once: after burial the rest is left to time out.
-func (s *session) bury(ctx context.Context, l *link) {
-	ctx, cancel := context.WithTimeout(ctx, burial)
-	defer cancel()
-	for _, orphan := range s.d.orphans {
-		_ = l.bury(ctx, orphan) // the server may have forgotten it, as it should
-	}
-	s.d.orphans = nil
 }
 
 // ask sends a request and returns its answer within the time-out. An error means

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopcua/opcua/ua"
 
+	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -30,19 +31,38 @@ func (s *session) write(ctx context.Context, it *item, v plant.Value) error {
 	if err != nil {
 		return err
 	}
+	s.writing.Add(1)
+	defer s.writing.Add(-1)
+	if s.cut() {
+		return lostBy(s.client.channel.why()) // nobody is asked
+	}
 	answer, err := ask[*ua.WriteResponse](ctx, s, &ua.WriteRequest{NodesToWrite: []*ua.WriteValue{{
 		NodeID: node, AttributeID: ua.AttributeIDValue,
 		Value: &ua.DataValue{EncodingMask: ua.DataValueValue, Value: variant},
 	}}})
 	switch {
 	case err != nil:
-		return err
+		return s.unwritten(ctx, it, err)
 	case len(answer.Results) != 1:
 		return fmt.Errorf("%d answers to one write", len(answer.Results))
 	case quality(answer.Results[0]) == plant.Bad:
 		return errors.New(cause(answer.Results[0]))
 	}
 	return nil
+}
+
+// unwritten names a write without an answer. A connection that ends while one waits
+// is most likely ended by it: the server that refuses a write has a status for that.
+func (s *session) unwritten(ctx context.Context, it *item, err error) error {
+	var status ua.StatusCode
+	if errors.As(err, &status) || s.ctx.Err() != nil || errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	lost := &drivers.LostWrite{Tag: it.tag, At: it.id.String(), Cause: err}
+	if s.cut() {
+		s.end(lost)
+	}
+	return lost
 }
 
 // wire returns the type of the node's value, and asks once if nobody knows it
