@@ -95,9 +95,18 @@ func linked(h *halt) bool {
 	return errors.As(h.cause, &link)
 }
 
-// do waits for room, makes the request and judges the answer. With a halt nothing
-// else may be sent now.
+// do waits for room, makes the request, judges the answer and notes it in the
+// journal. With a halt nothing else may be sent now.
 func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *halt) {
+	a, o, h, x := s.exchange(ctx, c)
+	if x != nil {
+		s.env.Journal.Note(*x)
+	}
+	return a, o, h
+}
+
+// exchange is do without the note: x is what it would be, nil if no request was made.
+func (s *Sender) exchange(ctx context.Context, c *call) (a *httplink.Answer, o outcome, h *halt, x *uplink.Exchange) {
 	until := c.until
 	if end, bounded := ctx.Deadline(); bounded {
 		// To begin later would leave in doubt what became of it.
@@ -106,7 +115,7 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	if key := string(c.machine) + "|" + c.path; !s.budget.take(ctx, key, c.class, until) {
 		h := noRoom()
 		h.ahead = s.budget.ahead(key, c.class)
-		return nil, stumbled, h
+		return nil, stumbled, h, nil
 	}
 	target := *s.base
 	target.RawPath = s.base.EscapedPath() + "api/" + c.path
@@ -119,21 +128,20 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	var out atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { out.Store(true) }})
 	fault.Pass("prodsmart.beforeRequest")
-	a, err := s.client.Do(ctx, &httplink.Request{
+	a, err = s.client.Do(ctx, &httplink.Request{
 		Method: c.method, URL: &target, Header: c.header, Body: c.body, Most: maxAnswer,
 		Whole: func(status int, _ http.Header) bool { return c.whole && status >= 200 && status <= 299 },
 	})
 	fault.Pass("prodsmart.afterResponse")
-	x := uplink.Exchange{
+	x = &uplink.Exchange{
 		Time: began, Machine: c.machine, Kind: c.kind, First: c.first, Last: c.last, Events: c.events,
 		Method: c.method, Where: httplink.Show(&target), Duration: time.Since(began), Outcome: uplink.OutcomeRetry,
 	}
 	if err != nil {
 		x.Words = err.Error()
-		s.env.Journal.Note(x)
-		return nil, stumbled, unanswered(err, out.Load())
+		return nil, stumbled, unanswered(err, out.Load()), x
 	}
-	o, h := s.judge(c, &target, a)
+	o, h = s.judge(c, &target, a)
 	x.Status, x.Words = a.Status, s.redactor.Clean(a.Words())
 	switch {
 	case h != nil:
@@ -150,8 +158,7 @@ func (s *Sender) do(ctx context.Context, c *call) (*httplink.Answer, outcome, *h
 	case o == missing && c.first > 0:
 		x.Outcome = uplink.OutcomeHeld
 	}
-	s.env.Journal.Note(x)
-	return a, o, h
+	return a, o, h, x
 }
 
 // idIn returns the id in an answer, empty for none.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,8 +160,13 @@ func (w *work) tell(ctx context.Context, i int, b *body, c *plant.Counter) (stop
 		with, also = w.parametersFor(i)
 	}
 	request := w.machineCall(classCounter, "counter", b.render(with), plant.KindCounter, i)
+	request.first, request.last = b.Event, b.Event // that of a doubt may be an older one than i
 	request.whole = w.options.CounterReply == replyCheck
-	a, o, h := w.do(ctx, request)
+	a, o, h, x := w.exchange(ctx, request)
+	if x == nil {
+		return h, false
+	}
+	defer func() { w.env.Journal.Note(*x) }()
 	switch {
 	case h != nil && h.doubt:
 		kept := *b
@@ -182,10 +186,13 @@ func (w *work) tell(ctx context.Context, i int, b *body, c *plant.Counter) (stop
 	case h == nil && o == refused && w.options.tooSmall(a.Words()):
 		known := w.m.Doubt != nil
 		w.m.Doubt = nil
-		return nil, w.reconcile(i, b, a, known)
+		return nil, w.reconcile(i, b, a, known, x)
 	}
 	if h == nil && o == refused {
 		w.m.Doubt = nil
+		if b.Event != w.events[i].Sequence {
+			x.Outcome, x.Words = uplink.OutcomeRetry, "the newer count, which holds this one, is sent next; Prodsmart said: "+x.Words
+		}
 	}
 	return w.concluded(request, o, a, h, i), true
 }
@@ -282,121 +289,6 @@ func (w *work) body(event plant.Sequence, c *plant.Counter, newest bool) (b *bod
 		b.Waste = nil // the newer count has it too
 	}
 	return b, false
-}
-
-// reconcile learns from a refusal that says "too small" what Prodsmart has, and
-// reports whether the event is settled: if nothing could be learnt it waits.
-// repeated says that the body was sent before and got no answer, so that
-// Prodsmart has it.
-func (w *work) reconcile(i int, b *body, a *httplink.Answer, repeated bool) (settled bool) {
-	words := a.Words()
-	code, named := wasteNamed(words, b.Waste)
-	sent, ours := told{}, "count"
-	switch {
-	case named:
-		sent, ours = b.Waste[code], "waste "+code
-	case b.Count != nil:
-		sent = *b.Count
-	case len(b.Waste) == 1:
-		code = slices.Collect(maps.Keys(b.Waste))[0]
-		sent, named, ours = b.Waste[code], true, "waste "+code
-	default:
-		w.keepHeld(i, b, a)
-		return true
-	}
-	bare := words
-	if named {
-		bare = strings.ReplaceAll(words, code, " ")
-	}
-	theirs, known := numberIn(bare, sent.Theirs)
-	set := func(t told) {
-		if named {
-			w.waste(code, t)
-		} else {
-			w.m.Count = &t
-		}
-	}
-	switch {
-	case repeated && (!known || theirs >= sent.Theirs):
-		// It has taken the whole body, and its answer was lost.
-		w.accept(b)
-		if known {
-			set(told{Ours: sent.Ours, Theirs: theirs})
-		}
-		w.reconciled(ours, sent.Theirs, words)
-	case known && theirs == sent.Theirs, known && theirs > sent.Theirs && w.m.Lost:
-		// It is there: the gateway was killed before it could note that, or has
-		// forgotten that it told it. Nothing is counted twice.
-		set(sent)
-		w.reconciled(ours, sent.Theirs, words)
-	case known && theirs > sent.Theirs && w.options.LearnOffset:
-		before := w.m.Count.Ours
-		if named {
-			before = w.m.Waste[code].Ours
-		}
-		set(told{Ours: before, Theirs: theirs})
-		w.log.Warn("Prodsmart has a larger number for this machine than the gateway: it is counted on from there. Did somebody else count it, or was it counted before the gateway? Set offsets: if the number is wrong",
-			zap.String("machine", string(w.m.id)), zap.String("of", ours), zap.Int64("gateway", sent.Theirs), zap.Int64("prodsmart", theirs))
-	default:
-		w.keepHeld(i, b, a)
-		return true
-	}
-	return false
-}
-
-func (w *work) reconciled(of string, number int64, words string) {
-	w.log.Info("Prodsmart has that number already, it is not counted again", zap.String("machine", string(w.m.id)), zap.String("of", of), zap.Int64("number", number), zap.String("words", w.redactor.Clean(words)))
-}
-
-// keepHeld lets the counts of a machine wait until they have grown.
-func (w *work) keepHeld(i int, b *body, a *httplink.Answer) {
-	name := string(w.m.id)
-	w.hold(i, classCounter, problem("count", "Prodsmart has a larger number than the gateway sends, and says: %s; starts and stops go on. Write what the machine's counter in Prodsmart stood at when the gateway began: offsets: {%s: …}",
-		w.redactor.Clean(a.Words()), name))
-	h := w.m.held[classCounter]
-	if b.Count != nil {
-		h.count = b.Count.Theirs
-	}
-	w.m.held[classCounter] = h
-}
-
-// wasteNamed finds the one waste code of a body that a refusal names.
-func wasteNamed(words string, waste map[string]told) (code string, ok bool) {
-	for c := range waste {
-		if strings.Contains(words, c) && len(c) > len(code) {
-			code, ok = c, true
-		}
-	}
-	return code, ok
-}
-
-// numbers are whole ones, also with a fraction of zeros; a sign or a letter before
-// makes it something else.
-var numbers = regexp.MustCompile(`(?:^|[^\w.,-])(\d{1,18})(?:\.0+)?(?:$|[^\w])`)
-
-// numberIn finds the number that a refusal names: the only one, or the only one
-// that is not what was sent. ok is false if there is none, or nobody can tell which.
-func numberIn(words string, sent int64) (n int64, ok bool) {
-	found := make(map[int64]bool)
-	for rest := words; ; {
-		at := numbers.FindStringSubmatchIndex(rest)
-		if at == nil {
-			break
-		}
-		if v, err := strconv.ParseInt(rest[at[2]:at[3]], 10, 64); err == nil {
-			found[v] = true
-		}
-		rest = rest[at[3]:]
-	}
-	if len(found) > 1 {
-		delete(found, sent)
-	}
-	for v := range found {
-		if v >= sent {
-			n = v
-		}
-	}
-	return n, len(found) == 1 && n > 0
 }
 
 // compare looks at the counter's new value, if the answer says it.

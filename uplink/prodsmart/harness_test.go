@@ -318,6 +318,19 @@ func (r *rig) deliver(events ...plant.Event) {
 	}
 }
 
+// told returns what the journal says of the event of that number: the outcomes of
+// its requests in their order.
+func (r *rig) told(s plant.Sequence) (all []uplink.Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.journal {
+		if x.First <= s && s <= x.Last {
+			all = append(all, x.Outcome)
+		}
+	}
+	return all
+}
+
 // want checks what was asked.
 func (r *rig) want(lines ...string) {
 	r.t.Helper()

@@ -131,6 +131,12 @@ func (w *work) bookOne(ctx context.Context, i int, m *movement) *halt {
 	before, repeated := w.m.mayBeBooked(m.place, w.commanded)
 	if repeated {
 		found, stop := w.find(ctx, i, m, before)
+		if found {
+			w.env.Journal.Note(uplink.Exchange{
+				Machine: w.m.id, Kind: w.events[i].Kind, First: m.place.Sequence, Last: m.place.Sequence, Events: 1,
+				Outcome: uplink.OutcomeDelivered, Words: "it was booked before: Prodsmart has a movement with the comment " + m.ref,
+			})
+		}
 		if stop != nil || found || w.done[i].set {
 			return stop
 		}
