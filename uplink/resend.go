@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -13,7 +14,7 @@ import (
 // until the system may be asked, then for one Send. The results are in the order
 // of the events, up to and including the first that is neither Delivered nor
 // Rejected; what none covers was not delivered. What they Put is the caller's to
-// keep. It may be called from any goroutine while Run is; an error is ctx's.
+// keep. One that is Held with WaitsFor is set aside and sent by itself later. It may be called from any goroutine while Run is; an error is ctx's.
 func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plant.Event) ([]plant.Result, error) {
 	if len(events) == 0 {
 		return nil, ctx.Err()
@@ -32,9 +33,19 @@ func (f *Forwarder) Resend(ctx context.Context, m plant.MachineID, events []plan
 		if v.stop.Cause == nil {
 			v.stop.Cause = fmt.Errorf("uplink %s: the events of %s were not answered for", f.name, m)
 		}
+		if !f.isSetAside(st, v.stop.First) {
+			v.stop.WaitsFor = ""
+		}
 		v.results = append(v.results, v.stop)
 	}
 	return v.results, ctx.Err()
+}
+
+// isSetAside reports whether the event of that number is set aside.
+func (f *Forwarder) isSetAside(st *machine, s plant.Sequence) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(st.shelf, func(e shelved) bool { return e.sequence == s })
 }
 
 // commandedKey is the key of a Send's context that says that it was commanded.

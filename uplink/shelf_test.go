@@ -188,6 +188,30 @@ func TestChildrenWaitAndOnlyThey(t *testing.T) {
 	})
 }
 
+// A person who sends again what is set aside is told that it is sent by itself; of
+// another event that waits, a dead letter of its own, that is not said.
+func TestWhatIsSetAsideIsSentByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFamily()
+		s.q.add("kid", plant.KindCounter, 1)
+		r := s.begin(t)
+		elapse(time.Minute)
+		aside := s.q.streams["kid"][0]
+		other := aside
+		other.Sequence = 99
+		for _, test := range []struct {
+			event plant.Event
+			want  string
+		}{{aside, "parent"}, {other, ""}} {
+			results, err := r.f.Resend(t.Context(), "kid", []plant.Event{test.event})
+			if err != nil || len(results) != 1 || results[0].Status != plant.Held || results[0].WaitsFor != test.want {
+				t.Errorf("%d: %+v, %v", test.event.Sequence, results, err)
+			}
+		}
+		r.finish()
+	})
+}
+
 // The room on the shelf is bounded: behind it the stream is held as without one.
 func TestTheShelfIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (e *eventsJobsCmd) Run(ctx context.Context, c *console) error {
 			return encodeJSON(c.Out, jobs)
 		}
 		w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "JOB\tWHAT\tUPLINK\tBY\tDELIVERED\tREFUSED\tGONE\tSTATE\tLAST ERROR")
+		fmt.Fprintln(w, "JOB\tWHAT\tUPLINK\tBY\tDELIVERED\tREFUSED\tSET ASIDE\tGONE\tSTATE\tLAST ERROR")
 		for i := range jobs {
 			j := &jobs[i]
 			state := j.Outcome
@@ -101,7 +101,7 @@ func (e *eventsJobsCmd) Run(ctx context.Context, c *console) error {
 					state = "waits: " + j.Waiting
 				}
 			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", j.ID, j.Kind, plain(j.Uplink), plain(j.By), j.Delivered, j.Refused, j.Gone, plain(state), plain(j.LastError))
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", j.ID, j.Kind, plain(j.Uplink), plain(j.By), j.Delivered, j.Refused, j.SetAside, j.Gone, plain(state), plain(j.LastError))
 		}
 		return w.Flush()
 	})

@@ -38,6 +38,9 @@ type Job struct {
 	Delivered uint64 `json:"delivered"`
 	Refused   uint64 `json:"refused"`
 	Gone      uint64 `json:"gone"`
+	// SetAside counts those that wait for another event, a parent's id for example:
+	// the uplink sends them by itself when that is there.
+	SetAside uint64 `json:"set_aside,omitempty"`
 	// Settled is how many of those that a resend delivered were dead letters; they
 	// are none any more.
 	Settled uint64 `json:"settled,omitempty"`
@@ -110,6 +113,9 @@ func (j *Job) cancel() { j.Ended, j.Outcome, j.Streams = time.Now().UTC(), "canc
 
 func (j *Job) String() string {
 	text := fmt.Sprintf("job %d, %s to %s: %d delivered, %d refused, %d gone", j.ID, j.Kind, j.Uplink, j.Delivered, j.Refused, j.Gone)
+	if j.SetAside > 0 {
+		text += fmt.Sprintf(", %d set aside: they wait for another event and are sent by themselves then", j.SetAside)
+	}
 	if j.Settled > 0 {
 		text += fmt.Sprintf(", %d of the delivered were dead letters and are none any more", j.Settled)
 	}

@@ -347,8 +347,13 @@ func (j *Jobs) retryStep(ctx context.Context, t Target, job *Job) (int, *later, 
 	case plant.Delivered:
 		job.Delivered++
 	case plant.Rejected, plant.Held, plant.Skipped:
-		// One that waits for another event stays for the uplink to send: that other
-		// one may be behind it in this very job.
+		if r.WaitsFor != "" {
+			// It stays for the uplink to send, with its words: what it waits for may be
+			// behind it in this very job.
+			job.SetAside++
+			job.pass(letter.Event.Sequence, time.Time{})
+			return 1, nil, j.save(ctx, job, r.Put)
+		}
 		job.Refused++
 		job.LastError = words(r.Cause)
 	default:

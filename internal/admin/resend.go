@@ -89,11 +89,14 @@ func (j *Jobs) resendStep(ctx context.Context, t Target, job *Job, most int) (in
 			job.Refused += covered(events, r)
 			job.LastError = words(r.Cause)
 		case plant.Skipped: // no business of this receiver
-		case plant.Held:
-			// It waits for another event, which may be behind it; the results end here.
+		case plant.Held: // the results end here
+			held = true
+			if r.WaitsFor != "" {
+				job.SetAside += covered(events, r)
+				break
+			}
 			job.Refused += covered(events, r)
 			job.LastError = words(r.Cause)
-			held = true
 		default:
 			if again = tryAgain(r); !again.turn {
 				job.LastError = again.text
