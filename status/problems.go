@@ -366,7 +366,7 @@ func uplinkProblems(snap Snapshot, u *uplink.Stats) []Problem {
 	if n := refused(queue, u); n > 0 {
 		ps = append(ps, Problem{
 			Severity: Doubtful, What: fmt.Sprintf("Uplink %s: %s refused", u.Uplink, count(n, "event")),
-			Do: "The receiver did not accept them. They are kept as dead letters with its words.",
+			Do: "They are kept as dead letters, each with the reason: sluice events dead list.",
 		})
 	}
 	ps = append(ps, expiryProblems(snap, u)...)
@@ -397,7 +397,11 @@ func streamProblem(name string, s uplink.Problem) Problem {
 		Severity: Stuck, What: fmt.Sprintf("Uplink %s: the events of %s do not go out", name, s.Machine), Since: s.Since,
 		Cause: inWords(s.Text), Do: advice(s.Text),
 	}
-	if s.Held {
+	switch {
+	case s.Remedy != "":
+		p.What = fmt.Sprintf("Uplink %s: the events of %s are held, no request can be made of %s", name, s.Machine, cmp.Or(string(s.Kind), "them"))
+		p.Do = "The receiver was not asked. Mend the config of uplink " + name + ": " + s.Remedy + ". Then start the gateway again, and they go on by themselves."
+	case s.Held:
 		p.What = fmt.Sprintf("Uplink %s: the events of %s are held, it refuses %s", name, s.Machine, cmp.Or(string(s.Kind), "them"))
 		p.Do = "The same refusal came again and again, so it looks like a setting: compare names and codes with the receiver. They go on when it accepts."
 	}

@@ -87,10 +87,12 @@ func TestProblemsOfAStreamThatStands(t *testing.T) {
 	snap.Uplinks[0].Problems = []uplink.Problem{
 		{Machine: "PRESS-01", Kind: plant.KindStartStop, Held: true, Since: noon.Add(-time.Hour), Text: "422 unknown downtime type"},
 		{Machine: "FILLER-01", Since: noon.Add(-time.Minute), Text: "i/o timeout"},
+		{Machine: "MIXER-01", Kind: plant.KindDosing, Held: true, Since: noon.Add(-time.Minute), Text: `no row for "SUGAR"`, Remedy: `add a row for "SUGAR" to codes/parts.csv`},
 	}
 	want := []string{
 		"Uplink broker: the events of PRESS-01 are held, it refuses startstop",
 		"Uplink broker: the events of FILLER-01 do not go out",
+		"Uplink broker: the events of MIXER-01 are held, no request can be made of dosing",
 	}
 	ps := Problems(snap)
 	if got := whats(ps); !slices.Equal(got, want) {
@@ -98,6 +100,9 @@ func TestProblemsOfAStreamThatStands(t *testing.T) {
 	}
 	if ps[0].Cause != "422 unknown downtime type" || !strings.Contains(ps[0].Do, "codes") {
 		t.Errorf("got %+v", ps[0])
+	}
+	if got := ps[2].Do; !strings.Contains(got, `uplink broker: add a row for "SUGAR" to codes/parts.csv. Then`) || strings.Contains(got, "accepts") {
+		t.Errorf("got %q", got)
 	}
 	snap.Uplinks[0].Down, snap.Uplinks[0].DownSince = true, noon.Add(-time.Minute)
 	if got := whats(Problems(snap)); !slices.Equal(got, []string{"Uplink broker does not deliver"}) {

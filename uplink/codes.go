@@ -121,6 +121,8 @@ func (t *CodeTables) Table(kind plant.CodeKind) config.Table[Code] {
 // called from any goroutine and do not block.
 type Codes struct {
 	tables map[plant.CodeKind]map[string]string
+	// files are those of the tables that are CSV files.
+	files map[plant.CodeKind]string
 	// downtime is nil where no machine is known.
 	downtime Downtimes
 	// spots are where the data of events holds codes that have a table, by kinds that
@@ -172,14 +174,16 @@ const maxUnmapped = 200
 // which may be nil.
 func NewCodes(t CodeTables, downtime Downtimes) *Codes {
 	c := &Codes{
-		tables: make(map[plant.CodeKind]map[string]string), downtime: downtime,
+		tables: make(map[plant.CodeKind]map[string]string), files: make(map[plant.CodeKind]string), downtime: downtime,
 		spots: make(map[plant.EventKind]*spot), unmapped: make(map[codeKey]*unmapped),
 	}
 	for _, kind := range plant.CodeKinds() {
-		rows := t.Table(kind).Rows
+		table := t.Table(kind)
+		rows := table.Rows
 		if len(rows) == 0 {
 			continue
 		}
+		c.files[kind] = table.File
 		names := make(map[string]string, len(rows))
 		for _, row := range rows {
 			names[row.Name] = row.Value.Theirs
@@ -225,6 +229,15 @@ func (f EventCodes) Lookup(kind plant.CodeKind, ours string) (theirs string, ok 
 	}
 	f.codes.miss(codeKey{kind, ours}, f.machine, f.sequence)
 	return ours, false
+}
+
+// Place says where the table for that kind of code is, for people: its file, or the
+// keys of the config.
+func (f EventCodes) Place(kind plant.CodeKind) string {
+	if f.codes != nil && f.codes.files[kind] != "" {
+		return f.codes.files[kind]
+	}
+	return "codes: " + string(kind) + ":"
 }
 
 // DowntimeType returns what the system calls the downtime type of a stop: by the

@@ -69,6 +69,35 @@ func TestAHoldOutlivesTheRestart(t *testing.T) {
 	})
 }
 
+// lacks is why no request can be made of an event.
+type lacks struct{ error }
+
+func (lacks) Remedy() string { return "add the row" }
+
+// A hold for what nothing was sent of blames no receiver: it says what to mend here.
+func TestAHoldForWhatWasNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFakeQueue()
+		s := &fakeSender{queue: q}
+		var cause error = lacks{errors.New("no row for it")}
+		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
+			return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Status: plant.Rejected, Cause: cause}}
+		}
+		q.add("M", plant.KindDosing, 50)
+		r := start(t, q, s, s)
+		elapse(10 * time.Minute)
+		for _, want := range []string{"no row for it|add the row", "the receiver refuses every dosing event: unknown|"} {
+			p := r.f.Stats().Problems
+			if len(p) != 1 || !p[0].Held || p[0].Kind != plant.KindDosing || p[0].Text+"|"+p[0].Remedy != want {
+				t.Errorf("want %q, got %+v", want, p)
+			}
+			cause = errors.New("unknown")
+			elapse(time.Hour)
+		}
+		r.finish()
+	})
+}
+
 // A store that cannot say which streams were held stops nothing.
 func TestHoldsThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -47,6 +47,7 @@ type machine struct {
 	// it moves.
 	since    time.Time
 	text     string
+	remedy   string
 	kind     plant.EventKind
 	held     bool
 	waitsFor string
@@ -235,7 +236,7 @@ func (f *Forwarder) moving(st *machine, now time.Time) {
 	}
 	f.log.Info("machine's events go on", zap.String("machine", string(st.id)), zap.Duration("after", now.Sub(st.since).Round(time.Millisecond)))
 	f.waitFor(st, "")
-	st.since, st.text, st.kind, st.held = time.Time{}, "", "", false
+	st.since, st.text, st.remedy, st.kind, st.held = time.Time{}, "", "", "", false
 	st.next = time.Time{}
 }
 
@@ -248,8 +249,12 @@ func (f *Forwarder) stuck(st *machine, v *verdict, next, now time.Time) {
 			zap.String("kind", string(v.kind)), zap.Error(v.stop.Cause), zap.Time("next_attempt", next))
 	}
 	st.held, st.kind = v.held, ""
-	st.text = words(v.stop.Cause)
-	if v.held {
+	st.text, st.remedy = words(v.stop.Cause), ""
+	var unsent Unsent
+	switch {
+	case v.held && errors.As(v.stop.Cause, &unsent):
+		st.kind, st.remedy = v.kind, unsent.Remedy()
+	case v.held:
 		st.kind = v.kind
 		st.text = "the receiver refuses every " + string(v.kind) + " event: " + st.text
 	}
@@ -275,7 +280,7 @@ func (f *Forwarder) Stats() Stats {
 		} else if !st.since.IsZero() {
 			s.Problems = append(s.Problems, Problem{
 				Machine: st.id, Kind: st.kind, Held: st.held,
-				Since: st.since, Next: later(st.next, now), Text: st.text,
+				Since: st.since, Next: later(st.next, now), Text: st.text, Remedy: st.remedy,
 			})
 		}
 	}

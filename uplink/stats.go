@@ -78,4 +78,7 @@ type Problem struct {
 	Since, Next time.Time
 	// Text is in plain words, with the receiver's own.
 	Text string
+	// Remedy is set if the receiver was not asked, since no request can be made of
+	// these events: what is to be mended in the config.
+	Remedy string
 }

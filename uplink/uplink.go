@@ -108,6 +108,11 @@ type Sorter interface{ Sort() string }
 // events back itself, by a Retry.
 type Final interface{ Final() bool }
 
+// Unsent is optional for the Cause of a Rejected result: nothing was sent, since no
+// request can be made of the event. Remedy says what a person mends in the config,
+// in a sentence without its capital and its full stop.
+type Unsent interface{ Remedy() string }
+
 // Plan is a checked uplink: what it carries and how it is opened. The kinds of
 // uplink/… make it; the gateway uses it.
 type Plan struct {

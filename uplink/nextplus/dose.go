@@ -124,8 +124,11 @@ type errQuantity struct{ err error }
 
 // Error says what to do.
 func (q *errQuantity) Error() string {
-	return fmt.Sprintf("nextplus: the quantity cannot be told: %v; see doses: components:", q.err)
+	return fmt.Sprintf("nextplus: the quantity cannot be told: %v; %s", q.err, q.Remedy())
 }
+
+// Remedy implements uplink.Unsent.
+func (q *errQuantity) Remedy() string { return "see doses: components:" }
 
 // Unwrap returns the cause.
 func (q *errQuantity) Unwrap() error { return q.err }

@@ -225,6 +225,23 @@ func (e *sortedError) Error() string { return e.text }
 // Sort implements uplink.Sorter.
 func (e *sortedError) Sort() string { return e.sort }
 
+// unsentError is why no request can be made of an event.
+type unsentError struct {
+	sortedError
+
+	remedy string
+}
+
+// Error implements error.
+func (e *unsentError) Error() string { return e.text + "; " + e.remedy }
+
+// Remedy implements uplink.Unsent.
+func (e *unsentError) Remedy() string { return e.remedy }
+
+func unsent(sort, remedy, format string, a ...any) error {
+	return &unsentError{sortedError{text: "prodsmart: " + fmt.Sprintf(format, a...), sort: sort}, remedy}
+}
+
 func problem(sort, format string, a ...any) error {
 	return &sortedError{text: "prodsmart: " + fmt.Sprintf(format, a...), sort: sort}
 }

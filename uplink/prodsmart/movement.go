@@ -76,7 +76,7 @@ func (w *work) book(ctx context.Context, i int) *halt {
 	}
 	all, err := w.movementsOf(e)
 	if err != nil {
-		w.refuse(i, classMovement, problem("quantity", "the dose cannot be booked: %v", err))
+		w.refuse(i, classMovement, unsent("quantity", "set factor and per of the component in movements: components:", "the dose cannot be booked: %v", err))
 		return nil
 	}
 	if len(all) > 0 && e.Sequence > w.m.Begun {

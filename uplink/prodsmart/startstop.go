@@ -141,7 +141,7 @@ func (w *work) stand(ctx context.Context, i int, r *run) *halt {
 		downtime = w.options.defaultType(w.m.id)
 	}
 	if downtime == "" {
-		w.refuse(i, classState, problem("type", "the stop has no downtime type, and Prodsmart wants one; set default_type"))
+		w.refuse(i, classState, unsent("type", "set default_type", "the stop has no downtime type, and Prodsmart wants one"))
 		return nil
 	}
 	was := w.m.known()

@@ -139,7 +139,7 @@ func TestTheProdSysExample(t *testing.T) {
 	// know the article: it is refused in the supplier's words.
 	before := len(supplier.Log())
 	got := s.Send(t.Context(), "M", refills("FLOUR"))
-	if len(got) != 1 || got[0].Status != plant.Rejected || !strings.Contains(got[0].Cause.Error(), `no row for "FLOUR": add it`) || len(supplier.Log()) != before {
+	if len(got) != 1 || got[0].Status != plant.Rejected || !strings.Contains(got[0].Cause.Error(), `add a row for "FLOUR" to `) || len(supplier.Log()) != before {
 		t.Errorf("results %+v", got)
 	}
 	got = s.Send(t.Context(), "M", refills("SALT"))

@@ -343,11 +343,15 @@ type misfit struct {
 
 // Error implements error.
 func (e *misfit) Error() string {
-	text := fmt.Sprintf("rest: make the request for a %s event: %v", e.kind, e.err)
+	return fmt.Sprintf("rest: make the request for a %s event: %v; %s", e.kind, e.err, e.Remedy())
+}
+
+// Remedy implements uplink.Unsent.
+func (e *misfit) Remedy() string {
 	if wrong := new(render.Error); errors.As(e.err, &wrong) && wrong.Remedy != "" {
-		text += "; " + wrong.Remedy
+		return wrong.Remedy
 	}
-	return text
+	return "look at what requests: says of " + string(e.kind)
 }
 
 // Unwrap returns what the template said.

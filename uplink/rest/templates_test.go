@@ -186,7 +186,7 @@ func TestAnEventThatFitsNoTemplate(t *testing.T) {
 		if len(all) != 3 || all[0].Last != 2 || all[1].Status != plant.Rejected || all[1].First != 3 || all[1].Last != 3 || all[2].First != 4 {
 			t.Fatalf("results %+v", all)
 		}
-		if text := all[1].Cause.Error(); !strings.Contains(text, `make the request for a serial event`) || !strings.Contains(text, `the code table article has no row for "nobody knows": add it`) {
+		if text := all[1].Cause.Error(); !strings.Contains(text, `make the request for a serial event`) || !strings.Contains(text, `the code table article has no row for "nobody knows", and nothing else may be sent in its place; add a row for "nobody knows" to codes: article:`) {
 			t.Errorf("cause %q", text)
 		}
 	}

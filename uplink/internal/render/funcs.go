@@ -19,10 +19,12 @@ import (
 
 // Codes translate our codes into those of a receiver. ok is false if there is a
 // table for that kind of code which does not have it; the code is then returned
-// as it is. The methods are called from any goroutine.
+// as it is. Place says where that table is, for people. The methods are called from
+// any goroutine.
 type Codes interface {
 	Lookup(kind plant.CodeKind, ours string) (theirs string, ok bool)
 	DowntimeType(m plant.MachineID, downtimeType, reason string) (theirs string, ok bool)
+	Place(kind plant.CodeKind) string
 }
 
 // untranslated leaves every code as it is.
@@ -35,6 +37,9 @@ func (untranslated) Lookup(_ plant.CodeKind, ours string) (string, bool) { retur
 func (untranslated) DowntimeType(_ plant.MachineID, downtimeType, _ string) (string, bool) {
 	return downtimeType, true
 }
+
+// Place implements Codes.
+func (untranslated) Place(plant.CodeKind) string { return "" } // every code has its row
 
 // ready is text that is written in that language already.
 type ready struct {
@@ -79,7 +84,10 @@ func functions(codes Codes) template.FuncMap {
 		mappedName: func(kind string, v any) (string, error) {
 			theirs, ok, err := lookUp(codes, kind, v)
 			if err == nil && !ok {
-				err = fmt.Errorf("the code table %s has no row for %q: add it, since nothing else may be sent in its place", kind, theirs)
+				err = &Error{
+					Problem: fmt.Sprintf("the code table %s has no row for %q, and nothing else may be sent in its place", kind, theirs),
+					Remedy:  fmt.Sprintf("add a row for %q to %s", theirs, codes.Place(plant.CodeKind(kind))),
+				}
 			}
 			return theirs, err
 		},

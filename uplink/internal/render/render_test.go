@@ -226,13 +226,16 @@ func (doubled) DowntimeType(m plant.MachineID, of, reason string) (string, bool)
 	return string(m) + ":" + of + ":" + reason, true
 }
 
+// Place implements Codes.
+func (doubled) Place(plant.CodeKind) string { return "codes/articles.csv" }
+
 func TestCodes(t *testing.T) {
 	kinds := NewKinds(plant.EventKinds()...)
 	for _, test := range []struct{ text, data, want string }{
 		{`{{code "article" .data.sku}}`, `{"sku":"4711"}`, `"A-1"`},
 		{`{{code "article" .data.sku}}`, `{"sku":"9"}`, `"9"`},
 		{`{{mapped "article" .data.sku}}`, `{"sku":"4711"}`, `"A-1"`},
-		{`{{mapped "article" .data.sku}}`, `{"sku":"9"}`, `the code table article has no row for "9"`},
+		{`{{mapped "article" .data.sku}}`, `{"sku":"9"}`, `the code table article has no row for "9", and nothing else may be sent in its place`},
 		{`{{downtime .}}`, `{"type":"Fault","reason":"7"}`, `"M 1/2:Fault:7"`},
 	} {
 		tmpl, err := Parse(JSON, test.text, kinds)

@@ -363,7 +363,10 @@ func runError(err error) *Error {
 		e.Problem = "{{" + m[2] + "}}: " + m[3]
 		e.place(m[1])
 	}
+	var said *Error
 	switch {
+	case errors.As(err, &said) && said.Remedy != "":
+		e.Remedy = said.Remedy
 	case strings.Contains(e.Problem, "map has no entry"):
 		e.Remedy = "this kind has no such field there: give it a request of its own"
 	case strings.Contains(e.Problem, "nil pointer evaluating"):
