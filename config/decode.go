@@ -112,6 +112,8 @@ func (d *decoder) wrong(n *node, path string, at Position, want string) {
 		d.fault(at, path, "no value", "write "+want+" or remove the key")
 	case n.kind == nullNode:
 		d.fault(at, path, "no value", "write "+want+" or remove the key; quote it if the text `"+n.text+"` is meant")
+	case n.torn() != "":
+		d.fault(at, path, "`"+shorten(n.torn())+"` is torn apart at its colon, as all is in brackets", "write it in quotes: \""+shorten(n.torn())+"\"")
 	default:
 		d.fault(at, path, n.describe()+" where "+want+" is expected", "write "+want)
 	}

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 type nodeKind uint8
 
@@ -47,6 +50,20 @@ func (e *entry) place() Position {
 		return e.value.at
 	}
 	return e.keyAt
+}
+
+// torn returns the text that n was meant to be if it is a mapping only since a text
+// with a colon, without a blank behind it, stands in brackets; "" if it is not.
+func (n *node) torn() string {
+	if n.kind != mappingNode || len(n.entries) != 1 {
+		return ""
+	}
+	e := &n.entries[0]
+	adjacent := e.keyAt.Line == e.value.at.Line && e.keyAt.Column+utf8.RuneCountInString(e.key)+1 == e.value.at.Column
+	if !adjacent || e.value.kind != scalarNode || e.value.quoted {
+		return ""
+	}
+	return e.key + ":" + e.value.text
 }
 
 // describe names the kind of a value for people.

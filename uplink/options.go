@@ -60,6 +60,19 @@ func DefaultOptions() Options {
 	}
 }
 
+// longestSend bounds what NeedsTime takes for granted: who wants one call to last
+// longer says so.
+const longestSend = config.Duration(10 * time.Minute)
+
+// NeedsTime raises a SendTimeout that is the default to what one Send needs at least
+// by the other options, so that nobody has to know that key to use those. A kind
+// calls it before it validates and in its plan.
+func (o *Options) NeedsTime(least config.Duration) {
+	if o.SendTimeout == DefaultOptions().SendTimeout {
+		o.SendTimeout = max(o.SendTimeout, min(least, longestSend))
+	}
+}
+
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
 	var errs []error

@@ -318,8 +318,5 @@ func (o Options) validateAcks() error {
 	if o.AckTopic == o.Topic || o.AckTopic == o.StatusTopic || o.AckTopic == o.StateTopic {
 		bad("ack_topic", "the gateway itself publishes to that topic", "write a topic that only the MES publishes to, for example sluice/{site}/ack")
 	}
-	if o.AckWait && o.SendTimeout < o.AckWithin+o.ConnectTimeout+2*o.AckTimeout {
-		bad("ack_within", fmt.Sprintf("send_timeout (%v) does not leave so much time for the receiver", o.SendTimeout), "write a smaller ack_within, or raise send_timeout")
-	}
 	return errors.Join(errs...)
 }

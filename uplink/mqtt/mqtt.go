@@ -25,6 +25,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen
 	}
+	o.NeedsTime(o.least())
 	var files trouble
 	brokers, err := o.brokers(endpoints, files.note)
 	if err != nil {

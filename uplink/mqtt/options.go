@@ -89,6 +89,7 @@ func defaults() Options {
 
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
+	o.NeedsTime(o.least())
 	topic := checkTemplate("topic", o.Topic, eventPlaceholders)
 	errs := []error{
 		o.Options.Validate(), // an inline struct is not visited by the decoder
@@ -135,10 +136,6 @@ func (o Options) validateFallback() error {
 	}
 	if len(o.Fallback) > maxFallback {
 		errs = append(errs, config.Field("fallback", fmt.Sprintf("there are more than %d", maxFallback), "name fewer brokers"))
-	}
-	if limit := o.ConnectTimeout*config.Duration(1+len(o.Fallback)) + 2*o.AckTimeout; len(o.Fallback) > 0 && o.SendTimeout < limit {
-		errs = append(errs, config.Field("send_timeout", fmt.Sprintf("it is %v, which leaves no time to try each of %d brokers", o.SendTimeout, 1+len(o.Fallback)),
-			fmt.Sprintf("write %v (connect_timeout once for each broker, and ack_timeout twice), or lower connect_timeout", limit)))
 	}
 	seen := []string{}
 	if first, err := parseURL("url", o.URL); err == nil {
@@ -205,11 +202,27 @@ func (o Options) validateTimes() error {
 	if o.AckTimeout < config.Duration(100*time.Millisecond) || o.AckTimeout > config.Duration(5*time.Minute) {
 		bad("ack_timeout", "it must be from 100ms to 5m", "leave it out for 10s")
 	}
-	if o.SendTimeout < o.ConnectTimeout+2*o.AckTimeout {
-		bad("send_timeout", fmt.Sprintf("it must leave time to connect and for two acknowledgements (connect_timeout + 2 × ack_timeout = %v)", o.ConnectTimeout+2*o.AckTimeout),
-			"leave all three out, or raise send_timeout")
+	if least := o.least(); o.SendTimeout < least {
+		sum := "connect_timeout"
+		if len(o.Fallback) > 0 {
+			sum += fmt.Sprintf(" for each of %d brokers", 1+len(o.Fallback))
+		}
+		if sum += " + 2 × ack_timeout"; o.AckWait {
+			sum += " + ack_within"
+		}
+		bad("send_timeout", fmt.Sprintf("it is %v, and one call may take %v (%s)", o.SendTimeout, least, sum), fmt.Sprintf("leave it out, or write %v", least))
 	}
 	return errors.Join(errs...)
+}
+
+// least is what one Send needs: to try each broker, for two acknowledgements of the
+// broker, and for the receiver's if that is waited for.
+func (o Options) least() config.Duration {
+	least := o.ConnectTimeout*config.Duration(1+len(o.Fallback)) + 2*o.AckTimeout
+	if o.AckWait {
+		least += o.AckWithin
+	}
+	return least
 }
 
 // endpoint is a checked URL.

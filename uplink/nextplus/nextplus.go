@@ -31,6 +31,7 @@ const maxEvents = 32
 
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
+	o.NeedsTime(o.LeastTime())
 	links := make(map[plant.EventKind]link)
 	p := uplink.Plan{Codes: o.Codes, Orders: uplink.OrderSource{Key: "work_order_source", Name: o.WorkOrderSource}}
 	var shown, targets []string

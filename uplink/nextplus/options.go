@@ -89,6 +89,7 @@ var forms = []struct {
 
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
+	o.NeedsTime(o.LeastTime())
 	errs := []error{
 		o.Options.Validate(), // an inline struct is not visited by the decoder
 		o.validateTargets(),

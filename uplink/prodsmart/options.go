@@ -145,6 +145,7 @@ func defaults() Options {
 
 // Validate returns the faults of o as config.FieldErrors, nil if there are none.
 func (o Options) Validate() error {
+	o.NeedsTime(o.LeastTime())
 	errs := []error{o.Options.Validate()} // an inline struct is not visited by the decoder
 	bad := func(path, problem, remedy string) { errs = append(errs, config.Field(path, problem, remedy)) }
 	base, err := httplink.ParseURL("url", o.URL)

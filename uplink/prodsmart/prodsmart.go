@@ -28,6 +28,7 @@ var Kind = kind.NewKind("prodsmart", defaults, plan)
 
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
+	o.NeedsTime(o.LeastTime())
 	base, err := httplink.ParseURL("url", o.URL)
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen

@@ -32,6 +32,7 @@ const maxRequests = 32
 
 // plan turns good Options into a Plan. It reads the certificates.
 func plan(_ string, o Options) (uplink.Plan, error) {
+	o.NeedsTime(o.LeastTime())
 	target, err := httplink.ParseURL("url", o.URL)
 	if err != nil {
 		return uplink.Plan{}, err // Validate has seen it, so this does not happen

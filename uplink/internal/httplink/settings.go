@@ -82,12 +82,15 @@ func (s Settings) Validate(target *url.URL, secret bool, sendTimeout config.Dura
 	return errors.Join(errs...)
 }
 
+// LeastTime is what one Send needs: to ask twice.
+func (s Settings) LeastTime() config.Duration { return 2 * s.Timeout }
+
 func (s Settings) validateTimeout(sendTimeout config.Duration) error {
 	switch {
 	case s.Timeout < config.Duration(minTimeout) || s.Timeout > config.Duration(maxTimeout):
 		return config.Field("timeout", "it must be from 100ms to 5m", "leave it out for 10s")
-	case sendTimeout < 2*s.Timeout:
-		return config.Field("timeout", fmt.Sprintf("send_timeout (%v) does not leave time for two requests (2 × timeout = %v)", sendTimeout, 2*s.Timeout), "lower it, or raise send_timeout")
+	case sendTimeout < s.LeastTime():
+		return config.Field("timeout", fmt.Sprintf("send_timeout (%v) does not leave time for two requests (2 × timeout = %v)", sendTimeout, s.LeastTime()), "lower it, or leave send_timeout out")
 	}
 	return nil
 }
