@@ -40,10 +40,13 @@ type feedState struct {
 	Flowed     int64 `json:"fl,omitempty"`
 	FlowedHigh int64 `json:"flh,omitempty"`
 	Paid       int64 `json:"paid,omitempty"`
-	// Fall in Time is how fast it emptied last, measured from From.
+	// Fall in Time is how fast it emptied last, measured from From; Time is 0 where
+	// nobody knows, or it stands.
 	From point `json:"f,omitzero"`
 	Fall int64 `json:"rf,omitempty"`
 	Time int64 `json:"rt,omitempty"`
+	// Out is what was taken out by hand up to the newest weight, and not told yet.
+	Out int64 `json:"out,omitempty"`
 	// Flow is what the flow tag said last, in ticks per FlowPer.
 	Flow int64      `json:"flow,omitempty"`
 	Last rule.Stamp `json:"l,omitzero"`
@@ -112,20 +115,50 @@ func (r *Live) feedSample(s *LiveState, out Sink) {
 	if f.Up {
 		r.filling(s, p, out)
 	} else {
-		r.feeding(f, p)
+		r.feeding(s, lapse, out)
 		if !f.Up && f.Used+f.Ref <= p.W {
 			f.Since, f.Words = p.At, s.Words // nothing was used until now
 		}
 	}
-	if p.At.At-f.Since.At >= r.every {
-		r.interval(s, p.At, false, out)
+	another := r.becomes(&f.Words, &s.Words)
+	if another || p.At.At-f.Since.At >= r.every && f.Out == 0 && !r.leaps(s) {
+		r.interval(s, p.At, another, out)
 	}
 }
 
+// becomes reports whether now names another component than was: what was used up to
+// now is of that. A component that was not named yet is taken over.
+func (r *Live) becomes(was, now *words) (another bool) {
+	before, _ := r.text(was, slotComponent)
+	name, _ := r.text(now, slotComponent)
+	switch {
+	case name == before || name == "" || name == "0":
+		return false
+	case before == "" || before == "0":
+		was.take(now, slotComponent)
+		return false
+	default:
+		return true
+	}
+}
+
+// leaps reports whether the newest weight may be of another zero, whose bit is still
+// to come: what was used up to it is told with the next.
+func (r *Live) leaps(s *LiveState) bool {
+	return r.first(roleRebase) >= 0 && magnitude(s.Last.W-s.Was[1]) > 2*magnitude(s.Was[1]-s.Was[0])+r.least
+}
+
 // feeding follows a weight that falls, and sees it rise.
-func (r *Live) feeding(f *feedState, p point) {
-	if ran := p.At.At - f.From.At.At; ran >= int64(rateOver) && p.W <= f.Low.W {
-		if fall := f.From.W - p.W; fall > 4*r.noise {
+func (r *Live) feeding(s *LiveState, lapse int64, out Sink) {
+	f, p := &s.Feed, s.Last
+	ran, stood := p.At.At-f.From.At.At, p.At.At-s.Win.Since.At
+	switch fall := f.From.W - p.W; {
+	case r.hand(s, lapse, out):
+		f.From = p
+	case stood >= int64(rateOver) && (f.Time == 0 || r.worth(f.Fall, stood, f.Time) > 4*r.band):
+		f.From, f.Fall, f.Time = p, 0, 0 // it stands for longer than it would at its rate
+	case ran >= int64(rateOver) && p.W <= f.Low.W && !r.leaps(s):
+		if fall > 4*r.noise {
 			f.Fall, f.Time = fall, ran
 		}
 		if ran >= int64(time.Minute) {
@@ -136,8 +169,72 @@ func (r *Live) feeding(f *feedState, p point) {
 	case p.W <= f.Low.W:
 		f.Low, f.Ran, f.Flowed = p, 0, 0
 	case p.W-f.Low.W > r.least:
+		if fall := f.From.W - f.Low.W; f.Time == 0 && fall > 4*r.noise {
+			f.Fall, f.Time = fall, f.Low.At.At-f.From.At.At // it went on just now
+		}
 		f.Up, f.High, f.RanHigh, f.FlowedHigh = true, p, f.Ran, f.Flowed
 	}
+}
+
+// hand follows what leaves faster than a feeder feeds: it is taken out by hand. It
+// reports whether some was with the newest weight.
+func (r *Live) hand(s *LiveState, lapse int64, out Sink) bool {
+	f := &s.Feed
+	if r.most == 0 {
+		return false
+	}
+	limit := share(r.most, lapse, r.mostPer)
+	if f.Out == 0 {
+		limit += r.noise
+	}
+	left := s.Was[1] - s.Last.W
+	if left <= limit {
+		r.handed(s, s.Last.At, out)
+		return false
+	}
+	f.Out += left - min(r.worked(f, lapse, share(f.Flow, lapse, r.flowPer)), limit)
+	return true
+}
+
+// handed tells of what was taken out by hand; less than min_dose of it counts as
+// used.
+func (r *Live) handed(s *LiveState, at rule.Stamp, out Sink) {
+	f := &s.Feed
+	taken := f.Out
+	f.Out = 0
+	if taken < r.least {
+		return
+	}
+	r.move(plant.KindRemoval, taken, &portion{at: at, estimated: true, unheard: f.Gap, words: &f.Words}, out)
+	f.Ref -= taken
+	f.Estimated = true
+}
+
+// feedAt returns when what a feeder used is to be told although no weight comes any
+// more, 0 for not at all: a subscription is silent while the weight stands.
+func (r *Live) feedAt(s *LiveState) int64 {
+	f := &s.Feed
+	silent := s.Last.At.At + int64(standTime)
+	switch {
+	case !f.Have || s.Win.N == 0 || s.Zero.Left > 0:
+		return 0
+	case f.Up:
+		return max(silent, f.High.At.At+r.pause)
+	case f.Used+f.Ref-s.Last.W < r.least:
+		return 0
+	default:
+		return max(silent, f.Since.At+r.every)
+	}
+}
+
+// feedDue does so.
+func (r *Live) feedDue(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
+	if s.Feed.Up {
+		r.filled(s, s.Last, out)
+		return true
+	}
+	r.interval(s, at, false, out)
+	return true
 }
 
 // filling follows a weight that rises, until it falls again.
@@ -166,6 +263,7 @@ func (r *Live) filled(s *LiveState, p point, out Sink) {
 // interval tells what was consumed until at. The last of an order tells all.
 func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 	f := &s.Feed
+	r.handed(s, at, out)
 	if f.Up {
 		worked := r.worked(f, f.Ran, f.Flowed)
 		f.Used += f.Ref - f.Low.W + worked - f.Paid
@@ -184,23 +282,6 @@ func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 	}
 	f.Used = 0
 	f.Words.fill(&s.Words)
-	r.taken(s, &p, out)
 	r.tell(&p, out)
 	f.Since, f.Estimated, f.Gap, f.Unsure, f.Words = at, false, false, false, s.Words
-}
-
-// taken tells of what the feeder cannot have fed: it was taken out by hand. The
-// rest is what it fed at its last rate.
-func (r *Live) taken(s *LiveState, p *portion, out Sink) {
-	f := &s.Feed
-	length := p.at.At - p.begun.At
-	if r.most == 0 || p.ticks <= share(r.most, length, r.mostPer) {
-		return
-	}
-	fed := min(r.worth(f.Fall, length, f.Time), share(r.most, length, r.mostPer)/r.grain*r.grain)
-	q := *p
-	q.estimated = true
-	r.move(plant.KindRemoval, p.ticks-fed, &q, out)
-	p.ticks, p.estimated = fed, true
-	f.From = s.Last
 }

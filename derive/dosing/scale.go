@@ -307,10 +307,14 @@ func (r *Live) Due(s *LiveState, now int64, out *Out) (changed bool) {
 	if s.Holds {
 		return r.sample(s, point{s.Held, stamp}, out)
 	}
-	if r.method == byGain {
+	switch r.method {
+	case byGain:
 		return r.gainStand(s, stamp, out)
+	case byContinuous:
+		return r.feedDue(s, stamp, out)
+	default:
+		return r.stand(s, stamp, out)
 	}
-	return r.stand(s, stamp, out)
 }
 
 // Wake returns when the rule wants to be asked again, 0 for not at all.
@@ -326,7 +330,7 @@ func (r *Live) Wake(s *LiveState) int64 {
 	case r.method == byGain:
 		return r.gainAt(s)
 	case r.method == byContinuous:
-		return 0 // each weight counts as it comes
+		return r.feedAt(s)
 	default:
 		return r.batchAt(s)
 	}

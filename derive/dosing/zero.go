@@ -105,9 +105,10 @@ func (z *zeroing) over(at rule.Stamp, most int64) bool {
 
 // went is what came (toward 1) or left (toward -1) while the zero changed, and was
 // not told by the last weight before. In the step of a zero it is pace, the lesser
-// of what it was before and after. In doubt are steps of which nobody knows whether
-// they were of a zero: they are left out.
-func (z *zeroing) went(toward, most int64) (flow, pace int64, doubt bool) {
+// of what it was before and after. Against is what went the other way instead. In
+// doubt are steps of which nobody knows whether they were of a zero: they are left
+// out.
+func (z *zeroing) went(toward, most int64) (flow, pace, against int64, doubt bool) {
 	var gone [zeroSteps]bool
 	zeros := int64(0)
 	for range min(z.Bits, z.Count) {
@@ -140,9 +141,10 @@ func (z *zeroing) went(toward, most int64) (flow, pace int64, doubt bool) {
 			steps++
 		}
 	}
-	flow = max(flow*toward, 0)
+	flow *= toward
+	against, flow = max(-flow, 0), max(flow, 0)
 	pace = min(max(z.Before*toward, 0), flow/max(steps, 1))
-	return (flow + pace*zeros) * toward, pace * toward, doubt
+	return (flow + pace*zeros) * toward, pace * toward, against * -toward, doubt
 }
 
 // alike reports whether the large step i is that of a flow: another is not much
@@ -233,12 +235,12 @@ func (r *Live) newBegin(s *LiveState, out Sink) {
 	if r.method == byGain {
 		toward = 1
 	}
-	flow, pace, doubt := s.Zero.went(toward, r.fastest())
+	flow, pace, against, doubt := s.Zero.went(toward, r.fastest())
 	switch r.method {
 	case byGain:
 		r.gainZero(s, flow, doubt)
 	case byContinuous:
-		r.feedZero(s, flow, doubt)
+		r.feedZero(s, flow, against, doubt)
 	default:
 		r.batchZero(s, flow, doubt)
 	}
@@ -351,15 +353,26 @@ func (r *Live) gainZero(s *LiveState, flow int64, doubt bool) {
 // feedRebase begins anew with another zero.
 func (r *Live) feedRebase(s *LiveState, at rule.Stamp, out Sink) {
 	last := r.zeroes(s, -1, at)
-	if f := &s.Feed; f.Have {
-		s.Last.W = last
-		r.interval(s, at, true, out)
-		f.Have = false
+	f := &s.Feed
+	if !f.Have {
+		return
 	}
+	if last != s.Last.W {
+		f.Out, f.Estimated = 0, true // it was the new zero that left so fast
+		s.Last.W = last
+		f.High.W = min(f.High.W, last)
+	}
+	if f.Up && f.High.W-f.Low.W > r.least {
+		r.filled(s, s.Last, out)
+	}
+	f.Up = false
+	r.interval(s, s.Last.At, true, out)
+	f.Have = false
 }
 
-// feedZero has a feeder go on from the newest weight.
-func (r *Live) feedZero(s *LiveState, flow int64, doubt bool) {
+// feedZero has a feeder go on from the newest weight, that has been refilled by so
+// much meanwhile.
+func (r *Live) feedZero(s *LiveState, flow, refilled int64, doubt bool) {
 	f := &s.Feed
 	if f.Have {
 		return
@@ -369,5 +382,9 @@ func (r *Live) feedZero(s *LiveState, flow int64, doubt bool) {
 	f.Ref, f.Estimated, f.Unsure = s.Last.W-flow, true, doubt
 	if !since.IsZero() {
 		f.Since = since
+	}
+	if refilled > r.noise {
+		f.Low.W -= refilled
+		f.Ref, f.High, f.Up = f.Low.W, s.Last, true
 	}
 }
