@@ -48,6 +48,7 @@ func TestResendGoesOnAfterARestart(t *testing.T) {
 			t.Errorf("%s is another id than the first time", id)
 		}
 	}
+	b.stop() // the audit log has the end of a job behind the store
 	if got := fmt.Sprint(b.audited()); got != "[uid 7 (ann) events.resend begun uid 7 (ann) events.resend done uid 7 (ann) job.end done]" {
 		t.Error(got)
 	}

@@ -216,7 +216,7 @@ func TestSlowAnswers(t *testing.T) {
 		want   plant.Status
 		words  string
 	}{
-		"no headers": {func(_ http.ResponseWriter, gone <-chan struct{}) { <-gone }, plant.Retry, "no answer within 300ms"},
+		"no headers": {func(_ http.ResponseWriter, gone <-chan struct{}) { <-gone }, plant.Retry, "no answer within 1s"},
 		"no body": {func(w http.ResponseWriter, gone <-chan struct{}) {
 			w.Header().Set("Content-Length", "10")
 			w.WriteHeader(http.StatusOK)
@@ -245,12 +245,14 @@ func TestSlowAnswers(t *testing.T) {
 			gone := make(chan struct{})
 			r := answering(t, func(_ int, _ request, w http.ResponseWriter) bool { test.answer(w, gone); return false })
 			defer close(gone)
+			o := testOptions(r.Addr())
+			o.Timeout = config.Duration(time.Second)
 			begun := time.Now()
-			got := openWith(t, testOptions(r.Addr())).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
+			got := openWith(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 1))
 			if len(got) != 1 || got[0].Status != test.want || got[0].Cause != nil && !strings.Contains(got[0].Cause.Error(), test.words) {
 				t.Errorf("results %+v", got)
 			}
-			if took := time.Since(begun); took > 3*time.Second {
+			if took := time.Since(begun); took > testTimeout {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -313,7 +315,7 @@ func TestSlowReceiverIsNotInterrupted(t *testing.T) {
 	rest := uplinktest.Events("M", 1, 12)
 	for deadline := time.Now().Add(20 * time.Second); len(rest) > 0 && time.Now().Before(deadline); {
 		func() {
-			ctx, cancel := contextWithin(t, 2*testTimeout)
+			ctx, cancel := contextWithin(t, testTimeout+300*time.Millisecond)
 			defer cancel()
 			got := s.Send(ctx, "M", rest)
 			n := delivered(got, rest[0].Sequence)
