@@ -188,7 +188,7 @@ func TestExceptions(t *testing.T) {
 	} {
 		m := startPLC(t).(plc)
 		m.Update(func(b *plantsim.Bank) { b.Fail(plantsim.Holding, 0, 65535, exception) })
-		d := openDriver(t, strings.Replace(twoTags, "  a: holding:0", "  a: holding:0\n  i: input:5", 1), m.Addr())
+		d := openDriver(t, strings.Replace(patientTwoTags, "  a: holding:0", "  a: holding:0\n  i: input:5", 1), m.Addr())
 		if err := d.Connect(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestExceptions(t *testing.T) {
 func TestARefusingDeviceCanBeLost(t *testing.T) {
 	m := startPLC(t).(plc)
 	m.Update(func(b *plantsim.Bank) { b.Fail(plantsim.Holding, 0, 65535, plantsim.IllegalFunction) })
-	d := openDriver(t, twoTags, m.Addr())
+	d := openDriver(t, patientTwoTags, m.Addr())
 	defer d.Close()
 	if err := d.Connect(t.Context(), 1); err != nil {
 		t.Fatal(err)
@@ -280,13 +280,11 @@ func TestEveryUnitHasItsOwnMemory(t *testing.T) {
 			b.Of(uint8(unit)).SetHolding(0, 0, 1000+unit)
 		}
 	})
-	// 250 connections on a busy computer: no time-out is looked at here.
-	patient := strings.Replace(twoTags, "250ms", "10s", 1)
 	for unit := range 256 {
 		if unit > 247 && unit < 255 {
 			continue
 		}
-		d := openDriver(t, fmt.Sprintf("%sunit: %d\n", patient, unit), m.Addr())
+		d := openDriver(t, fmt.Sprintf("%sunit: %d\n", patientTwoTags, unit), m.Addr())
 		if err := d.Connect(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}

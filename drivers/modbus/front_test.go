@@ -56,13 +56,19 @@ type bus struct {
 	open        []io.Closer
 }
 
+// newBareBus returns a bus that no socket leads to.
+func newBareBus(answer func(request []byte) [][]byte) *bus {
+	return &bus{answer: answer, asked: map[byte]int{}}
+}
+
 func newBus(t testing.TB, answer func(request []byte) [][]byte) *bus {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bus{listener: l, answer: answer, asked: map[byte]int{}}
+	b := newBareBus(answer)
+	b.listener = l
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

@@ -13,23 +13,28 @@ const oneWritten = "timeout: 200ms\ntags:\n  a: holding:0\n  ack: {address: hold
 // A device that answers each read and no write: the write is blamed, by its tag,
 // and not the read that finds the session gone.
 func TestAWriteWithoutAnAnswerIsNamed(t *testing.T) {
-	address := peer(t, func(r []byte) [][]byte {
+	peer := func(r []byte) [][]byte {
 		if r[7] != 3 {
 			return nil
 		}
 		return [][]byte{frame(r, append([]byte{r[6], 3, 2 * r[11]}, make([]byte, 2*r[11])...)...)}
-	})
-	b := newBus(t, func(r []byte) [][]byte {
+	}
+	unit := func(r []byte) [][]byte {
 		if r[1] != 3 {
 			return nil
 		}
 		return [][]byte{ownRegisters(r)}
-	})
-	for name, d := range map[string]drivers.Driver{
-		"connection": openDriver(t, "driver: modbus\nendpoint: ENDPOINT\n"+oneWritten, address),
-		"line":       onLine(t, openLine(t, "endpoint: "+b.listener.Addr().String()), "unit: 1\n"+oneWritten),
+	}
+	for name, open := range map[string]func(*testing.T) drivers.Driver{
+		"connection": func(t *testing.T) drivers.Driver {
+			return openWired(t, "driver: modbus\nendpoint: ENDPOINT\n"+oneWritten, peer)
+		},
+		"line": func(t *testing.T) drivers.Driver {
+			return onLine(t, onWire(t, newBareBus(unit), ""), "unit: 1\n"+oneWritten)
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		inBubble(t, name, func(t *testing.T) {
+			d := open(t)
 			defer d.Close()
 			if err := d.Connect(t.Context(), 1); err != nil {
 				t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 const section = `
 driver: modbus
 endpoint: ENDPOINT
-timeout: 300ms
+timeout: 1s
 tags:
   made: holding:100
   signed: {address: "holding:101", type: int16}
@@ -164,7 +164,7 @@ func TestConformance(t *testing.T) {
 		Open: func(t *testing.T, addr string) drivers.Driver {
 			return openPlan(t, section, addr).Open(drivers.Env{Name: driverstest.Device, Log: zap.NewNop(), Records: []plant.Record{conformanceRecord}})
 		},
-		Timeout:  300 * time.Millisecond,
+		Timeout:  time.Second,
 		Values:   sectionValues,
 		Bad:      "refused",
 		Changing: "made", NewValue: plant.UintValue(4712),
@@ -196,7 +196,7 @@ func (r *recorder) Offer(in plant.Input) {
 // await waits until an input satisfies seen.
 func (r *recorder) await(t *testing.T, what string, seen func(plant.Input) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		r.mu.Lock()
 		found := slices.ContainsFunc(r.inputs, seen)
 		r.mu.Unlock()
@@ -211,7 +211,7 @@ func (r *recorder) await(t *testing.T, what string, seen func(plant.Input) bool)
 func TestUnderThePoller(t *testing.T) {
 	server := startPLC(t).(plc)
 	defer server.Stop()
-	plan := openPlan(t, strings.Replace(section, "timeout: 300ms", "timeout: 300ms\ninterval: 10ms", 1), server.Addr())
+	plan := openPlan(t, strings.Replace(section, "timeout: 1s", "timeout: 20s\ninterval: 10ms", 1), server.Addr())
 	options := plan.PollerOptions(driverstest.Device)
 	options.MinBackoff, options.MaxBackoff = time.Millisecond, 20*time.Millisecond
 	var sink recorder

@@ -3,6 +3,7 @@ package modbus
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goburrow/serial"
@@ -32,43 +33,45 @@ func TestOptionsOfAPort(t *testing.T) {
 // A device's pause comes before each of its requests, a line's turnaround before
 // one to another unit than the last only.
 func TestRestsOnALine(t *testing.T) {
-	const pause, turnaround = 30 * time.Millisecond, 60 * time.Millisecond
-	var mu sync.Mutex
-	var gap time.Duration // before the newest request
-	var done time.Time
-	b := newBus(t, func(r []byte) [][]byte {
-		mu.Lock()
-		defer mu.Unlock()
-		gap, done = time.Since(done), time.Now()
-		return [][]byte{ownRegisters(r)}
+	synctest.Test(t, func(t *testing.T) {
+		const pause, turnaround = 30 * time.Millisecond, 60 * time.Millisecond
+		var mu sync.Mutex
+		var gap time.Duration // before the newest request
+		var done time.Time
+		b := newBareBus(func(r []byte) [][]byte {
+			mu.Lock()
+			defer mu.Unlock()
+			gap, done = time.Since(done), time.Now()
+			return [][]byte{ownRegisters(r)}
+		})
+		l := onWire(t, b, "turnaround: 60ms\n")
+		one, two := onLine(t, l, "unit: 1\npause: 30ms\ntags: {a: holding:1}\n"), onLine(t, l, "unit: 2\ntags: {a: holding:1}\n")
+		defer one.Close()
+		defer two.Close()
+		for _, d := range []*driver{one, two} {
+			if err := d.Connect(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		soonest := time.Hour // of unit 2 behind itself
+		for i, c := range []struct {
+			d     *driver
+			least time.Duration
+		}{{one, 0}, {one, pause}, {two, turnaround}, {two, 0}, {two, 0}, {two, 0}, {two, 0}, {one, turnaround}, {one, pause}} {
+			if _, err := c.d.Read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			if gap < c.least-time.Millisecond {
+				t.Errorf("request %d comes %v behind the one before, want %v", i, gap, c.least)
+			}
+			if c.d == two && c.least == 0 {
+				soonest = min(soonest, gap)
+			}
+			mu.Unlock()
+		}
+		if soonest >= turnaround {
+			t.Errorf("a unit without a pause waits %v behind itself", soonest)
+		}
 	})
-	l := openLine(t, "turnaround: 60ms\nendpoint: "+b.listener.Addr().String())
-	one, two := onLine(t, l, "unit: 1\npause: 30ms\ntags: {a: holding:1}\n"), onLine(t, l, "unit: 2\ntags: {a: holding:1}\n")
-	defer one.Close()
-	defer two.Close()
-	for _, d := range []*driver{one, two} {
-		if err := d.Connect(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	soonest := time.Hour // of unit 2 behind itself
-	for i, c := range []struct {
-		d     *driver
-		least time.Duration
-	}{{one, 0}, {one, pause}, {two, turnaround}, {two, 0}, {two, 0}, {two, 0}, {two, 0}, {one, turnaround}, {one, pause}} {
-		if _, err := c.d.Read(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		mu.Lock()
-		if gap < c.least-time.Millisecond {
-			t.Errorf("request %d comes %v behind the one before, want %v", i, gap, c.least)
-		}
-		if c.d == two && c.least == 0 {
-			soonest = min(soonest, gap)
-		}
-		mu.Unlock()
-	}
-	if soonest >= turnaround {
-		t.Errorf("a unit without a pause waits %v behind itself", soonest)
-	}
 }

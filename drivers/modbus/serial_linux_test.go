@@ -65,7 +65,7 @@ func TestSerialLine(t *testing.T) {
 	stop := b.serveFrom(far)
 	defer stop()
 	l := openLine(t, "port: "+port+"\nbaud: 115200\nparity: none\n")
-	one, two, dead := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags), onLine(t, l, "unit: 3\n"+fourTags)
+	one, two, dead := onLine(t, l, "unit: 1\n"+patientTags), onLine(t, l, "unit: 2\n"+patientTags), onLine(t, l, "unit: 3\n"+fourTags)
 	for session := uint64(1); session < 3; session++ {
 		for i, d := range []*driver{one, two} {
 			if err := d.Connect(t.Context(), session); err != nil {
@@ -101,7 +101,7 @@ func TestSerialLineThatIsPulledOut(t *testing.T) {
 	b := newBus(t, func(request []byte) [][]byte { return [][]byte{ownRegisters(request)} })
 	far, port := newPTY(t)
 	stop := b.serveFrom(far)
-	d := onLine(t, openLine(t, "port: "+port+"\n"), "unit: 1\n"+strings.Replace(fourTags, "400ms", "20s", 1))
+	d := onLine(t, openLine(t, "port: "+port+"\n"), "unit: 1\n"+patientTags)
 	defer d.Close()
 	if err := d.Connect(t.Context(), 1); err != nil {
 		t.Fatal(err)

@@ -54,34 +54,36 @@ func TestTheCheapUnitWaitsForTheDearOneOnce(t *testing.T) {
 
 // A unit whose third answer each is wrong is named, though the second try is right.
 func TestAUnitThatAnswersWronglyNowAndThenIsNamed(t *testing.T) {
-	n := 0
-	b := newBus(t, func(request []byte) [][]byte {
-		answer := ownRegisters(request)
-		if n++; n%3 == 0 {
-			answer = rtuFrame(request[0], 4, 2, 0, 7) // to another function
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		b := newBareBus(func(request []byte) [][]byte {
+			answer := ownRegisters(request)
+			if n++; n%3 == 0 {
+				answer = rtuFrame(request[0], 4, 2, 0, 7) // to another function
+			}
+			return [][]byte{answer}
+		})
+		d := onLine(t, onWire(t, b, ""), "unit: 3\ntimeout: 50ms\ntags: {a: holding:0}\n")
+		defer d.Close()
+		if err := d.Connect(t.Context(), 1); err != nil {
+			t.Fatal(err)
 		}
-		return [][]byte{answer}
-	})
-	d := onLine(t, openLine(t, "endpoint: "+b.listener.Addr().String()), "unit: 3\ntimeout: 50ms\ntags: {a: holding:0}\n")
-	defer d.Close()
-	if err := d.Connect(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	if notices := d.Notices(); len(notices) != 0 {
-		t.Errorf("before anything happened: %v", notices)
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for session := uint64(2); len(d.Notices()) == 0; session++ {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody names it")
+		if notices := d.Notices(); len(notices) != 0 {
+			t.Errorf("before anything happened: %v", notices)
 		}
-		if _, err := d.Read(t.Context()); err != nil {
-			if err := d.Connect(t.Context(), session); err != nil {
-				t.Fatal(err)
+		deadline := time.Now().Add(20 * time.Second)
+		for session := uint64(2); len(d.Notices()) == 0; session++ {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody names it")
+			}
+			if _, err := d.Read(t.Context()); err != nil {
+				if err := d.Connect(t.Context(), session); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-	}
-	if got := d.Notices()[0]; got.Text != "unit 3 answers wrongly now and then: what came is whole, but no answer to this request; it is asked again each time, which takes the line's time" || got.Do == "" {
-		t.Errorf("%+v", got)
-	}
+		if got := d.Notices()[0]; got.Text != "unit 3 answers wrongly now and then: what came is whole, but no answer to this request; it is asked again each time, which takes the line's time" || got.Do == "" {
+			t.Errorf("%+v", got)
+		}
+	})
 }

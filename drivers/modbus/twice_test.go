@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluice-edge/sluice/plant"
@@ -13,58 +14,60 @@ import (
 
 // One answer too many of unit 2 is named at unit 2, and costs unit 1 no time.
 func TestAUnitThatAnswersTwiceIsSlowAlone(t *testing.T) {
-	var last []byte
-	doubled := false
-	b := newBus(t, func(request []byte) [][]byte {
-		answer := ownRegisters(request)
-		if request[0] == 2 {
-			last = answer
-		} else if last != nil && !doubled {
-			doubled = true
-			answer = append(slices.Clone(last), answer...)
+	synctest.Test(t, func(t *testing.T) {
+		var last []byte
+		doubled := false
+		b := newBareBus(func(request []byte) [][]byte {
+			answer := ownRegisters(request)
+			if request[0] == 2 {
+				last = answer
+			} else if last != nil && !doubled {
+				doubled = true
+				answer = append(slices.Clone(last), answer...)
+			}
+			return [][]byte{answer}
+		})
+		l := onWire(t, b, "")
+		one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
+		defer one.Close()
+		defer two.Close()
+		read := func(unit int, d *driver) time.Duration {
+			t.Helper()
+			begin := time.Now()
+			scans, err := d.Read(t.Context())
+			if err != nil || wantOwn(t, unit, scans) != 4 {
+				t.Fatal(scans, err)
+			}
+			return time.Since(begin)
 		}
-		return [][]byte{answer}
+		for _, d := range []*driver{one, two} {
+			if err := d.Connect(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read(2, two)
+		if n := two.Notices(); len(n) != 0 {
+			t.Fatalf("notices before anything happened: %v", n)
+		}
+		read(1, one)
+		fastest := read(1, one)
+		for range 9 {
+			fastest = min(fastest, read(1, one))
+		}
+		if fastest >= 4*warySilence {
+			t.Errorf("4 requests to the good unit take %v at best", fastest)
+		}
+		if took := read(2, two); took < 4*warySilence {
+			t.Errorf("4 requests to the unit that answered twice take %v, want at least %v", took, 4*warySilence)
+		}
+		if n := one.Notices(); len(n) != 0 {
+			t.Errorf("the good unit is blamed: %v", n)
+		}
+		n := two.Notices()
+		if len(n) != 1 || !strings.Contains(n[0].Text, "unit 2 answers twice") || n[0].Do == "" || n[0].Since.IsZero() {
+			t.Errorf("notices: %v", n)
+		}
 	})
-	l := openLine(t, "endpoint: "+b.listener.Addr().String())
-	one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
-	defer one.Close()
-	defer two.Close()
-	read := func(unit int, d *driver) time.Duration {
-		t.Helper()
-		begin := time.Now()
-		scans, err := d.Read(t.Context())
-		if err != nil || wantOwn(t, unit, scans) != 4 {
-			t.Fatal(scans, err)
-		}
-		return time.Since(begin)
-	}
-	for _, d := range []*driver{one, two} {
-		if err := d.Connect(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	read(2, two)
-	if n := two.Notices(); len(n) != 0 {
-		t.Fatalf("notices before anything happened: %v", n)
-	}
-	read(1, one)
-	fastest := read(1, one)
-	for range 9 {
-		fastest = min(fastest, read(1, one))
-	}
-	if fastest >= 4*warySilence {
-		t.Errorf("4 requests to the good unit take %v at best", fastest)
-	}
-	if took := read(2, two); took < 4*warySilence {
-		t.Errorf("4 requests to the unit that answered twice take %v, want at least %v", took, 4*warySilence)
-	}
-	if n := one.Notices(); len(n) != 0 {
-		t.Errorf("the good unit is blamed: %v", n)
-	}
-	n := two.Notices()
-	if len(n) != 1 || !strings.Contains(n[0].Text, "unit 2 answers twice") || n[0].Do == "" || n[0].Since.IsZero() {
-		t.Errorf("notices: %v", n)
-	}
 }
 
 // Behind a gateway box an answer that came before is read over, however many
@@ -92,7 +95,7 @@ func TestAnOldAnswerBehindABoxHarmsNobody(t *testing.T) {
 		}
 	})
 	l := openLine(t, "framing: tcp\nendpoint: "+address)
-	one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
+	one, two := onLine(t, l, "unit: 1\n"+patientTags), onLine(t, l, "unit: 2\n"+patientTags)
 	defer one.Close()
 	defer two.Close()
 	for _, d := range []*driver{one, two} {
@@ -121,58 +124,60 @@ func TestAnOldAnswerBehindABoxHarmsNobody(t *testing.T) {
 
 // While a unit that always answers twice is read, the others have the line.
 func TestNobodyWaitsForAUnitThatAnswersTwice(t *testing.T) {
-	b := newBus(t, nil)
-	var copies sync.WaitGroup
-	defer copies.Wait()
-	b.answer = func(request []byte) [][]byte {
-		answer := ownRegisters(request)
-		if request[0] == 2 {
-			copies.Add(1)
-			time.AfterFunc(warySilence/3, func() {
-				defer copies.Done()
-				b.send(answer)
-			})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBareBus(nil)
+		var copies sync.WaitGroup
+		defer copies.Wait()
+		b.answer = func(request []byte) [][]byte {
+			answer := ownRegisters(request)
+			if request[0] == 2 {
+				copies.Add(1)
+				time.AfterFunc(warySilence/3, func() {
+					defer copies.Done()
+					b.send(answer)
+				})
+			}
+			return [][]byte{answer}
 		}
-		return [][]byte{answer}
-	}
-	l := openLine(t, "endpoint: "+b.listener.Addr().String())
-	one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
-	defer one.Close()
-	defer two.Close()
-	read := func(unit int, d *driver) {
-		scans, err := d.Read(t.Context())
-		if err != nil || unit == 1 && wantOwn(t, unit, scans) != 4 {
-			t.Error(unit, scans, err)
-		}
-	}
-	for unit, d := range []*driver{one, two} {
-		if err := d.Connect(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
-		read(unit+1, d)
-	}
-	await(t, "the copy is seen", func() bool { read(1, one); return len(two.Notices()) > 0 })
-	good, bad := b.count(1), b.count(2)
-	var reading sync.WaitGroup
-	stop := make(chan struct{})
-	reading.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				read(1, one)
+		l := onWire(t, b, "")
+		one, two := onLine(t, l, "unit: 1\n"+fourTags), onLine(t, l, "unit: 2\n"+fourTags)
+		defer one.Close()
+		defer two.Close()
+		read := func(unit int, d *driver) {
+			scans, err := d.Read(t.Context())
+			if err != nil || unit == 1 && wantOwn(t, unit, scans) != 4 {
+				t.Error(unit, scans, err)
 			}
 		}
+		for unit, d := range []*driver{one, two} {
+			if err := d.Connect(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			read(unit+1, d)
+		}
+		await(t, "the copy is seen", func() bool { read(1, one); return len(two.Notices()) > 0 })
+		good, bad := b.count(1), b.count(2)
+		var reading sync.WaitGroup
+		stop := make(chan struct{})
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					read(1, one)
+				}
+			}
+		})
+		for range 4 {
+			read(2, two)
+		}
+		close(stop)
+		reading.Wait()
+		if good, bad = b.count(1)-good, b.count(2)-bad; good < 2*bad {
+			t.Errorf("%d requests to the good unit while the other one had %d: it waits for it", good, bad)
+		}
 	})
-	for range 4 {
-		read(2, two)
-	}
-	close(stop)
-	reading.Wait()
-	if good, bad = b.count(1)-good, b.count(2)-bad; good < 2*bad {
-		t.Errorf("%d requests to the good unit while the other one had %d: it waits for it", good, bad)
-	}
 }
 
 // Behind a gateway box two different answers to one request cost the unit that

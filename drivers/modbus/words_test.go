@@ -3,31 +3,33 @@ package modbus
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // An answer behind its time is named as one, with how long it took, and ends the
 // session all the same.
 func TestALateAnswerOverTCPIsNamed(t *testing.T) {
-	address := peer(t, func(r []byte) [][]byte {
-		<-time.After(250 * time.Millisecond) // a slow device
-		return [][]byte{frame(r, 1, 3, 4, 1, 2, 3, 4)}
+	synctest.Test(t, func(t *testing.T) {
+		d := openWired(t, strings.Replace(twoTags, "250ms", "150ms", 1), func(r []byte) [][]byte {
+			<-time.After(250 * time.Millisecond) // a slow device
+			return [][]byte{frame(r, 1, 3, 4, 1, 2, 3, 4)}
+		})
+		defer d.Close()
+		var err error
+		for session := uint64(1); session < 60; session++ { // the machine may be busy
+			if err = d.Connect(t.Context(), session); err != nil {
+				continue
+			}
+			if _, err = d.Read(t.Context()); err == nil {
+				t.Fatal("a late answer was taken")
+			}
+			if strings.Contains(err.Error(), "no answer within 150ms, but one came after") && strings.Contains(err.Error(), "raise timeout") {
+				return
+			}
+		}
+		t.Errorf("the cause names no late answer: %v", err)
 	})
-	d := openDriver(t, strings.Replace(twoTags, "250ms", "150ms", 1), address)
-	defer d.Close()
-	var err error
-	for session := uint64(1); session < 60; session++ { // the machine may be busy
-		if err = d.Connect(t.Context(), session); err != nil {
-			continue
-		}
-		if _, err = d.Read(t.Context()); err == nil {
-			t.Fatal("a late answer was taken")
-		}
-		if strings.Contains(err.Error(), "no answer within 150ms, but one came after") && strings.Contains(err.Error(), "raise timeout") {
-			return
-		}
-	}
-	t.Errorf("the cause names no late answer: %v", err)
 }
 
 // A frame with a right check sum that is no answer to the request is named for
@@ -43,10 +45,9 @@ func TestAWholeFrameThatIsNoAnswerIsNamed(t *testing.T) {
 		{"byte count", "it says 6 bytes of data, and 2 are in it", func(r []byte) []byte { return rtuFrame(r[0], 3, 6, 9, 9) }},
 		{"exception", "it is an exception without its code", func(r []byte) []byte { return rtuFrame(r[0], 0x83, 0) }},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBus(t, func(r []byte) [][]byte { return [][]byte{c.answer(r)} })
-			d := onLine(t, openLine(t, "endpoint: "+b.listener.Addr().String()), "unit: 7\ntimeout: 100ms\ntags: {a: holding:0}\n")
+		inBubble(t, c.name, func(t *testing.T) {
+			b := newBareBus(func(r []byte) [][]byte { return [][]byte{c.answer(r)} })
+			d := onLine(t, onWire(t, b, ""), "unit: 7\ntimeout: 100ms\ntags: {a: holding:0}\n")
 			defer d.Close()
 			var err error
 			for session := uint64(1); session < 20; session++ {
