@@ -35,7 +35,7 @@ func (p rtuPLC) Stop() error {
 }
 
 func TestConformanceOnALine(t *testing.T) {
-	device := strings.NewReplacer("endpoint: ENDPOINT", "line: hall", "timeout: 1s", "timeout: 700ms").Replace(section)
+	device := strings.NewReplacer("endpoint: ENDPOINT", "line: hall", "timeout: 1s", "timeout: 400ms").Replace(section)
 	for _, framing := range []string{"rtu", "tcp"} {
 		t.Run(framing, func(t *testing.T) {
 			open := func(t *testing.T, addr string, record plant.Record) drivers.Driver {
