@@ -184,12 +184,36 @@ func (d *decoder) structure(n *node, v reflect.Value, path string, at Position, 
 	missing := l.missing(func(name string) bool { return present[name] || slices.Contains(n.absent, name) })
 	for _, e := range unknown {
 		meant, remedy := l.meant(e.key, len(unknown), missing)
+		if below := d.below(v.Type(), l, e.key); below != "" {
+			meant, remedy = "", "it stands below `"+below+":`"
+		}
 		d.absent(e.keyAt, path, cmp.Or(meant, e.key), "unknown key `"+shorten(e.key)+"`", remedy)
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == meant })
 	}
 	for _, name := range missing {
 		d.absent(at, path, name, "required key `"+name+"` is missing", "add `"+name+":`")
 	}
+}
+
+// below returns the one key of t that holds a mapping in which there is a key of that
+// name; "" if there is none, or several.
+func (d *decoder) below(t reflect.Type, l *layout, name string) (key string) {
+	for _, f := range l.fields {
+		inner := t.FieldByIndex(f.index).Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() != reflect.Struct {
+			continue
+		}
+		if _, there := d.layout(inner).byName[name]; there {
+			if key != "" {
+				return ""
+			}
+			key = f.name
+		}
+	}
+	return key
 }
 
 // missing returns the required fields that are not there.

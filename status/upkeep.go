@@ -62,7 +62,7 @@ func codeProblem(u *uplink.Stats) []Problem {
 	}
 	return []Problem{{
 		Severity: Doubtful, What: fmt.Sprintf("Uplink %s: its tables do not have %s", u.Uplink, count(n, "code")), Cause: text,
-		Do: "Events go with such a code as it is; those whose template asks for `mapped` are not sent, but refused here or held. Add the codes to the tables under codes: of this uplink, and start the gateway again.",
+		Do: "Events go with such a code as it is, but for those that are named as held. Add the codes to the tables under codes: of this uplink, and start the gateway again.",
 	}}
 }
 

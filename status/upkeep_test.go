@@ -45,7 +45,7 @@ func TestCodesThatATableDoesNotHave(t *testing.T) {
 	u := uplink.Stats{Uplink: "erp", Breaker: "closed", Unmapped: []uplink.UnmappedCode{{Kind: plant.CodeDowntimeType, Code: "Jam", Count: 3}}}
 	ps := Problems(Snapshot{At: time.Now(), Uplinks: []uplink.Stats{u}})
 	if len(ps) != 1 || ps[0].Cause != `downtime type "Jam" (in 3 events)` || !strings.Contains(ps[0].What, "do not have 1 code") ||
-		!strings.Contains(ps[0].Do, "are not sent") {
+		!strings.Contains(ps[0].Do, "named as held") {
 		t.Errorf("got %+v", ps)
 	}
 	for len(u.Unmapped) < 12 {

@@ -135,6 +135,9 @@ type Plan struct {
 	// Expires are the ends that the config or its files tell: of a client's
 	// certificate, of a token.
 	Expires []Expiry
+	// Names are the machines that keys of the options name, by key: one that the
+	// config does not have is a misspelt one.
+	Names map[string]plant.MachineID
 	// Options says how the Forwarder drives the Sender.
 	Options Options
 	// Open makes the sender without any I/O.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/sluice-edge/sluice/uplink"
 )
 
-// patterns warns of an uplink's machines that there are none of, which a misspelt
-// code leads to.
+// patterns warns of machines that an uplink names and that there are none of, which
+// a misspelt code leads to.
 func (k *checker) patterns() {
 	machines := make([]plant.MachineID, len(k.plan.Config.Machines))
 	for i, m := range k.plan.Config.Machines {
@@ -19,8 +20,14 @@ func (k *checker) patterns() {
 	}
 	for i := range k.plan.Uplinks {
 		u := &k.plan.Uplinks[i]
+		section := slices.IndexFunc(k.plan.Config.Uplinks, func(s *config.Section) bool { return s.Name == u.Name })
+		for _, key := range slices.Sorted(maps.Keys(u.Plan.Names)) {
+			if m := u.Plan.Names[key]; !slices.Contains(machines, m) {
+				k.faults = append(k.faults, k.plan.Config.Uplinks[section].Faults(config.Warn(key,
+					fmt.Sprintf("no machine is called %s, so it has no effect", m), nearestMachine(string(m), machines)))...)
+			}
+		}
 		for _, at := range u.Plan.Options.Machines.Strangers(machines) {
-			section := slices.IndexFunc(k.plan.Config.Uplinks, func(s *config.Section) bool { return s.Name == u.Name })
 			pattern := u.Plan.Options.Machines[at]
 			k.faults = append(k.faults, k.plan.Config.Uplinks[section].Faults(config.Warn(fmt.Sprintf("machines[%d]", at),
 				fmt.Sprintf("no machine fits %q, so it lets nothing through", pattern), nearestMachine(pattern, machines)))...)

@@ -78,7 +78,7 @@ func (m *modeCmd) list(ctx context.Context, c *console, client *admin.Client, zo
 			}
 		}
 		if one == nil {
-			return config.Unknown("", "machine", m.Machine, names)
+			return &exitError{code: exitUsage, cause: config.Unknown("", "machine", m.Machine, names)}
 		}
 		all = one
 	}

@@ -24,8 +24,8 @@ func TestModeOfARunningGateway(t *testing.T) {
 		code int
 		want string
 	}{
-		{"PRESS-1 setup", 1, "did you mean `PRESS-01`?"},
-		{"OVEN", 1, "choose from `PRESS-01`"},
+		{"PRESS-1 setup", 2, "did you mean `PRESS-01`?"},
+		{"OVEN", 2, "choose from `PRESS-01`"},
 		{"PRESS-01 maintenence", 2, "did you mean `maintenance`?"},
 		{"PRESS-01 lunch", 2, "`out_of_service`, `config`"},
 		{"PRESS-01 setup --until soon", 2, "is no end"},

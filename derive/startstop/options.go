@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
@@ -25,6 +26,14 @@ type ReasonCode struct {
 // UnmarshalText reads the short form, the type alone.
 func (r *ReasonCode) UnmarshalText(b []byte) error {
 	r.Type = string(b)
+	return nil
+}
+
+// Validate refuses a code without a type, which would be told as it is.
+func (r ReasonCode) Validate() error {
+	if strings.TrimSpace(r.Type) == "" {
+		return config.Field("type", "it is empty", "write what a stop with this code is, for example cleaning, or remove the code")
+	}
 	return nil
 }
 

@@ -63,6 +63,9 @@ func (r *Running) Validate() error {
 	case r.Above != nil && r.Below != nil && *r.Below > *r.Above:
 		add("below", "is more than above", "write at most the number of above:")
 	}
+	if r.Values != nil && len(r.Values) == 0 {
+		add("values", "it names no value", "write those of a running machine, or leave it out: then all but 0 and false are")
+	}
 	for _, f := range []*float64{r.Above, r.Below} {
 		if f != nil && (math.IsNaN(*f) || math.IsInf(*f, 0)) {
 			add("above", "is no limit", "write a number")

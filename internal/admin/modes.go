@@ -70,7 +70,7 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request) error {
 	all := s.Rules.Modes()
 	i := slices.IndexFunc(all, func(m MachineMode) bool { return m.Machine == q.Machine })
 	if i < 0 {
-		return notFound("%s", unknown("machine", string(q.Machine), machines(all)))
+		return badRequest("%s", unknown("machine", string(q.Machine), machines(all)))
 	}
 	in := plant.ModeChange{At: s.Rules.Now(), Mode: plant.Mode(q.Mode), By: peer(r)}
 	switch names := ModeNames(); {

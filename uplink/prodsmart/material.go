@@ -132,6 +132,9 @@ func (m Movements) Validate() error {
 	for i, k := range known {
 		names[i] = string(k)
 	}
+	if len(m.Components.Rows) == 0 {
+		errs = append(errs, config.Warn("components", "it names no component, so nothing is booked", "write each component that doses are booked of, or remove movements"))
+	}
 	for i, k := range m.Kinds {
 		if _, ok := movementKinds[k]; !ok {
 			errs = append(errs, config.Unknown(fmt.Sprintf("kinds[%d]", i), "kind", string(k), names))

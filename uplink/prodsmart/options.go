@@ -223,6 +223,18 @@ func (o Options) validateOffsets() error {
 	return errors.Join(errs...)
 }
 
+// names are the machines that the config has something of its own for, by its key.
+func (o *Options) names() map[string]plant.MachineID {
+	names := make(map[string]plant.MachineID)
+	for m := range o.Offsets {
+		names["offsets."+m] = plant.MachineID(m)
+	}
+	for m := range o.DefaultTypes {
+		names["default_types."+m] = plant.MachineID(m)
+	}
+	return names
+}
+
 // parameterKinds are the kinds that may go as a parameter.
 var parameterKinds = []plant.EventKind{plant.KindOrder, plant.KindMode, plant.KindCorrection, plant.KindGap, plant.KindObserved, plant.KindAlarm}
 

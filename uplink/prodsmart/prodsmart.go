@@ -52,6 +52,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Target:  base.String() + " " + o.APIKey.Reveal(),
 		Carries: o.carries,
 		Codes:   o.Codes,
+		Names:   o.names(),
 		Expires: link.Expires(httplink.Auth{}),
 		Options: o.Options,
 		Open: func(env uplink.Env) uplink.Sender {
