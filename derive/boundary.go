@@ -29,6 +29,9 @@ func (r *run) boundary(at rule.Stamp, why boundary) {
 	m, s := r.m, r.s
 	r.closeValues(at, why)
 	if m.counter != nil {
+		if why == shiftEnds || why == modeEnds {
+			r.changed = m.counter.Believe(&s.counter, r) || r.changed
+		}
 		switch {
 		case why == orderEnds:
 			m.counter.FlushTo(&s.counter, at, r.now, r)

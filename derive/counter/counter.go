@@ -158,6 +158,9 @@ func (r *Rule) take(s *State, readings []Reading, snapshot bool, now int64, out 
 // and behind them only those are counted.
 func (r *Rule) count(s *State, readings []Reading, snapshot bool, now int64, out Sink, gap, behind bool) (changed, rest bool) {
 	var sum delta
+	if r.preset >= 0 {
+		changed = r.batchSize(s, readings)
+	}
 	hand := r.hand > 0 && r.keepBack(s, readings)
 	for _, main := range [...]bool{false, true} {
 		for i := range readings {
@@ -182,7 +185,7 @@ func (r *Rule) count(s *State, readings []Reading, snapshot bool, now int64, out
 			}
 		}
 	}
-	if r.cavity >= 0 || r.preset >= 0 {
+	if r.cavity >= 0 {
 		changed = r.settings(s, readings, &sum) || changed
 	}
 	if sum.any {
@@ -294,6 +297,7 @@ func (r *Rule) Mark(s *State, at rule.Stamp, now int64, out Sink) {
 		s.Marks++
 		return
 	}
+	r.Believe(s, out)
 	if !s.Mark.IsZero() {
 		r.report(s, &s.Before, now, out)
 	}

@@ -100,29 +100,57 @@ const standTime = 30 * time.Second
 
 // stand believes what was held and has stood for standTime.
 func (r *Rule) stand(s *State, now int64, out Sink) {
-	var sum delta
-	for i := range s.Tracks {
-		t := &s.Tracks[i]
-		if t.Hold.N == 0 || t.Lost || now-t.Hold.At.At < int64(standTime) || !r.inputs[i].counts() {
-			continue
+	r.release(s, func(in *input, t *track, v *Reading) (verdict, bool) {
+		if now-t.Hold.At.At < int64(standTime) {
+			return verdict{}, false
 		}
-		// A scrap counter that is kept back waits for what becomes of good, which
-		// comes first.
-		in, v := &r.inputs[i], Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
 		v.At.At = now
 		step, elapsed := v.Raw-t.Raw, v.At.Since(t.Seen)
-		var d verdict
 		switch {
 		case t.Hold.Drop:
-			d = r.dropped(s, in, t, &v, elapsed, out)
-		case in.stuck(t, &v):
-			d = r.ended(in, t, &v, out)
+			return r.dropped(s, in, t, v, elapsed, out), true
+		case in.stuck(t, v):
+			return r.ended(in, t, v, out), true
 		case r.plausible(step, elapsed):
-			d = r.accept(s, in, t, &v, step, 0, out)
+			return r.accept(s, in, t, v, step, 0, out), true
 		default:
-			d = r.jumped(s, in, t, &v, step, elapsed, out)
+			return r.jumped(s, in, t, v, step, elapsed, out), true
 		}
-		if d.pieces != 0 || d.flags != 0 {
+	})
+}
+
+// Believe counts the drops that are held and fit the range of their counter, or the
+// next batch: at a boundary, since what was read before it would else be told behind
+// it. Noise that fits them so well is rarer by far than a boundary beside a rollover;
+// any other drop goes on waiting.
+func (r *Rule) Believe(s *State, out Sink) (changed bool) {
+	r.release(s, func(in *input, t *track, v *Reading) (verdict, bool) {
+		elapsed := v.At.Since(t.Seen)
+		if !t.Hold.Drop || elapsed < 0 || r.hand > 0 && in.role == good {
+			return verdict{}, false
+		}
+		n, flags, ok := r.through(s, in, t, v.Raw)
+		if !ok || !r.plausible(n, elapsed) {
+			return verdict{}, false
+		}
+		changed = true
+		return r.accept(s, in, t, v, n, flags, out), true
+	})
+	return changed
+}
+
+// release books the readings that are held of which judge says so.
+func (r *Rule) release(s *State, judge func(in *input, t *track, v *Reading) (d verdict, ok bool)) {
+	var sum delta
+	for i := range s.Tracks {
+		// A scrap counter that is kept back waits for what becomes of good, which
+		// comes first.
+		in, t := &r.inputs[i], &s.Tracks[i]
+		if t.Hold.N == 0 || t.Lost || !in.counts() {
+			continue
+		}
+		v := Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
+		if d, ok := judge(in, t, &v); ok && (d.pieces != 0 || d.flags != 0) {
 			r.add(s, &sum, &v, &d)
 		}
 	}
@@ -185,8 +213,8 @@ func (r *Rule) dropped(s *State, in *input, t *track, v *Reading, elapsed int64,
 	if d, ok := r.corrected(s, in, t, v, elapsed, out); ok {
 		return d
 	}
-	if through := v.Raw - t.Raw + in.size; in.wraps() && r.plausible(through, elapsed) {
-		return r.accept(s, in, t, v, through, Rollover, out)
+	if n, flags, ok := r.through(s, in, t, v.Raw); ok && r.plausible(n, elapsed) {
+		return r.accept(s, in, t, v, n, flags, out)
 	}
 	if r.limited && v.Raw >= 0 && v.Raw <= r.most(elapsed) && elapsed >= 0 {
 		flags := Reset
@@ -199,6 +227,17 @@ func (r *Rule) dropped(s *State, in *input, t *track, v *Reading, elapsed int64,
 		return d
 	}
 	return r.implausible(s, in, t, v, out)
+}
+
+// through is how many pieces lie between the last believed number and a lower one
+// that is held, where the counter has gone round in between or begun its next batch;
+// ok is false where it does neither.
+func (r *Rule) through(s *State, in *input, t *track, raw int64) (n int64, flags Flags, ok bool) {
+	if in.down {
+		made, lower := r.madeOfBatch(s, t, raw)
+		return max(-t.Raw, 0) + made, Rollover | lower, true
+	}
+	return raw - t.Raw + in.size, Rollover, in.wraps()
 }
 
 // implausible begins anew at a number that nothing explains.

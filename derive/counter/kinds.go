@@ -58,15 +58,12 @@ func (r *Rule) saturated(s *State) Flags {
 // next batch, after one that was complete or given up. All raw numbers are below
 // 0.
 func (r *Rule) reloaded(s *State, in *input, t *track, v *Reading, elapsed int64, out Sink) verdict {
-	left, full, lower := max(-t.Raw, 0), r.size(s), Flags(0)
-	if first := -t.Hold.First; full < first {
-		full, lower = first, LowerBound
-	}
-	made := full + v.Raw
+	n, flags, _ := r.through(s, in, t, v.Raw)
+	made, lower := r.madeOfBatch(s, t, v.Raw)
 	switch {
 	case elapsed < 0:
-	case r.plausible(left+made, elapsed):
-		return r.accept(s, in, t, v, left+made, Rollover|lower, out)
+	case r.plausible(n, elapsed):
+		return r.accept(s, in, t, v, n, flags, out)
 	case r.plausible(made, elapsed):
 		if t.Lost {
 			lower = LowerBound
@@ -74,6 +71,16 @@ func (r *Rule) reloaded(s *State, in *input, t *track, v *Reading, elapsed int64
 		return r.accept(s, in, t, v, made, Reset|lower, out)
 	}
 	return r.implausible(s, in, t, v, out)
+}
+
+// madeOfBatch is what was made of the batch that a held number belongs to. Where
+// nobody knows how many it has, its first number seen is taken for that.
+func (r *Rule) madeOfBatch(s *State, t *track, raw int64) (n int64, lower Flags) {
+	full := r.size(s)
+	if first := -t.Hold.First; full < first {
+		full, lower = first, LowerBound
+	}
+	return full + raw, lower
 }
 
 // size returns how many pieces a batch has, 0 if nobody knows.
@@ -166,38 +173,49 @@ func times(a, b int64) int64 {
 	return a * b
 }
 
-// set takes the scan's number of pieces per cycle or of a batch. It reports the
-// flags of what was counted in the same scan: of several cycles nobody knows
-// which had the new number, nor of one that may have begun unseen behind the
-// change.
+// set takes the scan's number of pieces per cycle. It reports the flags of what
+// was counted in the same scan: of several cycles nobody knows which had the new
+// number, nor of one that may have begun unseen behind the change.
 func (r *Rule) set(s *State, v *Reading, sum *delta) (changed bool, flags Flags) {
-	in, t := &r.inputs[v.Input], &s.Tracks[v.Input]
-	most := int64(maxPerCycle)
-	if in.role == reload {
-		most = maxReload
-	}
-	if v.Raw < 0 || v.Raw > most {
+	t := &s.Tracks[v.Input]
+	if v.Raw < 0 || v.Raw > maxPerCycle {
 		return false, 0
 	}
-	changed = t.Seen.IsZero() || t.Lost || t.Raw != v.Raw
 	doubt := sum.counts > 1 || sum.counts == 1 && (sum.unseen || t.Lost)
-	if in.role == perCycle && doubt && !t.Seen.IsZero() && t.Raw != v.Raw {
+	if doubt && !t.Seen.IsZero() && t.Raw != v.Raw {
 		flags = Ambiguous
 	}
-	t.Seen, t.Raw, t.Lost = v.At, v.Raw, false
-	return changed, flags
+	return t.keep(v), flags
 }
 
-// settings takes the scan's numbers of pieces per cycle and of a batch, behind
-// its counts. Cycles of which nobody knew the number get the first one.
+// keep takes a number that does not count, and reports whether it is another one.
+func (t *track) keep(v *Reading) (changed bool) {
+	changed = t.Seen.IsZero() || t.Lost || t.Raw != v.Raw
+	t.Seen, t.Raw, t.Lost = v.At, v.Raw, false
+	return changed
+}
+
+// batchSize takes the scan's number of pieces of a batch, ahead of its counts: the
+// request that shows the next batch may show its size, too.
+func (r *Rule) batchSize(s *State, readings []Reading) (changed bool) {
+	for i := range readings {
+		if v := &readings[i]; v.Input == r.preset && v.Good && v.Raw >= 0 && v.Raw <= maxReload {
+			changed = s.Tracks[r.preset].keep(v) || changed
+		}
+	}
+	return changed
+}
+
+// settings takes the scan's number of pieces per cycle, behind its counts. Cycles
+// of which nobody knew the number get the first one.
 func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool) {
 	r.latch(s, sum)
 	for i := range readings {
 		v := &readings[i]
-		if !v.Good || r.inputs[v.Input].counts() {
+		if !v.Good || v.Input != r.cavity {
 			continue
 		}
-		if v.Input == r.cavity && r.waits(s) {
+		if r.waits(s) {
 			s.Tracks[v.Input].Hold = hold{N: 1, Raw: v.Raw, At: v.At}
 			changed = changed || v.Raw != s.Tracks[v.Input].Raw
 			continue
@@ -205,7 +223,7 @@ func (r *Rule) settings(s *State, readings []Reading, sum *delta) (changed bool)
 		c, flags := r.set(s, v, sum)
 		changed = changed || c
 		s.Now.Flags |= flags
-		if s.Uncast == 0 || v.Input != r.cavity || s.Tracks[r.cavity].Seen.IsZero() {
+		if s.Uncast == 0 || s.Tracks[r.cavity].Seen.IsZero() {
 			continue
 		}
 		d := verdict{flags: Ambiguous, since: v.At}
