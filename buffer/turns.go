@@ -91,9 +91,6 @@ func (q *Queue) turn() *[]*cursor {
 	return &q.fresh
 }
 
-// take leases the machine whose turn it is.
-func (q *Queue) take() (plant.MachineID, bool) { return q.takeFrom(q.turn) }
-
 // takeFrom leases the first machine of those that from, called with b.mu held,
 // names.
 func (q *Queue) takeFrom(from func() *[]*cursor) (plant.MachineID, bool) {

@@ -9,6 +9,9 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
+// take leases the machine whose turn it is, without waiting for one.
+func (q *Queue) take() (plant.MachineID, bool) { return q.takeFrom(q.turn) }
+
 // lateBuffer is a buffer after an outage: that many machines have more events than
 // are ever taken at once.
 func lateBuffer(t *testing.T, machines int) (*Buffer, *Queue) {

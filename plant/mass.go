@@ -19,11 +19,6 @@ const (
 	Pound     MassUnit = "lb"
 )
 
-// MassUnits returns every unit of weight.
-func MassUnits() []MassUnit {
-	return []MassUnit{Milligram, Gram, Kilogram, Tonne, Ounce, Pound}
-}
-
 // ParseMassUnit reads a unit as terminals and people write it ("kg", "KG ",
 // "lbs"); ok is false for anything else. It allocates nothing for a unit in
 // lower case.

@@ -37,7 +37,7 @@ func TestMassIsConvertedExactly(t *testing.T) {
 // TestMassThereAndBack: between units whose conversion is exact both ways
 // nothing is lost, and sums stay sums.
 func TestMassThereAndBack(t *testing.T) {
-	units := plant.MassUnits()
+	units := []plant.MassUnit{plant.Milligram, plant.Gram, plant.Kilogram, plant.Tonne, plant.Ounce, plant.Pound}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.SampledFrom(units).Draw(t, "from"), rapid.SampledFrom(units).Draw(t, "to")
 		draw := func(name string) plant.Decimal {

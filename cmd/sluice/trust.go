@@ -83,7 +83,10 @@ type trustCmd struct {
 }
 
 // trustFlag opens the way to the stores.
-type trustFlag struct{ storeFlag }
+type trustFlag struct {
+	storeFlag
+	JSON bool `help:"Print JSON."`
+}
 
 // use runs a command's work. Before the gateway's first start there is no store
 // of events, and certificates may be brought all the same.
@@ -102,29 +105,34 @@ func (f *trustFlag) use(ctx context.Context, c *console, do func(*admin.Client, 
 	return errors.Join(usage(do(client, p)), client.Close(), log.Close())
 }
 
-// trustListCmd lists certificates.
-type trustListCmd struct {
-	trustFlag
-	JSON bool `help:"Print JSON."`
+// askTrust asks what the certificates are about, and prints the answer: as JSON if
+// that is wanted, else in the words of say.
+func askTrust[T any](ctx context.Context, c *console, f *trustFlag, ask func(*admin.Client, *T) error, say func(*T) error) error {
+	return f.use(ctx, c, func(a *admin.Client, _ *plan) error {
+		var got T
+		if err := ask(a, &got); err != nil {
+			return err
+		}
+		if f.JSON {
+			return encodeJSON(c.Out, got)
+		}
+		return say(&got)
+	})
 }
+
+// trustListCmd lists certificates.
+type trustListCmd struct{ trustFlag }
 
 // Run prints one certificate a paragraph: a fingerprint is too long for a table.
 func (t *trustListCmd) Run(ctx context.Context, c *console) error {
-	return t.use(ctx, c, func(a *admin.Client, _ *plan) error {
-		var all []admin.TrustEntry
-		if err := a.Get(ctx, "/trust", nil, &all); err != nil {
-			return err
-		}
-		if t.JSON {
-			return encodeJSON(c.Out, all)
-		}
-		if len(all) == 0 {
+	return askTrust(ctx, c, &t.trustFlag, func(a *admin.Client, all *[]admin.TrustEntry) error {
+		return a.Get(ctx, "/trust", nil, all)
+	}, func(all *[]admin.TrustEntry) error {
+		if len(*all) == 0 {
 			_, err := fmt.Fprintln(c.Out, "there is no certificate yet: the gateway makes its own when it first connects, and keeps that of a server that it turns away")
 			return err
 		}
-		for i := range all {
-			printTrust(c.Out, &all[i], time.Now())
-		}
+		printTrusts(c.Out, *all)
 		return nil
 	})
 }
@@ -132,6 +140,12 @@ func (t *trustListCmd) Run(ctx context.Context, c *console) error {
 // words of the places, for people.
 var trustWords = map[pki.Place]string{
 	pki.Own: "the gateway's own", pki.Trusted: "trusted", pki.Issuers: "authority, for chains only", pki.Rejected: "turned away",
+}
+
+func printTrusts(out io.Writer, all []admin.TrustEntry) {
+	for i := range all {
+		printTrust(out, &all[i], time.Now())
+	}
 }
 
 func printTrust(out io.Writer, e *admin.TrustEntry, now time.Time) {
@@ -161,7 +175,6 @@ type trustAddCmd struct {
 	trustFlag
 	What   string `arg:"" help:"The SHA-256 fingerprint of a certificate that was turned away, or the first 16 of its digits at least; or a file in PEM or DER."`
 	Issuer bool   `help:"The file is an authority's certificate that completes chains: what it signs is trusted only where an authority above it is."`
-	JSON   bool   `help:"Print one JSON document."`
 }
 
 // Run trusts it. The gateway takes it at its next attempt, within half a minute.
@@ -174,15 +187,10 @@ func (t *trustAddCmd) Run(ctx context.Context, c *console) error {
 	} else {
 		return &exitError{code: exitUsage, cause: fmt.Errorf("%q is neither a fingerprint (64 hexadecimal digits, or the first %d at least) nor a file that can be read: %w", t.What, pki.ShortestPrefix, err)}
 	}
-	return t.use(ctx, c, func(a *admin.Client, _ *plan) error {
-		var e admin.TrustEntry
-		if err := a.Post(ctx, "/trust/add", q, &e); err != nil {
-			return err
-		}
-		if t.JSON {
-			return encodeJSON(c.Out, e)
-		}
-		printTrust(c.Out, &e, time.Now())
+	return askTrust(ctx, c, &t.trustFlag, func(a *admin.Client, e *admin.TrustEntry) error {
+		return a.Post(ctx, "/trust/add", q, e)
+	}, func(e *admin.TrustEntry) error {
+		printTrust(c.Out, e, time.Now())
 		fmt.Fprintln(c.Err, "sluice: the gateway takes it at its next attempt to connect, within half a minute")
 		return nil
 	})
@@ -192,43 +200,27 @@ func (t *trustAddCmd) Run(ctx context.Context, c *console) error {
 type trustRemoveCmd struct {
 	trustFlag
 	Fingerprint string `arg:"" help:"The SHA-256 fingerprint, or the first 16 of its digits at least."`
-	JSON        bool   `help:"Print one JSON document."`
 }
 
 // Run removes it.
 func (t *trustRemoveCmd) Run(ctx context.Context, c *console) error {
-	return t.use(ctx, c, func(a *admin.Client, _ *plan) error {
-		var e admin.TrustEntry
-		if err := a.Post(ctx, "/trust/remove", map[string]string{"sha256": t.Fingerprint}, &e); err != nil {
-			return err
-		}
-		if t.JSON {
-			return encodeJSON(c.Out, e)
-		}
+	return askTrust(ctx, c, &t.trustFlag, func(a *admin.Client, e *admin.TrustEntry) error {
+		return a.Post(ctx, "/trust/remove", map[string]string{"sha256": t.Fingerprint}, e)
+	}, func(e *admin.TrustEntry) error {
 		_, err := fmt.Fprintf(c.Out, "removed: %s, it was %s\n", e.Fingerprint, trustWords[e.Place])
 		return err
 	})
 }
 
 // trustRenewCmd renews the gateway's own certificate.
-type trustRenewCmd struct {
-	trustFlag
-	JSON bool `help:"Print JSON."`
-}
+type trustRenewCmd struct{ trustFlag }
 
 // Run makes a new one.
 func (t *trustRenewCmd) Run(ctx context.Context, c *console) error {
-	return t.use(ctx, c, func(a *admin.Client, _ *plan) error {
-		var all []admin.TrustEntry
-		if err := a.Post(ctx, "/trust/renew", map[string]string{}, &all); err != nil {
-			return err
-		}
-		if t.JSON {
-			return encodeJSON(c.Out, all)
-		}
-		for i := range all {
-			printTrust(c.Out, &all[i], time.Now())
-		}
+	return askTrust(ctx, c, &t.trustFlag, func(a *admin.Client, all *[]admin.TrustEntry) error {
+		return a.Post(ctx, "/trust/renew", map[string]string{}, all)
+	}, func(all *[]admin.TrustEntry) error {
+		printTrusts(c.Out, *all)
 		fmt.Fprintln(c.Err, "sluice: give gateway.der of that folder to each server and let it trust it; a session that lives goes on with the old one, the next connection shows the new one")
 		return nil
 	})

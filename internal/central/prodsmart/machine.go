@@ -258,10 +258,3 @@ func (f *Fake) OperatorStops(code, kind string) {
 	m.end(f.company.Now(), false)
 	f.stop(m, kind, f.company.Now(), true)
 }
-
-// ResetCounter sets a machine's counter, as support of the vendor may.
-func (f *Fake) ResetCounter(code string, to float64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.machines[code].Count = to
-}

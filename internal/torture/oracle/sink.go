@@ -399,10 +399,3 @@ func (a *Oracle) AcceptedOf(machine string) (n int) {
 	}
 	return n
 }
-
-// AcceptedCount returns how many events were accepted so far.
-func (a *Oracle) AcceptedCount() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.accepted)
-}
