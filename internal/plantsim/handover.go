@@ -243,26 +243,18 @@ func (h *Handover) show(m handoverMemory, tags []string) {
 // and what is not RETAIN is as after the download. It blocks until the PLC is
 // back or ctx ends; its server answers before its program has run.
 func (h *Handover) Restart(ctx context.Context, off time.Duration) error {
-	if err := h.server.Stop(); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	h.program.Restart()
-	h.tags.update(func(m handoverMemory) {
-		for _, tag := range h.o.Forgets {
-			if h.has(tag) {
-				m.set(tag, 0)
+	return switchOff(ctx, h.server, off, func() {
+		h.mu.Lock()
+		h.program.Restart()
+		h.tags.update(func(m handoverMemory) {
+			for _, tag := range h.o.Forgets {
+				if h.has(tag) {
+					m.set(tag, 0)
+				}
 			}
-		}
+		})
+		h.mu.Unlock()
 	})
-	h.mu.Unlock()
-	timer := time.NewTimer(off)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return h.server.Start()
 }
 
 // modbusHandover lays the tags out as the constants say.

@@ -124,17 +124,7 @@ func (l *Line) SetOrder(number string) { l.do(func(f *floor.Line) { f.Change(num
 // meanwhile, and its counters begin at 0. The line must be stopped, as a real
 // one is without its PLC. It blocks until the PLC is back or ctx ends.
 func (l *Line) Restart(ctx context.Context, off time.Duration) error {
-	if err := l.plc.Stop(); err != nil {
-		return err
-	}
-	l.do((*floor.Line).Reset)
-	timer := time.NewTimer(off)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return l.plc.Start()
+	return switchOff(ctx, l.plc, off, func() { l.do((*floor.Line).Reset) })
 }
 
 // Made returns what the line has done so far.

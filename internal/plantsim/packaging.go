@@ -189,17 +189,7 @@ func (p *Packaging) do(what func(*floor.Line)) {
 // meanwhile, and its counters begin at 0; the queues are retentive. The line
 // must be stopped. It blocks until the PLC is back or ctx ends.
 func (p *Packaging) Restart(ctx context.Context, off time.Duration) error {
-	if err := p.plc.Stop(); err != nil {
-		return err
-	}
-	p.do((*floor.Line).Reset)
-	timer := time.NewTimer(off)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return p.plc.Start()
+	return switchOff(ctx, p.plc, off, func() { p.do((*floor.Line).Reset) })
 }
 
 // Packed returns what the line has done so far.

@@ -29,3 +29,22 @@ func each(ctx context.Context, step time.Duration, do func()) {
 		}
 	}
 }
+
+// switchOff stops the server of a PLC, lets lose forget what the PLC does not keep
+// without power, and starts it again after that long, or when ctx ends.
+func switchOff(ctx context.Context, plc interface {
+	Stop() error
+	Start() error
+}, off time.Duration, lose func()) error {
+	if err := plc.Stop(); err != nil {
+		return err
+	}
+	lose()
+	timer := time.NewTimer(off)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return plc.Start()
+}

@@ -210,16 +210,7 @@ func words(text string, count int) []uint16 {
 // meanwhile. Queue, record and trigger are retentive, so a record that was
 // offered is offered on. It blocks until the PLC is back or ctx ends.
 func (s *Scale) Restart(ctx context.Context, off time.Duration) error {
-	if err := s.plc.Stop(); err != nil {
-		return err
-	}
-	timer := time.NewTimer(off)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return s.plc.Start()
+	return switchOff(ctx, s.plc, off, func() {})
 }
 
 // Dosed returns what the scale has done so far.
