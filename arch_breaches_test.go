@@ -1,5 +1,7 @@
 package sluice_test
 
+import "strings"
+
 // breaches are snippets that break one rule each, or keep it where the rule
 // could be too eager (fine).
 var breaches = []struct {
@@ -98,6 +100,9 @@ var breaches = []struct {
 
 	{rule: "interface", name: "five methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D(); E() }", want: "5 methods"},
 	{rule: "interface", name: "four methods", path: "plant/x.go", text: "package plant\ntype I interface { A(); B(); C(); D() }", fine: true},
+
+	{rule: "size", name: "501 lines", path: "plant/x.go", text: "package plant" + strings.Repeat("\n", 501), want: "501 lines"},
+	{rule: "size", name: "500 lines", path: "plant/x.go", text: "package plant" + strings.Repeat("\n", 500), fine: true},
 
 	{rule: "comment", name: "none", path: "plant/x.go", text: "package plant", want: "has no package comment"},
 	{rule: "comment", name: "only a directive", path: "plant/x.go", text: "//go:build linux\n\npackage plant", want: "has no package comment"},

@@ -268,6 +268,14 @@ func checkInterfaces(s source, report func(token.Pos, string)) {
 	})
 }
 
+// checkSize keeps a file to what a reader can hold, tests too: one idea a file.
+func checkSize(s source, report func(token.Pos, string)) {
+	const most = 500
+	if lines := s.fset.File(s.file.Package).LineCount(); lines > most {
+		report(s.file.Package, fmt.Sprintf("%d lines, and %d are enough: give its second idea a file of its own", lines, most))
+	}
+}
+
 // checkComments wants exactly one package comment, of one paragraph, in each
 // package. Tests carry none, except where a package has nothing else.
 func checkComments(files []source) []violation {

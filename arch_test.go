@@ -4,12 +4,14 @@
 package sluice_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"regexp"
@@ -17,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 const module = "github.com/sluice-edge/sluice"
@@ -168,6 +171,7 @@ var fileRules = []struct {
 	{"init", checkInit},
 	{"sleep", checkSleep},
 	{"interface", checkInterfaces},
+	{"size", checkSize},
 }
 
 // load parses every Go file of the tree and names the folders at its top.
@@ -308,11 +312,54 @@ func TestInvariantsNameTheirGuards(t *testing.T) {
 	}
 }
 
-// TestDocumentsLinkToWhatThereIs follows every relative link of every page.
+// TestEachPackageIsOnTheMap holds the code map of docs/ARCHITECTURE.md against the
+// packages that there are. In a row a name without a slash is beside the one before.
+func TestEachPackageIsOnTheMap(t *testing.T) {
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := bytes.Cut(text, []byte("## Code map"))
+	text, _, ends := bytes.Cut(text, []byte("\n## "))
+	if !found || !ends {
+		t.Fatal("there is no code map, or nothing behind it")
+	}
+	files, _, err := load(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := map[string]bool{} // folder → it is on the map
+	for _, f := range files {
+		if f.dir() != "." {
+			packages[f.dir()] = false
+		}
+	}
+	row, name := regexp.MustCompile(`(?m)^\| (`+"`"+`[^|]*) \|`), regexp.MustCompile("`([^`]+)`")
+	for _, r := range row.FindAllSubmatch(text, -1) {
+		last := ""
+		for _, m := range name.FindAllSubmatch(r[1], -1) {
+			dir := string(m[1])
+			if last != "" && !strings.Contains(dir, "/") {
+				dir = path.Join(path.Dir(last), dir)
+			}
+			if _, known := packages[dir]; !known && dir != "arch_test.go" {
+				t.Errorf("the code map has %s, which is no package", dir)
+			}
+			packages[dir], last = true, dir
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(packages)) {
+		if !packages[dir] {
+			t.Errorf("the package %s is not on the code map of docs/ARCHITECTURE.md", dir)
+		}
+	}
+}
+
+// TestDocumentsLinkToWhatThereIs follows every relative link of every page, to the
+// file and to the heading in it.
 func TestDocumentsLinkToWhatThereIs(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
+	pages := map[string]string{}
 	tree := os.DirFS(".")
-	pages := 0
 	err := fs.WalkDir(tree, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -323,22 +370,54 @@ func TestDocumentsLinkToWhatThereIs(t *testing.T) {
 		if path.Ext(p) != ".md" {
 			return nil
 		}
-		pages++
 		text, err := fs.ReadFile(tree, p)
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+		pages[p] = string(text)
+		return err
+	})
+	if err != nil || len(pages) < 5 {
+		t.Errorf("%d pages were read: %v", len(pages), err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]*))?\)`)
+	for p, text := range pages {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, heading := path.Join(path.Dir(p), m[1]), m[2]
+			if m[1] == "" {
+				target = p
+			}
 			if strings.Contains(m[1], "://") {
 				continue
 			}
-			target := path.Join(path.Dir(p), m[1])
 			if _, err := fs.Stat(tree, target); err != nil {
 				t.Errorf("%s links to %s, which does not exist", p, m[1])
 			}
+			if to, page := pages[target]; page && heading != "" && !anchors(to)[heading] {
+				t.Errorf("%s links to #%s of %s, which has no such heading", p, heading, target)
+			}
 		}
-		return err
-	})
-	if err != nil || pages < 5 {
-		t.Errorf("%d pages were read: %v", pages, err)
 	}
+}
+
+// anchors returns how the headings of a page are linked to: in lower case, with
+// hyphens for blanks and without any other sign, as the hosts of git show pages.
+func anchors(page string) map[string]bool {
+	all, code := map[string]bool{}, false
+	for line := range strings.Lines(page) {
+		code = code != strings.HasPrefix(line, "```")
+		title := strings.TrimLeft(line, "#")
+		if code || title == line {
+			continue
+		}
+		all[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(title))] = true
+	}
+	return all
 }
 
 // TestLoadReportsABrokenFile keeps a file that does not parse from being passed

@@ -1,8 +1,8 @@
 // Package erp holds strict stand-ins of receivers that have no dialect of their
 // own: any ERP or webhook receiver with the usual ways to say who asks, one like
 // Azumuta's integration layer, and one like a supplier's ProdSys. They are written
-// from ../shared/design/central-systems.md and the documents it quotes alone, and
-// from RFC 2104, 6749, 6750, 7617 and 9110 for what those leave open.
+// from the vendors' documents alone, and from RFC 2104, 6749, 6750, 7617 and 9110
+// for what those leave open.
 package erp
 
 import (

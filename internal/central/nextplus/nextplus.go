@@ -1,6 +1,6 @@
 // Package nextplus is a strict stand-in of an ERP that was built to receive the
 // reports of Next Plus's Integration Builder, written from the vendor's document
-// and ../shared/design/central-systems.md alone: three URLs, three payloads field
+// alone: three URLs, three payloads field
 // for field, and the ERP's own ids in the answers. It notes whatever Next Plus
 // itself would never send.
 package nextplus

@@ -1,5 +1,5 @@
 // Package prodsmart is a strict stand-in of Prodsmart's REST API, written from
-// the vendor's document and ../shared/design/central-systems.md alone. It books
+// the vendor's document alone. It books
 // what a gateway sends, refuses what Prodsmart would refuse, and notes everything
 // that the document forbids. Where the document is silent, its Company says what
 // this one does, so that a sender can be tested both ways.
