@@ -66,7 +66,7 @@ func TestNoGramIsLost(t *testing.T) {
 		zeros, cuts, unseen, doses := int64(0), int64(0), false, int64(0)
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			h.rate = rapid.Int64Range(300, 1500).Draw(t, "rate")
-			switch what := rapid.IntRange(0, 13).Draw(t, "what"); what {
+			switch what := rapid.IntRange(0, 14).Draw(t, "what"); what {
 			default: // a dose
 				doses++
 				h.gate = true
@@ -153,6 +153,23 @@ func TestNoGramIsLost(t *testing.T) {
 				w.rest(rapid.IntRange(0, 8).Draw(t, "length"))
 				h.gate = false
 				w.rest(14)
+			case 14: // another zero while it does not dose, and a sack or a scoop right after it
+				zeros++
+				h.offset += rapid.SampledFrom([]int64{-1, 1}).Draw(t, "way") * rapid.Int64Range(20_000, 30_000).Draw(t, "zero")
+				h.zeroed = !h.zeroed
+				w.rest(rapid.IntRange(1, 4).Draw(t, "before"))
+				part := rapid.Int64Range(200, 1200).Draw(t, "part")
+				sack := rapid.Bool().Draw(t, "sack")
+				for range rapid.IntRange(2, 6).Draw(t, "length") {
+					if sack {
+						h.inflow = part
+					} else {
+						h.remove(part)
+					}
+					w.rest(1)
+				}
+				h.inflow = 0
+				w.rest(10)
 			case 12: // a crash at any reading, dosing or not
 				unseen = true
 				h.gate = rapid.Bool().Draw(t, "dosing")

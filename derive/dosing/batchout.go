@@ -50,15 +50,15 @@ type batchState struct {
 	// where some of it may be missing.
 	Cut    bool `json:"cut,omitempty"`
 	Unsure bool `json:"uns,omitempty"`
+	// Unknown is set while an alarm says that of a new zero.
+	Unknown bool `json:"unk,omitempty"`
 	// Calm is where the weight rested without having stood since dosing went off, Over
 	// the first weight that is settle or more after that.
 	Calm point `json:"calm,omitzero"`
 	Over point `json:"over,omitzero"`
-	// Zeroed is set from a new zero until there is a weight to begin with. Blind is
-	// set until the first look at both weight and gate.
-	Zeroed bool  `json:"zd,omitempty"`
-	Blind  bool  `json:"blind,omitempty"`
-	Left   int64 `json:"left,omitempty"`
+	// Blind is set until the first look at both weight and gate.
+	Blind bool  `json:"blind,omitempty"`
+	Left  int64 `json:"left,omitempty"`
 	// Way is how the weight went since Ref, Refilled what came meanwhile.
 	Way      way   `json:"way,omitzero"`
 	Refilled int64 `json:"in,omitempty"`
@@ -118,6 +118,7 @@ func (r *Live) gate(s *LiveState, on, sighted bool, at rule.Stamp, out Sink) {
 	case !b.Gated || !b.Have:
 		r.starts(s, sighted, at, out)
 		r.begun(s, at)
+		out.Urgent() // a crash makes no removal of it
 	case b.Parts:
 	case sighted:
 		r.again(s, at, out)
@@ -141,13 +142,7 @@ func (r *Live) starts(s *LiveState, sighted bool, at rule.Stamp, out Sink) {
 		}
 		return
 	}
-	switch {
-	case !sighted || b.Blind || s.Zero.Left > 0:
-	case s.Win.N == 0:
-		b.Blind = true // no weight to begin with
-	default:
-		b.roughly(s.Last.W, s.Last)
-	}
+	b.Blind = b.Blind || s.Zero.Left == 0 // no weight to begin with
 }
 
 // removed tells what left in full view before the dose that begins now: the weight
@@ -205,6 +200,7 @@ func (r *Live) answers(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	if !b.Asked {
 		return false
 	}
+	out.Urgent()
 	again := b.Again
 	b.Asked, b.Again = false, resumed{}
 	since := b.Begun
@@ -301,13 +297,13 @@ func (r *Live) gateState(s *LiveState) (on, known bool) {
 func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	b := &s.Batch
 	on, known := r.gateState(s)
-	if b.Blind && known && s.Zero.Left == 0 {
-		b.Blind, changed = false, true
-		if on && !b.Have {
-			// It was on before: what goes from now on is seen.
-			b.Have, b.Gap, b.Ref = true, true, s.Last.W
-			b.Way.restart(s.Last.W, s.Last.At)
-		}
+	if !b.Have && s.Zero.Left == 0 {
+		b.roughly(s.Last.W, s.Last)
+		changed = true
+	}
+	if b.Blind && known && b.Have {
+		// It was on before: what goes from now on is seen.
+		b.Blind, b.Gap, changed = false, b.Gap || on, true
 	}
 	if b.Have {
 		changed = r.follow(s, on && known) || changed
@@ -318,11 +314,6 @@ func (r *Live) batchSample(s *LiveState, out Sink) (changed bool) {
 	}
 	if b.Have && known && !on {
 		r.rests(s)
-	}
-	if b.Zeroed && !b.Have && !b.Gated && s.Zero.Left == 0 && s.Win.N >= calmReadings {
-		// What comes or leaves before it stands is seen.
-		b.roughly(s.Last.W, s.Last)
-		b.Zeroed, changed = false, true
 	}
 	return r.stand(s, s.Last.At, out) || changed
 }
@@ -336,11 +327,11 @@ func (r *Live) stand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	if !ok || !known || s.unsure(at) {
 		return false
 	}
+	if s.Zero.Left > 0 {
+		r.newBegin(s, out)
+	}
 	if !b.Have {
-		gated := b.Gated && on
-		*b = batchState{Have: true, Ref: w, Creep: b.Creep, Gated: gated, Begun: b.Begun, Switched: b.Switched, Words: b.Words, Fall: b.Fall, Time: b.Time}
-		b.Way.restart(w, s.Last.At)
-		return true
+		return false
 	}
 	switch {
 	case on:
@@ -385,10 +376,10 @@ func (r *Live) close(s *LiveState, w int64, at rule.Stamp, on, estimated bool, o
 		b.Ref = w
 	case magnitude(fell) <= r.noise:
 		// Not to be told from noise: Ref stays, so that small falls add up.
+		changed = b.Gated && !on || b.Gap || b.Rough
 		if b.Rough && !b.Gated && !estimated {
 			b.Ref = w
 		}
-		changed = b.Gated && !on || b.Gap
 		b.Held = b.Held || b.Gated && fell != 0
 	case b.Gated && fell > 0:
 		changed = true
@@ -471,7 +462,7 @@ func (r *Live) batchEnds(s *LiveState, at rule.Stamp, out Sink) {
 // batchAt returns when a silent subscription is as good as a weight that stands.
 func (r *Live) batchAt(s *LiveState) int64 {
 	b := &s.Batch
-	if s.Win.N == 0 || b.Have && !b.Gated && magnitude(s.Last.W-b.Ref) <= r.noise {
+	if s.Win.N == 0 || b.Have && !b.Gated && !b.Rough && magnitude(s.Last.W-b.Ref) <= r.noise {
 		return 0
 	}
 	at := r.silentAt(s)

@@ -22,11 +22,13 @@ type LiveState struct {
 	Unit  string `json:"u,omitempty"`
 	Words words  `json:"w,omitzero"`
 	// Win is the band in which the weight stands, Last the newest weight of use, Was
-	// the two before it. Zero is set while the scale may have either of two zeros.
-	Win  window   `json:"win,omitzero"`
-	Last point    `json:"last,omitzero"`
-	Was  [2]int64 `json:"was,omitzero"`
-	Zero zeroing  `json:"zero,omitzero"`
+	// the two before it. Unseen is set where nobody looked between the newest and the
+	// one before. Zero is set while the scale may have either of two zeros.
+	Win    window   `json:"win,omitzero"`
+	Last   point    `json:"last,omitzero"`
+	Was    [2]int64 `json:"was,omitzero"`
+	Unseen bool     `json:"us,omitempty"`
+	Zero   zeroing  `json:"zero,omitzero"`
 	// Said is when bits or the unit last began to say that the weight stands or is
 	// of use. Held is the newest weight that was of no use for them, where Holds.
 	Said  rule.Stamp `json:"sd,omitzero"`
@@ -69,6 +71,9 @@ func (r *Live) Fit(s *LiveState) {
 	if s.Others != r.others {
 		s.Known, s.On, s.Unit, s.Words, s.Others = 0, 0, "", words{}, r.others
 		r.gap(s)
+	}
+	if s.Zero.Count < 0 || s.Zero.Count >= zeroSteps {
+		s.Zero = zeroing{} // damaged
 	}
 	if r.total != nil {
 		r.total.rule.Fit(&s.Total.Count)
@@ -168,7 +173,7 @@ func (r *Live) sample(s *LiveState, p point, out Sink) (changed bool) {
 			s.Known |= bit
 		}
 	}
-	if s.Zero.over(p.At, r.least) {
+	if s.Zero.over(s.Last.At, p.At, r.least) {
 		r.newBegin(s, out)
 	}
 	s.Win.add(p.W, p.At, r.band)
@@ -176,8 +181,8 @@ func (r *Live) sample(s *LiveState, p point, out Sink) (changed bool) {
 	if s.Last.At.IsZero() {
 		s.Was = [2]int64{p.W, p.W}
 	}
-	s.Last = p
-	if s.Zero.add(p.W, r.fastest()) {
+	s.Last, s.Unseen = p, !seen
+	if s.Zero.add(p.W, r.fastest(), r.noise) {
 		r.newBegin(s, out)
 	}
 	switch r.method {
@@ -281,9 +286,7 @@ func (r *Live) first(of role) int {
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
 	s.Win, s.Held, s.Holds = window{}, 0, false
-	if !s.Zero.Fresh {
-		s.Zero = zeroing{}
-	}
+	r.zeroUnseen(s)
 	if r.method == byGain {
 		r.away(s)
 		return

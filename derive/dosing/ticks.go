@@ -132,3 +132,13 @@ func magnitude(n int64) int64 {
 	}
 	return n
 }
+
+func sign(n int64) int64 {
+	switch {
+	case n > 0:
+		return 1
+	case n < 0:
+		return -1
+	}
+	return 0
+}

@@ -1,163 +1,13 @@
 package dosing
 
-import "github.com/sluice-edge/sluice/derive/rule"
+import (
+	"slices"
 
-// A bit says that the scale has another zero, and the weights beside it may be of
-// either: they come in other requests. What went on meanwhile is what the weights
-// say but for the largest steps, one for each time that a bit changed.
-
-const (
-	// zeroReadings is the number of weights after which one is sure to have the new
-	// zero: that of the request with the bit may be from before it.
-	zeroReadings = 2
-	// slowReadings is how many readings more a scale may take to its new zero.
-	slowReadings = 8
-	// zeroSteps is how many weights are followed at most.
-	zeroSteps = 24
+	"github.com/sluice-edge/sluice/derive/rule"
 )
 
-// zeroing follows the weights from the last that is sure to have the old zero to
-// the first that is sure to have the new.
-type zeroing struct {
-	// Left is how many weights are still to come since At, the time of the newest
-	// bit; none where nothing is followed. More is how many were added.
-	Left int `json:"n,omitempty"`
-	More int `json:"m,omitempty"`
-	// Fresh is set where the bit changed while nobody looked: there is no weight
-	// before.
-	Fresh bool       `json:"u,omitempty"`
-	At    rule.Stamp `json:"t,omitzero"`
-	// Bits is how often a bit changed since From, the last weight that is sure to
-	// have the old zero. Before is the step to that.
-	Bits   int   `json:"k,omitempty"`
-	From   int64 `json:"f,omitempty"`
-	Before int64 `json:"b,omitempty"`
-	// Steps are the Count steps since From, and Last is the newest weight.
-	Steps [zeroSteps]int64 `json:"x,omitzero"`
-	Count int              `json:"c,omitempty"`
-	Last  int64            `json:"l,omitempty"`
-}
-
-// step notes a weight.
-func (z *zeroing) step(w int64) {
-	z.Steps[z.Count] = w - z.Last
-	z.Last = w
-	z.Count++
-}
-
-// large reports whether a step is more than comes or leaves in a reading, by the
-// one before the zero changed and by most.
-func (z *zeroing) large(step, most int64) bool {
-	return magnitude(step) > 2*magnitude(z.Before)+most
-}
-
-// goesOn reports whether the step i is of the same zero as the one before it, as
-// with a scale that filters.
-func (z *zeroing) goesOn(i int, most int64) bool {
-	if i < 1 || i >= z.Count {
-		return false
-	}
-	a, b := z.Steps[i-1], z.Steps[i]
-	return z.large(a, most) && z.large(b, most) && (a > 0) == (b > 0) && 16*magnitude(b) > magnitude(a)
-}
-
-// add takes a weight, and reports whether it is the last that was to come.
-func (z *zeroing) add(w, most int64) (done bool) {
-	if z.Left == 0 {
-		return false
-	}
-	if z.Fresh {
-		z.Left--
-		return z.Left == 0
-	}
-	z.step(w)
-	z.Left--
-	newest := z.Count - 1
-	switch {
-	case z.More >= slowReadings:
-	case z.goesOn(newest, most), z.Left == 0 && z.large(z.Steps[newest], most) && z.jumps(most) > z.Bits:
-		// It is on its way, or the bit of this one is still to come.
-		z.Left++
-		z.More++
-	}
-	if z.Count == zeroSteps {
-		z.Left = 0
-	}
-	return z.Left == 0
-}
-
-// jumps is how often the weight went faster than it may by itself.
-func (z *zeroing) jumps(most int64) (n int) {
-	for i := range z.Count {
-		if z.large(z.Steps[i], most) && !z.goesOn(i, most) {
-			n++
-		}
-	}
-	return n
-}
-
-// over reports whether the newest weight is sure to have the new zero at a time: it
-// was seen to jump as often as a bit says, and nothing has come since for longer
-// than a weight is late, as with a subscription.
-func (z *zeroing) over(at rule.Stamp, most int64) bool {
-	return z.Left > 0 && (z.Fresh || z.jumps(most) >= z.Bits) && at.At-z.At.At >= 2*sameTime
-}
-
-// went is what came (toward 1) or left (toward -1) while the zero changed, and was
-// not told by the last weight before. In the step of a zero it is pace, the lesser
-// of what it was before and after. Against is what went the other way instead. In
-// doubt are steps of which nobody knows whether they were of a zero: they are left
-// out.
-func (z *zeroing) went(toward, most int64) (flow, pace, against int64, doubt bool) {
-	var gone [zeroSteps]bool
-	zeros := int64(0)
-	for range min(z.Bits, z.Count) {
-		jump := -1
-		for i := range z.Count {
-			if !gone[i] && (jump < 0 || magnitude(z.Steps[i]) > magnitude(z.Steps[jump])) {
-				jump = i
-			}
-		}
-		if jump < 0 {
-			break
-		}
-		gone[jump] = true
-		zeros++
-		for i := jump; z.goesOn(i, most); i-- {
-			gone[i-1] = true
-		}
-		for i := jump + 1; z.goesOn(i, most); i++ {
-			gone[i] = true
-		}
-	}
-	steps := int64(0)
-	for i := range z.Count {
-		switch {
-		case gone[i]:
-		case z.large(z.Steps[i], most) && !z.alike(i, toward, &gone):
-			doubt = true
-		default:
-			flow += z.Steps[i]
-			steps++
-		}
-	}
-	flow *= toward
-	against, flow = max(-flow, 0), max(flow, 0)
-	pace = min(max(z.Before*toward, 0), flow/max(steps, 1))
-	return (flow + pace*zeros) * toward, pace * toward, against * -toward, doubt
-}
-
-// alike reports whether the large step i is that of a flow: another is not much
-// less.
-func (z *zeroing) alike(i int, toward int64, gone *[zeroSteps]bool) bool {
-	step := z.Steps[i] * toward
-	for j := range z.Count {
-		if j != i && !gone[j] && step > 0 && 2*z.Steps[j]*toward >= step {
-			return true
-		}
-	}
-	return false
-}
+// What a new zero of the scale is to each method: what was under way is told by the last
+// weight of the old one, and goes on from the first that is sure to have the new.
 
 // zeroes begins to follow the weights at a new zero, and returns the last weight
 // that is sure to have the old. toward is 1 where material may come now, -1 where
@@ -165,20 +15,28 @@ func (z *zeroing) alike(i int, toward int64, gone *[zeroSteps]bool) bool {
 func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 	seen := r.heard(s, (*input).weighs)
 	z := &s.Zero
-	if z.Left > 0 && seen || z.Left > 0 && z.Fresh {
+	if z.Left > 0 && (seen || z.Unseen > 0) {
 		z.Left, z.At = zeroReadings, at // another bit, or the same again
 		z.Bits++
 		return z.From
 	}
-	*z = zeroing{At: at, Bits: 1, From: s.Last.W, Before: s.Last.W - s.Was[1], Last: s.Last.W}
-	if !s.sure(at) && r.jumped(s, toward) {
-		z.From, z.Before, z.Last = s.Was[1], s.Was[1]-s.Was[0], s.Was[1]
+	before := s.Was[1] - s.Was[0]
+	*z = zeroing{At: at, Bits: 1, Before: before}
+	if seen && !s.sure(at) && r.jumped(s, toward) || !seen && r.zeroStep(z, s.Last.W-s.Was[1], toward) {
+		z.From, z.Last = s.Was[1], s.Was[1]
 		z.step(s.Last.W)
+		if seen && s.Unseen {
+			z.Unseen = z.Count
+		}
+	} else {
+		z.From, z.Last, z.Before = s.Last.W, s.Last.W, s.Last.W-s.Was[1]
 	}
-	if toward == 0 {
+	if toward == 0 && magnitude(z.Before) <= r.noise {
 		z.Before = 0
 	}
-	z.Left, z.Fresh = zeroReadings, !seen
+	if z.Left = zeroReadings; !seen {
+		z.Unseen = z.Count + 1
+	}
 	return z.From
 }
 
@@ -192,7 +50,7 @@ func (s *LiveState) sure(at rule.Stamp) bool {
 // not come from the one before as material comes or leaves.
 func (r *Live) jumped(s *LiveState, toward int64) bool {
 	step, before := s.Last.W-s.Was[1], s.Was[1]-s.Was[0]
-	if step*toward <= 0 {
+	if step*toward <= 0 && toward != 0 {
 		return true
 	}
 	most := 2*magnitude(before) + r.least
@@ -226,23 +84,48 @@ func (r *Live) newZero(s *LiveState, at rule.Stamp, out Sink) {
 func (r *Live) newBegin(s *LiveState, out Sink) {
 	// Before it is kept, a crash loses what flows.
 	out.Urgent()
-	if s.Zero.Fresh {
-		s.Was = [2]int64{s.Last.W, s.Last.W}
-		s.Zero = zeroing{}
+	unseen := s.Zero.Unseen > 0
+	r.zeroed(s)
+	if unseen && r.method == byBatchOut && s.Batch.Unsure {
+		r.zeroAlarm(s, true, out)
+	}
+}
+
+// zeroAlarm says that nobody knows what came or left while the scale got another zero.
+// It stands until a dose is in no doubt.
+func (r *Live) zeroAlarm(s *LiveState, raised bool, out Sink) {
+	if s.Batch.Unknown == raised {
 		return
 	}
+	s.Batch.Unknown = raised
+	a := rule.Alarm{Name: "zero_unseen:" + r.name, Text: "the newest dose is in no doubt", Raised: raised}
+	if raised {
+		a.Text = "the scale got another zero while nobody looked: what came or left meanwhile is not known"
+		a.Remedy = "compare with what is in the hopper; use a weight that no tare changes (gross, or net and tare)"
+	}
+	out.Alarm(a)
+}
+
+// zeroed goes on from the newest weight, which has the new zero.
+func (r *Live) zeroed(s *LiveState) {
+	z := &s.Zero
 	toward := int64(-1)
-	if r.method == byGain {
+	switch {
+	case z.Idle:
+		toward = 0
+	case r.method == byGain:
 		toward = 1
 	}
-	flow, pace, against, doubt := s.Zero.went(toward, r.fastest())
-	switch r.method {
-	case byGain:
-		r.gainZero(s, flow, doubt)
-	case byContinuous:
-		r.feedZero(s, flow, against, doubt)
-	default:
+	flow, pace, against, doubt := z.went(toward, r.fastest(), r.noise)
+	switch {
+	case r.method == byBatchOut:
 		r.batchZero(s, flow, doubt)
+	case z.Unseen > 0:
+		pace = 0
+	case r.method == byGain:
+		r.gainZero(s, flow, doubt)
+	default:
+		r.feedZero(s, flow, against, doubt)
 	}
 	// The steps before are those of the new zero from here on.
 	s.Was = [2]int64{s.Last.W - 2*pace, s.Last.W - pace}
@@ -252,8 +135,7 @@ func (r *Live) newBegin(s *LiveState, out Sink) {
 // fastest is more than comes or leaves in a reading, besides what did right before.
 func (r *Live) fastest() int64 { return 8 * r.least }
 
-// rebase begins anew with another zero. While dosing is off, a weight that was read
-// once does not count: it may be that of the new zero already.
+// rebase begins anew with another zero.
 func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 	b := &s.Batch
 	toward := int64(0)
@@ -274,28 +156,56 @@ func (r *Live) rebase(s *LiveState, at rule.Stamp, out Sink) {
 			r.refilled(s, &p, fell, out)
 		case b.Gated && fell > r.noise:
 			r.dose(s, fell, &p, out)
-		case magnitude(fell) > r.noise && (b.Gated || s.sure(at)):
+		case magnitude(fell) > r.noise:
 			r.change(s, fell, &p, out)
 		}
 	}
 	r.rest(s, at, out)
 	b.Have, b.Refilled, b.Gap, b.Rough, b.Parts, b.Unsure, b.Way = false, 0, false, false, false, false, way{}
-	b.Blind, b.Zeroed = b.Blind || s.Zero.Fresh, true
+	b.Blind = b.Blind || !r.heard(s, (*input).weighs)
 	if b.Gated = goesOn; goesOn {
 		b.Begun = at
 	}
+	s.Zero.Idle = !goesOn
+	out.Urgent()
 }
 
-// batchZero has a dose that is on go on from the newest weight.
+// zeroStep reports whether a step is sure to be of a zero: it is faster than what flows
+// toward it, or against that.
+func (r *Live) zeroStep(z *zeroing, step, toward int64) bool {
+	return z.large(step, r.fastest()) || step*toward < 0 && z.large(step, r.least)
+}
+
+// zeroUnseen has nobody look while the scale goes to a new zero.
+func (r *Live) zeroUnseen(s *LiveState) {
+	z := &s.Zero
+	switch {
+	case z.Left == 0 || z.Unseen > 0:
+	case r.method != byBatchOut:
+		*z = zeroing{}
+	case z.jumps(r.fastest()) >= z.Bits, z.Bits == 1 && !z.Idle && r.zeroStep(z, slices.Max(z.Steps[:]), -1):
+		r.zeroed(s)
+	default:
+		z.Left, z.Unseen = zeroReadings, z.Count+1
+	}
+}
+
+// batchZero begins with a weight that is sure to have the new zero. What came or left
+// since the last that had the old, and was not told by that, is still to be told.
 func (r *Live) batchZero(s *LiveState, flow int64, doubt bool) {
 	b := &s.Batch
-	if b.Have || !b.Gated {
+	if b.Have {
 		return
 	}
 	b.roughly(s.Last.W-flow, s.Last)
-	b.Cut, b.Unsure = true, doubt
-	if _, known := r.gateState(s); !known {
-		b.Gap = true
+	b.Cut, b.Unsure = b.Gated, doubt
+	_, known := r.gateState(s)
+	b.Gap, b.Blind = b.Gated && (b.Blind || !known || s.Zero.Unseen > 0), b.Blind && !known
+	switch {
+	case !b.Gated:
+		b.Way.restart(b.Ref, s.Last.At)
+	case flow > 0:
+		b.Refilled = flow
 	}
 }
 
