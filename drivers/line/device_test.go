@@ -101,7 +101,7 @@ func opened(t *testing.T, text string, records ...plant.Record) drivers.Driver {
 const talker = `
 driver: line
 endpoint: ADDR
-timeout: 400ms
+timeout: 1s
 pattern: 'ID (?P<code>\w+)\|(?P<made>\d+)\|(?P<weight>[-+ .0-9]+)\|(?P<run>\w+)\|(?P<junk>.*)\|end'
 HOW
 tags:
@@ -124,7 +124,7 @@ func subject(how string, stream time.Duration) driverstest.Subject {
 		Start:       func(t *testing.T) driverstest.Server { return startDevice(t, stream) },
 		Open:        func(t *testing.T, addr string) drivers.Driver { return open(t, addr, "") },
 		Subscribing: stream > 0,
-		Timeout:     400 * time.Millisecond,
+		Timeout:     time.Second,
 		Values: map[plant.TagID]plant.Value{
 			"code": plant.TextValue("0012345"), "made": plant.UintValue(4711), "run": plant.BoolValue(true),
 			"weight": plant.ExactValue(plant.Decimal{Unscaled: -1250, Scale: 2}),
@@ -146,7 +146,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceOfAStream(t *testing.T) {
-	driverstest.Run(t, subject(`silent_after: 400ms`, 20*time.Millisecond))
+	driverstest.Run(t, subject(`silent_after: 2s`, 20*time.Millisecond))
 }
 
 // A device that is polled gets the question with its end, and what it is asked

@@ -78,6 +78,7 @@ func TestALongRoundTripDelaysReportsOnly(t *testing.T) {
 	connect(t, d, 1)
 	until(t, d, "first", func(s plant.Scan) bool { _, ok := find(s, "made"); return ok })
 	proxy.Delay(100 * time.Millisecond) // each way
+	unasked := s.Counts().Unasked
 	done := make(chan struct{})
 	go func() { // a count each 50 ms for 4 s
 		defer close(done)
@@ -95,9 +96,11 @@ func TestALongRoundTripDelaysReportsOnly(t *testing.T) {
 		return ok && r.Value == plant.UintValue(10079)
 	})
 	<-done
-	t.Logf("%d reports in 4 s", reports)
-	if reports < 30 { // 40 intervals; one request at a time made 22
-		t.Errorf("%d reports in 40 intervals", reports)
+	// With one request at a time it was nearly each second interval that found none.
+	unasked = s.Counts().Unasked - unasked
+	t.Logf("%d reports, and %d intervals without a request", reports, unasked)
+	if unasked > uint64(reports)/4 {
+		t.Errorf("%d intervals found no publish request, %d found one", unasked, reports)
 	}
 }
 
@@ -167,7 +170,7 @@ func TestServiceFaults(t *testing.T) {
 func TestALostSubscriptionIsNoticed(t *testing.T) {
 	for _, silently := range []bool{false, true} {
 		s := newPLC(t, plantsim.OPCUAOptions{})
-		d := openText(t, strings.Replace(section, "timeout: 1s", "timeout: 500ms", 1), s.Addr())
+		d := openText(t, strings.Replace(section, "timeout: 1s", "timeout: 1500ms", 1), s.Addr())
 		connect(t, d, 1)
 		until(t, d, "first", func(s plant.Scan) bool { _, ok := find(s, "made"); return ok })
 		s.LoseSubscriptions(silently)
@@ -191,15 +194,15 @@ func TestALostSubscriptionIsNoticed(t *testing.T) {
 func TestFrozenWhileTheKeyIsRenewed(t *testing.T) {
 	s := newPLC(t, plantsim.OPCUAOptions{})
 	for _, c := range []struct {
-		name  string
-		loses bool
-	}{{"close", false}, {"noticed", true}} {
+		name, timeout string
+		loses         bool
+	}{{"close", "20s", false}, {"noticed", "3s", true}} {
 		proxy, err := faultnet.New(s.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = proxy.Close() })
-		d := openText(t, strings.Replace(section, "timeout: 1s", "timeout: 3s", 1), proxy.Addr())
+		d := openText(t, strings.Replace(section, "timeout: 1s", "timeout: "+c.timeout, 1), proxy.Addr())
 		d.(*driver).lifetime = 2 * time.Second // it is renewed after one second, the library counts whole ones
 		connect(t, d, 1)
 		opened := time.Now()
@@ -208,7 +211,7 @@ func TestFrozenWhileTheKeyIsRenewed(t *testing.T) {
 		proxy.Stall()
 		if c.loses {
 			_, err := readErr(t, d)
-			if took := time.Since(opened); err == nil || took > 5*time.Second {
+			if took := time.Since(opened); err == nil || took > 15*time.Second {
 				t.Errorf("noticed after %v: %v", took, err)
 			}
 		}
@@ -218,7 +221,7 @@ func TestFrozenWhileTheKeyIsRenewed(t *testing.T) {
 			t.Error(err)
 		}
 		t.Logf("%s: closed within %v", c.name, time.Since(start).Round(time.Millisecond))
-		if took := time.Since(start); took > farewell+300*time.Millisecond {
+		if took := time.Since(start); took > farewell+5*time.Second {
 			t.Errorf("%s: Close took %v", c.name, took)
 		}
 	}

@@ -34,7 +34,7 @@ func TestRecovery(t *testing.T) {
 		start := time.Now()
 		cancel()
 		<-done
-		if d := time.Since(start); d > farewell+500*time.Millisecond {
+		if d := time.Since(start); d > farewell+5*time.Second {
 			t.Errorf("the stop took %v", d)
 		}
 	}()
@@ -52,7 +52,7 @@ func TestRecovery(t *testing.T) {
 	proxy.Cut()
 	values.wait(t, false)
 	values.wait(t, true)
-	took("cut, until values are there again", start, 5*time.Second)
+	took("cut, until values are there again", start, 10*time.Second)
 
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestRecovery(t *testing.T) {
 	}
 	start = time.Now()
 	values.wait(t, true)
-	took("restart, until values are there again", start, 5*time.Second)
+	took("restart, until values are there again", start, 10*time.Second)
 	if cause := poller.Stats().BadTags["late"]; cause == "" {
 		t.Error("a node that is gone is not bad")
 	}
@@ -72,9 +72,9 @@ func TestRecovery(t *testing.T) {
 	start = time.Now()
 	proxy.Stall()
 	values.wait(t, false)
-	took("freeze, until it is noticed", start, 6*time.Second)
+	took("freeze, until it is noticed", start, 12*time.Second)
 	proxy.Pass()
 	start = time.Now()
 	values.wait(t, true)
-	took("freeze, from its end", start, 10*time.Second)
+	took("freeze, from its end", start, 15*time.Second)
 }

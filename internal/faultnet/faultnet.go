@@ -100,7 +100,8 @@ func (p *Proxy) Stall() { p.set(mode{kind: stall}) }
 // Delay hands over each answer d later.
 func (p *Proxy) Delay(d time.Duration) { p.set(mode{kind: delay, wait: d}) }
 
-// Slow hands over answers in writes of one byte, bytesPerSecond at most.
+// Slow hands over answers in writes of one byte, bytesPerSecond at most over each
+// answer.
 func (p *Proxy) Slow(bytesPerSecond int) {
 	p.set(mode{kind: slow, wait: time.Second / time.Duration(bytesPerSecond)})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds what must happen; reaching it is a failure.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // shortly is how long a test looks for something that must not happen.
 const shortly = 60 * time.Millisecond

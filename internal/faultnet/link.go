@@ -151,8 +151,10 @@ func (l *link) hand(to *net.TCPConn, chunk []byte, answers bool) bool {
 			return false
 		}
 	case slow:
-		for len(chunk) > 1 {
-			if !write(to, chunk[:1]) || !l.sleep(changed, m.wait) || !l.thaw() {
+		// A byte that a busy computer is late with does not make the next ones late.
+		for due := time.Now(); len(chunk) > 1; {
+			due = due.Add(m.wait)
+			if !write(to, chunk[:1]) || !l.sleep(changed, max(0, time.Until(due))) || !l.thaw() {
 				return false
 			}
 			chunk = chunk[1:]

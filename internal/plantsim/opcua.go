@@ -157,6 +157,9 @@ type OPCUACounts struct {
 	OpenSessions, Subscriptions int
 	// TooMany counts requests that were refused because of a limit.
 	TooMany uint64
+	// Unasked counts the publishing intervals that had something to say, and no
+	// publish request to answer.
+	Unasked uint64
 }
 
 // OPCUA is an OPC UA server. Channels, sessions and codecs are those of gopcua's
@@ -181,7 +184,7 @@ type OPCUA struct {
 	reads    []string // of the last Read request, for tests
 	renamed  string   // what OPCUANamespace is called; empty for its own name
 
-	created, readCount, readNodes, writes, tooMany atomic.Uint64
+	created, readCount, readNodes, writes, tooMany, unasked atomic.Uint64
 
 	running sync.Mutex
 	inner   *server.Server
@@ -384,7 +387,7 @@ func (s *OPCUA) Counts() OPCUACounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return OPCUACounts{
-		Reads: s.readCount.Load(), ReadNodes: s.readNodes.Load(), Writes: s.writes.Load(), TooMany: s.tooMany.Load(),
+		Reads: s.readCount.Load(), ReadNodes: s.readNodes.Load(), Writes: s.writes.Load(), TooMany: s.tooMany.Load(), Unasked: s.unasked.Load(),
 		Sessions: s.created.Load(), OpenSessions: len(s.sessions), Subscriptions: len(s.subs),
 	}
 }

@@ -317,6 +317,7 @@ func (s *OPCUA) due(sub *subscription) (request uint32, answer *ua.PublishRespon
 	}
 	waiting := s.requests[sub.token]
 	if len(waiting) == 0 {
+		s.unasked.Add(1)
 		if sub.late++; sub.late > sub.lifetime {
 			s.forget(sub.number)
 		}

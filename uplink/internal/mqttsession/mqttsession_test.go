@@ -251,8 +251,9 @@ func TestPublishEndsInTimeForItsDeadline(t *testing.T) {
 		reply(ack(p.id))
 		return true
 	}
-	s := b.session(func(o *Options) { o.AckTimeout = 200 * time.Millisecond })
-	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	s := b.session(func(o *Options) { o.AckTimeout = 10 * time.Second })
+	// Sent is in the first half of it only, the other is for the acknowledgements.
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	n, err := s.Publish(ctx, "m", messages(0, 1000))
 	if n == 0 || n == 1000 || !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
