@@ -178,12 +178,13 @@ func scanStrictly(t *testing.T, c net.Conn, code string) {
 	}
 }
 
-// freePort returns a port that nobody uses now.
+// freePort returns a port that nobody else gets while the test runs.
 func freePort(t *testing.T) string {
 	t.Helper()
-	port, err := faultnet.FreePort()
+	port, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return port
+	t.Cleanup(func() { port.Close() })
+	return port.Number()
 }

@@ -39,30 +39,26 @@ var (
 	answered = plant.Record{ID: "M/serial", Device: driverstest.Device, Trigger: "n", On: plant.OnChange, Fields: []plant.TagID{"n", "code"}, Writes: []plant.TagID{"kept"}}
 )
 
-// freePort returns a port that nobody has just now. Listening is tried again
-// with another one where somebody has taken it meanwhile.
+// freePort returns a port that nobody else gets while the test runs.
 func freePort(t *testing.T) string {
 	t.Helper()
-	port, err := faultnet.FreePort()
+	port, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return port
+	t.Cleanup(func() { port.Close() })
+	return port.Number()
 }
 
 // listening returns a driver in its first session, and where it listens.
 func listening(t *testing.T, how string, records ...plant.Record) (d drivers.Driver, addr string) {
 	t.Helper()
-	var err error
-	for range 20 {
-		port := freePort(t)
-		d = opened(t, strings.NewReplacer("PORT", port, "HOW", how).Replace(gate), records...)
-		if err = d.Connect(t.Context(), 1); err == nil {
-			return d, "127.0.0.1:" + port
-		}
+	port := freePort(t)
+	d = opened(t, strings.NewReplacer("PORT", port, "HOW", how).Replace(gate), records...)
+	if err := d.Connect(t.Context(), 1); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal(err)
-	return nil, ""
+	return d, "127.0.0.1:" + port
 }
 
 func call(t *testing.T, addr string) net.Conn {

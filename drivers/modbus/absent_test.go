@@ -97,15 +97,16 @@ func TestABoxThatTakesLongToSayThatAUnitIsAway(t *testing.T) {
 func TestWhoIsAway(t *testing.T) {
 	silent := peer(t, func([]byte) [][]byte { return nil })
 	wrong := peer(t, func(r []byte) [][]byte { return [][]byte{frame(r, r[6], 4, 2, 0, 0)} })
-	gone, err := faultnet.FreePort()
+	gone, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer gone.Close()
 	for _, c := range []struct {
 		name, address, timeout string
 		away                   bool
 	}{
-		{"nobody listens", "127.0.0.1:" + gone, "20s", true},
+		{"nobody listens", gone.Addr(), "20s", true},
 		{"it says nothing", silent, "50ms", true},
 		{"it answers wrongly", wrong, "20s", false},
 	} {
@@ -126,11 +127,12 @@ func TestWhoIsAway(t *testing.T) {
 
 // A line whose box refuses the connection is away for each of its units.
 func TestALineThatNobodyAnswersIsAway(t *testing.T) {
-	gone, err := faultnet.FreePort()
+	gone, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := openLine(t, "framing: tcp\nendpoint: 127.0.0.1:"+gone)
+	defer gone.Close()
+	l := openLine(t, "framing: tcp\nendpoint: "+gone.Addr())
 	p := openPlan(t, "driver: modbus\nline: hall\ninterval: 50ms\nunit: 3\ntags: {a: holding:1}\n", "")
 	d := p.Open(drivers.Env{Name: "d", Log: zap.NewNop(), Line: l})
 	defer func() { _ = d.Close() }()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -47,13 +46,12 @@ func idleForeign(t *testing.T, script string) *foreign {
 	if err := exec.CommandContext(t.Context(), "node", "-e", "require.resolve('node-opcua')").Run(); err != nil {
 		t.Skip("the npm package node-opcua is not installed where NODE_PATH says: ", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	f := &foreign{port: port, folder: t.TempDir(), script: script}
+	t.Cleanup(func() { port.Close() })
+	f := &foreign{port: port.Number(), folder: t.TempDir(), script: script}
 	t.Cleanup(f.kill)
 	return f
 }

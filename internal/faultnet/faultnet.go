@@ -16,7 +16,8 @@ import (
 // The two directions are named from the side of the system under test: requests
 // go to the target, answers come from it.
 type Proxy struct {
-	addr, target string
+	port   *Port
+	target string
 
 	mu       sync.Mutex
 	listener net.Listener // nil while refusing
@@ -58,12 +59,16 @@ type budget struct {
 
 // New starts a proxy to target, a host:port, on a free port.
 func New(target string) (*Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := KeepPort("127.0.0.1")
 	if err != nil {
-		return nil, fmt.Errorf("faultnet: listen: %w", err)
+		return nil, fmt.Errorf("faultnet: find a port: %w", err)
+	}
+	l, err := net.Listen("tcp", port.Addr())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("faultnet: listen: %w", err), port.Close())
 	}
 	p := &Proxy{
-		addr: l.Addr().String(), target: target,
+		port: port, target: target,
 		changed: make(chan struct{}), links: map[*link]struct{}{},
 	}
 	p.serve(l)
@@ -71,7 +76,7 @@ func New(target string) (*Proxy, error) {
 }
 
 // Addr returns the proxy's host:port; it never changes.
-func (p *Proxy) Addr() string { return p.addr }
+func (p *Proxy) Addr() string { return p.port.Addr() }
 
 // Conns returns how many connections from clients are open.
 func (p *Proxy) Conns() int {
@@ -141,7 +146,7 @@ func (p *Proxy) cutLocked() {
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	err := p.unlistenLocked()
+	err := errors.Join(p.unlistenLocked(), p.port.Close())
 	p.cutLocked()
 	p.wakeLocked()
 	p.mu.Unlock()
@@ -189,7 +194,7 @@ func (p *Proxy) relisten() {
 			p.mu.Unlock()
 			return
 		}
-		l, err := net.Listen("tcp", p.addr)
+		l, err := net.Listen("tcp", p.port.Addr())
 		if err == nil {
 			p.listenLocked(l)
 			p.mu.Unlock()

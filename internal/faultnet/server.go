@@ -12,7 +12,7 @@ type Server struct {
 	serve func(net.Conn)
 
 	mu    sync.Mutex
-	addr  string
+	port  *Port // from the first Start on
 	l     net.Listener
 	conns []net.Conn
 }
@@ -20,25 +20,35 @@ type Server struct {
 // NewServer returns a server that hands each connection to serve, in a goroutine
 // of its own. It listens nowhere before Start.
 func NewServer(serve func(net.Conn)) *Server {
-	return &Server{serve: serve, addr: "127.0.0.1:0"}
+	return &Server{serve: serve}
 }
 
-// Addr returns host and port, which the first Start has chosen.
+// Addr returns host and port, which the first Start has chosen; "" before.
 func (s *Server) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addr
+	if s.port == nil {
+		return ""
+	}
+	return s.port.Addr()
 }
 
-// Start listens. It fails if another program has taken the address meanwhile.
+// Start listens.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, err := net.Listen("tcp", s.addr)
+	if s.port == nil {
+		port, err := KeepPort("127.0.0.1")
+		if err != nil {
+			return err
+		}
+		s.port = port
+	}
+	l, err := net.Listen("tcp", s.port.Addr())
 	if err != nil {
 		return err
 	}
-	s.l, s.addr = l, l.Addr().String()
+	s.l = l
 	go s.accept(l)
 	return nil
 }
@@ -77,16 +87,4 @@ func (s *Server) Stop() error {
 	}
 	s.conns = nil
 	return err
-}
-
-// FreePort returns a port of 127.0.0.1 that nobody has just now, for what must
-// be told its port ahead. Somebody may take it before it is used.
-func FreePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }

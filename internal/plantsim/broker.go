@@ -10,6 +10,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/sluice-edge/sluice/internal/faultnet"
 )
 
 // Broker is an embedded MQTT broker on loopback whose receiver sees each
@@ -20,7 +22,7 @@ type Broker struct {
 	receive func(topic string, payload []byte)
 
 	mu      sync.Mutex
-	addr    string
+	port    *faultnet.Port // from the first Start on
 	server  *mqtt.Server
 	outages int
 	// kept is what Retain was given, by topic.
@@ -30,18 +32,24 @@ type Broker struct {
 // NewBroker returns a stopped broker; receive is called for every publish, from
 // the publishing client's goroutine, and must not keep payload.
 func NewBroker(receive func(topic string, payload []byte)) *Broker {
-	return &Broker{receive: receive, addr: "127.0.0.1:0", kept: map[string][]byte{}}
+	return &Broker{receive: receive, kept: map[string][]byte{}}
 }
 
-// Start listens, at the first time on a free port. It fails if the port has
-// been taken meanwhile.
+// Start listens, at the first time on a free port.
 func (b *Broker) Start() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.server != nil {
 		return nil
 	}
-	listener, err := net.Listen("tcp", b.addr)
+	if b.port == nil {
+		port, err := faultnet.KeepPort("127.0.0.1")
+		if err != nil {
+			return fmt.Errorf("plantsim: start broker: %w", err)
+		}
+		b.port = port
+	}
+	listener, err := net.Listen("tcp", b.port.Addr())
 	if err != nil {
 		return fmt.Errorf("plantsim: start broker: %w", err)
 	}
@@ -60,7 +68,6 @@ func (b *Broker) Start() error {
 		_ = listener.Close()
 		return fmt.Errorf("plantsim: start broker: %w", err)
 	}
-	b.addr = listener.Addr().String()
 	b.server = server
 	for topic, payload := range b.kept {
 		if err := server.Publish(topic, payload, true, 0); err != nil {
@@ -108,11 +115,15 @@ func (b *Broker) Outages() int {
 	return b.outages
 }
 
-// Addr returns host:port, which stays the same over Stop and Start.
+// Addr returns host:port, which stays the same over Stop and Start; "" before the
+// first Start.
 func (b *Broker) Addr() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.addr
+	if b.port == nil {
+		return ""
+	}
+	return b.port.Addr()
 }
 
 // receiverHook hands publishes to the receiver before they are acknowledged.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/faultnet"
 )
 
 // front is a port that stays the same while the server behind it comes and
@@ -14,6 +16,7 @@ import (
 // the server library would say goodbye first, and wait for the clients.
 type front struct {
 	addr string
+	kept *faultnet.Port // nil where the address was given
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -32,6 +35,14 @@ func (f *front) open() bool {
 // Somebody may have taken it meanwhile, so it waits up to 5 s.
 func (f *front) listen(target string) error {
 	var err error
+	if host, port, _ := net.SplitHostPort(f.addr); port == "0" {
+		if f.kept, err = faultnet.KeepPort(host); err != nil {
+			return fmt.Errorf("listen on %s: %w", f.addr, err)
+		}
+		f.mu.Lock()
+		f.addr = f.kept.Addr()
+		f.mu.Unlock()
+	}
 	for range 100 {
 		var l net.Listener
 		if l, err = net.Listen("tcp", f.addr); err == nil {

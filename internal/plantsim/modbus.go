@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/simonvetter/modbus"
+
+	"github.com/sluice-edge/sluice/internal/faultnet"
 )
 
 // Table is one of the four address spaces of a Modbus device, each with
@@ -175,6 +177,7 @@ type ModbusCounts struct {
 // goroutine.
 type Modbus struct {
 	addr string
+	kept *faultnet.Port // nil where the address was given
 
 	mu      sync.Mutex // one request or one Update at a time
 	bank    Bank
@@ -195,30 +198,17 @@ func NewModbus(addr string) (*Modbus, error) {
 		return nil, fmt.Errorf("plantsim: start modbus server: %w", err)
 	}
 	// The server library does not tell which port it was given, so a free one is
-	// chosen here. Whoever takes it in between makes listen fail, and the next
-	// one is tried.
-	for range 20 {
-		if port == "0" {
-			if m.addr, err = freePort(host); err != nil {
-				break
-			}
+	// chosen here.
+	if port == "0" {
+		if m.kept, err = faultnet.KeepPort(host); err != nil {
+			return nil, fmt.Errorf("plantsim: start modbus server: %w", err)
 		}
-		if err = m.listen(); err == nil || port != "0" {
-			break
-		}
+		m.addr = m.kept.Addr()
 	}
-	if err != nil {
+	if err := m.listen(); err != nil {
 		return nil, fmt.Errorf("plantsim: start modbus server: %w", err)
 	}
 	return m, nil
-}
-
-func freePort(host string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // Addr returns host:port, the same after Stop and Start.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,6 +15,8 @@ import (
 	"github.com/gopcua/opcua/server"
 	"github.com/gopcua/opcua/ua"
 	"github.com/gopcua/opcua/uasc"
+
+	"github.com/sluice-edge/sluice/internal/faultnet"
 )
 
 // OPCUANamespace is the URI of the namespace that holds the nodes of an OPCUA
@@ -188,7 +189,7 @@ type OPCUA struct {
 
 	running sync.Mutex
 	inner   *server.Server
-	target  string // where inner listens
+	target  *faultnet.Port // where inner listens
 	stop    context.CancelFunc
 }
 
@@ -196,13 +197,7 @@ type OPCUA struct {
 // reads the whole standard address space.
 func NewOPCUA(o OPCUAOptions) (*OPCUA, error) {
 	s := &OPCUA{options: o, nodes: Nodes{byName: map[string]*variable{}}, front: front{addr: o.Addr}}
-	var err error
-	for range 20 { // whoever takes the free port in between makes the start fail
-		if err = s.serve(); err == nil {
-			break
-		}
-	}
-	if err != nil {
+	if err := s.serve(); err != nil {
 		return nil, fmt.Errorf("plantsim: start OPC UA server: %w", err)
 	}
 	if err := s.Start(); err != nil {
@@ -216,14 +211,13 @@ func (s *OPCUA) Addr() string { return s.front.addr }
 
 // serve starts the server proper, on a port that only front knows.
 func (s *OPCUA) serve() error {
-	addr, err := freePort("127.0.0.1")
+	port, err := faultnet.KeepPort("127.0.0.1")
 	if err != nil {
 		return err
 	}
-	host, port, _ := net.SplitHostPort(addr) // it comes from a listener
-	number, _ := strconv.Atoi(port)
+	number, _ := strconv.Atoi(port.Number()) // the system's
 	options := []server.Option{
-		server.EndPoint(host, number),
+		server.EndPoint("127.0.0.1", number),
 		server.EnableAuthMode(ua.UserTokenTypeAnonymous),
 		server.SetLogger(slog.New(slog.DiscardHandler)),
 	}
@@ -252,7 +246,7 @@ func (s *OPCUA) serve() error {
 		stop()
 		return err
 	}
-	s.inner, s.stop, s.target = inner, stop, addr
+	s.inner, s.stop, s.target = inner, stop, port
 	return nil
 }
 
@@ -274,7 +268,7 @@ func (s *OPCUA) Start() error {
 		return nil
 	}
 	s.reset()
-	if err := s.front.listen(s.target); err != nil {
+	if err := s.front.listen(s.target.Addr()); err != nil {
 		return fmt.Errorf("plantsim: start OPC UA server: %w", err)
 	}
 	return nil

@@ -113,7 +113,7 @@ func (h *brokerHook) statuses() []string {
 }
 
 func newEmbedded(t testing.TB, change ...func(*embedded)) *embedded {
-	b := &embedded{t: t, addr: "127.0.0.1:0"}
+	b := &embedded{t: t, addr: uplinktest.Address(t)}
 	b.hook = &brokerHook{broker: b}
 	for _, c := range change {
 		c(b)
@@ -127,7 +127,6 @@ func (b *embedded) Addr() string { return b.addr }
 
 func (b *embedded) Start() {
 	listener := listen(b.t, b.addr)
-	b.addr = listener.Addr().String()
 	if b.tls != nil {
 		listener = tls.NewListener(listener, b.tls)
 	}
@@ -159,17 +158,13 @@ func (b *embedded) Stop() {
 	}
 }
 
-// listen takes the port again after a restart; it may take a moment to be free.
+// listen listens there, again after a restart.
 func listen(t testing.TB, addr string) net.Listener {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			return l
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return l
 }
 
 // mosquitto is Eclipse Mosquitto in a process of its own. What it has accepted
@@ -192,11 +187,7 @@ func newMosquitto(t testing.TB) *mosquitto {
 			t.Skip("mosquitto is not installed here; the embedded broker stands in for it")
 		}
 	}
-	free := listen(t, "127.0.0.1:0")
-	b := &mosquitto{t: t, path: path, addr: free.Addr().String(), folder: t.TempDir()}
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	b := &mosquitto{t: t, path: path, addr: uplinktest.Address(t), folder: t.TempDir()}
 	b.Start()
 	t.Cleanup(b.Stop)
 	return b

@@ -33,7 +33,7 @@ type receiver struct {
 }
 
 func newReceiver(t testing.TB) *receiver {
-	r := &receiver{t: t, addr: "127.0.0.1:0"}
+	r := &receiver{t: t, addr: uplinktest.Address(t)}
 	r.Start()
 	t.Cleanup(r.Stop)
 	return r
@@ -52,7 +52,6 @@ func (r *receiver) Start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.addr = l.Addr().String()
 	erp := fake.New(fake.ERP{HonoursKeys: true, NeedsKeys: true})
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)

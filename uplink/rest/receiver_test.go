@@ -94,7 +94,7 @@ func (r *receiver) cursor(w http.ResponseWriter, machine string) {
 }
 
 func newReceiver(t testing.TB, change ...func(*receiver)) *receiver {
-	r := &receiver{t: t, addr: "127.0.0.1:0", had: map[string]string{}}
+	r := &receiver{t: t, addr: uplinktest.Address(t), had: map[string]string{}}
 	for _, c := range change {
 		c(r)
 	}
@@ -124,7 +124,6 @@ func (r *receiver) seen() []request {
 
 func (r *receiver) Start() {
 	listener := listen(r.t, r.addr)
-	r.addr = listener.Addr().String()
 	if r.tls != nil {
 		listener = tls.NewListener(listener, r.tls)
 	}
@@ -139,17 +138,13 @@ func (r *receiver) Start() {
 	}()
 }
 
-// listen takes the port again after a restart; it may take a moment to be free.
+// listen listens there, again after a restart.
 func listen(t testing.TB, addr string) net.Listener {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			return l
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return l
 }
 
 func (r *receiver) Stop() {

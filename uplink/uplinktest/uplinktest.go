@@ -292,3 +292,15 @@ func (r *rig) within(limit time.Duration, do func()) {
 func chunks(events []plant.Event, n int) [][]plant.Event {
 	return slices.Collect(slices.Chunk(events, n))
 }
+
+// Address returns a host:port of 127.0.0.1 for a receiver, which nobody else gets
+// while the test runs, though the receiver is away for a while.
+func Address(t testing.TB) string {
+	t.Helper()
+	port, err := faultnet.KeepPort("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = port.Close() })
+	return port.Addr()
+}
