@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
-	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/card"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -36,7 +36,7 @@ type Options struct {
 	Port     string   `yaml:"port"`
 	// Bind is the network card that the gateway calls Endpoint over, or that
 	// devices call at Listen on, which then is a port alone.
-	Bind drivers.Bind `yaml:"bind"`
+	Bind card.Bind `yaml:"bind"`
 	// HangsUp says that devices that call close the connection between two lines,
 	// so that being gone means nothing.
 	HangsUp bool `yaml:"hangs_up"`

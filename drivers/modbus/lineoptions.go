@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/card"
 	"github.com/sluice-edge/sluice/internal/kind"
 )
 
@@ -41,7 +42,7 @@ type LineOptions struct {
 	Pause      config.Duration `yaml:"pause"`
 	Turnaround config.Duration `yaml:"turnaround"`
 	// Bind is the network card that the socket goes over.
-	Bind drivers.Bind `yaml:"bind"`
+	Bind card.Bind `yaml:"bind"`
 }
 
 // RS485 is how the kernel switches the sender of a two-wire line on and off

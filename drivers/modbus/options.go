@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
-	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/card"
 )
 
 // Limits of the protocol (Modbus Application Protocol Specification V1.1b3,
@@ -41,7 +41,7 @@ type Options struct {
 	// MaxConnections is how many connections the device takes, 0 if not known.
 	MaxConnections int `yaml:"max_connections"`
 	// Bind is the network card that the device is reached over.
-	Bind drivers.Bind `yaml:"bind"`
+	Bind card.Bind `yaml:"bind"`
 	// Base is where the manual begins to count, 0 or 1: of addresses by name
 	// ("holding:100") and of bare numbers. Others say it themselves.
 	Base *int `yaml:"base"`

@@ -13,7 +13,7 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"github.com/sluice-edge/sluice/config"
-	"github.com/sluice-edge/sluice/drivers"
+	"github.com/sluice-edge/sluice/internal/card"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -31,7 +31,7 @@ const maxQueue = 10_000
 type Options struct {
 	Endpoint Endpoint `yaml:"endpoint,required"`
 	// Bind is the network card that the server is reached over.
-	Bind drivers.Bind `yaml:"bind"`
+	Bind card.Bind `yaml:"bind"`
 	// Channel says how the connection is secured. No other way is taken if the
 	// server does not offer this one.
 	Channel Channel `yaml:"channel"`

@@ -97,6 +97,7 @@ func (s *Sender) settings(o Options, brokers []mqttsession.Broker, place place) 
 	self := whoami(env.Gateway, client)
 	settings := mqttsession.Options{
 		Brokers:  watched(brokers, env.Expiries),
+		Bind:     o.Bind,
 		FailBack: o.FailBack.Std(),
 		ClientID: client,
 		User:     o.User,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/card"
 	"github.com/sluice-edge/sluice/plant"
 	"github.com/sluice-edge/sluice/uplink"
 )
@@ -67,6 +68,8 @@ type Options struct {
 	KeepAlive      config.Duration `yaml:"keep_alive"`
 	ConnectTimeout config.Duration `yaml:"connect_timeout"`
 	AckTimeout     config.Duration `yaml:"ack_timeout"`
+	// Bind is the network card that the brokers are reached over.
+	Bind card.Bind `yaml:"bind"`
 
 	uplink.Options `yaml:",inline"`
 }

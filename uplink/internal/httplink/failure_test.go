@@ -28,7 +28,7 @@ func TestFailedHandshakesSayWhatToDo(t *testing.T) {
 			t.Errorf("%v: %q, want %q", test.err, got, test.want)
 		}
 	}
-	plain := newTransport(&tls.Config{}, nil, nil, 1, time.Second, newDialer())
+	plain := newTransport(&tls.Config{}, nil, nil, 1, time.Second, newDialer(""))
 	if got := plain.TLSClientConfig.NextProtos; !slices.Equal(got, []string{"http/1.1"}) {
 		t.Errorf("offers %q", got)
 	}

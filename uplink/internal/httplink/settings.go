@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluice-edge/sluice/config"
+	"github.com/sluice-edge/sluice/internal/card"
 	"github.com/sluice-edge/sluice/uplink"
 	"github.com/sluice-edge/sluice/uplink/internal/tlsfiles"
 )
@@ -36,6 +37,9 @@ type Settings struct {
 	Proxy     string   `yaml:"proxy"`
 	ProxyAuth *Basic   `yaml:"proxy_auth"`
 	NoProxy   []string `yaml:"no_proxy"`
+	// Bind is the network card that the receiver, its token endpoint and the proxy are
+	// reached over.
+	Bind card.Bind `yaml:"bind"`
 	// AllowInsecure lets secrets go over plain HTTP beyond this computer.
 	AllowInsecure bool `yaml:"allow_insecure"`
 	// Timeout bounds one request, from connecting to the end of the answer.
@@ -165,6 +169,7 @@ func (s Settings) files() tlsfiles.Files {
 type Link struct {
 	target  *url.URL
 	timeout time.Duration
+	bind    card.Bind
 	files   *tlsfiles.Live
 	proxy   *url.URL
 	// expiries is told when certificates end; nil for nobody.
@@ -181,7 +186,7 @@ func (s Settings) Load(target *url.URL) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{target: target, timeout: s.Timeout.Std(), files: files}
+	l := &Link{target: target, timeout: s.Timeout.Std(), bind: s.Bind, files: files}
 	if s.Proxy == "" || s.direct(target) {
 		return l, nil
 	}
@@ -272,7 +277,7 @@ func (l *Link) Watched(e *uplink.Expiries) *Link {
 // once. name stands before what it says ("rest"), and redactor takes the secrets
 // out of it. It does no I/O.
 func (l *Link) Open(name string, connections int, redactor *Redactor) *Client {
-	c := &Client{name: name, link: l, target: l.target, timeout: l.timeout, redactor: redactor, dialer: newDialer(), connections: connections, asked: new(atomic.Bool)}
+	c := &Client{name: name, link: l, target: l.target, timeout: l.timeout, redactor: redactor, dialer: newDialer(l.bind), connections: connections, asked: new(atomic.Bool)}
 	c.dialer.Timeout = min(l.timeout, connectTimeout)
 	return c
 }

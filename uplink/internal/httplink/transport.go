@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-edge/sluice/internal/card"
 )
 
 const (
@@ -130,6 +132,7 @@ func newTransport(security *tls.Config, proxy *url.URL, toProxy *tls.Config, con
 // and shaking hands for a request that has been given up.
 type dialer struct {
 	net.Dialer
+	bind card.Bind
 	life context.Context
 	end  context.CancelFunc
 
@@ -137,16 +140,16 @@ type dialer struct {
 	conns map[*conn]struct{} // nil after close
 }
 
-func newDialer() *dialer {
+func newDialer(bind card.Bind) *dialer {
 	life, end := context.WithCancel(context.Background())
-	return &dialer{life: life, end: end, conns: make(map[*conn]struct{})}
+	return &dialer{bind: bind, life: life, end: end, conns: make(map[*conn]struct{})}
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
-	raw, err := d.DialContext(ctx, network, address)
+	raw, err := d.bind.DialBy(ctx, d.Dialer, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -138,8 +138,7 @@ func (s *Session) dialWire(at int) (*wire, error) {
 	broker := &s.o.Brokers[at]
 	ctx, cancel := context.WithTimeout(s.life, s.o.ConnectTimeout)
 	defer cancel()
-	var dialer net.Dialer
-	tcp, err := dialer.DialContext(ctx, "tcp", broker.Address)
+	tcp, err := s.o.Bind.Dial(ctx, "tcp", broker.Address)
 	if err != nil {
 		return nil, err
 	}

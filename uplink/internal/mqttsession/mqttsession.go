@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sluice-edge/sluice/internal/card"
 )
 
 // Options says how a Session connects. All fields but TLS, User, Password and
@@ -27,6 +29,8 @@ type Options struct {
 	// first is used, those before it are tried again.
 	Brokers  []Broker
 	FailBack time.Duration
+	// Bind is the network card that they are reached over, empty as the routes say.
+	Bind card.Bind
 	// ClientID must be unique at the broker: MQTT 3.1.1 section 3.1.4 lets a
 	// second client of the same id throw out the first.
 	ClientID string

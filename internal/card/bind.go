@@ -1,4 +1,6 @@
-package drivers
+// Package card is the network card that a device, a caller or a central system is
+// reached over, where a plant's computer has two.
+package card
 
 import (
 	"context"
@@ -10,8 +12,8 @@ import (
 	"github.com/sluice-edge/sluice/config"
 )
 
-// Bind is "bind:" of a device, the network card that it is reached over, or that
-// it calls at: the name of the card ("eth1") or one of its addresses. A plant has
+// Bind is "bind:" of a device or an uplink, the network card that it is reached
+// over, or that it calls at: the name of the card ("eth1") or one of its addresses. A plant has
 // two networks, and both may use the same addresses. Empty leaves it to the
 // routes, and listens on all cards.
 type Bind string
@@ -33,7 +35,11 @@ func (b *Bind) UnmarshalText(text []byte) error {
 // Dial connects to address over the card. It blocks until connected, refused, or
 // ctx ends. It may be called from any goroutine.
 func (b Bind) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var d net.Dialer
+	return b.DialBy(ctx, net.Dialer{}, network, address)
+}
+
+// DialBy is Dial with what d says of connecting.
+func (b Bind) DialBy(ctx context.Context, d net.Dialer, network, address string) (net.Conn, error) {
 	if b == "" {
 		return d.DialContext(ctx, network, address)
 	}
