@@ -4,7 +4,8 @@ import "github.com/sluice-edge/sluice/derive/rule"
 
 // A bit says that the scale has another zero, and the weights beside it may be of
 // either: they come in other requests. What went on meanwhile is what the weights
-// say but for the largest steps, one for each time that a bit changed.
+// say but for the steps that differ most from the flow before, one for each time that
+// a bit changed.
 
 const (
 	// zeroReadings is the number of weights after which one is sure to have the new
@@ -120,13 +121,13 @@ func (z *zeroing) over(newest, at rule.Stamp, most int64) bool {
 }
 
 // zeros marks the steps that are of a zero, one for each time that a bit changed, and
-// what goes on from them: the largest; of what nobody saw only where no other is large.
+// what goes on from them: that which differs most from the flow before; of what nobody saw only where no other is large.
 // found is how many zeros that makes.
 func (z *zeroing) zeros(most, noise int64) (gone [zeroSteps]bool, found int64) {
 	for range min(z.Bits, z.Count) {
 		jump := -1
 		for i := range z.Count {
-			if !gone[i] && i != z.Unseen-1 && (jump < 0 || magnitude(z.Steps[i]) > magnitude(z.Steps[jump])) {
+			if !gone[i] && i != z.Unseen-1 && (jump < 0 || magnitude(z.Steps[i]-z.Before) > magnitude(z.Steps[jump]-z.Before)) {
 				jump = i
 			}
 		}
