@@ -123,8 +123,8 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		}
 		changed = r.note(s, in, v, out) || changed
 	}
-	named := r.method == byBatchOut && r.named(readings)
-	if named {
+	named := r.named(readings)
+	if named && r.method == byBatchOut {
 		changed = r.answers(s, readings[0].At, out) || changed
 	}
 	weight.w = parts[roleGross] + parts[roleNet] + parts[roleTare]
@@ -151,7 +151,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	}
 	if r.total != nil {
 		good := !weight.bad && r.usable(s, out)
-		changed = r.totalSample(s, parts[roleTotal], good, snapshot, weight.at, now, out) || changed
+		changed = r.totalSample(s, parts[roleTotal], good, snapshot, named, weight.at, now, out) || changed
 		return r.Due(s, now, out) || changed
 	}
 	if !weight.whole() || !r.usable(s, out) {

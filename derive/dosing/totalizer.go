@@ -123,6 +123,8 @@ type totalState struct {
 	Begun rule.Stamp `json:"t0,omitzero"`
 	Moved rule.Stamp `json:"t1,omitzero"`
 	Words words      `json:"w,omitzero"`
+	// Asked is set where the component was not read together with the first of it.
+	Asked bool `json:"ask,omitempty"`
 	// Coarse is set while an alarm says that the total is too large for a REAL,
 	// Unseen while one says that nobody knows what was dosed.
 	Coarse bool `json:"co,omitempty"`
@@ -132,8 +134,9 @@ type totalState struct {
 // untold is how much was counted and not told, in counts.
 func (t *totalState) untold() int64 { return t.Count.Counted().Good - t.Count.Reported.Good }
 
-// totalSample takes the newest total.
-func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot bool, at rule.Stamp, now int64, out *Out) (changed bool) {
+// totalSample takes the newest total. named says that the component was read
+// together with it.
+func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot, named bool, at rule.Stamp, now int64, out *Out) (changed bool) {
 	t := &s.Total
 	step := r.total.step
 	count := ticks / step
@@ -142,19 +145,36 @@ func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot bool, at ru
 	} else if -rest >= step-step/2 {
 		count--
 	}
-	before := t.untold()
 	sink := out.of(r, s)
+	another := good && t.untold() > 0 && r.passes(t, &s.Words, at)
+	if another {
+		r.total.rule.Flush(&t.Count, now, sink)
+	}
+	before := t.untold()
 	reading := [1]counter.Reading{{At: at, Raw: count, Good: good}}
-	changed = r.total.rule.Observe(&t.Count, reading[:], snapshot, now, sink)
+	changed = r.total.rule.Observe(&t.Count, reading[:], snapshot, now, sink) || another
 	if after := t.untold(); after != before {
 		if before == 0 {
-			t.Begun, t.Words = at, s.Words
+			t.Begun, t.Words, t.Asked = at, s.Words, !named
 		}
 		t.Moved = at
 		changed = true
 	}
 	r.coarseAlarm(s, ticks, good, out)
 	return changed
+}
+
+// passes reports whether another component is named than what is untold is of. Where
+// that had only just begun, and the component is read for the first time since, it is
+// of this one: a PLC sets both together.
+func (r *Live) passes(t *totalState, now *words, at rule.Stamp) (another bool) {
+	first := t.Asked && t.Begun == t.Moved && at.At-t.Begun.At <= sameTime
+	t.Asked = false
+	if another = r.becomes(&t.Words, now); another && first {
+		t.Words.take(now, slotComponent)
+		return false
+	}
+	return another
 }
 
 func (r *Live) coarseAlarm(s *LiveState, ticks int64, good bool, out Sink) {
@@ -270,6 +290,7 @@ func (t *totals) Count(c counter.Report) {
 	if st.Words.IsZero() {
 		st.Words = t.s.Words
 	}
+	st.Words.fill(&t.s.Words)
 	p := portion{
 		ticks: n * t.r.total.step, at: c.To, begun: c.From, ended: c.To, words: &st.Words, gap: c.Gap,
 		flags: c.Flags,

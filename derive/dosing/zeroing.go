@@ -121,8 +121,8 @@ func (z *zeroing) over(newest, at rule.Stamp, most int64) bool {
 }
 
 // zeros marks the steps that are of a zero, one for each time that a bit changed, and
-// what goes on from them: that which differs most from the flow before; of what nobody saw only where no other is large.
-// found is how many zeros that makes.
+// what goes on from them: those that differ most from the flow before; of what nobody
+// saw only where no other is large. found is how many zeros that makes.
 func (z *zeroing) zeros(most, noise int64) (gone [zeroSteps]bool, found int64) {
 	for range min(z.Bits, z.Count) {
 		jump := -1
