@@ -170,8 +170,10 @@ func (l *looker) say(text string) string {
 	if l.store == nil {
 		return text
 	}
-	text = strings.ReplaceAll(text, "server_sha256 in the config is", "--trust is")
-	text = strings.ReplaceAll(text, "write it as server_sha256", "write it behind --trust")
+	text = strings.NewReplacer(
+		"server_sha256 in the config is", "--trust is", "write it as server_sha256", "write it behind --trust",
+		"login.user and login.password", "--user and --password", "login.cert", "--user-cert",
+	).Replace(text)
 	const add = "sluice trust add "
 	at := strings.Index(text, add)
 	if at < 0 {

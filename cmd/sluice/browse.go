@@ -90,13 +90,27 @@ func (b *browseCmd) Run(ctx context.Context, c *console) error {
 	if list.More {
 		fmt.Fprintf(c.Err, "sluice: there is more than %d nodes or %d levels: begin further down with --from, or raise --most and --depth\n", b.Most, b.Depth)
 	}
-	if len(nodes) == 0 {
-		fmt.Fprintln(c.Err, "sluice: nothing was found: look without --filter, or with --all")
+	if len(nodes) == 0 && len(list.Problems) == 0 {
+		fmt.Fprintln(c.Err, "sluice: nothing was found:", b.elsewhere())
 	}
 	if list.More || len(list.Problems) > 0 {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// elsewhere is what to try where nothing was found.
+func (b *browseCmd) elsewhere() string {
+	switch {
+	case b.Filter != "":
+		return "look without --filter"
+	case b.From != "":
+		return "there is nothing below " + plain(b.From) + "; if it is a variable, sluice read shows its value"
+	case !b.All:
+		return "look with --all"
+	default:
+		return "the server lists no node of its own: is the login allowed to see any?"
+	}
 }
 
 // wrong is an error of the words on the command line.

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,6 +105,7 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1883"}}
 		{[]string{"opc.tcp://" + s.Addr(), "--from", "ns=2;s=Nowhere"}, 1, "the server has no such node"},
 		{[]string{"opc.tcp://" + s.Addr(), "--most", "3"}, 1, "raise --most"},
 		{[]string{"opc.tcp://" + s.Addr(), "--filter", "nothing"}, 0, "look without --filter"},
+		{[]string{"opc.tcp://" + s.Addr(), "--from", "ns=2;s=FillerDB.Order"}, 0, "nothing below ns=2;s=FillerDB.Order; if it is a variable, sluice read"},
 		{[]string{"--modbus", m.Addr()}, 2, "--range holding:0-200"},
 		{[]string{"--modbus", m.Addr(), "--range", "holding:5-1"}, 2, "ends before it begins"},
 		{[]string{"--modbus", m.Addr(), "--range", "holding:0-4000"}, 2, "scan in parts"},
@@ -111,7 +113,7 @@ uplinks: {broker: {driver: mqtt, url: "tcp://127.0.0.1:1883"}}
 		{[]string{"--modbus", gone.Addr(), "--range", "holding:0-4"}, 1, "nothing listens at this port"},
 	} {
 		out, talk, code := command(t.Context(), append([]string{"browse"}, x.args...)...)
-		if code != x.code || !strings.Contains(talk, x.want) {
+		if code != x.code || !strings.Contains(talk, x.want) || strings.Contains(talk, "--filter") && !slices.Contains(x.args, "--filter") {
 			t.Errorf("%q: %d\n%s%s\nwant %d, %q", x.args, code, out, talk, x.code, x.want)
 		}
 	}

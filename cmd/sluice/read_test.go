@@ -313,7 +313,7 @@ func TestLookAtASecuredServer(t *testing.T) {
 		{append([]string{"-c", config}, secured...), 1, "then: sluice trust add -c " + config + " " + c.SHA256() + ", or --trust " + c.SHA256() + " for this call alone"},
 		{[]string{"--channel", "Aes256_Sha256_RsaPss", "--trust", c.SHA256()}, 1, "the server does not offer Aes256_Sha256_RsaPss/SignAndEncrypt"},
 		{[]string{"--channel", "Basic256Sha256", "--trust", c.SHA256()}, 1, "does not take this login"},
-		{[]string{"--channel", "Basic256Sha256", "--trust", c.SHA256(), "--user", "look", "--password", "env:SLUICE_LOOK_WRONG"}, 1, "does not take this login"},
+		{[]string{"--channel", "Basic256Sha256", "--trust", c.SHA256(), "--user", "look", "--password", "env:SLUICE_LOOK_WRONG"}, 1, "does not take this login: check --user and --password, or that the server trusts --user-cert"},
 		{append([]string{"--trust", c.SHA256()}, secured...), 0, "a certificate that is made for this call alone"},
 		{[]string{"--channel", "Basic256Sha256/Sign", "--trust", c.SHA256(), "--user", "look", "--password", "env:SLUICE_LOOK"}, 0, ""},
 	} {
