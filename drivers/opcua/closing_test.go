@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gopcua/opcua/id"
+	"github.com/gopcua/opcua/ua"
 
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/plant"
@@ -27,7 +29,9 @@ type meddler struct {
 	mu           sync.Mutex
 	service      uint16
 	do           fault
+	edit         func(ua.Response) // what changed does
 	made, closed int
+	answers      map[uint16]int // by service
 }
 
 // fault is what a meddler does to an answer.
@@ -38,6 +42,7 @@ const (
 	wrongHandle
 	cutOff  // the connection goes instead
 	swallow // nothing comes
+	changed // by edit
 )
 
 // each is every service.
@@ -49,7 +54,7 @@ func newMeddler(t *testing.T, server string) *meddler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &meddler{t: t, server: server, addr: l.Addr().String()}
+	m := &meddler{t: t, server: server, addr: l.Addr().String(), answers: make(map[uint16]int)}
 	m.conns.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -90,6 +95,8 @@ func (m *meddler) pass(client net.Conn) {
 			return
 		case swallow:
 			continue
+		case changed:
+			b = m.edited(b)
 		}
 		if _, err := client.Write(b); err != nil {
 			return
@@ -106,6 +113,7 @@ func (m *meddler) meddle(b []byte) fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	service := binary.LittleEndian.Uint16(b[kind:])
+	m.answers[service]++
 	switch service {
 	case id.CreateSessionResponse_Encoding_DefaultBinary:
 		m.made++
@@ -119,6 +127,38 @@ func (m *meddler) meddle(b []byte) fault {
 		binary.LittleEndian.PutUint32(b[handle:], binary.LittleEndian.Uint32(b[handle:])+1)
 	}
 	return m.do
+}
+
+// edited is an answer of one chunk as edit makes it.
+func (m *meddler) edited(b []byte) []byte {
+	const head = chunkHead + 8 + sequenceHead
+	body, err := decode(bytes.Clone(b[head:]))
+	if err != nil {
+		m.t.Error(err)
+		return b
+	}
+	m.mu.Lock()
+	m.edit(body.(ua.Response))
+	m.mu.Unlock()
+	part, err := encode(body)
+	if err != nil {
+		m.t.Error(err)
+	}
+	return finish(append(bytes.Clone(b[:head]), part...))
+}
+
+// change lets edit have the answers of a service.
+func (m *meddler) change(service uint16, edit func(ua.Response)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.service, m.do, m.edit = service, changed, edit
+}
+
+// count returns how many answers of a service have come.
+func (m *meddler) count(service uint16) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.answers[service]
 }
 
 func (m *meddler) set(service uint16, do fault) {

@@ -35,6 +35,9 @@ const (
 	// We never take one up again, and after a kill of the gateway a server with few
 	// sessions lets nobody in before it is over.
 	leastSessionTimeout = 10 * time.Second
+	// mostOften bounds how often a session is kept that the server keeps for a
+	// moment only.
+	mostOften = 100 * time.Millisecond
 )
 
 // session is one connection with its client, which is never used again.
@@ -118,6 +121,7 @@ func (s *session) prepare(ctx context.Context) error {
 	}
 	s.records = s.newRecords(s.d.records)
 	if s.d.o.Poll > 0 {
+		s.stay()
 		return nil
 	}
 	if why := s.d.subscribes.why(); why != "" {
@@ -367,6 +371,33 @@ func running(d *ua.DataValue) error {
 		word = "is not running"
 	}
 	return fmt.Errorf("the server %s (state %d)", word, state)
+}
+
+// stay keeps a session that is polled more seldom than the server keeps it: servers
+// have a longest time of their own, whatever they were asked for (OPC 10000-4,
+// 5.6.2).
+func (s *session) stay() {
+	revised := s.client.made.answer.RevisedSessionTimeout
+	if !(revised > 0 && revised < milliseconds(2*s.d.o.Poll.Std()+s.d.o.Timeout.Std())) {
+		return
+	}
+	kept := time.Duration(revised * float64(time.Millisecond))
+	s.running.Go(func() {
+		s.guard(func() error {
+			tick := time.NewTicker(max(kept/3, mostOften))
+			defer tick.Stop()
+			for {
+				select {
+				case <-s.ctx.Done():
+					return nil
+				case <-tick.C:
+				}
+				if _, err := s.read(s.ctx, []*ua.ReadValueID{value(standard(stateNode))}); err != nil {
+					return err
+				}
+			}
+		})
+	})
 }
 
 // watch asks for the server's state all the time: neither a frozen server nor a
