@@ -121,11 +121,15 @@ func (w *browser) walk(ctx context.Context, root *found) error {
 		for len(level) > 0 {
 			part := level[:min(w.per, len(level))]
 			err := w.open(ctx, part)
-			if overmuch(err) && w.per > 1 {
-				w.per /= 2 // it names no limit, or keeps to a smaller one
+			slow := errors.As(err, &noAnswer{})
+			switch {
+			case (slow || overmuch(err)) && len(part) > 1:
+				w.per = len(part) / 2 // it names no limit, or keeps to a smaller one
 				continue
-			}
-			if err != nil {
+			case slow && w.nodes > 0:
+				w.list.Problems = append(w.list.Problems, fmt.Sprintf("%s: %v when it is asked what is below; the list ends there", cmp.Or(part[0].Path, part[0].at.String()), err))
+				return nil
+			case err != nil:
 				return err
 			}
 			level = level[len(part):]

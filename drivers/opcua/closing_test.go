@@ -29,7 +29,7 @@ type meddler struct {
 	mu           sync.Mutex
 	service      uint16
 	do           fault
-	edit         func(ua.Response) // what changed does
+	edit         func(ua.Response) (kept bool) // what changed does
 	made, closed int
 	answers      map[uint16]int // by service
 }
@@ -96,7 +96,9 @@ func (m *meddler) pass(client net.Conn) {
 		case swallow:
 			continue
 		case changed:
-			b = m.edited(b)
+			if b = m.edited(b); b == nil {
+				continue
+			}
 		}
 		if _, err := client.Write(b); err != nil {
 			return
@@ -129,7 +131,7 @@ func (m *meddler) meddle(b []byte) fault {
 	return m.do
 }
 
-// edited is an answer of one chunk as edit makes it.
+// edited is an answer of one chunk as edit makes it, nil if nothing is to come.
 func (m *meddler) edited(b []byte) []byte {
 	const head = chunkHead + 8 + sequenceHead
 	body, err := decode(bytes.Clone(b[head:]))
@@ -138,8 +140,11 @@ func (m *meddler) edited(b []byte) []byte {
 		return b
 	}
 	m.mu.Lock()
-	m.edit(body.(ua.Response))
+	kept := m.edit(body.(ua.Response))
 	m.mu.Unlock()
+	if !kept {
+		return nil
+	}
 	part, err := encode(body)
 	if err != nil {
 		m.t.Error(err)
@@ -148,7 +153,7 @@ func (m *meddler) edited(b []byte) []byte {
 }
 
 // change lets edit have the answers of a service.
-func (m *meddler) change(service uint16, edit func(ua.Response)) {
+func (m *meddler) change(service uint16, edit func(ua.Response) (kept bool)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.service, m.do, m.edit = service, changed, edit

@@ -26,7 +26,49 @@ type learner struct {
 // learnStructures asks for the structures of the items that name members, before
 // anything of them is read. What cannot be learned is a matter of those items
 // alone; an error is one of the connection.
+//
+// A server that does not answer is asked again by the next session, which is what a
+// PLC that is about to start needs. Where that becomes a habit the other tags do not
+// wait for it any longer.
 func (s *session) learnStructures(ctx context.Context) error {
+	if why := s.d.describes.why(); why != "" {
+		s.goWithout(why)
+		return nil
+	}
+	err := s.askStructures(ctx)
+	switch {
+	case err == nil:
+		s.d.describes.heard()
+	case ctx.Err() != nil || !unanswered(err) && !s.cut() || !s.d.describes.mute():
+	default:
+		s.d.describes.refuse(fmt.Sprintf("%v; it is asked again by a connection in %v at the earliest", err, askAgain))
+		if !s.cut() {
+			s.goWithout(s.d.describes.why())
+			return nil
+		}
+	}
+	return err
+}
+
+// unanswered reports whether a request, or the time for several, has run out.
+func unanswered(err error) bool {
+	var none noAnswer
+	return errors.As(err, &none) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// goWithout leaves the structures unknown.
+func (s *session) goWithout(why string) {
+	for _, it := range s.items {
+		if len(it.steps) > 0 {
+			it.known = layouts{problem: why}
+		}
+	}
+}
+
+// askStructures asks within the time of two requests.
+func (s *session) askStructures(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*s.d.o.Timeout.Std())
+	defer cancel()
 	l := &learner{s: s, types: map[string]*layout{}, found: map[string]*layout{}, nodes: map[string]string{}, dictionaries: map[string]readDictionary{}}
 	for _, it := range s.items {
 		if len(it.steps) == 0 || it.node() == nil {

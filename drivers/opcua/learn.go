@@ -19,9 +19,9 @@ const (
 	// leastLost is what a call may hold at least however often the connection is
 	// lost over it: a bad network must not make a large server slow for ever.
 	leastLost = 50
-	// subscribeAgain is how long after a refused subscription the next session
-	// asks for one again.
-	subscribeAgain = 10 * time.Minute
+	// askAgain is how long the sessions go without what the server cannot do before
+	// one asks for it again.
+	askAgain = 10 * time.Minute
 	// leastPoll is how often values are read at most that nobody reports.
 	leastPoll = 500 * time.Millisecond
 )
@@ -97,17 +97,17 @@ var unfiltered = map[ua.StatusCode]bool{
 	ua.StatusBadDeadbandFilterInvalid: true,
 }
 
-// subscriptions remembers that the server cannot be subscribed to. It is used by
-// the goroutines of one session at a time.
-type subscriptions struct {
+// inability remembers that the server cannot do something: be subscribed to, or say
+// what its structures are. It is used by the goroutines of one session at a time.
+type inability struct {
 	mu      sync.Mutex
 	refused string // why; empty if it was not
 	at      time.Time
-	silent  int // how many sessions in a row never heard anything of theirs
+	silent  int // how many sessions in a row were never answered
 }
 
-// refuse notes that the server refuses subscriptions, and why.
-func (r *subscriptions) refuse(why string) {
+// refuse notes that the server cannot do it, and why.
+func (r *inability) refuse(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refused, r.at, r.silent = why, time.Now(), 0
@@ -116,7 +116,7 @@ func (r *subscriptions) refuse(why string) {
 // judge refuses subscriptions from the next session on if err says that the
 // server has none. It returns err, as one that the next session does without:
 // the library stops its client at any refusal.
-func (r *subscriptions) judge(err error) error {
+func (r *inability) judge(err error) error {
 	var status ua.StatusCode
 	if errors.As(err, &status) && noSubscription[status] {
 		r.refuse(err.Error())
@@ -125,27 +125,27 @@ func (r *subscriptions) judge(err error) error {
 	return err
 }
 
-// mute notes that a subscription said nothing at all from its begin, and reports
-// whether that has become a habit.
-func (r *subscriptions) mute() bool {
+// mute notes that a session was never answered, and reports whether that has become
+// a habit.
+func (r *inability) mute() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.silent++
 	return r.silent >= strikes
 }
 
-// heard notes that a subscription lives.
-func (r *subscriptions) heard() {
+// heard notes an answer.
+func (r *inability) heard() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.silent = 0
 }
 
-// why returns why there is to be no subscription now, empty if there is one to be.
-func (r *subscriptions) why() string {
+// why returns why the session is to go without it, empty if it is to ask.
+func (r *inability) why() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refused != "" && time.Since(r.at) > subscribeAgain {
+	if r.refused != "" && time.Since(r.at) > askAgain {
 		r.refused = ""
 	}
 	return r.refused

@@ -199,7 +199,7 @@ func TestCapacity(t *testing.T) {
 // one session that hears nothing proves nothing.
 func TestRefusedSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r subscriptions
+		var r inability
 		if r.why() != "" || r.mute() || r.why() != "" {
 			t.Error("refused without a refusal")
 		}
@@ -214,7 +214,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 		if r.why() != "no room" {
 			t.Error(r.why())
 		}
-		time.Sleep(subscribeAgain + time.Second)
+		time.Sleep(askAgain + time.Second)
 		if r.why() != "" {
 			t.Error("never asked for again")
 		}

@@ -115,8 +115,10 @@ type driver struct {
 	// reads and calls are what the server takes in one Read and in one call about
 	// monitored items, subscribes whether it can be subscribed to.
 	reads, calls capacity
-	subscribes   subscriptions
-	advice       advice
+	subscribes   inability
+	// describes is whether the server says what its structures are.
+	describes inability
+	advice    advice
 
 	// notes is the file that keeps pins; empty without one.
 	notes string

@@ -252,6 +252,9 @@ func hangUp(l *link) (left bool) {
 	return l.close(ctx)
 }
 
+// noAnswer is a request without an answer in its time.
+type noAnswer struct{ error }
+
 // ask sends a request and returns its answer within the time-out. An error means
 // that the session is not used any longer, also after a refused request: nobody
 // knows what else the server has made of it.
@@ -276,7 +279,7 @@ func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer
 	case s.ctx.Err() != nil:
 		return answer, errors.New("the session was closed")
 	case limited.Err() != nil:
-		return answer, fmt.Errorf("the server gives no answer within %v", s.d.o.Timeout.Std())
+		return answer, noAnswer{fmt.Errorf("the server gives no answer within %v", s.d.o.Timeout.Std())}
 	default:
 		return answer, refusal(err)
 	}

@@ -16,8 +16,9 @@ import (
 func TestASessionIsKeptBetweenTwoPolls(t *testing.T) {
 	s := newPLC(t, plantsim.OPCUAOptions{})
 	m := newMeddler(t, s.Addr())
-	m.change(id.CreateSessionResponse_Encoding_DefaultBinary, func(r ua.Response) {
+	m.change(id.CreateSessionResponse_Encoding_DefaultBinary, func(r ua.Response) bool {
 		r.(*ua.CreateSessionResponse).RevisedSessionTimeout = 600 // ms
+		return true
 	})
 	d := openText(t, "driver: opcua\nendpoint: opc.tcp://ENDPOINT\npoll: 1h\ntags: {made: ns=2;s=Line.Made}\n", m.addr)
 	defer d.Close()
