@@ -17,6 +17,7 @@ const (
 	onNamespace
 	onNotes
 	onStray
+	onHaste
 	onOverflow
 	onSampling
 	onDeadband

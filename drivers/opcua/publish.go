@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopcua/opcua/ua"
+	"go.uber.org/zap"
 )
 
 const (
@@ -18,6 +19,10 @@ const (
 	// The server sends them in order over one connection, so the missing one is
 	// in this process already, unless it was lost.
 	lateMessage = time.Second
+	// mostEarly is how many later messages are held while one is missing. The
+	// answers arrive in goroutines of their own, of which one may be held up by a
+	// busy computer while the others fetch a backlog.
+	mostEarly = 100
 )
 
 // publish is what the server said in one message, and since when it may have
@@ -41,20 +46,22 @@ type inbox struct {
 
 	mu          sync.Mutex
 	acknowledge []*ua.SubscriptionAcknowledgement
+	pace        pace
+	stray       uint32 // the newest subscription of nobody's that was reported for
 
 	// Of the goroutine of publishing.
 	next  uint32 // the sequence number that is due; 0 before the first message
 	early map[uint32]message
 }
 
-func newInbox(subscription uint32) *inbox {
-	return &inbox{subscription: subscription, answers: make(chan message), early: make(map[uint32]message)}
+func newInbox(subscription uint32, interval time.Duration) *inbox {
+	return &inbox{subscription: subscription, answers: make(chan message), early: make(map[uint32]message), pace: pace{gap: min(interval/8, longestGap)}}
 }
 
 // publishing keeps publish requests at the server and hands over what comes. We do
 // it ourselves: the library shows neither keep-alives nor sequence numbers.
 func (s *session) publishing() error {
-	in := newInbox(s.subscription)
+	in := newInbox(s.subscription, s.interval)
 	keep := func() { s.running.Go(func() { s.guard(func() error { return s.keepRequest(in) }) }) }
 	keep() // one alone until the first message says where the numbers begin
 	more := s.d.publishes.Load() - 1
@@ -70,6 +77,9 @@ func (s *session) publishing() error {
 		case <-silent.C:
 			if !heard && s.d.subscribes.mute() {
 				s.d.subscribes.refuse("it makes one and never reports anything")
+			}
+			if stray := in.strays(); stray != 0 {
+				return fmt.Errorf("the subscription is silent: the server answers for subscription %d, and %d was made", stray, in.subscription)
 			}
 			return fmt.Errorf("the subscription is silent: nothing came for %v, not even a keep-alive", s.silence)
 		case <-late.C:
@@ -116,15 +126,79 @@ func (s *session) keepRequest(in *inbox) error {
 			return fmt.Errorf("publish: %w", s.d.subscribes.judge(refusal(err)))
 		}
 		s.d.heard.Store(time.Now().UnixNano())
-		if answer.subscription != in.subscription {
-			continue
+		if answer.subscription == in.subscription {
+			select {
+			case in.answers <- message{answer, asked}:
+			case <-s.ctx.Done():
+				return nil
+			}
 		}
-		select {
-		case in.answers <- message{answer, asked}:
-		case <-s.ctx.Done():
-			return nil
+		if wait := in.counted(answer.subscription); wait > 0 {
+			s.tellHaste(in)
+			select {
+			case <-time.After(wait):
+			case <-s.ctx.Done():
+				return nil
+			}
 		}
 	}
+}
+
+// counted notes an answer and returns how long the next request is to wait, so that
+// a server that answers at once, whatever it has to say, takes no computer to itself.
+func (in *inbox) counted(subscription uint32) time.Duration {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if subscription != in.subscription {
+		in.stray = subscription
+	}
+	return in.pace.wait(time.Now())
+}
+
+// strays returns the subscription that the server reported for in place of ours, 0
+// for none.
+func (in *inbox) strays() uint32 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.stray
+}
+
+// tellHaste says on the page that the server is held back, once that has lasted.
+func (s *session) tellHaste(in *inbox) {
+	in.mu.Lock()
+	held := in.pace.held
+	in.mu.Unlock()
+	if held > longHeld && s.d.advice.say(onHaste, "the server reports more often than it was asked to, and is held back: values may come late: restart the server, update its firmware, or write poll") {
+		s.d.log.Warn("the server reports more often than it was asked to, and is held back", zap.String("device", string(s.d.device)))
+	}
+}
+
+const (
+	// longestGap is the time between two publish requests on the average, or an
+	// eighth of the publishing interval where that is shorter; paceBurst of them
+	// may come at once, for a backlog and for many first values.
+	longestGap = 5 * time.Millisecond
+	paceBurst  = 256
+	// longHeld is how long requests have waited, all together, before that is told.
+	longHeld = 10 * time.Second
+)
+
+// pace says when the next of many events may be.
+type pace struct {
+	gap  time.Duration
+	next time.Time
+	held time.Duration // all waits
+}
+
+// wait counts an event and returns how long the one behind it is to wait.
+func (p *pace) wait(now time.Time) time.Duration {
+	if least := now.Add(-paceBurst * p.gap); p.next.Before(least) {
+		p.next = least
+	}
+	p.next = p.next.Add(p.gap)
+	wait := max(0, p.next.Sub(now))
+	p.held += wait
+	return wait
 }
 
 // acknowledgements returns what the next request acknowledges, and forgets it.
@@ -145,7 +219,7 @@ func (in *inbox) take(m message, deliver func(message) error) error {
 	if in.next == 0 {
 		in.next = m.number
 	}
-	if _, twice := in.early[m.number]; twice || in.ahead(m.number) >= publishRequests {
+	if _, twice := in.early[m.number]; twice || in.ahead(m.number) >= mostEarly {
 		return fmt.Errorf("publish: the server sent message %d where %d was due: what it sent in between is lost", m.number, in.next)
 	}
 	in.early[m.number] = m

@@ -34,13 +34,14 @@ func TestMessagesArePutInOrder(t *testing.T) {
 		{"begins anywhere", []uint32{7, 9, 8}, []uint32{7, 8, 9}, 0, false},
 		{"keep-alives between", []uint32{0, 1, 0, 3, 0, 2}, []uint32{1, 2, 3}, 0, false},
 		{"around the end", []uint32{top - 1, 2, 1, top, 3}, []uint32{top - 1, top, 1, 2, 3}, 0, false},
-		{"around the end, too far ahead", []uint32{top - 1, 3}, nil, 0, true},
+		{"around the end, too far ahead", []uint32{top - 1, mostEarly}, nil, 0, true},
 		{"one is missing", []uint32{1, 3, 4}, []uint32{1}, 2, false},
-		{"too far ahead", []uint32{1, 5}, nil, 0, true},
+		{"far ahead, as one request is held up", []uint32{1, 5, 6, 3, 4, 2}, []uint32{1, 2, 3, 4, 5, 6}, 0, false},
+		{"too far ahead", []uint32{1, mostEarly + 2}, nil, 0, true},
 		{"one that was handed over", []uint32{1, 2, 1}, nil, 0, true},
 		{"twice ahead", []uint32{1, 3, 3}, nil, 0, true},
 	} {
-		in := newInbox(9)
+		in := newInbox(9, time.Second)
 		var got []uint32
 		var err error
 		for _, number := range c.come {

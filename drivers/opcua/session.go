@@ -130,6 +130,7 @@ func (s *session) prepare(ctx context.Context) error {
 	}
 	s.d.advice.say(onSubscription, "")
 	s.d.advice.say(onStray, "")
+	s.d.advice.say(onHaste, "")
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}
