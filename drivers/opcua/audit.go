@@ -85,7 +85,7 @@ func (s *session) tellUnreported(items []*item, got []*ua.DataValue) {
 // auditBatch returns the items in doubt that had time to report, and the next
 // ones of the round.
 func (s *session) auditBatch(now time.Time) (items []*item) {
-	size := min(s.maxRead, max(auditLeast, len(s.items)/auditRound+1))
+	size := min(s.perRead(), max(auditLeast, len(s.items)/auditRound+1))
 	taken := make(map[*item]bool, size)
 	take := func(it *item) {
 		if len(items) < size && !taken[it] && it.refused == "" && !it.polled && it.node() != nil && !now.Before(it.reviveAt) {
@@ -157,16 +157,21 @@ func (s *session) revive(ctx context.Context, dead []*item) error {
 	if len(dead) == 0 {
 		return nil
 	}
-	for start := 0; start < len(dead); start += s.maxItems {
-		part := dead[start:min(start+s.maxItems, len(dead))]
+	for left := dead; len(left) > 0; {
+		part := left[:min(len(left), s.perCall())]
 		req := &ua.DeleteMonitoredItemsRequest{SubscriptionID: s.subscription}
 		for _, it := range part {
 			req.MonitoredItemIDs = append(req.MonitoredItemIDs, it.monitored)
 		}
 		// The results do not matter: what is not there need not be deleted.
-		if _, err := ask[*ua.DeleteMonitoredItemsResponse](ctx, s, req); err != nil {
+		_, err := ask[*ua.DeleteMonitoredItemsResponse](ctx, s, req)
+		if err := s.learn(ctx, &s.d.calls, len(part), err); err != nil {
+			if overmuch(err) && len(part) > 1 {
+				continue // half of it from now on
+			}
 			return err
 		}
+		left = left[len(part):]
 	}
 	now := time.Now()
 	for _, it := range dead {

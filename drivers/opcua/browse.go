@@ -24,8 +24,6 @@ const (
 	// browseNodes and browseValues are how many nodes one request asks about, where
 	// the server's limits allow it.
 	browseNodes, browseValues = 50, 100
-	// mostTries is how often less is asked of a server that names no limits.
-	mostTries = 10
 )
 
 // browser walks through a server's nodes, level by level. Each node is visited
@@ -61,9 +59,6 @@ func listNodes(ctx context.Context, env drivers.Env, o Options, cert, user ident
 	env.Records = nil
 	d := open(env, o, cert, user)
 	s, err := d.start(ctx, 1)
-	for tries := 0; overmuch(err) && tries < mostTries; tries++ { // the driver has learned of it
-		s, err = d.start(ctx, 1)
-	}
 	if err != nil {
 		return list, err
 	}
@@ -150,29 +145,6 @@ func (w *browser) walk(ctx context.Context, root *found) error {
 		level = next
 	}
 	return nil
-}
-
-// overmuch reports whether a request held more than the server takes.
-func overmuch(err error) bool {
-	var status ua.StatusCode
-	return errors.As(err, &status) && tooMuch[status]
-}
-
-// readAll reads attributes in as many requests as the server's limits call for,
-// named or not.
-func (s *session) readAll(ctx context.Context, nodes []*ua.ReadValueID) (all []*ua.DataValue, err error) {
-	for len(nodes) > 0 {
-		part := nodes[:min(len(nodes), s.d.reads.limit(s.maxRead))]
-		got, err := s.read(ctx, part)
-		if overmuch(err) && len(part) > 1 {
-			continue // half of it from now on
-		}
-		if err != nil {
-			return nil, err
-		}
-		all, nodes = append(all, got...), nodes[len(part):]
-	}
-	return all, nil
 }
 
 // open asks what is below some nodes.

@@ -90,7 +90,7 @@ func (l *learner) learn(ctx context.Context, node *ua.NodeID) (problem string, e
 		return problem, nil
 	}
 	defer func() { l.nodes[key] = problem }()
-	got, err := l.s.readParts(ctx, []*ua.ReadValueID{attribute(node, ua.AttributeIDDataType), value(node)})
+	got, err := l.s.readAll(ctx, []*ua.ReadValueID{attribute(node, ua.AttributeIDDataType), value(node)})
 	if err != nil {
 		return "", err
 	}

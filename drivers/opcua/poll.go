@@ -88,20 +88,30 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 	came.asked = time.Now()
 	s.polled = slices.Grow(s.polled[:0], len(items))
 	var front []*ua.ReadValueID
-	if s.maxRead > 1 {
-		front = append(front, value(standard(stateNode)))
-	}
-	if s.maxRead > 2 && !came.asked.Before(s.spacesAt) {
-		front, s.spacesAt = append(front, namespaceArray()), came.asked.Add(s.d.namespacesEvery)
-	}
-	for part := range slices.Chunk(items, s.maxRead-len(front)) {
+	spaces := !came.asked.Before(s.spacesAt)
+	for len(items) > 0 {
+		most := s.perRead()
+		if front = front[:0]; most > 1 {
+			front = append(front, value(standard(stateNode)))
+		}
+		if spaces && most > 2 {
+			front = append(front, namespaceArray())
+		}
+		part := items[:min(len(items), most-len(front))]
 		nodes := append(make([]*ua.ReadValueID, 0, len(front)+len(part)), front...)
 		for _, it := range part {
 			if it.node() != nil {
 				nodes = append(nodes, it.whole.Load())
 			}
 		}
+		if len(nodes) == 0 { // their namespaces are missing
+			items = items[len(part):]
+			continue
+		}
 		got, err := s.read(ctx, nodes)
+		if overmuch(err) && len(nodes) > 1 {
+			continue // half of it from now on
+		}
 		if err == nil {
 			err = s.judgeFront(got[:len(front)])
 		}
@@ -111,6 +121,10 @@ func (s *session) readItems(ctx context.Context, items []*item) (came publish, e
 			<-s.lost // at once, or when a write has said why
 			return publish{}, s.cause
 		}
+		if len(front) > 1 {
+			s.spacesAt = came.asked.Add(s.d.namespacesEvery)
+		}
+		items = items[len(part):]
 		got = got[len(front):]
 		for _, it := range part {
 			if it.node() == nil {

@@ -118,14 +118,11 @@ func TestServiceFaults(t *testing.T) {
 	}{
 		{"no session", plantsim.ServiceActivateSession, ua.StatusBadTooManySessions, true, "publishing", "no session left"},
 		{"no subscription", plantsim.ServiceCreateSubscription, ua.StatusBadTooManySubscriptions, true, "publishing", "takes no more subscriptions (BadTooManySubscriptions"},
-		{"items", plantsim.ServiceCreateMonitoredItems, ua.StatusBadTooManyOperations, true, "publishing", "more than the server takes (BadTooManyOperations"},
-		{"limits", plantsim.ServiceRead, ua.StatusBadTooManyOperations, true, "publishing", "more than the server takes (BadTooManyOperations"},
 		{"publish requests", plantsim.ServicePublish, ua.StatusBadTooManyPublishRequests, false, "publishing", "more publish requests than the server takes (BadTooManyPublishRequests"},
 		{"subscription lost", plantsim.ServicePublish, ua.StatusBadNoSubscription, false, "publishing", "BadNoSubscription"},
 		{"subscription unknown", plantsim.ServicePublish, ua.StatusBadSubscriptionIDInvalid, false, "publishing", "forgotten the subscription (BadSubscriptionIdInvalid"},
 		{"session lost", plantsim.ServicePublish, ua.StatusBadSessionIDInvalid, false, "publishing", "forgotten the session (BadSessionIdInvalid"},
 		{"session lost, polling", plantsim.ServiceRead, ua.StatusBadSessionIDInvalid, false, "poll", "forgotten the session (BadSessionIdInvalid"},
-		{"too many nodes, polling", plantsim.ServiceRead, ua.StatusBadTooManyOperations, false, "poll", "BadTooManyOperations"},
 	} {
 		d := openText(t, strings.Replace(handshake, "publishing: 50ms", c.mode+": 50ms", 1), s.Addr())
 		var err error

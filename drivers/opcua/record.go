@@ -177,9 +177,9 @@ func (s *session) readRecord(ctx context.Context, r *record) (scan plant.Scan, g
 			nodes, at = append(nodes, value(it.node())), append(at, i)
 		}
 	}
-	if len(nodes) > s.maxRead {
+	if len(nodes) > s.perRead() {
 		for i := range scan.Readings {
-			scan.Readings[i].Cause = fmt.Sprintf("the record has %d fields, the server reads %d at once at most", len(nodes), s.maxRead)
+			scan.Readings[i].Cause = fmt.Sprintf("the record has %d fields, the server reads %d at once at most", len(nodes), s.perRead())
 		}
 		scan.Received = time.Now()
 		return scan, partly, nil
@@ -198,7 +198,7 @@ func (s *session) readRecord(ctx context.Context, r *record) (scan plant.Scan, g
 
 // readBehind reads nodes and, not before them, one more.
 func (s *session) readBehind(ctx context.Context, nodes []*ua.ReadValueID, last *ua.ReadValueID) (answers []*ua.DataValue, behind *ua.DataValue, err error) {
-	if len(nodes) < s.maxRead {
+	if len(nodes) < s.perRead() {
 		if answers, err = s.read(ctx, append(nodes, last)); err != nil {
 			return nil, nil, err
 		}

@@ -1,10 +1,10 @@
 package opcua
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +62,9 @@ type session struct {
 	namespaces []string
 	items      []*item // by index in driver.points
 	records    []*record
-	maxRead    int
-	maxItems   int
+	// maxRead and maxItems are what the server says that it takes in a call; perRead
+	// and perCall what it does take.
+	maxRead, maxItems int
 
 	subscription uint32
 	interval     time.Duration // of publishing, as the server has revised it
@@ -299,15 +300,32 @@ func (s *session) read(ctx context.Context, nodes []*ua.ReadValueID) ([]*ua.Data
 	return answer.Results, nil
 }
 
-// readParts reads attributes in as few requests as the server has shown to take,
-// for what is asked before its limits are known.
-func (s *session) readParts(ctx context.Context, nodes []*ua.ReadValueID) (all []*ua.DataValue, err error) {
-	for part := range slices.Chunk(nodes, s.d.reads.limit(len(nodes))) {
+// perRead is how much one Read may hold, perCall one call about monitored items. A
+// refusal of the server makes it less.
+func (s *session) perRead() int { return s.d.reads.limit(cmp.Or(s.maxRead, chunk)) }
+
+func (s *session) perCall() int { return s.d.calls.limit(s.maxItems) }
+
+// overmuch reports whether a request held more than the server takes: it is to be
+// asked for less then.
+func overmuch(err error) bool {
+	var status ua.StatusCode
+	return errors.As(err, &status) && tooMuch[status]
+}
+
+// readAll reads attributes in as many requests as the server's limits call for,
+// named or not. It may be called before they are known.
+func (s *session) readAll(ctx context.Context, nodes []*ua.ReadValueID) (all []*ua.DataValue, err error) {
+	for len(nodes) > 0 {
+		part := nodes[:min(len(nodes), s.perRead())]
 		got, err := s.read(ctx, part)
+		if overmuch(err) && len(part) > 1 {
+			continue // half of it from now on
+		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, got...)
+		all, nodes = append(all, got...), nodes[len(part):]
 	}
 	return all, nil
 }
@@ -331,7 +349,7 @@ func standard(number uint32) *ua.NodeID { return ua.NewNumericNodeID(0, number) 
 
 // limits asks how much one call may hold, and whether the server runs.
 func (s *session) limits(ctx context.Context) error {
-	got, err := s.readParts(ctx, []*ua.ReadValueID{
+	got, err := s.readAll(ctx, []*ua.ReadValueID{
 		value(standard(stateNode)),
 		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)),
 		value(standard(id.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)),
@@ -339,7 +357,7 @@ func (s *session) limits(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for its limits: %w", err)
 	}
-	s.maxRead, s.maxItems = s.d.reads.limit(limit(got[1])), s.d.calls.limit(limit(got[2]))
+	s.maxRead, s.maxItems = limit(got[1]), limit(got[2])
 	return running(got[0])
 }
 
@@ -422,7 +440,7 @@ func (s *session) watch() error {
 		asked := time.Now()
 		ctx, cancel := context.WithTimeout(s.ctx, period*9/10)
 		nodes := []*ua.ReadValueID{value(standard(stateNode))}
-		if asked.After(spacesAt) && s.maxRead > 1 {
+		if asked.After(spacesAt) && s.perRead() > 1 {
 			nodes, spacesAt = append(nodes, namespaceArray()), asked.Add(s.d.namespacesEvery)
 		}
 		got, err := s.read(ctx, nodes)

@@ -65,12 +65,16 @@ func (s *session) monitor(ctx context.Context, items []*item) error {
 	known := slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.node() == nil })
 	for len(known) > 0 {
 		var again []*item
-		for part := range slices.Chunk(known, s.maxItems) {
+		for len(known) > 0 {
+			part := known[:min(len(known), s.perCall())]
 			refused, err := s.monitorPart(ctx, part)
+			if overmuch(err) && len(part) > 1 {
+				continue // half of it from now on
+			}
 			if err != nil {
 				return err
 			}
-			again = append(again, refused...)
+			known, again = known[len(part):], append(again, refused...)
 		}
 		known = again
 	}

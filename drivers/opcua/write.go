@@ -71,7 +71,7 @@ func (s *session) wire(ctx context.Context, it *item) (ua.TypeID, error) {
 	if known := it.wire.Load(); known != 0 {
 		return ua.TypeID(known), nil
 	}
-	got, err := s.readParts(ctx, []*ua.ReadValueID{value(it.node()), attribute(it.node(), ua.AttributeIDDataType)})
+	got, err := s.readAll(ctx, []*ua.ReadValueID{value(it.node()), attribute(it.node(), ua.AttributeIDDataType)})
 	if err != nil {
 		return 0, err
 	}
