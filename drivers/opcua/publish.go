@@ -69,7 +69,7 @@ func (s *session) publishing() error {
 	defer silent.Stop()
 	defer late.Stop()
 	late.Stop()
-	heard := false
+	heard, missed := false, uint32(0) // the message that is waited for, 0 for none
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -96,10 +96,13 @@ func (s *session) publishing() error {
 				keep()
 			}
 			silent.Reset(s.silence) // after deliver, which waits for Read
-			if len(in.early) == 0 {
+			switch {
+			case len(in.early) == 0:
 				late.Stop()
-			} else {
+				missed = 0
+			case missed != in.next: // what comes behind does not give it more time
 				late.Reset(lateMessage)
+				missed = in.next
 			}
 		}
 	}
