@@ -135,6 +135,8 @@ type Plan struct {
 	// Expires are the ends that the config or its files tell: of a client's
 	// certificate, of a token.
 	Expires []Expiry
+	// Owns is what no second uplink may have.
+	Owns []Own
 	// Names are the machines that keys of the options name, by key: one that the
 	// config does not have is a misspelt one.
 	Names map[string]plant.MachineID
@@ -142,6 +144,15 @@ type Plan struct {
 	Options Options
 	// Open makes the sender without any I/O.
 	Open func(Env) Sender
+}
+
+// Own is something of a system that only one uplink may have, a client identifier for
+// example.
+type Own struct {
+	// Key is the key of the options that names it, Thing what it is, for comparing.
+	Key, Thing string
+	// Harm is what becomes of it if two have it, and Remedy what to do, for people.
+	Harm, Remedy string
 }
 
 // Translation is what becomes of the codes of a kind in what an uplink sends.

@@ -295,7 +295,7 @@ func (k *checker) uplink(s *config.Section, kinds kind.Registry[uplink.Plan]) {
 			faults = append(faults, s.Faults(config.Field("", "names that begin with _ are those of the gateway's own readers", "give the uplink another name"))...)
 		}
 		if len(faults.Errors()) == 0 {
-			faults = append(faults, k.toldTwice(s, p)...)
+			faults = append(append(faults, k.toldTwice(s, p)...), k.ownedTwice(s, p)...)
 			k.plan.Uplinks = append(k.plan.Uplinks, uplinkPlan{Name: s.Name, Plan: p})
 		}
 	}
@@ -317,6 +317,19 @@ func (k *checker) toldTwice(s *config.Section, p uplink.Plan) config.Faults {
 		}
 	}
 	return nil
+}
+
+// ownedTwice warns of what only one uplink may have, and another one has already.
+func (k *checker) ownedTwice(s *config.Section, p uplink.Plan) (faults config.Faults) {
+	for _, own := range p.Owns {
+		for _, other := range k.plan.Uplinks {
+			if slices.ContainsFunc(other.Plan.Owns, func(o uplink.Own) bool { return o.Key == own.Key && o.Thing == own.Thing }) {
+				faults = append(faults, s.Faults(config.Warn(own.Key, "uplink "+other.Name+" has the same at that broker: "+own.Harm, own.Remedy))...)
+				break
+			}
+		}
+	}
+	return faults
 }
 
 // records returns what the machines want of a device.

@@ -228,6 +228,19 @@ func (o Options) least() config.Duration {
 	return least
 }
 
+// owns returns what only one client of the broker at that address may have.
+func (o Options) owns(address string) (all []uplink.Own) {
+	add := func(key, value, harm, remedy string) {
+		if value != "" {
+			all = append(all, uplink.Own{Key: key, Thing: address + " " + value, Harm: harm, Remedy: remedy})
+		}
+	}
+	add("client_id", o.ClientID, "the broker throws one of the two out for the other", "leave client_id out, or give each its own")
+	add("status_topic", o.StatusTopic, "when one of the two ends, the topic says that the gateway is offline though the other is not", "write a status_topic of its own for one of the two")
+	add("state_topic", o.StateTopic, "each of the two keeps its own state there", "leave state_topic out of one of the two")
+	return all
+}
+
 // endpoint is a checked URL.
 type endpoint struct {
 	scheme, host, address string
