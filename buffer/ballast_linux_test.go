@@ -236,7 +236,7 @@ func TestReadOnlyByItsOwnError(t *testing.T) {
 	since := time.Now()
 	select {
 	case <-b.Fault():
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("not noticed within a minute")
 	}
 	t.Logf("noticed after %v: %v", time.Since(since), b.Err())

@@ -345,7 +345,7 @@ func TestAFailedFlushLatches(t *testing.T) {
 	go func() { _ = b.turnLog() }()
 	select {
 	case <-b.Fault():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a flush that fails does not latch")
 	}
 	if err := b.Err(); !strings.Contains(err.Error(), "flushing memtable") {
@@ -411,7 +411,7 @@ func TestACommitOnADiskThatBecameReadOnlyIsNotAcknowledged(t *testing.T) {
 	}
 	select {
 	case <-b.Fault():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the store goes on")
 	}
 }

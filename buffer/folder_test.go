@@ -58,7 +58,7 @@ func TestFolderTakenAwayLatches(t *testing.T) {
 					want = "while the gateway ran"
 					select {
 					case <-b.Fault():
-					case <-time.After(10 * time.Second):
+					case <-time.After(patience):
 						t.Fatal("the keeper does not see it")
 					}
 				}

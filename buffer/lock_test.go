@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 )
@@ -115,7 +114,7 @@ func TestARefusalChangesNothing(t *testing.T) {
 			}
 			was := storedFiles(t, path)
 			// The one that waits for disk space would wait for ever.
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			err := refused(ctx, testOptions(path))
 			if err == nil || !strings.Contains(err.Error(), "another process has this store open: stop the") {

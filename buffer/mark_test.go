@@ -369,7 +369,7 @@ func TestAFailedMarkLatches(t *testing.T) {
 				commit(t, b, "M1", count(1))
 				select {
 				case <-b.Fault():
-				case <-time.After(10 * time.Second):
+				case <-time.After(patience):
 					t.Fatal("the failed mark does not latch")
 				}
 				if _, err := b.Commit(context.Background(), "M1", plant.Batch{Events: []plant.Event{count(2)}}); !errors.Is(err, syscall.EIO) {

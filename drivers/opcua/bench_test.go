@@ -39,11 +39,24 @@ func subscribed(tb testing.TB, tags int) (*session, publish) {
 	return s, came
 }
 
+// allocations is the least of some measures, since what else goes on in this process
+// meanwhile, as at servers of other tests, only adds to one.
+func allocations(most float64, run func()) (least float64) {
+	least = testing.AllocsPerRun(20, run)
+	for range 20 {
+		if least <= most {
+			break
+		}
+		least = min(least, testing.AllocsPerRun(20, run))
+	}
+	return least
+}
+
 // A reading allocates nothing between the codec and who takes it.
 func TestAReadingAllocatesNothing(t *testing.T) {
 	for _, tags := range []int{1, 1000} {
 		s, came := subscribed(t, tags)
-		if n := testing.AllocsPerRun(20, func() {
+		if n := allocations(0, func() {
 			if scans := s.changed(t.Context(), came); len(scans) != 1 || len(scans[0].Readings) != tags {
 				t.Fatalf("%d scans", len(scans))
 			}

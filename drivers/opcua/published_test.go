@@ -223,7 +223,7 @@ func thousand(tb testing.TB) []byte {
 // Numbers are decoded without memory; the answer that they are in is one.
 func TestANumberIsDecodedWithoutMemory(t *testing.T) {
 	b, rooms := thousand(t), make(spare, 1)
-	if n := testing.AllocsPerRun(20, func() {
+	if n := allocations(1, func() {
 		a, ok := decodePublish(b, rooms)
 		if !ok || len(a.changes) != 1000 {
 			t.Fatal("not decoded")

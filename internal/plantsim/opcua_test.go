@@ -32,7 +32,7 @@ func TestOPCUA(t *testing.T) {
 	})
 	addr := s.Addr()
 	for life := range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, err := opcua.NewClient("opc.tcp://"+s.Addr(), opcua.AutoReconnect(false))
 		if err != nil {

@@ -134,7 +134,6 @@ func TestAnswers(t *testing.T) {
 				return false
 			})
 			o := testOptions(r.Addr())
-			o.Timeout = config.Duration(5 * time.Second)
 			o.Auth.Bearer = config.NewSecret("tok")
 			results := openWith(t, o).Send(t.Context(), "M", uplinktest.Events("M", 3, 1))
 			if len(results) != 1 {

@@ -158,7 +158,6 @@ func TestProxiesOfEverySort(t *testing.T) {
 		o.URL, o.CA, o.ServerName = "https://mes.example/events", ours.CA(), "mes.example"
 		o.Proxy = map[bool]string{false: "http://", true: "https://"}[secure] + proxy.Addr()
 		o.ProxyAuth = &httplink.Basic{User: "gw", Password: config.NewSecret("c4nary p/w")}
-		o.Timeout = config.Duration(5 * time.Second)
 		o.Auth.Bearer = config.NewSecret("hunter2")
 		s := openWith(t, o)
 		if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 2)); delivered(got, 1) != 2 {

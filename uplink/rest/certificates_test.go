@@ -66,7 +66,6 @@ func TestEachCertificateOnTheWayIsWatched(t *testing.T) {
 	o := testOptions("mes.example")
 	o.URL, o.CA, o.Cert, o.Key = "https://mes.example:8443/events", ours.CA(), ours.Cert("gateway"), ours.Key("gateway")
 	o.Proxy, o.NoProxy = "https://"+proxy.Addr(), []string{strings.Split(login.Addr(), ":")[0]}
-	o.Timeout = config.Duration(5 * time.Second)
 	o.Auth = httplink.Auth{OAuth2: &httplink.OAuth2{TokenURL: "https://" + login.Addr() + "/token", ClientID: "gw", ClientSecret: config.NewSecret("canary")}}
 	s, e := openWatched(t, o)
 	if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); delivered(got, 1) != 1 {
@@ -127,7 +126,6 @@ func TestRenewedCertificatesAreUsedWithoutARestart(t *testing.T) {
 	put(ours.Key("first"), key)
 	o := testOptions(r.Addr())
 	o.URL, o.CA, o.Cert, o.Key = "https://"+r.Addr(), ours.CA(), config.Path(cert), config.Path(key)
-	o.Timeout = config.Duration(5 * time.Second)
 	s, e := openWatched(t, o)
 	own := func() time.Time {
 		for _, x := range e.List() {

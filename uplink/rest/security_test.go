@@ -215,7 +215,6 @@ func TestTLSRefusesWhoeverIsNotTheReceiver(t *testing.T) {
 			o := testOptions(r.Addr())
 			o.URL = "https://" + r.Addr() + "/events"
 			o.CA = ours.CA()
-			o.Timeout = config.Duration(5 * time.Second)
 			o.Auth.Bearer = config.NewSecret("hunter2")
 			if test.option != nil {
 				test.option(&o)
@@ -242,7 +241,6 @@ func TestCertificateThatExpiresOnTheWay(t *testing.T) {
 	})
 	o := testOptions(r.Addr())
 	o.URL, o.CA = "https://"+r.Addr(), ours.CA()
-	o.Timeout = config.Duration(5 * time.Second)
 	s := openWith(t, o)
 	if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 1)); delivered(got, 1) != 1 {
 		t.Fatalf("results %+v", got)

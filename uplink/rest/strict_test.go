@@ -72,7 +72,6 @@ func TestAnswersThatHideTheirWords(t *testing.T) {
 			})
 			o := testOptions(r.Addr())
 			o.Batch = 2
-			o.Timeout = config.Duration(5 * time.Second)
 			got := openWith(t, o).Send(t.Context(), "M", uplinktest.Events("M", 1, 2))
 			if len(got) == 0 || got[0].Status != test.want || got[0].Cause != nil && !strings.Contains(got[0].Cause.Error(), test.words) {
 				t.Fatalf("results %+v", got)
@@ -164,7 +163,7 @@ func TestTooLargeForNow(t *testing.T) {
 // answers and hangs up, is understood all the same.
 func TestRefusedBeforeItIsRead(t *testing.T) {
 	address := serving(t, func(c net.Conn) {
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(testTimeout))
 		if _, err := http.ReadRequest(bufio.NewReaderSize(c, 16)); err != nil {
 			t.Error(err)
 		}
@@ -248,7 +247,6 @@ func TestTLSThroughAProxy(t *testing.T) {
 	}
 	o := testOptions(r.Addr())
 	o.URL, o.Proxy, o.CA = "https://"+r.Addr()+"/events", "http://"+proxy.Addr(), ours.CA()
-	o.Timeout = config.Duration(5 * time.Second)
 	o.Auth.Bearer = config.NewSecret("hunter2")
 	s := openWith(t, o)
 	if got := s.Send(t.Context(), "M", uplinktest.Events("M", 1, 2)); delivered(got, 1) != 2 {

@@ -69,7 +69,6 @@ func TestAnEndWithoutAnAnswerNamesWho(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			addr := serving(t, x.serve)
 			o := testOptions(addr)
-			o.Timeout = config.Duration(5 * time.Second)
 			o.URL, o.CA = strings.ReplaceAll(x.url, "ADDR", addr), ""
 			if x.proxy {
 				o.Proxy = "http://" + addr

@@ -195,7 +195,7 @@ func (r *httpRig) try(events []plant.Event) (n int, stop plant.Result) {
 func (r *httpRig) deliver(events []plant.Event) {
 	r.Helper()
 	var stop plant.Result
-	for deadline := time.Now().Add(20 * time.Second); len(events) > 0; {
+	for deadline := time.Now().Add(time.Minute); len(events) > 0; {
 		if time.Now().After(deadline) {
 			r.Fatalf("%d events are not delivered: %+v", len(events), stop)
 		}
