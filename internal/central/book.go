@@ -1,9 +1,8 @@
 // Package central holds what the strict stand-ins of central systems in its
 // folders share: the book of what a sender did that the system's document
 // forbids, faults between a request and its answer, and JSON read without
-// mercy. The stand-ins are written from
-// the vendors' documents alone, and know nothing of the senders that they judge.
-// Only tests, the torture rig, the simulated plant and the bench import them.
+// mercy. The stand-ins are written from the vendors' documents alone, and know
+// nothing of the senders that they judge. Only tests, the torture rig, the simulated plant and the bench import them.
 package central
 
 import (

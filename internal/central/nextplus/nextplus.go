@@ -1,8 +1,7 @@
 // Package nextplus is a strict stand-in of an ERP that was built to receive the
 // reports of Next Plus's Integration Builder, written from the vendor's document
-// alone: three URLs, three payloads field
-// for field, and the ERP's own ids in the answers. It notes whatever Next Plus
-// itself would never send.
+// alone: three URLs, three payloads field for field, and the ERP's own ids in the
+// answers. It notes whatever Next Plus itself would never send.
 package nextplus
 
 import (

@@ -1,8 +1,8 @@
 // Package prodsmart is a strict stand-in of Prodsmart's REST API, written from
-// the vendor's document alone. It books
-// what a gateway sends, refuses what Prodsmart would refuse, and notes everything
-// that the document forbids. Where the document is silent, its Company says what
-// this one does, so that a sender can be tested both ways.
+// the vendor's document alone. It books what a gateway sends, refuses what
+// Prodsmart would refuse, and notes everything that the document forbids. Where
+// the document is silent, its Company says what this one does, so that a sender
+// can be tested both ways.
 package prodsmart
 
 import (
