@@ -48,40 +48,85 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (_ *Buffer, err error
 			err = errors.Join(err, locks.release())
 		}
 	}()
-	folder, err := o.awaitFolder(ctx, locks, log)
+	g, err := o.prepare(ctx, locks, log)
 	if err != nil {
 		return nil, err
 	}
-	found, err := readMark(o.Path)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.fitKey(folder, log); err != nil {
-		return nil, err
-	}
-	if err := takeBack(o.Path, folder, log); err != nil {
-		return nil, err
-	}
-	tables, err := checkTables(folder, len(o.Key) > 0)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.afterCrash(ctx, log); err != nil {
-		return nil, err
-	}
-	torn, err := o.readLogs(folder, log)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeThrough(folder); err != nil {
-		return nil, err
-	}
-	left := keepLeftovers(o.Path, folder, tables, log)
 	fault.Pass("open.beforeStore")
 	// Badger takes this one itself. The folder around it stays locked.
 	if err := locks.releaseStore(); err != nil {
-		return nil, fmt.Errorf("buffer: open %s: %w", folder, err)
+		return nil, fmt.Errorf("buffer: open %s: %w", g.folder, err)
 	}
+	b, err := newBuffer(o, g.folder, locks, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.recover(ctx, &g); err != nil {
+		damaged := errors.Is(err, errDamaged)
+		err = errors.Join(err, b.db.Close())
+		if damaged {
+			err = errors.Join(err, g.left.putBack(g.folder))
+			err = o.withFiles(ctx, err)
+		}
+		return nil, err
+	}
+	g.left.release(b.whole, log)
+	b.copyRegistry()
+	fault.Pass("open.afterEpoch")
+	b.warnings = mountWarnings(g.folder)
+	for _, w := range b.warnings {
+		log.Warn("the disk of the store may cost events", zap.String("why", w))
+	}
+	b.space.ballast = o.ballastSize()
+	b.measure()
+	go b.commitLoop()
+	go b.markLoop()
+	go b.keepLoop()
+	return b, nil
+}
+
+// groundwork is what the files of the store say before it is opened.
+type groundwork struct {
+	folder string
+	found  foundMark
+	torn   []tornLog
+	left   leftovers
+}
+
+// prepare reads the files themselves, and mends what must be right before Badger
+// takes them.
+func (o *Options) prepare(ctx context.Context, locks *locks, log *zap.Logger) (g groundwork, err error) {
+	if g.folder, err = o.awaitFolder(ctx, locks, log); err != nil {
+		return g, err
+	}
+	if g.found, err = readMark(o.Path); err != nil {
+		return g, err
+	}
+	if err := o.fitKey(g.folder, log); err != nil {
+		return g, err
+	}
+	if err := takeBack(o.Path, g.folder, log); err != nil {
+		return g, err
+	}
+	tables, err := checkTables(g.folder, len(o.Key) > 0)
+	if err != nil {
+		return g, err
+	}
+	if err := o.afterCrash(ctx, log); err != nil {
+		return g, err
+	}
+	if g.torn, err = o.readLogs(g.folder, log); err != nil {
+		return g, err
+	}
+	if err := writeThrough(g.folder); err != nil {
+		return g, err
+	}
+	g.left = keepLeftovers(o.Path, g.folder, tables, log)
+	return g, nil
+}
+
+// newBuffer opens Badger in folder and makes a Buffer of it that knows nothing yet.
+func newBuffer(o Options, folder string, locks *locks, log *zap.Logger) (*Buffer, error) {
 	background := &background{}
 	db, err := badger.Open(o.badger(folder, log).WithLogger(badgerLog{log.Sugar(), background}))
 	if err != nil {
@@ -106,27 +151,6 @@ func Open(ctx context.Context, o Options, log *zap.Logger) (_ *Buffer, err error
 	b.marker.init()
 	background.watch(b.backgroundFailed)
 	b.measure()
-	if err := b.recover(ctx, torn, &found, &left); err != nil {
-		damaged := errors.Is(err, errDamaged)
-		err = errors.Join(err, db.Close())
-		if damaged {
-			err = errors.Join(err, left.putBack(folder))
-			err = o.withFiles(ctx, err)
-		}
-		return nil, err
-	}
-	left.release(b.whole, log)
-	b.copyRegistry()
-	fault.Pass("open.afterEpoch")
-	b.warnings = mountWarnings(folder)
-	for _, w := range b.warnings {
-		log.Warn("the disk of the store may cost events", zap.String("why", w))
-	}
-	b.space.ballast = o.ballastSize()
-	b.measure()
-	go b.commitLoop()
-	go b.markLoop()
-	go b.keepLoop()
 	return b, nil
 }
 
@@ -163,7 +187,7 @@ func badgerOptions(folder string, log *zap.Logger) badger.Options {
 
 // recover reads the index: one record a machine and one a cursor, never the
 // events.
-func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, left *leftovers) error {
+func (b *Buffer) recover(ctx context.Context, g *groundwork) error {
 	var last uint64
 	err := b.view(func(txn *badger.Txn) error {
 		err := b.readFormat(txn)
@@ -178,7 +202,7 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 		}
 		return b.readQueues(ctx, txn)
 	})
-	if errors.Is(err, errForeign) && found.known {
+	if errors.Is(err, errForeign) && g.found.known {
 		return fmt.Errorf("buffer: read the index in %s: %w: its first records are gone, while the high-water mark beside it is there: its %s or a table was damaged: %s",
 			b.opts.Path, errDamaged, badger.ManifestFilename, remedyRepair)
 	}
@@ -189,20 +213,20 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 		return fmt.Errorf("buffer: read the index in %s: %w", b.opts.Path, err)
 	}
 	opening := b.opening
-	j, err := b.compareMark(found)
+	j, err := b.compareMark(&g.found)
 	if err != nil {
 		return fmt.Errorf("buffer: open %s: %w", b.opts.Path, err)
 	}
-	recounted, err := b.verifyAll(ctx, torn, &j)
+	recounted, err := b.verifyAll(ctx, g.torn, &j)
 	if err != nil {
 		return err
 	}
-	b.whole = len(recounted) == 0 && len(torn) == 0
+	b.whole = len(recounted) == 0 && len(g.torn) == 0
 	sums, known, err := b.readSide(ctx, opening)
 	if err != nil {
 		return fmt.Errorf("buffer: read the index: %w", err)
 	}
-	if b.whole && len(left.kept) > 0 {
+	if b.whole && len(g.left.kept) > 0 {
 		if b.whole, err = b.eachIsThere(ctx); err == nil && b.whole && known {
 			b.whole, err = b.sideIsThere(ctx, &sums)
 		}
@@ -210,8 +234,8 @@ func (b *Buffer) recover(ctx context.Context, torn []tornLog, found *foundMark, 
 			return err
 		}
 	}
-	if !b.whole && left.all {
-		return left.forgotten(b.home.folder)
+	if !b.whole && g.left.all {
+		return g.left.forgotten(b.home.folder)
 	}
 	if known && sums.lostDead > 0 {
 		b.damagedValue("", fmt.Sprintf("%d events that uplinks have refused", sums.lostDead), fmt.Errorf("%w: whose they were is not known any more", errUnread))
