@@ -77,7 +77,7 @@ func (d *desk) TestUplink(ctx context.Context, name string) (uplink.Tested, erro
 	}
 	t, ok := (*gateway)(d).testUplink(ctx, name)
 	if !ok {
-		return t, errors.New("the config has no such uplink")
+		return t, errors.New("the config has no such uplink: load the page again")
 	}
 	if entry.Outcome = audit.Done; !t.OK {
 		entry.Outcome, entry.Detail = audit.Failed, t.Error

@@ -137,7 +137,7 @@ var pageAddress = regexp.MustCompile(`"page": ?"(http://[^"]+)"`)
 
 // get asks the gateway that started last; an empty answer while it starts.
 func (b *e2eBed) get(path string) []byte {
-	found := pageAddress.FindAllStringSubmatch(b.output.all(), -1)
+	found := pageAddress.FindAllStringSubmatch(b.output.String(), -1)
 	if len(found) == 0 {
 		return nil
 	}

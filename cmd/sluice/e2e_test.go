@@ -42,7 +42,7 @@ type e2eBed struct {
 	mes    *plantsim.MES
 	broker *plantsim.Broker
 	proxy  *faultnet.Proxy
-	output lockedBuffer
+	output lockedOutput
 	kills  int
 	loaded int // kills that hit while events were arriving
 }
@@ -95,7 +95,7 @@ func (b *e2eBed) noRaces() {
 	if slices.Contains(b.env, chaosEarly) {
 		return // it goes on with events whose memory the rules use again
 	}
-	if out := b.output.all(); strings.Contains(out, "DATA RACE") {
+	if out := b.output.String(); strings.Contains(out, "DATA RACE") {
 		b.t.Errorf("the gateway has data races:\n%s", out)
 	}
 }
@@ -362,28 +362,4 @@ func buildSluice(t *testing.T, args ...string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// lockedBuffer takes the output of several processes.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) all() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) tail() string {
-	out := l.all()
-	return out[max(0, len(out)-6000):]
 }

@@ -95,7 +95,7 @@ func (r *recordCmd) Validate() error {
 		return errors.New("give --stop or --list, not both")
 	}
 	if r.List && len(r.Machine) > 0 {
-		return errors.New("--list says it of all machines")
+		return errors.New("--list says it of all machines: leave the machine out")
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -122,25 +121,6 @@ func TestUplinkLogFollow(t *testing.T) {
 		t.Errorf("exit %d: %s", code, talk.String())
 	}
 	end()
-}
-
-// lockedOutput is what a command prints, while it runs.
-type lockedOutput struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *lockedOutput) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *lockedOutput) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // commitCount records one more count of PRESS-01.
