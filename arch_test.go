@@ -54,6 +54,7 @@ var layers = []layer{
 	{"status", []string{"plant", "config", "drivers", "derive", "buffer", "uplink", "internal/journal", "internal/balance"}},
 	{"internal/kind", []string{"config"}},
 	{"internal/schematest", []string{"plant"}},
+	{"internal/memlog", []string{"plant"}},
 	{"internal/backoff", nil},
 	{"internal/audit", []string{"internal/durable", "internal/fault"}},
 	{"internal/balance", []string{"plant"}},
@@ -82,7 +83,7 @@ var layers = []layer{
 // conformance suites are for their own family only; each runs on the example of
 // its page in docs/, too, which exports a Kind.
 var inTests = map[string][]string{
-	"":        {"internal/faultnet", "internal/nobody", "internal/plantsim/...", "internal/schematest", "internal/central/..."},
+	"":        {"internal/faultnet", "internal/memlog", "internal/nobody", "internal/plantsim/...", "internal/schematest", "internal/central/..."},
 	"drivers": {"drivers/driverstest", "internal/kind"},
 	"uplink":  {"uplink/uplinktest", "internal/kind"},
 }

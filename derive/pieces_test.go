@@ -23,7 +23,7 @@ func TestASubmittedCorrectionIsDurableOrRefused(t *testing.T) {
 		if err := w.Submit(context.Background(), c); err != nil {
 			t.Error(err)
 		}
-		if n := len(log.events); n != 1 || log.events[0].Kind != plant.KindCorrection {
+		if n := len(log.Events); n != 1 || log.Events[0].Kind != plant.KindCorrection {
 			t.Errorf("when Submit is back there are %d events", n)
 		}
 		c.Scrap = 1
@@ -34,7 +34,7 @@ func TestASubmittedCorrectionIsDurableOrRefused(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(log.events); n != 1 {
+		if n := len(log.Events); n != 1 {
 			t.Errorf("%d events", n)
 		}
 	})

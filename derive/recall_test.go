@@ -64,25 +64,25 @@ func TestCountsGoOnFromTheNumberOfTheNewestEvent(t *testing.T) {
 						time.Sleep(10 * time.Second)
 						synctest.Wait()
 					}
-					events := len(log.events)
+					events := len(log.Events)
 					if err := stop(); err != nil {
 						t.Fatal(err)
 					}
 					if kill { // what the orderly stop has reported was never said
-						log.events = log.events[:events]
+						log.Events = log.Events[:events]
 					}
 				}
 				run([]int{100, 150, c.made[0]}, []int{0, 0, c.bad[0]}, true)
-				before := len(log.events)
-				log.state = nil
+				before := len(log.Events)
+				log.State = nil
 				time.Sleep(c.pause)
 				last := c.made[1]
 				run([]int{last, last, last, last, last}, []int{c.bad[1], c.bad[1], c.bad[1], c.bad[1], c.bad[1]}, false)
-				validate(t, log.events)
+				validate(t, log.Events)
 				var newest plant.Counter
 				var ambiguous, suspect, lower, rebase bool
 				alarms := ""
-				for i, e := range log.events {
+				for i, e := range log.Events {
 					switch e.Kind {
 					case plant.KindCounter:
 						newest = plant.Counter{}
@@ -107,7 +107,7 @@ func TestCountsGoOnFromTheNumberOfTheNewestEvent(t *testing.T) {
 				if (c.alarm == "") != (alarms == "") || !strings.Contains(alarms, c.alarm) {
 					t.Errorf("alarms %s, want %q", alarms, c.alarm)
 				}
-				if len(log.events) > before && !rebase {
+				if len(log.Events) > before && !rebase {
 					t.Error("no count carries a rebase")
 				}
 			})
@@ -158,17 +158,17 @@ func TestADoseThatIsOfferedStillIsBookedOnce(t *testing.T) {
 					}
 				}
 				offer(c.before...)
-				log.state = nil
+				log.State = nil
 				offer(c.after)
 				offer(c.after)
 				n := 0
-				for _, e := range log.events {
+				for _, e := range log.Events {
 					if e.Kind == plant.KindDosing {
 						n++
 					}
 				}
 				if n != c.booked {
-					t.Errorf("%d doses are booked, want %d: %s", n, c.booked, fmt.Sprint(log.events))
+					t.Errorf("%d doses are booked, want %d: %s", n, c.booked, fmt.Sprint(log.Events))
 				}
 			})
 		})
@@ -246,27 +246,27 @@ func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
 					}
 				}
 				offer(false, c.before...)
-				log.state = nil
+				log.State = nil
 				if c.forget > 0 {
-					log.keyed = nil
+					log.Keyed = nil
 				}
 				offer(c.low, c.after)
 				if !c.low {
 					offer(false, c.after) // it is known by now
 				}
-				validate(t, log.events)
+				validate(t, log.Events)
 				n, flagged := 0, false
-				for _, e := range log.events {
+				for _, e := range log.Events {
 					if e.Kind == plant.KindSerial || e.Kind == plant.KindItemAttach || e.Kind == plant.KindOperation {
 						n++
 						flagged = strings.Contains(string(e.Data), `"flagged":["repeat"]`)
 					}
 				}
 				if flagged != c.flagged {
-					t.Errorf("the last event is flagged: %v, want %v: %s", flagged, c.flagged, log.events[len(log.events)-1].Data)
+					t.Errorf("the last event is flagged: %v, want %v: %s", flagged, c.flagged, log.Events[len(log.Events)-1].Data)
 				}
 				if n != c.told {
-					t.Errorf("%d events, want %d: %v", n, c.told, log.events)
+					t.Errorf("%d events, want %d: %v", n, c.told, log.Events)
 				}
 			})
 		})

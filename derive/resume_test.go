@@ -12,20 +12,9 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/internal/memlog"
 	"github.com/sluice-edge/sluice/plant"
 )
-
-// Newest implements Log.
-func (l *memLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := len(l.events) - 1; i >= 0 && len(data) < most; i-- {
-		if l.events[i].Kind == kind {
-			data = append(data, l.events[i].Data)
-		}
-	}
-	return data, nil
-}
 
 // TestCountsGoOnWithoutTheState: a state that is gone or cannot be read costs the
 // pieces since its last reading, and no count ever goes down: the counts are taken
@@ -36,11 +25,11 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 		gap  bool
 		zero bool // what it shows first counts, but only once
 	}{
-		"gone":       {func(l *memLog) { l.state = nil }, false, false},
-		"no JSON":    {func(l *memLog) { l.state = l.state[:len(l.state)/2] }, true, false},
-		"no version": {func(l *memLog) { l.state = []byte("{}") }, true, false},
-		"no counter": {func(l *memLog) { l.state = []byte(`{"v":1}`) }, false, false},
-		"from zero":  {func(l *memLog) { l.state = nil }, false, true},
+		"gone":       {func(l *memLog) { l.State = nil }, false, false},
+		"no JSON":    {func(l *memLog) { l.State = l.State[:len(l.State)/2] }, true, false},
+		"no version": {func(l *memLog) { l.State = []byte("{}") }, true, false},
+		"no counter": {func(l *memLog) { l.State = []byte(`{"v":1}`) }, false, false},
+		"from zero":  {func(l *memLog) { l.State = nil }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -65,12 +54,12 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 					}
 				}
 				count(100, 10)
-				before := len(log.events)
+				before := len(log.Events)
 				c.lose(log)
 				count(200, 20)
 				var last plant.Counter
 				gap, rebase := false, false
-				for _, e := range log.events[before:] {
+				for _, e := range log.Events[before:] {
 					switch e.Kind {
 					case plant.KindGap:
 						var g plant.GapData
@@ -92,7 +81,7 @@ func TestCountsGoOnWithoutTheState(t *testing.T) {
 				if gap != c.gap {
 					t.Errorf("a gap is told: %t", gap)
 				}
-				validate(t, log.events)
+				validate(t, log.Events)
 				if last.Good != 10+since+90*first || last.GoodDelta != 5 || last.Scrap[0].Quantity != 4+10*first || last.Scrap[0].Delta != 2 || !rebase {
 					t.Errorf("the count after it is %+v, want good %d and scrap 4, a rebase", last, 10+since)
 				}
@@ -116,14 +105,14 @@ func TestTheFirstStartOfAMachineResumesNothing(t *testing.T) {
 
 // TestAStateOfANewerProgramEndsTheStart: it is whole, so it is not thrown away.
 func TestAStateOfANewerProgramEndsTheStart(t *testing.T) {
-	log := &memLog{state: []byte(`{"v":99}`)}
+	log := &memLog{Store: memlog.Store{State: []byte(`{"v":99}`)}}
 	core, logged := observer.New(zap.ErrorLevel)
 	w := NewWorker(scrapModel(t, false), log, nil, WorkerOptions{}, zap.New(core))
 	if err := w.Run(context.Background()); err == nil {
 		t.Error("it was read")
 	}
-	if string(log.state) != `{"v":99}` || len(log.events) > 0 || logged.Len() > 0 {
-		t.Errorf("state %s, events %v", log.state, log.events)
+	if string(log.State) != `{"v":99}` || len(log.Events) > 0 || logged.Len() > 0 {
+		t.Errorf("state %s, events %v", log.State, log.Events)
 	}
 }
 
@@ -170,8 +159,8 @@ func TestTheTimeBetweenTwoRunsConfirmsNothing(t *testing.T) {
 		session(true, false)
 		time.Sleep(time.Minute)
 		session(true, true)
-		if n := len(log.events); n != 1 {
-			t.Errorf("%d events, want the first state alone: %v", n, log.events)
+		if n := len(log.Events); n != 1 {
+			t.Errorf("%d events, want the first state alone: %v", n, log.Events)
 		}
 	})
 }

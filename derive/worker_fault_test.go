@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/sluice-edge/sluice/internal/memlog"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -239,7 +240,7 @@ func TestStateAloneIsCommittedNowAndThen(t *testing.T) {
 
 func TestSubmitReturnsWhenDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &memLog{delay: time.Second, keyed: map[string][]byte{"serial/1": nil}}
+		log := &memLog{delay: time.Second, Store: memlog.Store{Keyed: map[string][]byte{"serial/1": nil}}}
 		w := NewWorker(pressModel(t), log, nil, WorkerOptions{}, zap.NewNop())
 		stop := start(t, w)
 		before := time.Now()

@@ -16,16 +16,15 @@ import (
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive/counter"
 	"github.com/sluice-edge/sluice/derive/startstop"
+	"github.com/sluice-edge/sluice/internal/memlog"
 	"github.com/sluice-edge/sluice/plant"
 )
 
 // memLog is a Log in memory that keeps deep copies, can be slow, and can
 // refuse.
 type memLog struct {
-	mu      sync.Mutex
-	state   []byte
-	keyed   map[string][]byte
-	events  []plant.Event
+	mu sync.Mutex
+	memlog.Store
 	commits int
 	deleted []string
 	// delay is how long a commit takes; fail answers the next ones.
@@ -40,12 +39,13 @@ var _ Log = (*memLog)(nil)
 func (l *memLog) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) error) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k, v := range l.keyed {
-		if err := each(plant.KV{Key: k, Value: v}); err != nil {
-			return nil, err
-		}
-	}
-	return slices.Clone(l.state), nil
+	return l.Store.Load(each)
+}
+
+func (l *memLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) ([][]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Store.Newest(kind, most), nil
 }
 
 func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {
@@ -62,29 +62,14 @@ func (l *memLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (pl
 		}
 	}
 	l.commits++
-	l.state = slices.Clone(b.State)
-	first := plant.Sequence(len(l.events) + 1)
-	for _, e := range b.Events {
-		e.Data = slices.Clone(e.Data)
-		l.events = append(l.events, e)
-	}
-	for _, kv := range b.Put {
-		if l.keyed == nil {
-			l.keyed = map[string][]byte{}
-		}
-		l.keyed[kv.Key] = slices.Clone(kv.Value)
-	}
-	for _, key := range b.Delete {
-		delete(l.keyed, key)
-	}
 	l.deleted = append(l.deleted, b.Delete...)
-	return first, failed
+	return l.Apply(b), failed
 }
 
 func (l *memLog) snapshot() []plant.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.events)
+	return slices.Clone(l.Events)
 }
 
 func (l *memLog) count() int {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/sluice-edge/sluice/drivers"
 	"github.com/sluice-edge/sluice/firmware-notes/blocks"
 	"github.com/sluice-edge/sluice/internal/faultnet"
+	"github.com/sluice-edge/sluice/internal/memlog"
 	"github.com/sluice-edge/sluice/internal/plantsim"
 	"github.com/sluice-edge/sluice/plant"
 )
@@ -76,7 +76,7 @@ type handoverBed struct {
 
 func newHandoverBed(t *testing.T, c handoverCase, driver string, seed uint64) *handoverBed {
 	t.Helper()
-	b := &handoverBed{t: t, c: c, random: rand.New(rand.NewPCG(seed, 5)), log: &dyingLog{keyed: map[string][]byte{}}}
+	b := &handoverBed{t: t, c: c, random: rand.New(rand.NewPCG(seed, 5)), log: &dyingLog{}}
 	b.log.random = rand.New(rand.NewPCG(seed, 6))
 	var addr string
 	if driver == "modbus" {
@@ -184,9 +184,7 @@ var errDied = errors.New("the gateway died")
 type dyingLog struct {
 	mu     sync.Mutex
 	random *rand.Rand
-	state  []byte
-	keyed  map[string][]byte
-	events []plant.Event
+	memlog.Store
 	// mortal says that it may die at all; dead that it did.
 	mortal, dead bool
 	died         chan struct{}
@@ -195,23 +193,13 @@ type dyingLog struct {
 func (l *dyingLog) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) error) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range slices.Sorted(maps.Keys(l.keyed)) {
-		if err := each(plant.KV{Key: k, Value: l.keyed[k]}); err != nil {
-			return nil, err
-		}
-	}
-	return slices.Clone(l.state), nil
+	return l.Store.Load(each)
 }
 
-func (l *dyingLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
+func (l *dyingLog) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) ([][]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.events) - 1; i >= 0 && len(data) < most; i-- {
-		if l.events[i].Kind == kind {
-			data = append(data, l.events[i].Data)
-		}
-	}
-	return data, nil
+	return l.Store.Newest(kind, most), nil
 }
 
 func (l *dyingLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {
@@ -221,18 +209,7 @@ func (l *dyingLog) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (
 	if l.dead && before {
 		return 0, errDied
 	}
-	first := plant.Sequence(len(l.events) + 1)
-	l.state = slices.Clone(b.State)
-	for _, e := range b.Events {
-		e.Data = slices.Clone(e.Data)
-		l.events = append(l.events, e)
-	}
-	for _, kv := range b.Put {
-		l.keyed[kv.Key] = slices.Clone(kv.Value)
-	}
-	for _, k := range b.Delete {
-		delete(l.keyed, k)
-	}
+	first := l.Apply(b)
 	if l.dies() {
 		return 0, errDied
 	}
@@ -390,14 +367,14 @@ func (b *handoverBed) put() {
 func (l *dyingLog) looked() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.events) > 0 && bytes.Contains(l.state, []byte(`"lk":true`))
+	return len(l.Events) > 0 && bytes.Contains(l.State, []byte(`"lk":true`))
 }
 
 // arrived compares the events with what the block took. The numbers of the
 // records go up by one for each Put, also for those that the block lost.
 func (b *handoverBed) arrived() (wrong []string, events int) {
 	b.log.mu.Lock()
-	all := slices.Clone(b.log.events)
+	all := slices.Clone(b.log.Events)
 	b.log.mu.Unlock()
 	last, missing := int64(0), uint64(0)
 	for _, e := range all {

@@ -25,7 +25,7 @@ import (
 func TestAReplayGivesWhatWasStored(t *testing.T) {
 	for seed := range uint64(6) {
 		synctest.Test(t, func(t *testing.T) {
-			w := &world{t: t, r: rand.New(rand.NewPCG(seed, 3)), log: &store{keyed: map[string][]byte{}}, dir: filepath.Join(t.TempDir(), "recordings")}
+			w := &world{t: t, r: rand.New(rand.NewPCG(seed, 3)), log: &store{}, dir: filepath.Join(t.TempDir(), "recordings")}
 			for life := range uint64(8) {
 				w.life(life+1, life%4 != 3)
 			}
@@ -33,8 +33,8 @@ func TestAReplayGivesWhatWasStored(t *testing.T) {
 			if second := w.replay(); !reflect.DeepEqual(first, second) {
 				t.Fatal("a second replay gave something else")
 			}
-			if parts, events := first.files, len(first.seen); parts < 20 || events < 200 || events < len(w.log.events)*8/10 {
-				t.Errorf("seed %d: %d files, %d of %d events seen: this tests nothing", seed, parts, events, len(w.log.events))
+			if parts, events := first.files, len(first.seen); parts < 20 || events < 200 || events < len(w.log.Events)*8/10 {
+				t.Errorf("seed %d: %d files, %d of %d events seen: this tests nothing", seed, parts, events, len(w.log.Events))
 			}
 		})
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluice-edge/sluice/config"
 	"github.com/sluice-edge/sluice/derive"
+	"github.com/sluice-edge/sluice/internal/memlog"
 	"github.com/sluice-edge/sluice/plant"
 )
 
@@ -50,10 +51,8 @@ func stationModel(t testing.TB, text string) *derive.Model {
 
 // store is a derive.Log in memory whose commits may kill the process.
 type store struct {
-	mu     sync.Mutex
-	state  []byte
-	keyed  map[string][]byte
-	events []plant.Event
+	mu sync.Mutex
+	memlog.Store
 	// left is how many commits are good before the one that kills; below 0 none
 	// does. late makes that one durable all the same.
 	left int
@@ -65,23 +64,13 @@ var errKilled = errors.New("killed")
 func (s *store) Load(_ context.Context, _ plant.MachineID, each func(plant.KV) error) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, v := range s.keyed {
-		if err := each(plant.KV{Key: k, Value: v}); err != nil {
-			return nil, err
-		}
-	}
-	return slices.Clone(s.state), nil
+	return s.Store.Load(each)
 }
 
-func (s *store) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) (data [][]byte, err error) {
+func (s *store) Newest(_ context.Context, _ plant.MachineID, kind plant.EventKind, most int) ([][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := len(s.events) - 1; i >= 0 && len(data) < most; i-- {
-		if s.events[i].Kind == kind {
-			data = append(data, s.events[i].Data)
-		}
-	}
-	return data, nil
+	return s.Store.Newest(kind, most), nil
 }
 
 func (s *store) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (plant.Sequence, error) {
@@ -92,20 +81,7 @@ func (s *store) Commit(_ context.Context, _ plant.MachineID, b plant.Batch) (pla
 	if kill && !s.late {
 		return 0, errKilled
 	}
-	first := plant.Sequence(len(s.events) + 1)
-	if b.State != nil {
-		s.state = slices.Clone(b.State)
-	}
-	for _, e := range b.Events {
-		e.Data = slices.Clone(e.Data)
-		s.events = append(s.events, e)
-	}
-	for _, kv := range b.Put {
-		s.keyed[kv.Key] = slices.Clone(kv.Value)
-	}
-	for _, k := range b.Delete {
-		delete(s.keyed, k)
-	}
+	first := s.Apply(b)
 	if kill {
 		return 0, errKilled
 	}
@@ -313,7 +289,7 @@ func (w *world) file(path string, follows bool, rules *derive.Replay, all *repla
 				w.t.Fatalf("%s: recorded\n%s\nreplayed\n%s", path, text(ev), strings.Join(made, "\n"))
 			}
 			n := e.First + plant.Sequence(i)
-			if stored := text(w.log.events[n-1]); stored != made[i] {
+			if stored := text(w.log.Events[n-1]); stored != made[i] {
 				w.t.Fatalf("%s: event %d is stored as\n%s\nreplayed\n%s", path, n, stored, made[i])
 			}
 			all.seen[n] = made[i]
