@@ -18,6 +18,7 @@ func (r *run) pieces(found *tags, snapshot bool) {
 		r.readOrder(found)
 		return
 	}
+	r.changed = m.counter.Confirm(&s.counter, r.counts, snapshot, r.now, r) || r.changed
 	r.elsewhere = m.order.differs(&s.order, &found.order)
 	if r.elsewhere && m.order.again(&s.order, &found.order) && m.counter.EndsGap(&s.counter, r.counts, snapshot) {
 		r.readOrder(found)

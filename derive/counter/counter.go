@@ -137,8 +137,8 @@ func (r *Rule) turned(v *Reading) int64 {
 // gap with pieces.
 func (r *Rule) gap(s *State, readings []Reading, snapshot bool, changed *bool) bool {
 	for i := range readings {
-		if t := &s.Tracks[readings[i].Input]; !readings[i].Good && !t.Lost {
-			t.Lost, *changed = true, true
+		if t := &s.Tracks[readings[i].Input]; !readings[i].Good && t.lose() {
+			*changed = true
 		}
 	}
 	return r.EndsGap(s, readings, snapshot)
@@ -180,9 +180,7 @@ func (r *Rule) count(s *State, readings []Reading, snapshot bool, now int64, out
 			if d.rest {
 				in.At = d.at
 			}
-			if d.pieces != 0 || d.flags != 0 {
-				r.add(s, &sum, &in, &d)
-			}
+			r.add(s, &sum, &in, &d)
 		}
 	}
 	if r.cavity >= 0 {
@@ -210,7 +208,11 @@ type delta struct {
 	unseen bool
 }
 
+// add takes what one reading means to a sum.
 func (r *Rule) add(s *State, sum *delta, in *Reading, v *verdict) {
+	if v.pieces == 0 && v.flags == 0 {
+		return
+	}
 	sum.any = true
 	sum.unseen = sum.unseen || in.Input == 0 && v.flags&Unseen != 0
 	switch r.inputs[in.Input].role {
@@ -438,13 +440,20 @@ func (r *Rule) report(s *State, p *span, now int64, out Sink) {
 func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) && !s.Tracks[i].Seen.IsZero() {
-			s.Tracks[i].Lost = true
+			s.Tracks[i].lose()
 			s.Early = s.without(i) // the gap goes on
 			if i == 0 {
 				s.Late = late{}
 			}
 		}
 	}
+}
+
+// lose notes that nobody looks any more, and reports whether somebody did.
+func (t *track) lose() bool {
+	was := *t
+	t.Lost, t.Hold.Cut = true, t.Hold.N > 0
+	return t.Lost != was.Lost || t.Hold.Cut != was.Hold.Cut
 }
 
 func (r *Rule) raise(in *input, t *track, out Sink, text, remedy string) {

@@ -53,6 +53,14 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		step = math.MaxInt64
 	}
 	elapsed := v.At.Since(t.Seen)
+	if end := t.end; end.Good {
+		t.end = Reading{}
+		if end.Raw < v.Raw {
+			d := r.accept(s, in, t, &end, end.Raw-t.Raw, 0, out)
+			d.at, d.rest = end.At, true
+			return d
+		}
+	}
 	switch {
 	case step == 0:
 		held := t.Hold.N > 0 || t.Lost
@@ -80,13 +88,17 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		}
 		return r.accept(s, in, t, v, step, 0, out)
 	}
+	if n, flags, ok := r.goesRound(s, in, t, v.Raw, elapsed); ok && in.role != good && in.role != total && r.hasTotal() {
+		// The total that holds the same pieces is counted now: it does not wait.
+		return r.accept(s, in, t, v, n, flags, out)
+	}
 	if !r.hold(t, v, !rise) {
 		return verdict{changed: true}
 	}
 	if rise {
 		return r.jumped(s, in, t, v, step, elapsed, out)
 	}
-	if first, ok := r.endOfGap(in, t, v); ok {
+	if first := t.Hold.after(v.Input); r.parts(in, t, &first, v) {
 		d := r.dropped(s, in, t, &first, first.At.Since(t.Seen), out)
 		d.at, d.rest = first.At, true
 		return d
@@ -101,7 +113,7 @@ const standTime = 30 * time.Second
 // stand believes what was held and has stood for standTime.
 func (r *Rule) stand(s *State, now int64, out Sink) {
 	r.release(s, func(in *input, t *track, v *Reading) (verdict, bool) {
-		if now-t.Hold.At.At < int64(standTime) {
+		if t.Lost || now-t.Hold.At.At < int64(standTime) {
 			return verdict{}, false
 		}
 		v.At.At = now
@@ -125,16 +137,15 @@ func (r *Rule) stand(s *State, now int64, out Sink) {
 // any other drop goes on waiting.
 func (r *Rule) Believe(s *State, out Sink) (changed bool) {
 	r.release(s, func(in *input, t *track, v *Reading) (verdict, bool) {
-		elapsed := v.At.Since(t.Seen)
-		if !t.Hold.Drop || elapsed < 0 || r.hand > 0 && in.role == good {
+		n, flags, ok := r.goesRound(s, in, t, v.Raw, v.At.Since(t.Seen))
+		if !ok || !t.Hold.Drop || !t.Hold.AfterAt.IsZero() || r.hand > 0 && in.role == good {
 			return verdict{}, false
 		}
-		n, flags, ok := r.through(s, in, t, v.Raw)
-		if !ok || !r.plausible(n, elapsed) {
-			return verdict{}, false
-		}
-		changed = true
-		return r.accept(s, in, t, v, n, flags, out), true
+		lost := t.Lost // held since before a gap that still lasts
+		t.Lost, changed = false, true
+		d := r.accept(s, in, t, v, n, flags, out)
+		t.Lost = lost
+		return d, true
 	})
 	return changed
 }
@@ -146,17 +157,22 @@ func (r *Rule) release(s *State, judge func(in *input, t *track, v *Reading) (d 
 		// A scrap counter that is kept back waits for what becomes of good, which
 		// comes first.
 		in, t := &r.inputs[i], &s.Tracks[i]
-		if t.Hold.N == 0 || t.Lost || !in.counts() {
+		if t.Hold.N == 0 || !in.counts() {
 			continue
 		}
 		v := Reading{Input: i, At: t.Hold.At, Raw: t.Hold.Raw, Good: true}
-		if d, ok := judge(in, t, &v); ok && (d.pieces != 0 || d.flags != 0) {
+		if d, ok := judge(in, t, &v); ok {
 			r.add(s, &sum, &v, &d)
 		}
 	}
-	r.latch(s, &sum)
+	r.sumUp(s, &sum)
+}
+
+// sumUp books what verdicts add up to that are no scan's.
+func (r *Rule) sumUp(s *State, sum *delta) {
+	r.latch(s, sum)
 	if sum.any {
-		r.settle(s, &sum)
+		r.settle(s, sum)
 	}
 }
 
@@ -166,15 +182,6 @@ func (r *Rule) grown(in *input, t *track) {
 	if t.Reads >= r.confirm && in.shown(t.Raw) != 0 {
 		t.Born, t.Reads = rule.Stamp{}, 0
 	}
-}
-
-// endOfGap is the reading that ended a gap with a drop, if the one that confirms
-// it has more: what was made in between was seen. A counter that counts down, is
-// corrected by hand or has cycles says that with its later numbers only.
-func (r *Rule) endOfGap(in *input, t *track, v *Reading) (first Reading, ok bool) {
-	first = Reading{Input: v.Input, At: t.Hold.FirstAt, Raw: t.Hold.First, Good: true}
-	ok = t.Lost && !first.At.IsZero() && first.Raw < v.Raw && !in.down && r.hand == 0 && r.cavity < 0 && r.preset < 0
-	return first, ok
 }
 
 // plausible reports whether the machine can have made n pieces. One piece more
@@ -195,13 +202,25 @@ func (r *Rule) most(elapsed int64) int64 {
 // agree if they go on from each other as a counter does.
 func (r *Rule) hold(t *track, v *Reading, drop bool) bool {
 	h := &t.Hold
-	if h.N > 0 && h.Drop == drop && v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.Since(h.At)) {
-		h.N++
-	} else {
+	switch agrees := h.N > 0 && h.Drop == drop && r.goesOn(h, v); {
+	case !agrees:
 		*h = hold{N: 1, Drop: drop, First: v.Raw, FirstAt: v.At}
+		if t.Lost {
+			h.After, h.AfterAt = v.Raw, v.At
+		}
+	case h.Cut && h.AfterAt.IsZero():
+		h.Before, h.BeforeAt, h.After, h.AfterAt = h.Raw, h.At, v.Raw, v.At
+		fallthrough
+	default:
+		h.N++
 	}
-	h.Raw, h.At = v.Raw, v.At
+	h.Raw, h.At, h.Cut = v.Raw, v.At, false
 	return h.N >= r.confirm
+}
+
+// goesOn reports whether a reading goes on from the one that is held.
+func (r *Rule) goesOn(h *hold, v *Reading) bool {
+	return v.Raw >= h.Raw && r.plausible(v.Raw-h.Raw, v.At.Since(h.At))
 }
 
 // dropped decides what a confirmed drop was: a correction by hand, a rollover, a
@@ -213,7 +232,7 @@ func (r *Rule) dropped(s *State, in *input, t *track, v *Reading, elapsed int64,
 	if d, ok := r.corrected(s, in, t, v, elapsed, out); ok {
 		return d
 	}
-	if n, flags, ok := r.through(s, in, t, v.Raw); ok && r.plausible(n, elapsed) {
+	if n, flags, ok := r.goesRound(s, in, t, v.Raw, elapsed); ok {
 		return r.accept(s, in, t, v, n, flags, out)
 	}
 	if r.limited && v.Raw >= 0 && v.Raw <= r.most(elapsed) && elapsed >= 0 {
@@ -238,6 +257,16 @@ func (r *Rule) through(s *State, in *input, t *track, raw int64) (n int64, flags
 		return max(-t.Raw, 0) + made, Rollover | lower, true
 	}
 	return raw - t.Raw + in.size, Rollover, in.wraps()
+}
+
+// goesRound is through for a number that the machine can have come to since the last
+// believed one.
+func (r *Rule) goesRound(s *State, in *input, t *track, raw, elapsed int64) (n int64, flags Flags, ok bool) {
+	if raw >= t.Raw {
+		return 0, 0, false
+	}
+	n, flags, ok = r.through(s, in, t, raw)
+	return n, flags, ok && r.plausible(n, elapsed)
 }
 
 // implausible begins anew at a number that nothing explains.

@@ -58,11 +58,11 @@ func (r *Rule) saturated(s *State) Flags {
 // next batch, after one that was complete or given up. All raw numbers are below
 // 0.
 func (r *Rule) reloaded(s *State, in *input, t *track, v *Reading, elapsed int64, out Sink) verdict {
-	n, flags, _ := r.through(s, in, t, v.Raw)
+	n, flags, round := r.goesRound(s, in, t, v.Raw, elapsed)
 	made, lower := r.madeOfBatch(s, t, v.Raw)
 	switch {
 	case elapsed < 0:
-	case r.plausible(n, elapsed):
+	case round:
 		return r.accept(s, in, t, v, n, flags, out)
 	case r.plausible(made, elapsed):
 		if t.Lost {

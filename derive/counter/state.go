@@ -59,6 +59,13 @@ type hold struct {
 	Raw     int64      `json:"r,omitempty"`
 	At      rule.Stamp `json:"a,omitzero"`
 	FirstAt rule.Stamp `json:"fa,omitzero"`
+	// Cut is set while nobody looks since Raw was read. Before is what was read last
+	// before a gap, if anything was held then, After what was read first behind it.
+	Cut      bool       `json:"c,omitempty"`
+	Before   int64      `json:"b,omitempty"`
+	BeforeAt rule.Stamp `json:"ba,omitzero"`
+	After    int64      `json:"e,omitempty"`
+	AfterAt  rule.Stamp `json:"ea,omitzero"`
 }
 
 // track is what the rule knows of one input.
@@ -95,6 +102,8 @@ type track struct {
 	Full bool `json:"u,omitempty"`
 	// rest is set while a reading is judged that counts more than the end of a gap.
 	rest bool
+	// end is the reading that ended a gap, where the one that is judged comes later.
+	end Reading
 }
 
 // prior is a number from before a reset.
@@ -288,8 +297,10 @@ func (s *State) Counted() *Totals { return &s.Now.Totals }
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *State) Shift(step time.Duration) {
 	for i := range s.Tracks {
-		s.Tracks[i].Seen.Shift(step)
-		s.Tracks[i].Hold.At.Shift(step)
+		h := &s.Tracks[i].Hold
+		for _, t := range []*rule.Stamp{&s.Tracks[i].Seen, &h.At, &h.FirstAt, &h.BeforeAt, &h.AfterAt} {
+			t.Shift(step)
+		}
 		if s.Tracks[i].Saved != 0 {
 			s.Tracks[i].Saved += int64(step)
 		}
