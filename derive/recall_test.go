@@ -272,3 +272,66 @@ func TestARecordThatIsOfferedStillIsToldOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestADoseWithoutANumberThatMayBeOfferedStillIsFlagged: the state that knew it is gone,
+// and nothing tells it from the next one that is equal; behind a trigger that was low
+// since it is another one.
+func TestADoseWithoutANumberThatMayBeOfferedStillIsFlagged(t *testing.T) {
+	for name, c := range map[string]struct {
+		grams   int
+		low     bool
+		flagged bool
+	}{
+		"equal":                        {grams: 250, flagged: true},
+		"another":                      {grams: 260},
+		"equal, but was not offered":   {grams: 250, low: true},
+		"another, and was not offered": {grams: 260, low: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scenario{path: "m.yaml", files: map[string]string{
+					"tags":   "mix/offer bool\nmix/ack bool\nmix/grams uint32\n",
+					"config": "device: mix\ndosing: {trigger: offer, ack: ack, component: FLOUR, quantity: grams, unit: g, scale: S}\n",
+				}}
+				log, m := &memLog{}, s.model(t, "config", "tags")
+				offer := func(low bool, grams ...int) {
+					w := NewWorker(m, log, nil, WorkerOptions{}, zap.NewNop())
+					stop := start(t, w)
+					trigger := func(on bool) {
+						w.Offer(plant.Scan{Device: "mix", Session: 1, Received: time.Now(), Readings: []plant.Reading{
+							{Tag: "offer", Quality: plant.Good, Value: plant.BoolValue(on)},
+							{Tag: "ack", Quality: plant.Good, Value: plant.BoolValue(false)},
+						}})
+					}
+					for i, g := range grams {
+						if low || i > 0 {
+							trigger(false)
+						}
+						trigger(true)
+						w.Offer(plant.Scan{Device: "mix", Session: 1, Record: m.Records()[0].ID, Received: time.Now(), Readings: []plant.Reading{
+							{Tag: "grams", Quality: plant.Good, Value: plant.IntValue(int64(g))},
+						}})
+						time.Sleep(time.Second)
+						synctest.Wait()
+					}
+					if err := stop(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				offer(true, 100, 250)
+				log.State = nil
+				offer(c.low, c.grams, c.grams)
+				var doses []bool
+				for _, e := range log.Events {
+					if e.Kind == plant.KindDosing {
+						doses = append(doses, strings.Contains(string(e.Data), `"flagged":["repeat"]`))
+					}
+				}
+				validate(t, log.Events)
+				if want := fmt.Sprint([]bool{false, false, c.flagged, false}); fmt.Sprint(doses) != want {
+					t.Errorf("doses are flagged %v, want %s", doses, want)
+				}
+			})
+		})
+	}
+}

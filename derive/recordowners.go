@@ -25,9 +25,13 @@ func (d doses) Problem(rec *handshake.Record) string { return d.rule.Problem(rec
 func (d doses) Take(rec *handshake.Record) {
 	dose := d.rule.Dose(rec)
 	own := &d.s.dosing[d.i]
-	told := own.Recalled
-	if own.Recalled = nil; dose.Dosing.Dose != "" && slices.Contains(told, keyOf(&dose.Dosing)) {
+	told := slices.Contains(own.Recalled, keyOf(&dose.Dosing))
+	own.Recalled = nil
+	switch {
+	case told && dose.Dosing.Dose != "":
 		return // its event is there; only the state had lost it
+	case told && rec.Told != "":
+		dose.Flagged = append(dose.Flagged, handshake.Repeat)
 	}
 	begun := dose.At
 	if dose.At.Device && !dose.Started.IsZero() {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sluice-edge/sluice/derive/counter"
+	"github.com/sluice-edge/sluice/derive/handshake"
 	"github.com/sluice-edge/sluice/derive/operation"
 	"github.com/sluice-edge/sluice/derive/rule"
 	"github.com/sluice-edge/sluice/plant"
@@ -88,7 +89,7 @@ func (w *Worker) recallDoses(ctx context.Context, s *State) error {
 	var keys []doseKey
 	for _, data := range newest {
 		var d plant.Dosing
-		if err := json.Unmarshal(data, &d); err != nil || d.Dose == "" {
+		if err := json.Unmarshal(data, &d); err != nil || d.Method != "handshake" {
 			continue
 		}
 		if k := keyOf(&d); !slices.ContainsFunc(keys, func(o doseKey) bool { return o.Scale == k.Scale }) {
@@ -96,9 +97,10 @@ func (w *Worker) recallDoses(ctx context.Context, s *State) error {
 		}
 	}
 	for i := range s.dosing {
-		known := func(k doseKey) bool { return k.Dose == s.dosing[i].Number }
-		if !slices.ContainsFunc(keys, known) {
-			s.dosing[i].Recalled = keys
+		own := &s.dosing[i]
+		known := func(k doseKey) bool { return k.Dose != "" && k.Dose == own.Number }
+		if len(keys) > 0 && !slices.ContainsFunc(keys, known) {
+			own.Recalled, own.Told = keys, handshake.Maybe
 		}
 	}
 	return nil
