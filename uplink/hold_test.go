@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,9 +80,12 @@ func TestAHoldForWhatWasNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newFakeQueue()
 		s := &fakeSender{queue: q}
-		var cause error = lacks{errors.New("no row for it")}
+		var asked atomic.Bool
 		s.answer = func(_ context.Context, _ plant.MachineID, events []plant.Event) []plant.Result {
-			return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Status: plant.Rejected, Cause: cause}}
+			if asked.Load() {
+				return []plant.Result{refuse(&events[0], "unknown")}
+			}
+			return []plant.Result{{First: events[0].Sequence, Last: events[0].Sequence, Status: plant.Rejected, Cause: lacks{errors.New("no row for it")}}}
 		}
 		q.add("M", plant.KindDosing, 50)
 		r := start(t, q, s, s)
@@ -91,7 +95,7 @@ func TestAHoldForWhatWasNotSent(t *testing.T) {
 			if len(p) != 1 || !p[0].Held || p[0].Kind != plant.KindDosing || p[0].Text+"|"+p[0].Remedy != want {
 				t.Errorf("want %q, got %+v", want, p)
 			}
-			cause = errors.New("unknown")
+			asked.Store(true)
 			elapse(time.Hour)
 		}
 		r.finish()
