@@ -34,11 +34,14 @@ var tooMuch = map[ua.StatusCode]bool{
 }
 
 // capacity is how much one call of a kind may hold. What a server refuses holds
-// for all sessions to come.
+// for all sessions to come; twice as much is tried after askAgain, since it may have
+// been busy only. Where it hangs up over a call instead it is not tried.
 type capacity struct {
-	mu   sync.Mutex
-	most int // 0: nothing was refused yet
-	lost int // how often in a row the connection was lost over a call
+	mu      sync.Mutex
+	most    int // 0: nothing was refused yet
+	refused time.Time
+	hung    bool // it was learned by a connection that was lost
+	lost    int  // how often in a row the connection was lost over a call
 }
 
 // limit returns what a call may hold where the server names a limit of its own.
@@ -47,6 +50,9 @@ func (c *capacity) limit(named int) int {
 	defer c.mu.Unlock()
 	if c.most == 0 {
 		return named
+	}
+	if now := time.Now(); c.most < chunk && !c.hung && now.Sub(c.refused) > askAgain {
+		c.most, c.refused = 2*c.most, now
 	}
 	return min(named, c.most)
 }
@@ -67,11 +73,11 @@ func (c *capacity) learn(n int, err error) error {
 		if !tooMuch[status] || n <= 1 {
 			return err
 		}
-		c.most = max(1, n/2)
+		c.most, c.refused = max(1, n/2), time.Now()
 		return drivers.Away(fmt.Errorf("%w: from now on %d in one request at most", err, c.most))
 	case n > leastLost:
 		if c.lost++; c.lost >= strikes {
-			c.lost, c.most = 0, max(leastLost, n/2)
+			c.lost, c.most, c.hung = 0, max(leastLost, n/2), true
 			return fmt.Errorf("%w; it was so %d times with %d nodes in one request, from now on %d at most", err, strikes, n, c.most)
 		}
 	}

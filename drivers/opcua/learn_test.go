@@ -220,3 +220,34 @@ func TestRefusedSubscriptions(t *testing.T) {
 		}
 	})
 }
+
+// A server that refused a call once, while it was busy, is asked for more again, a
+// step each ten minutes; one that hung up over a call is not.
+func TestACapacityGrowsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c capacity
+		for n := 8; n > 1; n /= 2 {
+			if err := c.learn(n, ua.StatusBadTooManyOperations); !errors.Is(err, drivers.ErrAway) {
+				t.Error(err)
+			}
+		}
+		for _, want := range []int{1, 2, 4, 8} {
+			if got := c.limit(100); got != want {
+				t.Errorf("%d at most, want %d", got, want)
+			}
+			time.Sleep(askAgain + time.Second)
+		}
+		_ = c.learn(16, ua.StatusBadTooManyOperations)
+		if got := c.limit(100); got != 8 {
+			t.Errorf("%d at most after another refusal, want 8", got)
+		}
+		var hung capacity
+		for range strikes {
+			_ = hung.learn(200, errors.New("the server closed the connection"))
+		}
+		time.Sleep(10 * askAgain)
+		if got := hung.limit(1000); got != 100 {
+			t.Errorf("%d at most where it hangs up, want 100", got)
+		}
+	})
+}
