@@ -218,7 +218,7 @@ func (r *Live) answers(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		b.Ended = again.Ended
 		r.close(s, again.W, again.At, false, !again.Stood, out)
 		r.begun(s, again.At)
-		b.Asked, b.Way.Idle = false, false
+		b.Asked, b.Rough, b.Way.Idle = false, !again.Stood, false
 	}
 	return true
 }
@@ -248,7 +248,7 @@ func (r *Live) again(s *LiveState, at rule.Stamp, out Sink) {
 	}
 	r.close(s, w, at, false, !stands, out)
 	r.begun(s, at)
-	b.Gap, b.Way.Idle = gap, false
+	b.Gap, b.Rough, b.Way.Idle = gap, !stands, false
 }
 
 // parts ends the dose from before a time in which nobody looked, since another is on
@@ -262,7 +262,7 @@ func (r *Live) parts(s *LiveState, out Sink) {
 	}
 	r.close(s, w, s.Last.At, false, true, out)
 	r.begun(s, on)
-	b.Gap, b.Parts, b.Left, b.Way.Idle = true, false, 0, false
+	b.Gap, b.Rough, b.Parts, b.Left, b.Way.Idle = true, true, false, 0, false
 }
 
 // crept books what the weight changed within the noise while dosing was off: it is
