@@ -180,9 +180,11 @@ func (r *Live) zeroStep(z *zeroing, step, toward int64) bool {
 func (r *Live) zeroUnseen(s *LiveState) {
 	z := &s.Zero
 	switch {
-	case z.Left == 0 || z.Unseen > 0:
+	case z.Left == 0:
 	case r.method != byBatchOut:
-		*z = zeroing{}
+		if z.Unseen == 0 {
+			*z = zeroing{}
+		}
 	case z.jumps(r.fastest()) >= z.Bits, z.Bits == 1 && !z.Idle && r.zeroStep(z, slices.Max(z.Steps[:]), -1):
 		r.zeroed(s)
 	default:

@@ -75,6 +75,16 @@ func (z *zeroing) trails(i int, noise int64) bool {
 	return (a > 0) == (b > 0) && magnitude(b) <= max(magnitude(a)*15/16, noise/2) && 16*magnitude(b) > magnitude(a)
 }
 
+// swells reports whether the step i is no rest of a zero, since the next is more, or
+// much more than the part that a filter leaves of each.
+func (z *zeroing) swells(i int, noise int64) bool {
+	if i+1 >= z.Count || magnitude(z.Steps[i+1]) <= noise {
+		return false
+	}
+	before, step, after := float64(z.Steps[i-1]), float64(z.Steps[i]), float64(z.Steps[i+1])
+	return after*step > 17*step*step/16 || after*before > 2*step*step
+}
+
 // add takes a weight, and reports whether it is the last that was to come.
 func (z *zeroing) add(w, most, noise int64) (done bool) {
 	if z.Left == 0 {
@@ -146,10 +156,9 @@ func (z *zeroing) zeros(most, noise int64) (gone [zeroSteps]bool, found int64) {
 		for ; z.goesOn(i, most) || z.trails(i, noise); i++ {
 			gone[i] = true
 		}
-		if i < z.Count && (z.Steps[i] > 0) == (z.Steps[i-1] > 0) && magnitude(z.Steps[i]) > noise/2 {
-			// It does not die away: what is not much more than this was no rest.
-			for i--; i > jump && !z.goesOn(i, most) && magnitude(z.Steps[i]) < 2*magnitude(z.Steps[i+1]); i-- {
-				gone[i] = false
+		for k := jump + 1; z.Idle && k < i; k++ {
+			if z.swells(k, noise) {
+				clear(gone[k:i])
 			}
 		}
 	}
