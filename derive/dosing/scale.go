@@ -28,7 +28,9 @@ type LiveState struct {
 	Last   point    `json:"last,omitzero"`
 	Was    [2]int64 `json:"was,omitzero"`
 	Unseen bool     `json:"us,omitempty"`
-	Zero   zeroing  `json:"zero,omitzero"`
+	// Lapse is how long before the newest weight the one before it was read.
+	Lapse int64   `json:"lp,omitempty"`
+	Zero  zeroing `json:"zero,omitzero"`
 	// Said is when bits or the unit last began to say that the weight stands or is
 	// of use. Held is the newest weight that was of no use for them, where Holds.
 	Said  rule.Stamp `json:"sd,omitzero"`
@@ -68,6 +70,9 @@ func (r *Live) Fit(s *LiveState) {
 	if s.Binding != r.binding {
 		*s = LiveState{Binding: r.binding}
 	}
+	if z := &s.Zero; z.Count < 0 || z.Count >= zeroSteps {
+		*z = zeroing{} // a damaged state
+	}
 	if s.Others != r.others {
 		s.Known, s.On, s.Unit, s.Words, s.Others = 0, 0, "", words{}, r.others
 		r.gap(s)
@@ -82,7 +87,7 @@ func (r *Live) Fit(s *LiveState) {
 
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *LiveState) Shift(step time.Duration) {
-	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Said, &s.Zero.At, &s.Total.Begun, &s.Total.Moved} {
+	for _, at := range []*rule.Stamp{&s.Win.Since, &s.Last.At, &s.Said, &s.Zero.At, &s.Zero.Since, &s.Total.Begun, &s.Total.Moved} {
 		at.Shift(step)
 	}
 	s.Batch.shift(step)
@@ -181,6 +186,7 @@ func (r *Live) sample(s *LiveState, p point, out Sink) (changed bool) {
 	if s.Last.At.IsZero() {
 		s.Was = [2]int64{p.W, p.W}
 	}
+	s.Lapse = p.At.At - s.Last.At.At
 	s.Last, s.Unseen = p, !seen
 	if s.Zero.add(p.W, r.fastest(), r.noise) {
 		r.newBegin(s, out)

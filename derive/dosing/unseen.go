@@ -95,7 +95,7 @@ func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bo
 			now = was
 		}
 	}
-	if (g.Falling || !g.Have) && !r.anew(g, w, now != "") {
+	if (g.Falling || !g.Have) && !r.anew(s, now != "") {
 		g.Active, g.Waits, g.PriorGap, g.Begun, g.Words = false, false, false, at, s.Words
 		return true
 	}
@@ -146,7 +146,8 @@ func (r *Live) earlier(s *LiveState, at rule.Stamp, out Sink) bool {
 // anew begins at what a vessel holds that was being emptied, or was never seen,
 // when nobody looked; on says that a component goes in now. It reports false where
 // the vessel is to be seen standing first.
-func (r *Live) anew(g *gainState, w int64, on bool) bool {
+func (r *Live) anew(s *LiveState, on bool) bool {
+	g, w := &s.Gain, s.Last.W
 	low := w
 	if g.Falling {
 		low = min(w, g.Low.W)
@@ -154,8 +155,10 @@ func (r *Live) anew(g *gainState, w int64, on bool) bool {
 	if !on && (!g.Have || w-low <= max(r.least, r.noise)) {
 		return false
 	}
-	g.rough(low)
-	if !g.Have {
+	over := point{g.Ref, s.Last.At}
+	if g.rough(low); g.Have {
+		g.Over = over // it may be another zero that looked as if it were emptied
+	} else {
 		g.Have, g.Seen = true, [2]int64{w, w}
 	}
 	g.Falling, g.Waits, g.Left = false, false, low

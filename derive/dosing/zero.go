@@ -35,7 +35,7 @@ func (r *Live) zeroes(s *LiveState, toward int64, at rule.Stamp) (last int64) {
 		z.Before = 0
 	}
 	if z.Left = zeroReadings; !seen {
-		z.Unseen = z.Count + 1
+		z.Unseen, z.Since, z.Lapse = z.Count+1, s.Last.At, s.Lapse
 	}
 	return z.From
 }
@@ -120,10 +120,10 @@ func (r *Live) zeroed(s *LiveState) {
 	switch {
 	case r.method == byBatchOut:
 		r.batchZero(s, flow, doubt)
-	case z.Unseen > 0:
-		pace = 0
 	case r.method == byGain:
 		r.gainZero(s, flow, doubt)
+	case z.Unseen > 0:
+		pace = 0
 	default:
 		r.feedZero(s, flow, against, doubt)
 	}
@@ -181,14 +181,16 @@ func (r *Live) zeroUnseen(s *LiveState) {
 	z := &s.Zero
 	switch {
 	case z.Left == 0:
-	case r.method != byBatchOut:
+	case r.method == byContinuous:
 		if z.Unseen == 0 {
 			*z = zeroing{}
 		}
-	case z.jumps(r.fastest()) >= z.Bits, z.Bits == 1 && !z.Idle && r.zeroStep(z, slices.Max(z.Steps[:]), -1):
+	case z.jumps(r.fastest()) >= z.Bits,
+		z.Bits == 1 && !z.Idle && r.method == byBatchOut && r.zeroStep(z, slices.Max(z.Steps[:]), -1),
+		z.Bits == 1 && r.method == byGain && r.zeroStep(z, slices.Min(z.Steps[:]), 1):
 		r.zeroed(s)
 	default:
-		z.Left, z.Unseen = zeroReadings, z.Count+1
+		z.Left, z.Unseen, z.Since, z.Lapse = zeroReadings, z.Count+1, s.Last.At, s.Lapse
 	}
 }
 
@@ -215,7 +217,7 @@ func (r *Live) batchZero(s *LiveState, flow int64, doubt bool) {
 func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 	g := &s.Gain
 	waits := g.Waits && !g.Active && at.At-g.Ended.At < r.settle
-	if g.Falling && g.Low.At == s.Last.At && s.Win.N == 1 {
+	if g.Falling && g.Low.At == s.Last.At && s.Win.N <= 1 {
 		// It is the new zero that looked as if the vessel had been emptied.
 		g.Falling = false
 		waits = !g.Active && at.At-g.Ended.At < r.settle
@@ -247,7 +249,7 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 	}
 	g.book(g.Ref)
 	// What is still in the air comes with the new zero.
-	g.Have, g.Falling, g.Waits, g.PriorGap, g.Gap = false, false, waits, waits && g.Away, g.Away
+	g.Have, g.Falling, g.Waits, g.PriorGap, g.Gap = false, false, waits, waits && g.Gap, g.Away || g.Active && g.Gap
 	g.Begun = at
 	if waits {
 		g.Before = at
@@ -256,10 +258,21 @@ func (r *Live) gainRebase(s *LiveState, at rule.Stamp, out Sink) {
 
 // gainZero has what goes in, or is still in the air, go on from the newest weight.
 func (r *Live) gainZero(s *LiveState, flow int64, doubt bool) {
-	if g := &s.Gain; !g.Have && (g.Active || g.Waits) {
-		g.roughly(s.Last.W-flow, s.Last.W)
-		g.At, g.Cut, g.Unsure = g.Ref, true, doubt
+	g, z := &s.Gain, &s.Zero
+	if g.Have || !g.Active && !g.Waits {
+		return
 	}
+	ref := s.Last.W - flow
+	if first, ok := z.fresh(r.fastest(), r.noise); ok && z.Bits == 1 {
+		// The scale showed 0 as it got the zero, if no more can have come since.
+		since := s.Last.At.At - z.Since.At
+		if since <= int64(standTime) && first > 0 && first <= 2*share(z.Before, since, z.Lapse)+r.least {
+			ref = min(ref, 0)
+		}
+	}
+	g.roughly(ref, s.Last.W)
+	g.At, g.Cut, g.Unsure = g.Ref, true, doubt
+	g.Gap = g.Gap || z.Unseen > 0
 }
 
 // feedRebase begins anew with another zero.

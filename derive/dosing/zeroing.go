@@ -39,6 +39,10 @@ type zeroing struct {
 	Steps [zeroSteps]int64 `json:"x,omitzero"`
 	Count int              `json:"c,omitempty"`
 	Last  int64            `json:"l,omitempty"`
+	// Since is when From was read, where nobody looked after it: Lapse after the
+	// weight before it.
+	Since rule.Stamp `json:"s,omitzero"`
+	Lapse int64      `json:"p,omitempty"`
 }
 
 // step notes a weight.
@@ -163,6 +167,20 @@ func (z *zeroing) zeros(most, noise int64) (gone [zeroSteps]bool, found int64) {
 		}
 	}
 	return gone, found
+}
+
+// fresh is the first weight after nobody looked, where the step to it is that of the
+// zero.
+func (z *zeroing) fresh(most, noise int64) (w int64, ok bool) {
+	gone, _ := z.zeros(most, noise)
+	if z.Unseen == 0 || z.Unseen > z.Count || !gone[z.Unseen-1] {
+		return 0, false
+	}
+	w = z.Last
+	for _, step := range z.Steps[z.Unseen:z.Count] {
+		w -= step
+	}
+	return w, true
 }
 
 // went is what came (above 0) or left (below 0) while the zero changed, and was not
