@@ -341,6 +341,7 @@ func (b *Buffer) writeTxn(requests []*request, cursors *request) error {
 	// A file system that has found an error of its own may say that all is synced
 	// while it throws away what it had not noted down: what it has become meanwhile
 	// says whether to believe it.
+	askJournal(b.home.folder)
 	if err := b.opts.writable(b.home.folder); errors.Is(err, errReadOnly) {
 		return fmt.Errorf("the disk became read-only while it was written: %w", err)
 	}
