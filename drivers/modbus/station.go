@@ -481,7 +481,8 @@ func (s *station) silentFor() error {
 	took := s.late.Round(time.Millisecond)
 	switch {
 	case s.late > s.timeout && s.lateBy.ofWay():
-		return fmt.Errorf("no answer of unit %d within %v, but exception %d of the gateway box came after %v: the device behind it is silent", s.unit, s.timeout, byte(s.lateBy), took)
+		box := byte(s.lateBy)
+		return fmt.Errorf("no answer of unit %d within %v, but exception %d of the gateway box came after %v: the device behind it is silent", s.unit, s.timeout, box, took)
 	case s.late > s.timeout:
 		return fmt.Errorf("no answer of unit %d within %v, but one came after %v: raise timeout above that", s.unit, s.timeout, took)
 	case s.line.rtu:

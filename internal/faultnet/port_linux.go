@@ -27,7 +27,7 @@ func bindPort(host [4]byte) (*Port, error) {
 	}
 	own, ok := at.(*syscall.SockaddrInet4)
 	if err != nil || !ok {
-		held.Close()
+		_ = held.Close() // the port is not held: nothing else is to be said
 		return nil, os.NewSyscallError("bind", err)
 	}
 	addr := netip.AddrPortFrom(netip.AddrFrom4(own.Addr), uint16(own.Port))
