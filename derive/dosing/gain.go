@@ -47,6 +47,9 @@ type gainState struct {
 	// Rough is set while Ref is a weight that never stood: a component began
 	// before the vessel was seen to be empty.
 	Rough bool `json:"rough,omitempty"`
+	// Parted is set while Ref is the weight at a switch that had not stood: something
+	// of the component before may count with this one.
+	Parted bool `json:"part,omitempty"`
 	// Cut is set while Ref is that of a dose of which a part was told at a new zero,
 	// Unsure where some of it may be missing.
 	Cut    bool `json:"cut,omitempty"`
@@ -196,7 +199,7 @@ func (r *Live) gainDrift(s *LiveState, at rule.Stamp, out Sink) {
 
 // book takes w for the reference: all up to it is told.
 func (g *gainState) book(w int64) {
-	g.Ref, g.Top, g.Peak, g.Rough, g.Cut, g.Unsure, g.Over = w, w, w, false, false, false, point{}
+	g.Ref, g.Top, g.Peak, g.Rough, g.Parted, g.Cut, g.Unsure, g.Over = w, w, w, false, false, false, false, point{}
 	g.High, g.Until = rule.Stamp{}, rule.Stamp{}
 	if g.Away {
 		g.Left = w // what comes from now on came while nobody looked, too
@@ -236,7 +239,7 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 		}
 		return
 	}
-	p.weighed = !p.estimated && !g.Rough
+	p.weighed = !p.estimated && !g.Rough && !g.Parted
 	p.estimated, p.zeroed = !p.weighed || p.unheard, g.Unsure
 	p.ticks, p.before, p.after = rise, g.Ref, w
 	p.drift, p.early = rise < r.least, p.early && !g.Cut
@@ -394,7 +397,7 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case g.Waits && g.Active && r.parted(s, w):
 		// The next component flows already: they are parted where it was switched.
 		r.after(s, g.At, at, true, out)
-		changed = true
+		g.Parted, changed = true, true
 	case g.Waits:
 		changed = true
 		r.after(s, w, at, false, out)
@@ -405,7 +408,7 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case !g.Active && g.Ref-w > r.noise:
 		changed = true
 		r.creep(s, w, at, out)
-	case g.Active && g.Rough && magnitude(w-g.Ref) <= r.noise:
+	case g.Active && (g.Rough || g.Parted) && magnitude(w-g.Ref) <= r.noise:
 		// It stands before anything comes.
 		changed = true
 		g.book(w)

@@ -127,6 +127,7 @@ func (r *Live) before(s *LiveState, at rule.Stamp, out Sink) {
 	g := &s.Gain
 	top, peak, high, until := g.Top, g.Peak, g.High, g.Until
 	r.after(s, g.At, at, true, out)
+	g.Parted = true
 	g.Top = max(g.Top, top)
 	if peak-g.Ref > max(r.least, r.noise) {
 		g.Peak, g.High, g.Until = max(g.Peak, peak), high, until
