@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -135,6 +136,8 @@ type Replay struct {
 	s   State
 	run run
 	out Output
+	// ticked is when Play has ticked last.
+	ticked time.Time
 }
 
 // NewReplay returns a Replay of m that begins with a state and the kept values
@@ -147,13 +150,55 @@ func (m *Model) NewReplay(state []byte, keyed []plant.KV) (*Replay, error) {
 	return &Replay{m: m, s: s, run: run{m: m}}, nil
 }
 
-// Step makes one step and returns its events, which are valid until the next.
+// Step makes one step as it was recorded, its deadlines included, and returns its
+// events, which are valid until the next.
 func (p *Replay) Step(st Step) []plant.Event {
+	p.begin()
+	p.step(st)
+	return p.out.Events
+}
+
+// Play makes one step as the gateway would have with these rules: what was recorded
+// of deadlines is left out, and the rules are woken when they want to be. It returns
+// the events of all that, which are valid until the next.
+func (p *Replay) Play(st Step) []plant.Event {
+	p.begin()
+	switch in := st.In.(type) {
+	case plant.Tick:
+		p.wake(in.At)
+		return p.out.Events
+	case plant.Clock:
+		if in.Step != 0 {
+			p.ticked = time.Time{} // the time up to it is by the clock of before
+			break
+		}
+		p.wake(in.At)
+	default:
+		p.wake(in.When())
+	}
+	p.step(st)
+	return p.out.Events
+}
+
+// wake makes the ticks that the rules want up to a time. One that wants another at
+// once waits for what comes next, as nothing would end it.
+func (p *Replay) wake(now time.Time) {
+	p.run.s = &p.s
+	for next := p.run.wake(); !next.IsZero() && !next.After(now) && next.After(p.ticked); next = p.out.Wake {
+		p.ticked = next
+		p.run.step(&p.s, plant.Tick{At: next}, &p.out)
+	}
+}
+
+func (p *Replay) begin() {
 	p.run.reset()
 	p.out = Output{Events: p.out.Events[:0], Writes: p.out.Writes[:0], Put: p.out.Put[:0], Delete: p.out.Delete[:0]}
+}
+
+func (p *Replay) step(st Step) {
 	p.run.step(&p.s, st.In, &p.out)
 	if st.LargeBytes == 0 && p.s.gateway.Large == nil {
-		return p.out.Events
+		return
 	}
 	it := item{in: st.In}
 	if scan, ok := st.In.(*plant.Scan); ok {
@@ -163,7 +208,6 @@ func (p *Replay) Step(st Step) []plant.Event {
 		}
 	}
 	p.run.large(&it)
-	return p.out.Events
 }
 
 // State returns the encoded state after the last step.

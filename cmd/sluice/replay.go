@@ -271,12 +271,12 @@ func (p *replayed) entry(e *recording.Entry, rules *pair) error {
 	if s, ok := e.Step.In.(*plant.Scan); ok {
 		p.readings += uint64(len(s.Readings))
 	}
-	events := rules.now.Step(e.Step)
+	events := p.step(rules.now, e.Step)
 	p.events += uint64(len(events))
 	switch {
 	case rules.then != nil:
 		p.diff.now(events)
-		p.diff.then(rules.then.Step(e.Step))
+		p.diff.then(p.step(rules.then, e.Step))
 		return nil
 	case p.cmd.Recorded:
 		p.diff.now(events)
@@ -289,4 +289,13 @@ func (p *replayed) entry(e *recording.Entry, rules *pair) error {
 		}
 	}
 	return nil
+}
+
+// step has the rules wake by their own deadlines, which are those of their config, but
+// where they are compared with what the gateway did when it came to the recorded ones.
+func (p *replayed) step(rules *derive.Replay, st derive.Step) []plant.Event {
+	if p.cmd.Recorded {
+		return rules.Step(st)
+	}
+	return rules.Play(st)
 }
