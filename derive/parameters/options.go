@@ -32,13 +32,14 @@ func (d *Deadband) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// inside reports whether v is as good as last.
+// inside reports whether v is as good as last. Decimals such as 33.2 and 31.2 lie a
+// rounding error more than 2 apart.
 func (d Deadband) inside(v, last float64) bool {
 	limit := d.Amount
 	if d.Percent {
 		limit = math.Abs(last) * d.Amount / 100
 	}
-	return math.Abs(v-last) <= limit
+	return math.Abs(v-last) <= limit+(math.Abs(v)+math.Abs(last))*0x1p-52
 }
 
 // Parameter is one process value. A config writes the tag alone, or a mapping.

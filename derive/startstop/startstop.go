@@ -271,6 +271,11 @@ func (r *Rule) cancel(s *State, at, end rule.Stamp, out Sink) {
 		out.Unmark(was.At)
 	}
 	if !s.Running {
+		// What came in a run that was none belongs to the stop that goes on, not to the next.
+		for _, a := range s.Recent {
+			r.note(s, a.Code)
+		}
+		s.Recent = s.Recent[:0]
 		r.stands(s, at, out)
 	}
 }
