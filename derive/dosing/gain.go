@@ -152,7 +152,7 @@ func (r *Live) begins(s *LiveState, at rule.Stamp, sighted bool, out Sink) {
 		apart := stands
 		switch {
 		case stands:
-		case g.Gap:
+		case g.Gap, magnitude(s.Last.W-g.Ref) <= r.noise:
 			w = s.Last.W
 		default:
 			w, apart = r.apart(s, g.Ref, g.High, at)
