@@ -88,6 +88,8 @@ type Live struct {
 	grain  int64
 	steady int64
 	byBit  bool
+	// paired is set where net and tare make the weight.
+	paired bool
 	// silence is how long no other weight has come where the terminal's bit, which
 	// came without one, is that of the last: longer than two looks at the weight.
 	silence int64
@@ -286,6 +288,7 @@ func (b *liveBuilder) ticks(path string, m plant.Mass) int64 {
 func (b *liveBuilder) limits(o *Options) {
 	r := b.r
 	r.least = b.ticks("min_dose", o.MinDose)
+	r.paired = o.Weight.Net != ""
 	r.byBit = o.Stable.Tag != "" || o.Stable.Not != ""
 	r.band = b.ticks("stable.band", o.Stable.Band)
 	r.noise = r.band

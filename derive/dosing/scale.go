@@ -36,6 +36,7 @@ type LiveState struct {
 	Said  rule.Stamp `json:"sd,omitzero"`
 	Held  int64      `json:"hw,omitempty"`
 	Holds bool       `json:"hs,omitempty"`
+	Pair  pairing    `json:"pr,omitzero"`
 	// Mismatch is set while an alarm says that the terminal shows another unit,
 	// Flagged while one says that a dose is in doubt.
 	Mismatch bool `json:"mm,omitempty"`
@@ -133,6 +134,9 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 		changed = r.answers(s, readings[0].At, out) || changed
 	}
 	weight.w = parts[roleGross] + parts[roleNet] + parts[roleTare]
+	if r.paired && weight.asked {
+		r.pair(s, &weight, parts[roleNet], parts[roleTare])
+	}
 	if r.method == byBatchOut {
 		changed = r.stoodBefore(s, readings, &weight, out) || changed
 	}
@@ -162,7 +166,9 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 	if !weight.whole() || !r.usable(s, out) {
 		changed = changed || s.Win.N > 0
 		s.Win = window{}
-		s.Held, s.Holds = weight.w, weight.whole()
+		if s.Held, s.Holds = weight.w, weight.whole(); s.Pair.Waits != 0 {
+			s.waiting(weight.w, weight.at)
+		}
 		return changed
 	}
 	return r.sample(s, point{weight.w, weight.at}, out) || changed
@@ -170,7 +176,7 @@ func (r *Live) Observe(s *LiveState, readings []Reading, snapshot bool, now int6
 
 // sample takes a weight of use.
 func (r *Live) sample(s *LiveState, p point, out Sink) (changed bool) {
-	s.Held, s.Holds = 0, false
+	s.Held, s.Holds, s.Pair.Waits = 0, false, 0
 	seen := true
 	for i := range r.inputs {
 		if bit := uint64(1) << i; r.inputs[i].weighs() {
@@ -291,7 +297,7 @@ func (r *Live) first(of role) int {
 
 // gap notes that nobody looked for a while.
 func (r *Live) gap(s *LiveState) {
-	s.Win, s.Held, s.Holds = window{}, 0, false
+	s.Win, s.Held, s.Holds, s.Pair = window{}, 0, false, pairing{}
 	r.zeroUnseen(s)
 	if r.method == byGain {
 		r.away(s)
