@@ -440,8 +440,11 @@ func (r *Rule) report(s *State, p *span, now int64, out Sink) {
 func (r *Rule) Lost(s *State, covers func(rule.Input) bool) {
 	for i := range r.inputs {
 		if covers(r.inputs[i].Input) && !s.Tracks[i].Seen.IsZero() {
-			s.Tracks[i].lose()
-			s.Early = s.without(i) // the gap goes on
+			t := &s.Tracks[i]
+			if t.lose(); t.End.Good {
+				t.End, t.Gap = Reading{}, 0 // the gap goes on, as if it had not been read
+			}
+			s.Early = s.without(i)
 			if i == 0 {
 				s.Late = late{}
 			}

@@ -82,8 +82,8 @@ func (r *Rule) confirmed(s *State, v *Reading, snapshot bool, sum *delta, out Si
 		t.Lost = true
 		r.add(s, sum, &before, &d)
 	}
-	if before.Good || second {
-		t.end = end
+	if end.Good && (before.Good || second) {
+		t.End, t.Gap = end, max(time.Duration(end.At.At-t.Seen.At), time.Millisecond)
 	}
 	return second
 }
@@ -93,9 +93,8 @@ func (r *Rule) endFirst(s *State, inputs []int, out Sink) {
 	var sum delta
 	for _, i := range inputs {
 		in, t := &r.inputs[i], &s.Tracks[i]
-		end := t.end
-		t.end = Reading{}
-		t.Gap = time.Duration(end.At.At - t.Seen.At)
+		end := t.End
+		t.End = Reading{}
 		var d verdict
 		if t.Hold.N > 0 {
 			d = r.dropped(s, in, t, &end, end.At.Since(t.Seen), out)

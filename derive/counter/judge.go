@@ -53,8 +53,8 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 		step = math.MaxInt64
 	}
 	elapsed := v.At.Since(t.Seen)
-	if end := t.end; end.Good {
-		t.end = Reading{}
+	if end := t.End; end.Good {
+		t.End = Reading{}
 		if end.Raw < v.Raw {
 			d := r.accept(s, in, t, &end, end.Raw-t.Raw, 0, out)
 			d.at, d.rest = end.At, true

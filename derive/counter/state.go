@@ -102,8 +102,8 @@ type track struct {
 	Full bool `json:"u,omitempty"`
 	// rest is set while a reading is judged that counts more than the end of a gap.
 	rest bool
-	// end is the reading that ended a gap, where the one that is judged comes later.
-	end Reading
+	// End is the reading that ended a gap, where the one that is judged comes later.
+	End Reading `json:"en,omitzero"`
 }
 
 // prior is a number from before a reset.
@@ -297,12 +297,13 @@ func (s *State) Counted() *Totals { return &s.Now.Totals }
 // Shift follows a step of the gateway's clock, so that lengths stay true.
 func (s *State) Shift(step time.Duration) {
 	for i := range s.Tracks {
-		h := &s.Tracks[i].Hold
-		for _, t := range []*rule.Stamp{&s.Tracks[i].Seen, &h.At, &h.FirstAt, &h.BeforeAt, &h.AfterAt} {
-			t.Shift(step)
+		t := &s.Tracks[i]
+		h := &t.Hold
+		for _, at := range []*rule.Stamp{&t.Seen, &t.End.At, &h.At, &h.FirstAt, &h.BeforeAt, &h.AfterAt} {
+			at.Shift(step)
 		}
-		if s.Tracks[i].Saved != 0 {
-			s.Tracks[i].Saved += int64(step)
+		if t.Saved != 0 {
+			t.Saved += int64(step)
 		}
 	}
 	for _, t := range []*rule.Stamp{&s.Now.From, &s.Now.To, &s.Before.From, &s.Before.To, &s.Mark, &s.Late.At} {
