@@ -298,8 +298,8 @@ func (s *State) Counted() *Totals { return &s.Now.Totals }
 func (s *State) Shift(step time.Duration) {
 	for i := range s.Tracks {
 		t := &s.Tracks[i]
-		h := &t.Hold
-		for _, at := range []*rule.Stamp{&t.Seen, &t.End.At, &h.At, &h.FirstAt, &h.BeforeAt, &h.AfterAt} {
+		h, p := &t.Hold, &t.Prior
+		for _, at := range []*rule.Stamp{&t.Seen, &t.Born, &t.End.At, &p.At, &p.Since, &h.At, &h.FirstAt, &h.BeforeAt, &h.AfterAt} {
 			at.Shift(step)
 		}
 		if t.Saved != 0 {
