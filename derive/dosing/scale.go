@@ -71,15 +71,12 @@ func (r *Live) Fit(s *LiveState) {
 	if s.Binding != r.binding {
 		*s = LiveState{Binding: r.binding}
 	}
-	if z := &s.Zero; z.Count < 0 || z.Count >= zeroSteps {
-		*z = zeroing{} // a damaged state
+	if s.Zero.damaged() {
+		s.Zero = zeroing{}
 	}
 	if s.Others != r.others {
 		s.Known, s.On, s.Unit, s.Words, s.Others = 0, 0, "", words{}, r.others
 		r.gap(s)
-	}
-	if s.Zero.Count < 0 || s.Zero.Count >= zeroSteps {
-		s.Zero = zeroing{} // damaged
 	}
 	if r.total != nil {
 		r.total.rule.Fit(&s.Total.Count)

@@ -45,6 +45,11 @@ type zeroing struct {
 	Lapse int64      `json:"p,omitempty"`
 }
 
+// damaged reports whether a decoded state cannot be followed.
+func (z *zeroing) damaged() bool {
+	return z.Left < 0 || z.Unseen < 0 || z.Count < 0 || z.Count >= zeroSteps
+}
+
 // step notes a weight.
 func (z *zeroing) step(w int64) {
 	z.Steps[z.Count] = w - z.Last
