@@ -182,7 +182,8 @@ const (
 	// may come at once, for a backlog and for many first values.
 	longestGap = 5 * time.Millisecond
 	paceBurst  = 256
-	// longHeld is how long requests have waited, all together, before that is told.
+	// longHeld is how long requests have waited, all together and without a calm time
+	// between, before that is told.
 	longHeld = 10 * time.Second
 )
 
@@ -190,13 +191,13 @@ const (
 type pace struct {
 	gap  time.Duration
 	next time.Time
-	held time.Duration // all waits
+	held time.Duration // all waits since nothing was held back
 }
 
 // wait counts an event and returns how long the one behind it is to wait.
 func (p *pace) wait(now time.Time) time.Duration {
 	if least := now.Add(-paceBurst * p.gap); p.next.Before(least) {
-		p.next = least
+		p.next, p.held = least, 0
 	}
 	p.next = p.next.Add(p.gap)
 	wait := max(0, p.next.Sub(now))

@@ -138,6 +138,9 @@ func TestPace(t *testing.T) {
 	if said := s.d.Advice(); len(said) != 1 || !strings.Contains(said[0], "more often than it was asked to") {
 		t.Errorf("%q", said)
 	}
+	if in.pace.wait(now.Add(2 * time.Hour)); in.pace.held != 0 {
+		t.Errorf("after a calm time %v of waiting are remembered: over weeks, bursts would add up to haste", in.pace.held)
+	}
 	if in.strays() != 0 {
 		t.Error("a stray subscription without one")
 	}
