@@ -2,7 +2,6 @@ package derive
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -308,14 +307,7 @@ func TestWhatAVesselGainsIsToldOrFlagged(t *testing.T) {
 		// sides, and has no more than a drift beside it.
 		seenWithin, flaggedWithin, driftWithin = 40, 130, 60
 	)
-	// A fixed seed, so that the gate does not hang on chance: -rapid.seed and
-	// -rapid.checks try others.
-	if seed := flag.Lookup("rapid.seed"); seed.Value.String() == "0" {
-		if err := flag.Set("rapid.seed", "7"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = flag.Set("rapid.seed", "0") })
-	}
+	fixedSeed(t)
 	const config = "method: gain_in_weight, weight: {net: net, tare: tare}, component: {tag: plc/comp}, min_dose: 200 g, division: 5 g, rebase: zeroed, target: 100.0"
 	models := map[bool]*Model{false: hopperModel(t, config, "kg"), true: hopperModel(t, config+", while: plc/gate", "kg")}
 	batches := 5
