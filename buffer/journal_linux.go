@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askJournal has the file system begin a change in its journal, by the time of a file.
+// askJournal has the file system note a change in its journal: the time of a file.
 // ext4 gives up its journal first and becomes read-only a moment later (in between it
-// writes its superblock), and a sync in that moment may say that all is well: 3 of 600
-// trials lost an acknowledged write. The change finds the journal given up, and the
-// file system is read-only before it returns: 0 of 600. It is in memory only; the next
-// commit of the journal writes it with what comes anyway.
+// writes its superblock), and a sync in that moment may say that all is well while what
+// was written is lost. The change finds the journal given up, and the file system is
+// read-only before it returns (trials: docs/reliability.md). It is in memory only; the
+// next commit of the journal writes it with what comes anyway.
 func askJournal(folder string) {
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	// A refusal is seen by whoever opens the file for writing next.

@@ -259,7 +259,8 @@ type noAnswer struct{ error }
 
 // ask sends a request and returns its answer within the time-out. An error means
 // that the session is not used any longer, also after a refused request: nobody
-// knows what else the server has made of it.
+// knows what else the server has made of it. Only where the server says that it was
+// too much (overmuch), or a listing gets no answer in time, less is asked for.
 func ask[R ua.Response](ctx context.Context, s *session, req ua.Request) (answer R, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.d.o.Timeout.Std())
 	defer cancel()
