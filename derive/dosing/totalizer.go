@@ -152,7 +152,8 @@ func (r *Live) totalSample(s *LiveState, ticks int64, good, snapshot, named bool
 	}
 	before := t.untold()
 	reading := [1]counter.Reading{{At: at, Raw: count, Good: good}}
-	changed = r.total.rule.Observe(&t.Count, reading[:], snapshot, now, sink) || another
+	changed = r.total.rule.Confirm(&t.Count, reading[:], snapshot, now, sink) || another
+	changed = r.total.rule.Observe(&t.Count, reading[:], snapshot, now, sink) || changed
 	if after := t.untold(); after != before {
 		if before == 0 {
 			t.Begun, t.Words, t.Asked = at, s.Words, !named
