@@ -27,11 +27,12 @@ type reread struct {
 	totals []int
 }
 
-// newReread returns nil where there is nothing to be read together: no order that
-// comes from tags, no total, or one of them is an expression. The error is a
-// warning: the pieces of a change may be counted to the wrong order.
+// newReread returns nil where nothing can be read again: no order that comes from
+// tags, or it or a total is an expression. Without totals on the order's device it is
+// the order alone, which is sure the sooner: a subscription does not say it twice. The
+// error is a warning: the pieces of a change may be counted to the wrong order.
 func newReread(id plant.MachineID, o *order, c *counter.Rule) (*reread, error) {
-	if o == nil || c == nil || o.owner != ownerTags {
+	if o == nil || o.owner != ownerTags || o.inputs[orderNumber].Ref.Device == valuesDevice {
 		return nil, nil
 	}
 	number := o.inputs[orderNumber].Ref
@@ -43,22 +44,22 @@ func newReread(id plant.MachineID, o *order, c *counter.Rule) (*reread, error) {
 			r.add(in.Ref)
 		}
 	}
-	signals := c.Edges()
+	if c == nil {
+		return r, nil
+	}
+	alone, signals := *r, c.Edges()
 	for i, ref := range c.Tags() {
 		switch {
 		case slices.Contains(signals, ref):
 			continue
-		case ref.Device == valuesDevice || number.Device == valuesDevice:
+		case ref.Device == valuesDevice:
 			return nil, nil
 		case ref.Device != number.Device:
-			return nil, config.Warn("order", fmt.Sprintf("the order (%s) and what counts (%s) are on different devices, so no request reads both when the order changes", number, ref),
+			return &alone, config.Warn("order", fmt.Sprintf("the order (%s) and what counts (%s) are on different devices, so no request reads both when the order changes", number, ref),
 				"let one PLC hold both; as it is, pieces of one poll may be counted to the wrong order")
 		}
 		r.add(ref)
 		r.totals = append(r.totals, i)
-	}
-	if len(r.totals) == 0 {
-		return nil, nil
 	}
 	return r, nil
 }
@@ -129,8 +130,7 @@ func (r *run) together(found *tags) {
 		return
 	}
 	c := &r.s.counter
-	gap := m.counter.EndsGap(c, r.counts, false) || c.Now.Flags&counter.Unseen != 0
-	if s.Apart && !gap {
+	if s.Apart && !m.counter.EndsGap(c, r.counts, false) && c.Now.Flags&counter.Unseen == 0 {
 		r.Unmark(s.At)
 		r.unmarkWeighed(s.At)
 		m.counter.Observe(c, r.counts, false, r.now, r)

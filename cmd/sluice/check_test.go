@@ -264,7 +264,8 @@ uplinks:
 }
 
 // Order and counters are asked for together when the order changes, of devices
-// that can give both in one request. Of the others the config is warned.
+// that can give both in one request. Of the others the config is warned, and the order
+// alone is read again, where it could be asked for at all.
 func TestOrderAndCountersInOneRequest(t *testing.T) {
 	p, faults := loadPlan(filepath.Join("..", "..", "config", "testdata", "order-read-apart.good.yaml"), driverKinds, uplinkKinds)
 	want := []string{
@@ -284,8 +285,14 @@ func TestOrderAndCountersInOneRequest(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	asked := p.records("near-plc")
-	if len(p.Rereads) != 1 || len(asked) != 1 || asked[0].ID != "TOGETHER/order" || asked[0].On != plant.OnChange || !slices.Equal(asked[0].Fields, []plant.TagID{"order", "made"}) {
+	fields := map[plant.RecordID][]plant.TagID{"TOGETHER/order": {"order", "made"}, "DEVICES/order": {"order"}}
+	if len(p.Rereads) != len(fields) || len(asked) != len(fields) {
 		t.Errorf("asked for %+v", asked)
+	}
+	for _, rec := range asked {
+		if rec.On != plant.OnChange || !slices.Equal(rec.Fields, fields[rec.ID]) {
+			t.Errorf("asked for %+v", rec)
+		}
 	}
 }
 
