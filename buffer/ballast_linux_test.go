@@ -84,7 +84,7 @@ func TestForeignWriterFillsTheDiskForGood(t *testing.T) {
 			}
 			eventually(t, "the ballast is there", func() bool { return b.Stats().Ballast == o.Ballast })
 			// As a kill leaves it, on the disk that is full then.
-			o.Path = moveStore(t, crash(t, b), disk(t))
+			o.Path = moveStore(t, killedAtRest(t, b), disk(t))
 			if err := os.WriteFile(filepath.Join(o.Path, ballastName), make([]byte, o.Ballast), 0o600); err != nil {
 				t.Fatal(err)
 			}

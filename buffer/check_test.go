@@ -34,38 +34,7 @@ func tabled(t *testing.T, key Key) string {
 			}
 		}
 	}
-	var killed string
-	eventually(t, "the tables rest", func() bool {
-		tables := tablesIn(t, b.opts.Path)
-		if !slices.Equal(tables, tablesNamed(b)) {
-			return false // one is being made, or is merged and not yet deleted
-		}
-		killed = crash(t, b)
-		return slices.Equal(tables, tablesIn(t, killed)) && slices.Equal(tables, tablesNamed(b))
-	})
-	return killed
-}
-
-// tablesNamed are the files of tables that Badger's manifest names.
-func tablesNamed(b *Buffer) (names []string) {
-	for _, table := range b.db.Tables() {
-		names = append(names, fmt.Sprintf("%06d.sst", table.ID))
-	}
-	slices.Sort(names)
-	return names
-}
-
-// tablesIn are those of a store's folder.
-func tablesIn(t *testing.T, path string) (names []string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(path, storeFolder, "*.sst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		names = append(names, filepath.Base(f))
-	}
-	return names
+	return killedAtRest(t, b)
 }
 
 // keyed are the options of a store with a key.

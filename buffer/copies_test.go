@@ -3,10 +3,12 @@ package buffer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -56,6 +58,44 @@ func crashAt(t testing.TB, path string) string {
 	}
 	t.Fatal("the files of the store never come to rest")
 	return ""
+}
+
+// killedAtRest is crash at a moment at which Badger makes, merges and deletes no
+// table: where a test looks at the tables, or at what is refused because of those
+// that the manifest does not name.
+func killedAtRest(t testing.TB, b *Buffer) (killed string) {
+	t.Helper()
+	eventually(t, "the tables rest", func() bool {
+		tables := tablesIn(t, b.opts.Path)
+		if !slices.Equal(tables, tablesNamed(b)) {
+			return false // one is being made, or is merged and not yet deleted
+		}
+		killed = crash(t, b)
+		return slices.Equal(tables, tablesIn(t, killed)) && slices.Equal(tables, tablesNamed(b))
+	})
+	return killed
+}
+
+// tablesNamed are the files of tables that Badger's manifest names.
+func tablesNamed(b *Buffer) (names []string) {
+	for _, table := range b.db.Tables() {
+		names = append(names, fmt.Sprintf("%06d.sst", table.ID))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// tablesIn are those of a store's folder.
+func tablesIn(t testing.TB, path string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(path, storeFolder, "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		names = append(names, filepath.Base(f))
+	}
+	return names
 }
 
 // copyMark copies the high-water mark.

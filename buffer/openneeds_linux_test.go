@@ -118,7 +118,7 @@ func killedStore(t *testing.T, events int, drained bool) string {
 		last := got[len(got)-1].Sequence
 		settle(t, q, m, last, delivered(got[0].Sequence, last))
 	}
-	to := crash(t, b)
+	to := killedAtRest(t, b)
 	mustClose(t, b)
 	return to
 }

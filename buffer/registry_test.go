@@ -41,7 +41,7 @@ func rotated(t *testing.T, key Key) string {
 	for i := range 50 {
 		commit(t, b, "M1", count(50+i))
 	}
-	path := crash(t, b)
+	path := killedAtRest(t, b)
 	data, err := os.ReadFile(filepath.Join(o.Path, registryCopy))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(path, registryCopy), data, 0o600)
@@ -81,9 +81,15 @@ func TestADamagedRegistryIsMended(t *testing.T) {
 			}
 			return b
 		}, false, false},
-		"the head, no copy":          {func(b []byte) []byte { b[20] ^= 4; return b }, false, false},
-		"a torn new entry, no copy":  {func(b []byte) []byte { return append(b, 0, 0, 0, 70, 1, 2, 3) }, false, false},
-		"a key, no copy":             {func(b []byte) []byte { b[frames(b)[0]+registryFrame+8] ^= 1; return b }, false, true},
+		"the head, no copy":         {func(b []byte) []byte { b[20] ^= 4; return b }, false, false},
+		"a torn new entry, no copy": {func(b []byte) []byte { return append(b, 0, 0, 0, 70, 1, 2, 3) }, false, false},
+		// Each, since nothing may be left by now that the first one is for.
+		"each key, no copy": {func(b []byte) []byte {
+			for _, at := range frames(b) {
+				b[at+registryFrame+8] ^= 1
+			}
+			return b
+		}, false, true},
 		"a key":                      {func(b []byte) []byte { b[frames(b)[0]+registryFrame+8] ^= 1; return b }, true, false},
 		"a length":                   {func(b []byte) []byte { b[frames(b)[0]+3] ^= 1; return b }, true, false},
 		"zeros":                      {func(b []byte) []byte { clear(b); return b }, true, false},
