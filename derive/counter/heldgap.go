@@ -1,6 +1,11 @@
 package counter
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/sluice-edge/sluice/derive/rule"
+)
 
 // before is what was read last before the gap that a drop is held over, after what
 // was read first behind it; they are not Good where there is none.
@@ -27,12 +32,22 @@ func (r *Rule) Confirm(s *State, readings []Reading, snapshot bool, now int64, o
 	var sum delta
 	var ended []int
 	ahead := s.Now.From.IsZero() && !s.Mark.IsZero() // nothing is counted behind the mark
-	for i := range readings {
-		v := &readings[i]
-		if t := &s.Tracks[v.Input]; v.Good && t.Hold.N > 0 && t.Hold.Drop {
+	main := slices.IndexFunc(readings, func(v Reading) bool { return v.Input == 0 && v.Good })
+	s.back = main >= 0 && r.turned(&readings[main]) >= s.Tracks[0].Raw
+	var restart rule.Stamp // when a total that is confirmed now was seen reset
+	for _, main := range [...]bool{true, false} {
+		for i := range readings {
+			v := &readings[i]
+			t := &s.Tracks[v.Input]
+			if !v.Good || (v.Input == 0) != main || t.Hold.N == 0 || !t.Hold.Drop {
+				continue
+			}
 			was := t.Hold
-			if r.confirmed(s, v, snapshot, &sum, out) {
+			if r.confirmed(s, v, snapshot, !main && was.FirstAt == restart, &sum, out) {
 				ended = append(ended, v.Input)
+			}
+			if main && t.Hold.N == 0 {
+				restart = was.FirstAt
 			}
 			changed = changed || t.Hold != was
 		}
@@ -63,14 +78,15 @@ func (s *State) ahead() {
 
 // confirmed takes to a sum what was held before a gap, if v confirms it, and has the
 // reading that ended the gap judged before v. It reports whether v ends a second gap:
-// then the first one is to be told by itself.
-func (r *Rule) confirmed(s *State, v *Reading, snapshot bool, sum *delta, out Sink) (second bool) {
+// then the first one is to be told by itself. With the total seen reset in the same
+// answer, it is no noise that the number is back above the old one.
+func (r *Rule) confirmed(s *State, v *Reading, snapshot, withTotal bool, sum *delta, out Sink) (second bool) {
 	in, t := &r.inputs[v.Input], &s.Tracks[v.Input]
 	h, next := &t.Hold, Reading{Raw: r.turned(v), At: v.At}
 	h.Cut = h.Cut || snapshot
 	before, end := h.before(v.Input), h.after(v.Input)
 	second = h.Cut && end.Good
-	if next.Raw >= t.Raw || !r.goesOn(h, &next) || !second && h.N+1 < r.confirm {
+	if next.Raw >= t.Raw && !withTotal || !r.goesOn(h, &next) || !second && h.N+1 < r.confirm && !withTotal {
 		return false
 	}
 	if h.Cut && !second {
@@ -86,6 +102,14 @@ func (r *Rule) confirmed(s *State, v *Reading, snapshot bool, sum *delta, out Si
 		t.End, t.Gap = end, max(time.Duration(end.At.At-t.Seen.At), time.Millisecond)
 	}
 	return second
+}
+
+// restarts reports whether scrap or rework was seen to drop in the same answer as the
+// total, before a gap behind which the total is not back: a device that restarted.
+func (r *Rule) restarts(s *State, in *input, t *track, v *Reading) bool {
+	main := &s.Tracks[0]
+	return !s.back && t != main && t.Lost && t.Hold.N > 0 && t.Hold.Drop && (in.role == scrap || in.role == rework) &&
+		main.Hold.N > 0 && main.Hold.Drop && main.Hold.FirstAt == t.Hold.FirstAt && r.goesOn(&t.Hold, v)
 }
 
 // endFirst books what the readings count that ended the first of two gaps.

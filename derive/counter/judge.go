@@ -52,6 +52,10 @@ func (r *Rule) judge(s *State, in *input, t *track, v *Reading, out Sink) verdic
 	if rise && step < 0 {
 		step = math.MaxInt64
 	}
+	if rise && r.restarts(s, in, t, v) {
+		r.hold(t, v, true)
+		return verdict{changed: true}
+	}
 	elapsed := v.At.Since(t.Seen)
 	if end := t.End; end.Good {
 		t.End = Reading{}

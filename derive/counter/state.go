@@ -169,6 +169,9 @@ type State struct {
 	// Base is what was reported when the current order began.
 	Base       Totals `json:"base,omitzero"`
 	LastReport int64  `json:"last,omitempty"`
+	// back is set while a scan is counted in which the main counter is not below its
+	// believed number.
+	back bool
 }
 
 // CopyFrom makes s equal to o without sharing memory with it, reusing its own.
