@@ -201,6 +201,10 @@ type Plan struct {
 	Registers func(tag plant.TagID, least int) (p Plan, ok bool)
 	// Browse lists what the device has; nil for a protocol without a list.
 	Browse Browse
+	// Reads words what makes the value of each tag of what the device says: address,
+	// type, order, scale. They differ where the same answer may give another value. How
+	// often it is read, and where the device is, is no part of it.
+	Reads func() map[plant.TagID]string
 	// Once says that what the device says is said to one reader only, so that a
 	// second one would take it from the gateway.
 	Once bool

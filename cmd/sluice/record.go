@@ -35,6 +35,9 @@ func newRecordings(g *gateway) *recording.Set {
 	return recording.NewSet(recording.Options{
 		Folder:  filepath.Join(string(g.plan.Config.Buffer.Path), recordingsFolder),
 		Gateway: g.plan.Config.Site.Gateway, Program: version, Machines: machines,
+		Tags: func(m plant.MachineID) map[string]string {
+			return g.plan.reads(g.plan.Machines[slices.Index(machines, m)])
+		},
 		Attach: func(m plant.MachineID, r derive.Recorder) {
 			g.workers[slices.Index(machines, m)].Record(r)
 		},

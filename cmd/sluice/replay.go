@@ -38,7 +38,8 @@ func (r *replayCmd) Validate() error {
 	return nil
 }
 
-// exitDiffers is the exit code of a replay that gives other events.
+// exitDiffers is the exit code of a replay that gives other events, or cannot give
+// those of this config.
 const exitDiffers = exitFailed
 
 // Run replays the files in their order. What it prints on stdout is the same,
@@ -66,11 +67,14 @@ func (r *replayCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	fmt.Fprintf(c.Err, "sluice: %s, %d readings, %s in %s\n", count(int(p.inputs), "input"), p.readings, count(int(p.events), "event"), time.Since(begun).Round(time.Millisecond))
-	if r.Against == "" && !r.Recorded {
-		return nil
+	differs := false
+	if r.Against != "" || r.Recorded {
+		if differs, err = p.diff.report(c.Out, now.Config.Site.Location(), r.JSON); err != nil {
+			return err
+		}
 	}
-	differs, err := p.diff.report(c.Out, now.Config.Site.Location(), r.JSON)
-	if err == nil && differs {
+	unlike, err := p.unlike.report(c, r.JSON)
+	if err == nil && (differs || unlike) {
 		return &exitError{code: exitDiffers}
 	}
 	return err
@@ -173,6 +177,7 @@ type replayed struct {
 	now, then *plan
 	progress  *progress
 	diff      difference
+	unlike    unlike
 	line      []byte
 
 	inputs, readings, events uint64
@@ -241,22 +246,30 @@ func (p *replayed) file(ctx context.Context, f recorded, rules *pair) (err error
 
 // begin makes the rules of both sides from the state of a file.
 func (p *replayed) begin(r *recording.Reader, rules *pair) (err error) {
-	if rules.now, err = begin(p.now, r); err != nil {
+	head := r.Head()
+	now, err := modelOf(p.now, head.Machine)
+	if err != nil {
 		return err
 	}
-	if p.cmd.Against != "" {
-		rules.then, err = begin(p.then, r)
+	p.unlike.recorded(head, p.now.reads(now))
+	if rules.now, err = now.NewReplay(r.State()); err != nil || p.cmd.Against == "" {
+		return err
 	}
+	then, err := modelOf(p.then, head.Machine)
+	if err != nil {
+		return err
+	}
+	p.unlike.against(head.Machine, p.now.reads(now), p.then.reads(then))
+	rules.then, err = then.NewReplay(r.State())
 	return err
 }
 
-func begin(p *plan, r *recording.Reader) (*derive.Replay, error) {
-	machine := r.Head().Machine
+func modelOf(p *plan, machine plant.MachineID) (*derive.Model, error) {
 	i := slices.IndexFunc(p.Machines, func(m *derive.Model) bool { return m.Machine() == machine })
 	if i < 0 {
 		return nil, config.Unknown("", "machine", string(machine), p.machineNames())
 	}
-	return p.Machines[i].NewReplay(r.State())
+	return p.Machines[i], nil
 }
 
 func (p *replayed) entry(e *recording.Entry, rules *pair) error {

@@ -110,6 +110,85 @@ func TestReplayShowsTheDifference(t *testing.T) {
 	}
 }
 
+// tagged is recordedPress as a gateway writes it that read made so.
+func tagged(t *testing.T, reads string) string {
+	t.Helper()
+	var b bytes.Buffer
+	head := recording.Head{Machine: "PRESS-01", Gateway: "gw-1", Run: "00c0ffee", Part: 1, Tags: map[string]string{"plc/made": reads}}
+	w, err := recording.NewWriter(&b, head, []byte(`{"v":1}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.End("its time was over", false); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "press.rec")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A recording holds values by the names of their tags: a config that reads a tag
+// otherwise would be played with the old ones, and nothing would differ.
+func TestReplayNamesTheTagsThatAreReadOtherwise(t *testing.T) {
+	const rule = "counter: {total: made, max_rate: 10/s, pieces: 1}"
+	file, x := recordedPress(t, 4), pressConfig(t, rule)
+	tag := func(tag string) string {
+		path := pressConfig(t, rule)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, bytes.Replace(text, []byte(`made: "holding:0"`), []byte("made: "+tag), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		tag, now string // now is empty where the values are the same
+	}{
+		"the same in other words": {`{address: "40001", type: word, word_order: ABCD, scale: 1.0, writable: true}`, ""},
+		"address":                 {`"holding:1"`, "holding:1 (40002), type uint16"},
+		"type":                    {`{address: "holding:0", type: uint32}`, "holding:0 (40001), type uint32"},
+		"word order":              {`{address: "holding:0", type: uint32, word_order: CDAB}`, "type uint32, word_order CDAB"},
+		"scale":                   {`{address: "holding:0", scale: 0.10}`, "holding:0 (40001), type uint16, scale 0.1"},
+	} {
+		out, talk, code := sluice(t, "replay", file, "-c", tag(c.tag), "--against", x)
+		named := strings.Contains(talk, `PRESS-01: the tag plc/made is read as "holding:0 (40001), type uint16" by --against, and as "`) && strings.Contains(talk, c.now+`" now: this cannot be replayed`)
+		if named != (c.now != "") || (code == exitDiffers) != named || strings.Contains(out, "holding") {
+			t.Errorf("%s: exit %d\n%s%s", name, code, out, talk)
+		}
+	}
+	out, _, code := sluice(t, "replay", file, "-c", tag(`{address: "holding:0", scale: 0.1}`), "--against", x, "--json")
+	if want := `{"machine":"PRESS-01","tag":"plc/made","before":"holding:0 (40001), type uint16","now":"holding:0 (40001), type uint16, scale 0.1","against":true}` + "\n"; code != exitDiffers || !strings.HasSuffix(out, want) {
+		t.Errorf("as JSON: exit %d\n%s", code, out)
+	}
+	for reads, want := range map[string]string{
+		"holding:0 (40001), type uint16": "",
+		"holding:0 (40001), type int16":  `was read as "holding:0 (40001), type int16" when it was recorded, and is "holding:0 (40001), type uint16" now`,
+	} {
+		for _, more := range [][]string{nil, {"--recorded"}, {"--against", x}} {
+			_, talk, code := sluice(t, append([]string{"replay", tagged(t, reads), "-c", x}, more...)...)
+			if !strings.Contains(talk, want) || strings.Contains(talk, "cannot be replayed") != (want != "") || (code == exitDiffers) != (want != "") {
+				t.Errorf("recorded as %s %v: exit %d\n%s", reads, more, code, talk)
+			}
+		}
+	}
+	old := tagged(t, "holding:0 (40001), type uint16")
+	other := tag(`{address: "holding:0"}, other: "holding:5"`)
+	text, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, bytes.Replace(text, []byte("total: made"), []byte("total: other"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, talk, code := sluice(t, "replay", old, "-c", other); code != exitDiffers || !strings.Contains(talk, "the tag plc/other was used by no rule when it was recorded: this cannot be replayed") {
+		t.Errorf("a tag that is new: exit %d\n%s", code, talk)
+	}
+}
+
 func TestReplayOfBadFiles(t *testing.T) {
 	file, config := recordedPress(t, 4), pressConfig(t, "counter: {total: made, max_rate: 10/s, pieces: 1}")
 	whole, err := os.ReadFile(file)

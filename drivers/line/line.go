@@ -38,6 +38,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Once:         o.Poll == "",
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, &o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, &o) },
+		Reads:        o.reads,
 	}
 	for i := range points {
 		p.Tags[i] = points[i].tagOf(&o)

@@ -53,6 +53,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		MaxConnections: o.MaxConnections, Once: o.MaxConnections == 1,
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o) },
+		Reads:        o.reads,
 		Registers:    func(tag plant.TagID, least int) (drivers.Plan, bool) { return registersOf(o, tag, least) },
 	}, nil
 }

@@ -68,6 +68,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Certificates: certificates,
 		CheckRecords: checkRecords,
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o, id, user) },
+		Reads:        o.reads,
 		Browse: func(ctx context.Context, env drivers.Env, b drivers.BrowseOptions) (drivers.Listing, error) {
 			return browse(ctx, env, o, id, user, b)
 		},

@@ -34,6 +34,9 @@ const (
 	maxShapes, maxShaped = 4096, 1 << 20
 	// maxNames bounds the names that are written once.
 	maxNames = 1 << 16
+	// maxTags bounds the tags of a head in bytes: it is one block, in which an
+	// escape of JSON may make six bytes of one.
+	maxTags = maxBlock / 8
 )
 
 // The sorts of blocks: the first byte of each.
@@ -124,6 +127,10 @@ type Head struct {
 	// goes on where the one before of the same run ended.
 	Run  string `json:"run"`
 	Part int    `json:"part"`
+	// Tags are the tags that the rules used, as "device/tag", each with the words of
+	// its drivers.Plan.Reads; empty in files of programs that did not note them, and
+	// where they are more than fit.
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // Follows reports whether h goes on exactly where before ended.

@@ -73,7 +73,7 @@ func (r *recorder) open(state []byte, keyed []plant.KV) error {
 	if err != nil {
 		return err
 	}
-	head := Head{Machine: r.machine, Gateway: r.set.o.Gateway, Program: r.set.o.Program, Begun: now, Run: r.run, Part: r.part}
+	head := Head{Machine: r.machine, Gateway: r.set.o.Gateway, Program: r.set.o.Program, Begun: now, Run: r.run, Part: r.part, Tags: r.set.tags(r.machine)}
 	w, err := NewWriter(f, head, state, keyed)
 	r.file, r.w, r.inputs = f, w, 0
 	if err != nil {

@@ -49,6 +49,9 @@ type Options struct {
 	Gateway, Program string
 	// Machines are all that may be recorded.
 	Machines []plant.MachineID
+	// Tags returns what a machine's rules read and how, for Head.Tags; nil means that
+	// nobody knows. It is called from any goroutine, once for each file.
+	Tags func(m plant.MachineID) map[string]string
 	// Attach gives a machine its Recorder, nil to take it away.
 	Attach func(m plant.MachineID, r derive.Recorder)
 	// Room says why the disk has no room for another file now; nil means that
@@ -113,6 +116,21 @@ func NewSet(o Options, log *zap.Logger) *Set {
 		o.Room = func() error { return nil }
 	}
 	return &Set{o: o, log: log, open: make(map[string]bool), counted: make(map[string]uint64), wrong: make(map[plant.MachineID]Failure)}
+}
+
+// tags are those of a machine that its heads name, nil where they are too many.
+func (s *Set) tags(m plant.MachineID) map[string]string {
+	if s.o.Tags == nil {
+		return nil
+	}
+	tags, size := s.o.Tags(m), 0
+	for name, reads := range tags {
+		size += len(name) + len(reads)
+	}
+	if size > maxTags {
+		return nil
+	}
+	return tags
 }
 
 // Folder returns where the files are.

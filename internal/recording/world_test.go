@@ -103,6 +103,9 @@ type world struct {
 func (w *world) set(worker *derive.Worker) *Set {
 	return NewSet(Options{
 		Folder: w.dir, Gateway: "gw-1", Program: "test", Machines: []plant.MachineID{"PRESS-01"},
+		Tags: func(m plant.MachineID) map[string]string {
+			return map[string]string{"press/made": string(m) + " uint16"}
+		},
 		Attach: func(_ plant.MachineID, r derive.Recorder) { worker.Record(r) },
 	}, zap.NewNop())
 }
@@ -210,11 +213,18 @@ func (w *world) replay() replays {
 	}
 	all := replays{files: len(files), seen: map[plant.Sequence]string{}}
 	var heads []Head
-	paths := map[Head]string{}
+	type part struct {
+		run string
+		n   int
+	}
+	paths := map[part]string{}
 	for _, f := range files {
 		r, closing := w.open(f)
 		heads = append(heads, r.Head())
-		paths[r.Head()] = f
+		if got := r.Head().Tags["press/made"]; got != "PRESS-01 uint16" {
+			w.t.Errorf("%s: its head says of the tag %q", f, got)
+		}
+		paths[part{r.Head().Run, r.Head().Part}] = f
 		closing()
 	}
 	slices.SortFunc(heads, func(a, b Head) int {
@@ -226,7 +236,7 @@ func (w *world) replay() replays {
 	var before Head
 	var rules *derive.Replay
 	for _, h := range heads {
-		rules = w.file(paths[h], h.Follows(before), rules, &all)
+		rules = w.file(paths[part{h.Run, h.Part}], h.Follows(before), rules, &all)
 		before = h
 	}
 	return all
