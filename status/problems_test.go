@@ -227,6 +227,7 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"rest: POST http://mes/x: it does not answer in HTTP; if it speaks TLS there, write https:// in url":                                                 "write https:// in the url",
 		"rest: POST http://mes/x: it closed the connection before it answered":                                                                               "may have restarted",
 		`mqtt: the broker ends each session: another gateway "gw" uses the client_id "c" too (the broker ended the session: EOF)`:                            "its own client_id",
+		`mqtt: the broker ends each session: uplink b1 of this gateway uses the client_id "c" too (the broker ended the session: EOF)`:                       "Leave client_id out of one of the two uplinks",
 		"rest: POST https://mes:8080/x: no TLS handshake within 5s; look whether the port in url is one of TLS":                                              "nothing that speaks TLS",
 	} {
 		if got := adviceOf(cause); !strings.Contains(got, part) {

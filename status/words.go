@@ -158,6 +158,7 @@ var connectionRemedies = []remedy{
 	{[]string{"does not keep to http"}, "It answers, but not as HTTP has it: check the port, and what stands in between; ask whoever runs it."},
 	{[]string{"write https:// in url"}, "It does not answer in HTTP: write https:// in the url if it speaks TLS there, and check the port."},
 	{[]string{"another client probably uses"}, "Look into the broker's log, which says why: another client of that client_id, or access rules that forbid what is sent."},
+	{[]string{"of this gateway uses the client_id"}, "Leave client_id out of one of the two uplinks, or give each its own. Until then they take turns."},
 	{[]string{"uses the client_id"}, "Give each gateway its own site: gateway:, or its own client_id in this uplink. Until then they take turns."},
 	{[]string{"sessions ended while this message was sent"}, "It answers, and ends the session at this message: look into the broker's log, its access rules and its limit of size for that topic."},
 	{[]string{"no puback"}, "The broker is there and acknowledges nothing: look whether it is overloaded or its disk is full, and whether a firewall drops packets."},

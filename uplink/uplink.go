@@ -195,6 +195,9 @@ type Env struct {
 	// Expiries is told of what ends that is only known once the other side has
 	// answered: its certificate, a token that it gave. It may be nil.
 	Expiries *Expiries
+	// Shared are the Keys of Plan.Owns that another uplink of this gateway has with
+	// the same thing, each with the name of that uplink.
+	Shared map[string]string
 	// Memory reads this uplink's own durable keys. After plant.ErrUnreadable a
 	// sender goes on with what is safe: it asks the receiver again, sends again
 	// under the same id, or holds the events with that as the cause.

@@ -250,7 +250,7 @@ func (g *gateway) build() error {
 			States:  g.statesFor(u.Plan.Options.Machines),
 			Stock:   g.stockOf,
 			Shelved: func(m plant.MachineID, key string) bool { return forwarder.Shelved(m, key) },
-			Codes:   codes, Expiries: expiries,
+			Codes:   codes, Expiries: expiries, Shared: g.plan.shared(&u),
 		})
 		forwarder = uplink.NewForwarder(u.Name, queue, sender, u.Plan.Options, g.log)
 		g.senders = append(g.senders, sender)

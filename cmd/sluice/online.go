@@ -44,7 +44,7 @@ func probeUplink(ctx context.Context, con *console, p *plan, u *uplinkPlan) []up
 	site := p.Config.Site
 	s := u.Plan.Open(uplink.Env{
 		Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Log: con.Log,
-		Codes: uplink.NewCodes(u.Plan.Codes, p.downtimes(u.Name)), Expiries: expiries,
+		Codes: uplink.NewCodes(u.Plan.Codes, p.downtimes(u.Name)), Expiries: expiries, Shared: p.shared(u),
 		Memory: func(string) ([]byte, error) { return nil, nil },
 	})
 	found := []uplink.Finding{letsIn(ctx, con, p, u)}

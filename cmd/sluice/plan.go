@@ -319,6 +319,21 @@ func (k *checker) toldTwice(s *config.Section, p uplink.Plan) config.Faults {
 	return nil
 }
 
+// shared are the keys of what an uplink owns and another one has, too, with its name.
+func (p *plan) shared(u *uplinkPlan) map[string]string {
+	all := make(map[string]string)
+	for _, own := range u.Plan.Owns {
+		for i := range p.Uplinks {
+			other := &p.Uplinks[i]
+			if other.Name != u.Name && slices.ContainsFunc(other.Plan.Owns, func(o uplink.Own) bool { return o.Key == own.Key && o.Thing == own.Thing }) {
+				all[own.Key] = other.Name
+				break
+			}
+		}
+	}
+	return all
+}
+
 // ownedTwice warns of what only one uplink may have, and another one has already.
 func (k *checker) ownedTwice(s *config.Section, p uplink.Plan) (faults config.Faults) {
 	for _, own := range p.Owns {

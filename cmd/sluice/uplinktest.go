@@ -76,7 +76,7 @@ func tryAlone(ctx context.Context, c *console, p *plan, u *uplinkPlan) uplink.Te
 	site := p.Config.Site
 	notes := uplink.NewJournal(u.Name, func(uplink.Exchange) {})
 	s := u.Plan.Open(uplink.Env{
-		Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Log: c.Log, Journal: notes,
+		Name: u.Name, Gateway: site.Gateway, Path: site.Path(), Log: c.Log, Journal: notes, Shared: p.shared(u),
 		Memory: func(string) ([]byte, error) { return nil, nil },
 	})
 	t := uplink.Try(ctx, u.Name, s, notes)

@@ -63,6 +63,8 @@ type Sender struct {
 	brokers       int
 	sendTimeout   time.Duration
 	env           uplink.Env
+	// twin is another uplink of this gateway with the same client_id at the broker.
+	twin string
 
 	// testing keeps two tests apart and guards tests, their number so far.
 	testing sync.Mutex
@@ -77,6 +79,7 @@ func open(o Options, brokers []mqttsession.Broker, files *trouble, env uplink.En
 	s := &Sender{
 		topics: newTopics(o.Topic, place), maxPacket: int(o.MaxPacket), env: env,
 		files: files, secret: &trouble{}, brokers: len(brokers), sendTimeout: o.SendTimeout.Std(), ackWait: o.AckWait,
+		twin: env.Shared["client_id"],
 	}
 	if o.CursorTopic != "" {
 		s.cursors = newTopics(o.CursorTopic, place)
@@ -96,6 +99,7 @@ func (s *Sender) settings(o Options, brokers []mqttsession.Broker, place place) 
 		client = "sluice-" + env.Gateway + "-" + env.Name
 	}
 	self := whoami(env.Gateway, client)
+	self.twin = s.twin
 	settings := mqttsession.Options{
 		Brokers:  watched(brokers, env.Expiries),
 		Bind:     o.Bind,
@@ -111,6 +115,7 @@ func (s *Sender) settings(o Options, brokers []mqttsession.Broker, place place) 
 		Online:         self.status("online"),
 		Offline:        self.status("offline"),
 		Rival:          self.rival,
+		Twin:           sibling(s.twin),
 		Rest:           rivalRest,
 		Window:         o.Window,
 		WindowBytes:    int(o.WindowBytes),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,14 +28,28 @@ type statusDocument struct {
 }
 
 // self is who this process is at the broker.
-type self struct{ statusDocument }
+type self struct {
+	statusDocument
+	// twin is another uplink of this gateway with the same client identifier; empty
+	// if there is none.
+	twin string
+}
 
 func whoami(gateway, client string) self {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "" // only people miss it
 	}
-	return self{statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8], ClientID: client}}
+	return self{statusDocument: statusDocument{Gateway: gateway, Host: host, Instance: rand.Text()[:8], ClientID: client}}
+}
+
+// sibling words an uplink of this gateway that uses the same client identifier,
+// empty for none.
+func sibling(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "uplink " + name + " of this gateway"
 }
 
 // status returns the payload of the status topic.
@@ -53,6 +68,9 @@ func (s self) rival(status []byte) string {
 	var d statusDocument
 	if json.Unmarshal(status, &d) != nil || d.Instance == "" || d.Instance == s.Instance || d.ClientID != "" && d.ClientID != s.ClientID {
 		return ""
+	}
+	if s.twin != "" && d.Gateway == s.Gateway && d.Host == s.Host {
+		return sibling(s.twin)
 	}
 	if d.Host == "" {
 		return fmt.Sprintf("another gateway %q", d.Gateway)
@@ -102,7 +120,10 @@ func (s *Sender) Inform(to *uplink.Stats) {
 			Since: since, Text: who + "; the broker throws one out when the other comes, so events wait in turns",
 			Do: "Give each gateway its own site: gateway:, or its own client_id in this uplink. This goes away once a session has lived for half a minute.",
 		}
-		if !sure {
+		switch {
+		case sure && s.twin != "" && strings.HasPrefix(who, sibling(s.twin)):
+			n.Do = "Leave client_id out of one of the two uplinks, or give each its own."
+		case !sure:
 			n.Text = "the broker ends each session soon: " + who
 			n.Do = "Look into the broker's log, which says why. Let this user publish to its topics in the access rules; give each gateway its own site: gateway:, or its own client_id."
 		}

@@ -38,6 +38,58 @@ func TestRivalIsWhoUsesTheSameClientID(t *testing.T) {
 	}
 }
 
+// Where it is another uplink of this gateway, that one is named, and not this gateway
+// as another one.
+func TestRivalIsTheOtherUplinkOfThisGateway(t *testing.T) {
+	me, elsewhere := whoami("gw", "c-1"), whoami("gw", "c-1")
+	me.twin, elsewhere.Host = "b1", "edge-8"
+	for name, c := range map[string]struct {
+		other self
+		want  string
+	}{
+		"the other uplink":  {whoami("gw", "c-1"), "uplink b1 of this gateway"},
+		"another gateway":   {whoami("gw-2", "c-1"), `another gateway "gw-2"`},
+		"a copied disk":     {elsewhere, `another gateway "gw" on the computer "edge-8"`},
+		"another client_id": {whoami("gw", "c-2"), ""},
+	} {
+		if got := me.rival(c.other.status("online")); !strings.HasPrefix(got, c.want) || got == "" != (c.want == "") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// Two uplinks of one gateway with one client_id name each other with the remedy for
+// that, also where each has a status topic of its own and cannot see the other's.
+func TestTwoUplinksWithOneClientID(t *testing.T) {
+	for _, topics := range [][2]string{{"st", "st"}, {"st/one", "st/two"}} {
+		t.Run(topics[1], func(t *testing.T) {
+			t.Parallel() // it mostly waits
+			const rest = 500 * time.Millisecond
+			o := testOptions(newEmbedded(t).Addr())
+			o.ClientID, o.KeepAlive = "same", config.Duration(10*time.Second)
+			var both []copied
+			for i, twin := range []string{"b2", "b1"} {
+				o.StatusTopic = topics[i]
+				both = append(both, openCopied(t, o, rest, twin))
+			}
+			for i, twin := range []string{"b2", "b1"} {
+				want := "uplink " + twin + ` of this gateway uses the client_id "same" too`
+				eventually(t, want, func() bool { return strings.HasPrefix(both[i].rival(), want) })
+				var stats uplink.Stats
+				both[i].Inform(&stats)
+				for _, n := range stats.Notices {
+					if strings.Contains(n.Text, "client_id") && !strings.HasPrefix(n.Do, "Leave client_id out of one of the two uplinks") {
+						t.Errorf("%s: %s", n.Text, n.Do)
+					}
+				}
+				if n := both[i].log.FilterMessageSnippet("with one client_id").FilterField(zap.String("who", want)).Len(); n == 0 {
+					t.Errorf("the log does not name %s", twin)
+				}
+			}
+		})
+	}
+}
+
 // copied is one of two gateways that use one client_id.
 type copied struct {
 	*Sender
@@ -45,9 +97,10 @@ type copied struct {
 }
 
 // openCopied opens one that rests for so long, with all that it does without events.
-func openCopied(t *testing.T, o Options, rest time.Duration) copied {
+// twin is the other uplink of the same gateway, if the other one is that.
+func openCopied(t *testing.T, o Options, rest time.Duration, twin string) copied {
 	core, log := observer.New(zap.InfoLevel)
-	s := openAs(t, o, uplink.Env{Log: zap.New(core)})
+	s := openAs(t, o, uplink.Env{Log: zap.New(core), Shared: map[string]string{"client_id": twin}})
 	endpoints, err := o.endpoints()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +143,7 @@ func TestTwoGatewaysWithOneClientID(t *testing.T) {
 			o := testOptions(addr(t))
 			o.ClientID, o.StatusTopic = "copied", "st/{gateway}"
 			o.KeepAlive = config.Duration(10 * time.Second) // the embedded broker ends who says nothing for 1 s after 1 s
-			one, two := openCopied(t, o, rest), openCopied(t, o, rest)
+			one, two := openCopied(t, o, rest, ""), openCopied(t, o, rest, "")
 			host, err := os.Hostname()
 			if err != nil {
 				t.Fatal(err)

@@ -46,6 +46,9 @@ type Options struct {
 	// Rival names who wrote a status that is not this client's, empty if it is; nil
 	// for nobody is named.
 	Rival func(status []byte) string
+	// Twin names who else uses ClientID at these brokers, in Rival's words, where that
+	// is known beforehand; empty if nobody does.
+	Twin string
 	// Rest is how long another client of the same id is left alone at a broker
 	// before this one connects there again.
 	Rest time.Duration
@@ -118,6 +121,9 @@ type Session struct {
 func New(o Options) *Session {
 	s := &Session{o: o, place: Place{Address: o.Brokers[0].Address}, controlAge: controlAge, suspects: map[string]suspect{},
 		takeovers: make([]takeover, len(o.Brokers))}
+	for i := range s.takeovers {
+		s.takeovers[i].twin = o.Twin
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -1,6 +1,7 @@
 package mqttsession
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -11,6 +12,8 @@ import (
 // takeover notices that two clients of one id throw each other out at one broker,
 // and leaves the other one a while before it comes again. Session.mu guards it.
 type takeover struct {
+	// twin is who uses the client identifier here, as Options.Twin says.
+	twin string
 	// losses are the last ends of young sessions.
 	losses []time.Time
 	// since is when it was noticed, zero while it is not.
@@ -121,13 +124,16 @@ func (t *takeover) noticed() time.Time {
 
 // over forgets the other client, but not that somebody was sighted.
 func (t *takeover) over() {
-	*t = takeover{look: t.look, lookAfter: t.lookAfter, lookWait: t.lookWait, sighted: t.sighted, sightedAt: t.sightedAt}
+	*t = takeover{twin: t.twin, look: t.look, lookAfter: t.lookAfter, lookWait: t.lookWait, sighted: t.sighted, sightedAt: t.sightedAt}
 }
+
+// known is who uses the client identifier, empty if that is a guess.
+func (t *takeover) known() string { return cmp.Or(t.rival, t.twin) }
 
 // who says who uses the client identifier.
 func (t *takeover) who(id string) string {
-	if t.rival != "" {
-		return fmt.Sprintf("%s uses the client_id %q too", t.rival, id)
+	if known := t.known(); known != "" {
+		return fmt.Sprintf("%s uses the client_id %q too", known, id)
 	}
 	if t.since.IsZero() {
 		return fmt.Sprintf("another client may use the client_id %q too: %d sessions in a row were ended in order, and the next one could be begun at once", id, maybeEnds)
@@ -209,7 +215,7 @@ func (s *Session) tell(at int, before takeover) {
 	switch {
 	case t.noticed().IsZero() && !before.noticed().IsZero():
 		s.o.Log.Info("no other client takes the sessions over any more", broker)
-	case !t.noticed().IsZero() && before.noticed().IsZero(), t.rival != before.rival:
+	case !t.noticed().IsZero() && before.noticed().IsZero(), t.known() != before.known():
 		fields := []zap.Field{broker, zap.String("who", t.who(s.o.ClientID))}
 		if !t.since.IsZero() {
 			fields = append(fields, zap.Duration("rest", s.o.Rest))
@@ -230,7 +236,7 @@ func (s *Session) Rival() (text string, sure bool, since time.Time) {
 	}
 	for i := range s.takeovers {
 		if t := &s.takeovers[i]; !t.noticed().IsZero() {
-			return t.who(s.o.ClientID), t.rival != "", t.noticed()
+			return t.who(s.o.ClientID), t.known() != "", t.noticed()
 		}
 	}
 	return "", false, time.Time{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 const testRest = 10 * time.Second
@@ -53,6 +54,40 @@ func TestTheOtherClientIsLeftInPeace(t *testing.T) {
 	}
 	if who, _, _ := s.Rival(); who != "" {
 		t.Errorf("still named: %q", who)
+	}
+}
+
+// Where it is known beforehand who it is, nobody guesses, and it is logged once also
+// if that one is seen later.
+func TestTheOtherUplinkIsNamedWithoutASight(t *testing.T) {
+	core, log := observer.New(zap.InfoLevel)
+	s := New(Options{ClientID: "c-1", Rest: testRest, Log: zap.New(core), Brokers: make([]Broker, 1), Twin: "uplink b1"})
+	x, now := &s.takeovers[0], time.Unix(1, 0)
+	if who, _, _ := s.Rival(); who != "" {
+		t.Fatalf("before anything happens: %q", who)
+	}
+	for range maybeEnds {
+		before := *x
+		x.hint(now, testRest, testRest)
+		s.tell(0, before)
+		now = now.Add(testRest)
+	}
+	const want = `uplink b1 uses the client_id "c-1" too`
+	if who, sure, _ := s.Rival(); who != want || !sure {
+		t.Errorf("%q, %v", who, sure)
+	}
+	before := *x
+	x.found(now, "uplink b1")
+	x.found(now, "uplink b1")
+	s.tell(0, before)
+	if n := log.FilterField(zap.String("who", want)).Len(); n != 1 {
+		t.Errorf("the log names it %d times", n)
+	}
+	x.over()
+	for i := range takeoverLosses + 1 {
+		if err := x.lost(now.Add(time.Duration(i)*time.Second), time.Second, testRest, true, "c-1", io.EOF); i == takeoverLosses && !strings.Contains(err.Error(), want) {
+			t.Errorf("the cause is %v", err)
+		}
 	}
 }
 
