@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-edge/sluice/config"
@@ -30,7 +31,7 @@ func (t *Tag) reads(fallback WordOrder) string {
 	}
 	return drivers.Terms(address.String(),
 		"type", kind, "word_order", t.order(fallback), "bits", t.Bits.words(), "byte", set(t.Byte, "low"),
-		"length", set(fmt.Sprint(t.Length), "0"), "text", set(t.Text, "plain"), "trim", set(t.Trim, "end"),
+		"length", set(strconv.Itoa(t.Length), "0"), "text", set(t.Text, "plain"), "trim", set(t.Trim, "end"),
 		"decimals", t.Decimals.words(), "negative", t.Negative.words(),
 		"scale", set(exact(t.Scale), "1"), "offset", set(exact(t.Offset), "0"))
 }
