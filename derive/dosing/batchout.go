@@ -50,8 +50,6 @@ type batchState struct {
 	// where some of it may be missing.
 	Cut    bool `json:"cut,omitempty"`
 	Unsure bool `json:"uns,omitempty"`
-	// Unknown is set while an alarm says that of a new zero.
-	Unknown bool `json:"unk,omitempty"`
 	// Calm is where the weight rested without having stood since dosing went off, Over
 	// the first weight that is settle or more after that.
 	Calm point `json:"calm,omitzero"`

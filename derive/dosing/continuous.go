@@ -180,8 +180,8 @@ func (r *Live) feeding(s *LiveState, lapse int64, out Sink) {
 // reports whether some was with the newest weight.
 func (r *Live) hand(s *LiveState, lapse int64, out Sink) bool {
 	f := &s.Feed
-	if r.most == 0 {
-		return false
+	if r.most == 0 || lapse == 0 {
+		return false // no limit, or the weight with which a new zero begins
 	}
 	limit := share(r.most, lapse, r.mostPer)
 	if f.Out == 0 {
@@ -282,6 +282,6 @@ func (r *Live) interval(s *LiveState, at rule.Stamp, last bool, out Sink) {
 	}
 	f.Used = 0
 	f.Words.fill(&s.Words)
-	r.tell(&p, out)
+	r.weighed(s, &p, out)
 	f.Since, f.Estimated, f.Gap, f.Unsure, f.Words = at, false, false, false, s.Words
 }

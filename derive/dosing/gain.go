@@ -246,7 +246,7 @@ func (r *Live) gained(s *LiveState, w int64, p *portion, out Sink) {
 	g.book(w)
 	if rise > 0 {
 		p.words.fill(&s.Words)
-		r.tell(p, out)
+		r.weighed(s, p, out)
 	}
 }
 

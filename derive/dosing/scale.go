@@ -38,9 +38,11 @@ type LiveState struct {
 	Holds bool       `json:"hs,omitempty"`
 	Pair  pairing    `json:"pr,omitzero"`
 	// Mismatch is set while an alarm says that the terminal shows another unit,
-	// Flagged while one says that a dose is in doubt.
+	// Flagged while one says that a dose is in doubt, Unknown while one says that
+	// nobody knows what came or left while the scale got another zero.
 	Mismatch bool `json:"mm,omitempty"`
 	Flagged  bool `json:"fl,omitempty"`
+	Unknown  bool `json:"unk,omitempty"`
 
 	Batch batchState `json:"batch,omitzero"`
 	Total totalState `json:"total,omitzero"`

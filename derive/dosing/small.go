@@ -49,10 +49,7 @@ func (r *Live) dose(s *LiveState, ticks int64, p *portion, out Sink) {
 	}
 	p.weighed = !p.estimated
 	b.Small, b.SmallAt, b.SmallOf, b.SmallMarks = 0, rule.Stamp{}, "", marks{}
-	r.tell(p, out)
-	if !p.zeroed && !p.unheard {
-		r.zeroAlarm(s, false, out)
-	}
+	r.weighed(s, p, out)
 }
 
 // rest tells all that is too small as drift.

@@ -86,7 +86,7 @@ func (r *Live) newBegin(s *LiveState, out Sink) {
 	out.Urgent()
 	unseen := s.Zero.Unseen > 0
 	r.zeroed(s)
-	if unseen && r.method == byBatchOut && s.Batch.Unsure {
+	if unseen && (s.Batch.Unsure || s.Gain.Unsure || s.Feed.Unsure) {
 		r.zeroAlarm(s, true, out)
 	}
 }
@@ -94,16 +94,24 @@ func (r *Live) newBegin(s *LiveState, out Sink) {
 // zeroAlarm says that nobody knows what came or left while the scale got another zero.
 // It stands until a dose is in no doubt.
 func (r *Live) zeroAlarm(s *LiveState, raised bool, out Sink) {
-	if s.Batch.Unknown == raised {
+	if s.Unknown == raised {
 		return
 	}
-	s.Batch.Unknown = raised
+	s.Unknown = raised
 	a := rule.Alarm{Name: "zero_unseen:" + r.name, Text: "the newest dose is in no doubt", Raised: raised}
 	if raised {
 		a.Text = "the scale got another zero while nobody looked: what came or left meanwhile is not known"
 		a.Remedy = "compare with what is in the hopper; use a weight that no tare changes (gross, or net and tare)"
 	}
 	out.Alarm(a)
+}
+
+// weighed tells of a dose by weight; one in no doubt ends the alarm of a new zero.
+func (r *Live) weighed(s *LiveState, p *portion, out Sink) {
+	r.tell(p, out)
+	if !p.drift && !p.zeroed && !p.unheard {
+		r.zeroAlarm(s, false, out)
+	}
 }
 
 // zeroed goes on from the newest weight, which has the new zero.
@@ -122,8 +130,6 @@ func (r *Live) zeroed(s *LiveState) {
 		r.batchZero(s, flow, doubt)
 	case r.method == byGain:
 		r.gainZero(s, flow, doubt)
-	case z.Unseen > 0:
-		pace = 0
 	default:
 		r.feedZero(s, flow, against, doubt)
 	}
@@ -181,10 +187,6 @@ func (r *Live) zeroUnseen(s *LiveState) {
 	z := &s.Zero
 	switch {
 	case z.Left == 0:
-	case r.method == byContinuous:
-		if z.Unseen == 0 {
-			*z = zeroing{}
-		}
 	case z.jumps(r.fastest()) >= z.Bits,
 		z.Bits == 1 && !z.Idle && r.method == byBatchOut && r.zeroStep(z, slices.Max(z.Steps[:]), -1),
 		z.Bits == 1 && r.method == byGain && r.zeroStep(z, slices.Min(z.Steps[:]), 1):
@@ -302,9 +304,10 @@ func (r *Live) feedZero(s *LiveState, flow, refilled int64, doubt bool) {
 	if f.Have {
 		return
 	}
-	since := f.Since
+	since, gap, unsure := f.Since, f.Gap, f.Unsure
 	r.feedBegins(s)
-	f.Ref, f.Estimated, f.Unsure = s.Last.W-flow, true, doubt
+	f.Ref, f.Estimated = s.Last.W-flow, true
+	f.Gap, f.Unsure = gap || s.Zero.Unseen > 0, unsure || doubt
 	if !since.IsZero() {
 		f.Since = since
 	}
