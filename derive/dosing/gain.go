@@ -19,10 +19,12 @@ type gainState struct {
 	Begun  rule.Stamp `json:"t0,omitzero"`
 	Words  words      `json:"w,omitzero"`
 	// Waits is set while the component before may still flow: it ended at Ended,
-	// when the weight was At. PriorGap says of its dose what Gap says of this one.
+	// when the weight was At, Step more than at the look before. PriorGap says of its
+	// dose what Gap says of this one.
 	Waits    bool       `json:"wait,omitempty"`
 	PriorGap bool       `json:"pgap,omitempty"`
 	At       int64      `json:"at,omitempty"`
+	Step     int64      `json:"step,omitempty"`
 	Before   rule.Stamp `json:"b0,omitzero"`
 	Ended    rule.Stamp `json:"b1,omitzero"`
 	Prior    words      `json:"pw,omitzero"`
@@ -106,12 +108,14 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 	}
 	if g.Active && (now == "" || s.Zero.Left == 0) {
 		// Nobody can part it from the next where the zero changed just now.
-		r.ends(g, s.Last.W, at)
+		r.ends(s, s.Last.W, at)
 		if stands && g.Have {
 			// It had settled before the component was switched.
+			airborne := magnitude(w-g.Ref) <= r.noise && at.At-g.Begun.At < r.settle
 			g.At, g.Top, g.Peak = w, w, w
 			if now != "" {
 				r.after(s, w, at, false, out)
+				g.Parted = g.Parted || airborne
 			}
 		}
 	}
@@ -132,8 +136,9 @@ func (r *Live) switched(s *LiveState, at rule.Stamp, sighted bool, out Sink) (ch
 
 // ends has the dose of the component that was on until now wait for the weight to
 // stand, which is w.
-func (r *Live) ends(g *gainState, w int64, at rule.Stamp) {
-	g.Waits, g.Prior, g.PriorGap, g.Before, g.Ended, g.At = true, g.Words, g.Gap, g.Begun, at, w
+func (r *Live) ends(s *LiveState, w int64, at rule.Stamp) {
+	g := &s.Gain
+	g.Waits, g.Prior, g.PriorGap, g.Before, g.Ended, g.At, g.Step = true, g.Words, g.Gap, g.Begun, at, w, s.Last.W-s.Was[1]
 }
 
 // begins settles from which weight on a component goes in that follows no other.
@@ -400,7 +405,8 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 		g.Parted, changed = true, true
 	case g.Waits:
 		changed = true
-		r.after(s, w, at, false, out)
+		// As much as a dose behind the switch may be one of the next component.
+		r.after(s, w, at, g.Active && w-g.At >= r.least, out)
 	case !g.Active && w-g.Ref >= r.least:
 		// Something came in and nobody says what.
 		changed = true
@@ -408,7 +414,7 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 	case !g.Active && g.Ref-w > r.noise:
 		changed = true
 		r.creep(s, w, at, out)
-	case g.Active && (g.Rough || g.Parted) && magnitude(w-g.Ref) <= r.noise:
+	case g.Active && (g.Rough || g.Parted && at.At-g.Begun.At >= r.settle) && magnitude(w-g.Ref) <= r.noise:
 		// It stands before anything comes.
 		changed = true
 		g.book(w)
@@ -422,11 +428,13 @@ func (r *Live) gainStand(s *LiveState, at rule.Stamp, out Sink) (changed bool) {
 }
 
 // parted reports whether the weight w stands too late to say how much of the
-// component before the one that is on was still in the air. After a time in which
+// component before the one that is on was still in the air, or rose by more than a
+// dose and than that one brought between its last two looks. After a time in which
 // nobody looked, all that was seen to come is of the one that was on.
 func (r *Live) parted(s *LiveState, w int64) bool {
 	g := &s.Gain
-	return s.Win.Since.At-g.Ended.At >= r.settle || g.PriorGap && magnitude(w-g.At) > r.noise
+	rise := w - g.At
+	return s.Win.Since.At-g.Ended.At >= r.settle || rise >= r.least && rise > max(g.Step, r.noise) || g.PriorGap && magnitude(rise) > r.noise
 }
 
 // nobodys tells of what came in while no component was said to.

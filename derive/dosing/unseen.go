@@ -105,7 +105,7 @@ func (r *Live) back(s *LiveState, at rule.Stamp, all bool, out Sink) (changed bo
 	}
 	switch {
 	case g.Active && !stays:
-		r.ends(g, w, at)
+		r.ends(s, w, at)
 	case g.Waits && now != "" && w-g.Left >= r.least:
 		// It had ended, and what came since is too much to have been in the air.
 		r.after(s, g.Left, at, true, out)
