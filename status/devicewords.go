@@ -62,7 +62,7 @@ var deviceRemedies = []remedy{
 	{[]string{"no turn or no answer on line"}, "The line is too slow for what is asked of it: a longer interval, fewer devices on it, or a shorter timeout for those that are off."},
 	{[]string{"in the time for one poll"}, "It answers too slowly for all that one poll asks of it: a longer interval, fewer tags, or a longer timeout."},
 	{[]string{"the port /", "the port com", `the port \\`, "the port is gone", "the other end hung up", "the serial port", "is it plugged in"}, adaptor},
-	{[]string{"bind: this computer", "bind: the network card", "bind: the addresses", "cannot assign requested address"}, "Look at the network cards with ip addr, and write the right one as bind, or in listen."},
+	{append([]string{"cannot assign requested address"}, badCard...), "Look at the network cards with ip addr, and write the right one as bind, or in listen."},
 	{[]string{"is the address one of this computer"}, "Write in listen an address of this computer (ip addr) and a port that no other device of this config, and no other program, uses."},
 	{[]string{"exception 1 "}, "It answers, but has no such table: often it is holding instead of input, or the other way round."},
 	{[]string{"exception 2 "}, "It answers, but has nothing at this address: compare it with the device's own table; often it is off by one (40101 is holding:100)."},

@@ -191,6 +191,8 @@ func TestAdviceKnowsTheWordsOfFailedConnections(t *testing.T) {
 		"line hall: the other end hung up":                                                    "/dev/serial/by-id",
 		"opcua: connect x: dial x: bind: the network card eth1 is down (ip link set eth1 up)": "ip addr",
 		"line: open listens at :4001 of 192.0.2.77: listen tcp 192.0.2.77:4001: bind: cannot assign requested address: is the address one of this computer": "or in listen",
+		"mqtt: bind: this computer has no network card with the address 10.1.2.3 (ip addr shows them)":                                                      "ip addr",
+		"rest: bind: ::1 is an address of IPv6, and 127.0.0.1:80 has none (write an address of the card of IPv4)":                                           "ip addr",
 		"modbus: connect 10.0.0.7:502: bind: this computer has no network card eth9 (ip link shows them)":                                                   "ip addr",
 		"modbus: read holding:1 from 10.0.0.7:502: the device does not keep to the protocol: protocol id 21584":                                             "another framing",
 		"modbus: read holding:1 from 10.0.0.7:502: the device closed the connection":                                                                        "closed the connection",

@@ -122,9 +122,13 @@ const unknownAdvice = "Check that it is switched on and can be reached from this
 // networkRemedies are for what the operating system says of a way that is not
 // there; the words are its own and Go's.
 var networkRemedies = []remedy{
+	{badCard, "Look at the network cards with ip addr, and write the right one as bind."},
 	{[]string{"no such host", "server misbehaving"}, "Its name is not known here: check the spelling, or write the IP address."},
 	{[]string{"no route to host", "network is unreachable", "host is down"}, "The network does not reach it: check cable, switch, IP address and netmask."},
 }
+
+// badCard are the words of a network card that cannot be used.
+var badCard = []string{"bind: this computer", "bind: the network card", "bind: the addresses", "is an address of ipv4, and", "is an address of ipv6, and"}
 
 // answered are the words by which senders begin what came as an answer; the rest of
 // the cause may be the other side's own words.

@@ -55,12 +55,17 @@ func TestAListenerOnACard(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for bind, want := range map[string]string{"no-such-card": "bind: this computer has no network card no-such-card", "192.0.2.77": "cannot assign requested address: is the address one of this computer"} {
+	for bind, want := range map[string]string{"no-such-card": "bind: this computer has no network card no-such-card", "192.0.2.77": "bind: this computer has no network card with the address 192.0.2.77 (ip addr shows them)"} {
 		d := opened(t, strings.NewReplacer("127.0.0.1:PORT", `":`+freePort(t)+`"`, "HOW", "bind: "+bind).Replace(gate), units)
 		err := d.Connect(t.Context(), 1)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bind: %s: %v, want %s", bind, err, want)
 		}
+	}
+	d := opened(t, strings.NewReplacer("127.0.0.1:PORT", "192.0.2.77:"+freePort(t), "HOW", "").Replace(gate), units)
+	const want = "cannot assign requested address: is the address one of this computer"
+	if err := d.Connect(t.Context(), 1); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("listen at another computer's address: %v, want %s", err, want)
 	}
 	if at := planOf(t, strings.NewReplacer("127.0.0.1:PORT", `":4001"`, "HOW", "bind: eth1").Replace(gate)).Endpoint; at != "listens at :4001 of eth1" {
 		t.Error(at)

@@ -83,7 +83,7 @@ func TestAServerOverACard(t *testing.T) {
 			t.Errorf("the server sees %s", c)
 		}
 	}
-	for bind, want := range map[string]string{"no-such-card": "bind: this computer has no network card no-such-card", "192.0.2.77": "cannot assign requested address"} {
+	for bind, want := range map[string]string{"no-such-card": "bind: this computer has no network card no-such-card", "192.0.2.77": "bind: this computer has no network card with the address 192.0.2.77 (ip addr shows them)"} {
 		if err := openText(t, "bind: "+bind+"\n"+strings.TrimSpace(section)+"\n", d.Addr().String()).Connect(t.Context(), 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bind: %s: %v, want %s", bind, err, want)
 		}

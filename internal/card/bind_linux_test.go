@@ -34,7 +34,7 @@ func TestBindListens(t *testing.T) {
 		}
 		l.Close()
 	}
-	for bind, want := range map[Bind]string{"no-such-card": "no network card no-such-card", "192.0.2.77": "assign"} {
+	for bind, want := range map[Bind]string{"no-such-card": "no network card no-such-card", "192.0.2.77": "no network card with the address 192.0.2.77"} {
 		if l, err := bind.Listen(t.Context(), net.ListenConfig{}, "tcp", ":0"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bind %q: %v, %v, want %q", bind, l, err, want)
 		}

@@ -12,7 +12,7 @@ func TestBindReads(t *testing.T) {
 		ok   bool
 	}{
 		{"eth1", true}, {"enp3s0.17", true}, {"10.0.0.4", true}, {"fe80::1", true}, {" eth0 ", true},
-		{"", false}, {"10.0.0", false}, {"10.0.0.4:80", false}, {"eth 1", false}, {"a-card-with-a-long-name", false}, {"../x", false},
+		{"", false}, {"10.0.0", false}, {"10.0.0.4:80", false}, {"eth 1", false}, {"0.0.0.0", false}, {"::", false}, {"a-card-with-a-long-name", false}, {"../x", false},
 	} {
 		var b Bind
 		if err := b.UnmarshalText([]byte(c.text)); (err == nil) != c.ok {
@@ -55,7 +55,7 @@ func TestBindDials(t *testing.T) {
 		peer.Close()
 		c.Close()
 	}
-	for bind, want := range map[Bind]string{"no-such-card": "no network card no-such-card", "192.0.2.77": "assign"} {
+	for bind, want := range map[Bind]string{"no-such-card": "no network card no-such-card", "192.0.2.77": "no network card with the address 192.0.2.77"} {
 		if c, err := bind.Dial(t.Context(), "tcp", l.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bind %q: %v, %v, want %q", bind, c, err, want)
 		}
