@@ -176,6 +176,10 @@ type Plan struct {
 	Timeout time.Duration
 	// Endpoint is where the device is, for people; it holds no secret.
 	Endpoint string
+	// Bind is the network card that Endpoint is reached over, as the config names it:
+	// the same Endpoint over another one is another device. Empty leaves it to the
+	// routes.
+	Bind string
 	// Certificates is where the driver keeps certificates, its own and those that
 	// it trusts; nil for a driver without any.
 	Certificates *Certificates

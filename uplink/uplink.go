@@ -122,6 +122,10 @@ type Plan struct {
 	// a secret: two uplinks of one Target tell it each event twice. Empty says
 	// that nobody can tell.
 	Target string
+	// Bind is the network card that the system is reached over, as the config names
+	// it: the same Target over another one is another system. Empty leaves it to the
+	// routes.
+	Bind string
 	// Carries reports whether events of that kind go to this system.
 	Carries func(plant.EventKind) bool
 	// Orders lets only events of orders of one source through.

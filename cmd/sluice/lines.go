@@ -74,14 +74,18 @@ func (k *checker) wired() {
 		}
 		var others []string
 		for _, other := range k.plan.Devices {
-			if other.Plan.Line == "" && other.Plan.Endpoint == d.Plan.Endpoint && other.Name != d.Name {
+			if other.Plan.Line == "" && other.Plan.Endpoint == d.Plan.Endpoint && other.Plan.Bind == d.Plan.Bind && other.Name != d.Name {
 				others = append(others, string(other.Name))
 			}
 		}
 		if len(others) >= d.Plan.MaxConnections {
+			way := d.Plan.Endpoint
+			if d.Plan.Bind != "" {
+				way += ", bind: " + d.Plan.Bind
+			}
 			k.faults = append(k.faults, k.plan.Config.Devices[i].Faults(config.Field("max_connections",
 				fmt.Sprintf("%s takes %s, and %s connects there, too", d.Plan.Endpoint, count(d.Plan.MaxConnections, "connection"), strings.Join(others, ", ")),
-				"put them on one line: lines: {box: {endpoint: "+d.Plan.Endpoint+", framing: tcp}}, and line: box in each"))...)
+				"put them on one line: lines: {box: {endpoint: "+way+", framing: tcp}}, and line: box in each"))...)
 		}
 	}
 	for i, l := range k.plan.Lines {

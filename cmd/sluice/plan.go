@@ -92,9 +92,9 @@ type checker struct {
 // place is where a tag really is: a device of the config that was copied is the
 // same one until its address is changed.
 type place struct {
-	tag                             plant.TagID
-	driver, endpoint, line, address string
-	unit                            int
+	tag                                   plant.TagID
+	driver, endpoint, bind, line, address string
+	unit                                  int
 }
 
 type counting struct {
@@ -239,7 +239,7 @@ func (k *checker) place(ref plant.TagRef) place {
 		}
 		for j := range d.Plan.Tags {
 			if t := &d.Plan.Tags[j]; t.ID == ref.Tag {
-				return place{tag: ref.Tag, driver: d.Plan.Driver, endpoint: d.Plan.Endpoint, line: d.Plan.Line, unit: d.Plan.Unit, address: t.Address}
+				return place{tag: ref.Tag, driver: d.Plan.Driver, endpoint: d.Plan.Endpoint, bind: d.Plan.Bind, line: d.Plan.Line, unit: d.Plan.Unit, address: t.Address}
 			}
 		}
 	}
@@ -312,7 +312,7 @@ func (k *checker) toldTwice(s *config.Section, p uplink.Plan) config.Faults {
 		both := slices.ContainsFunc(plant.EventKinds(), func(e plant.EventKind) bool {
 			return e != plant.KindGap && p.Carries(e) && other.Plan.Carries(e) // each uplink carries gaps
 		})
-		if p.Target != "" && p.Target == other.Plan.Target && both {
+		if p.Target != "" && p.Target == other.Plan.Target && p.Bind == other.Plan.Bind && both {
 			return s.Faults(config.Warn("", "it goes where uplink "+other.Name+" goes already, so each event is told there twice", "remove one of the two, or give each its own kinds"))
 		}
 	}
@@ -338,7 +338,7 @@ func (p *plan) shared(u *uplinkPlan) map[string]string {
 func (k *checker) ownedTwice(s *config.Section, p uplink.Plan) (faults config.Faults) {
 	for _, own := range p.Owns {
 		for _, other := range k.plan.Uplinks {
-			if slices.ContainsFunc(other.Plan.Owns, func(o uplink.Own) bool { return o.Key == own.Key && o.Thing == own.Thing }) {
+			if p.Bind == other.Plan.Bind && slices.ContainsFunc(other.Plan.Owns, func(o uplink.Own) bool { return o.Key == own.Key && o.Thing == own.Thing }) {
 				faults = append(faults, s.Faults(config.Warn(own.Key, "uplink "+other.Name+" has the same at that broker: "+own.Harm, own.Remedy))...)
 				break
 			}

@@ -35,6 +35,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Tags:         make([]plant.Tag, len(points)),
 		Timeout:      2*o.Timeout.Std() + time.Second,
 		Endpoint:     o.where(),
+		Bind:         string(o.Bind),
 		Once:         o.Poll == "",
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, &o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, &o) },

@@ -49,7 +49,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		// Each request has its own time-out in the driver; this one bounds a
 		// whole Read of a device that uses up nearly all of each.
 		Timeout:  (o.Timeout.Std() + o.Pause.Std()) * time.Duration(requests+maxExtra+o.others()),
-		Endpoint: o.place(), Line: o.Line, Unit: o.Unit,
+		Endpoint: o.place(), Bind: string(o.Bind), Line: o.Line, Unit: o.Unit,
 		MaxConnections: o.MaxConnections, Once: o.MaxConnections == 1,
 		CheckRecords: func(records []plant.Record) error { return checkRecords(records, o) },
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o) },

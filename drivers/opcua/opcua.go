@@ -65,6 +65,7 @@ func plan(_ string, o Options) (drivers.Plan, error) {
 		Interval:     o.Poll.Std(),
 		Timeout:      o.Timeout.Std() * time.Duration(requests),
 		Endpoint:     string(o.Endpoint),
+		Bind:         string(o.Bind),
 		Certificates: certificates,
 		CheckRecords: checkRecords,
 		Open:         func(env drivers.Env) drivers.Driver { return open(env, o, id, user) },

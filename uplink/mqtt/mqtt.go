@@ -34,6 +34,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	return uplink.Plan{
 		Endpoint: endpoints[0].String(),
 		Target:   endpoints[0].String() + " " + o.Topic,
+		Bind:     string(o.Bind),
 		Owns:     o.owns(endpoints[0].address),
 		Carries:  o.Kinds.Carry,
 		Codes:    o.Codes.ForCloudEvents(),

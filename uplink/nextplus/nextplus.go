@@ -58,7 +58,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		shown, targets = append(shown, httplink.Show(to)), append(targets, to.String())
 	}
 	o.BatchEvents = min(o.BatchEvents, maxEvents)
-	p.Endpoint, p.Target, p.Options = strings.Join(shown, ", "), strings.Join(targets, " "), o.Options
+	p.Endpoint, p.Target, p.Bind, p.Options = strings.Join(shown, ", "), strings.Join(targets, " "), string(o.Bind), o.Options
 	p.Carries = func(k plant.EventKind) bool { _, has := links[k]; return has && o.Kinds.Carry(k) }
 	p.Open = func(env uplink.Env) uplink.Sender { return open(o, links, env) }
 	return p, nil

@@ -50,6 +50,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 		Endpoint: httplink.Show(base),
 		// Two gateways of one company are one Target only with one key.
 		Target:  base.String() + " " + o.APIKey.Reveal(),
+		Bind:    string(o.Bind),
 		Carries: o.carries,
 		Codes:   o.Codes,
 		Names:   o.names(),

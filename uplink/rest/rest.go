@@ -50,6 +50,7 @@ func plan(_ string, o Options) (uplink.Plan, error) {
 	return uplink.Plan{
 		Endpoint: httplink.Show(target),
 		Target:   target.String(),
+		Bind:     string(o.Bind),
 		Carries:  o.carries,
 		Codes:    codes,
 		Expires:  link.Expires(o.Auth),
