@@ -125,10 +125,10 @@ func (r *Live) zeroed(s *LiveState) {
 		toward = 1
 	}
 	flow, pace, against, doubt := z.went(toward, r.fastest(), r.noise)
-	switch {
-	case r.method == byBatchOut:
+	switch r.method {
+	case byBatchOut:
 		r.batchZero(s, flow, doubt)
-	case r.method == byGain:
+	case byGain:
 		r.gainZero(s, flow, doubt)
 	default:
 		r.feedZero(s, flow, against, doubt)
