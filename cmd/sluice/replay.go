@@ -304,10 +304,10 @@ func (p *replayed) entry(e *recording.Entry, rules *pair) error {
 	return nil
 }
 
-// step has the rules wake by their own deadlines, which are those of their config, but
-// where they are compared with what the gateway did when it came to the recorded ones.
+// step has the rules of two configs that are compared wake by their own deadlines. One
+// alone is what the gateway did: it comes to the recorded ones.
 func (p *replayed) step(rules *derive.Replay, st derive.Step) []plant.Event {
-	if p.cmd.Recorded {
+	if p.cmd.Against == "" {
 		return rules.Step(st)
 	}
 	return rules.Play(st)
