@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -414,24 +413,5 @@ func TestACommitOnADiskThatBecameReadOnlyIsNotAcknowledged(t *testing.T) {
 	case <-b.Fault():
 	case <-time.After(patience):
 		t.Error("the store goes on")
-	}
-}
-
-// TestACommitAsksTheJournal: ext4 gives up its journal a moment before it becomes
-// read-only, and only a change of its own finds that out (askJournal). That this ends
-// the loss is shown on a disk, by make torture ONLY=read-only.
-func TestACommitAsksTheJournal(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("the trouble with ext4 is Linux's")
-	}
-	b := open(t, testOptions(quickDir(t)))
-	manifest := filepath.Join(b.home.folder, badger.ManifestFilename)
-	long := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(manifest, long, long); err != nil {
-		t.Fatal(err)
-	}
-	commit(t, b, "M1", count(1))
-	if info, err := os.Stat(manifest); err != nil || info.ModTime().Sub(long) < time.Minute {
-		t.Errorf("%v: changed at %v", err, info.ModTime())
 	}
 }

@@ -16,22 +16,28 @@ import (
 	"github.com/sluice-edge/sluice/plant"
 )
 
+// goesAway is a device that refuses connections and says nothing while it is away.
+func goesAway(away *atomic.Bool) *script {
+	s := &script{}
+	s.connect = func(context.Context, uint64) error {
+		if away.Load() {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	s.read = func(context.Context) ([]plant.Scan, error) {
+		if away.Load() {
+			return nil, errors.New("no answer within 1s")
+		}
+		return scan(s.sessions[len(s.sessions)-1], plant.Good, ""), nil
+	}
+	return s
+}
+
 func TestANightWithoutThePLCIsTwoLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
-		s := &script{}
-		s.connect = func(context.Context, uint64) error {
-			if away.Load() {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
-		s.read = func(context.Context) ([]plant.Scan, error) {
-			if away.Load() {
-				return nil, errors.New("no answer within 1s")
-			}
-			return scan(s.sessions[len(s.sessions)-1], plant.Good, ""), nil
-		}
+		s := goesAway(&away)
 		b := run(t, s, PollerOptions{Interval: time.Second})
 		time.Sleep(2500 * time.Millisecond)
 		away.Store(true)
@@ -63,19 +69,7 @@ func TestANightWithoutThePLCIsTwoLines(t *testing.T) {
 func TestBackoffBeginsAnewWithEachLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
-		s := &script{}
-		s.connect = func(context.Context, uint64) error {
-			if away.Load() {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
-		s.read = func(context.Context) ([]plant.Scan, error) {
-			if away.Load() {
-				return nil, errors.New("no answer")
-			}
-			return scan(s.sessions[len(s.sessions)-1], plant.Good, ""), nil
-		}
+		s := goesAway(&away)
 		b := run(t, s, PollerOptions{Interval: time.Second})
 		away.Store(true)
 		time.Sleep(time.Hour)
